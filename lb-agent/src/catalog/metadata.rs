@@ -1,0 +1,76 @@
+//! The fields of `metadata` that are used; of labels and annotations too only those.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+use super::ObjectName;
+
+/// `metadata` of a Service, an EndpointSlice or a Node.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    pub name: Arc<str>,
+    /// "default" when a manifest has none; a Node's says nothing.
+    #[serde(default = "default_namespace")]
+    pub namespace: Arc<str>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub labels: Labels,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub annotations: Annotations,
+    /// None in a manifest that was never in a cluster.
+    #[serde(default)]
+    pub creation_timestamp: Option<Timestamp>,
+}
+
+impl Metadata {
+    #[must_use]
+    pub fn object_name(&self) -> ObjectName {
+        ObjectName {
+            namespace: Arc::clone(&self.namespace),
+            name: Arc::clone(&self.name),
+        }
+    }
+}
+
+/// The labels that kube-proxy looks at.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    /// On a slice: the Service that it belongs to, in its own namespace.
+    #[serde(rename = "kubernetes.io/service-name")]
+    pub service_name: Option<Arc<str>>,
+    /// Any value, even an empty one, leaves the Service to the proxy of that name.
+    #[serde(rename = "service.kubernetes.io/service-proxy-name")]
+    pub service_proxy_name: Option<Arc<str>>,
+    /// Any value marks what belongs to a headless Service.
+    #[serde(rename = "service.kubernetes.io/headless")]
+    pub headless: Option<Arc<str>>,
+    /// On a Node.
+    #[serde(rename = "topology.kubernetes.io/zone")]
+    pub zone: Option<Arc<str>>,
+}
+
+/// Our own annotations, on Services.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    #[serde(rename = "socklb.dev/ignore")]
+    pub ignore: Option<Arc<str>>,
+    #[serde(rename = "socklb.dev/algorithm")]
+    pub algorithm: Option<Arc<str>>,
+}
+
+fn default_namespace() -> Arc<str> {
+    "default".into()
+}
+
+/// What Go writes as `null` is what serde calls absent.
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

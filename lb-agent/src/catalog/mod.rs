@@ -1,0 +1,171 @@
+//! What is known now: Services, their EndpointSlices and the node, and which Services a change touches.
+//!
+//! A source feeds it with [`Change`]s, the policy reads it. A slice may come before its Service and stays when
+//! the Service goes: the two arrive on different watches, in any order.
+
+mod endpoint_slice;
+mod metadata;
+mod node;
+mod object;
+mod problem;
+mod service;
+mod word;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+pub use self::endpoint_slice::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
+};
+pub use self::metadata::{Annotations, Labels, Metadata};
+pub use self::node::Node;
+pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
+pub use self::problem::Problem;
+pub use self::service::{
+    ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortSpec, Service, ServiceSpec,
+    ServiceStatus, SessionAffinityConfig,
+};
+pub use self::word::{Family, Protocol};
+
+/// Services, their slices and the agent's own node.
+#[derive(Debug)]
+pub struct Catalog {
+    node_name: Arc<str>,
+    /// None also when the label is empty, as kube-proxy has it.
+    zone: Option<Arc<str>>,
+    services: HashMap<ObjectName, Arc<Service>>,
+    /// Every slice by the Service that it names, then by its own name.
+    slices: HashMap<ObjectName, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
+    /// The Service under which a slice is kept: its label may have changed since.
+    owners: HashMap<ObjectName, ObjectName>,
+    touched: BTreeSet<ObjectName>,
+}
+
+impl Catalog {
+    /// An empty catalog, for the node of that name.
+    #[must_use]
+    pub fn new(node_name: &str) -> Self {
+        Self {
+            node_name: node_name.into(),
+            zone: None,
+            services: HashMap::new(),
+            slices: HashMap::new(),
+            owners: HashMap::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Takes over a change and notes which Services it touches.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Set(Object::Service(service)) => self.set_service(service),
+            Change::Set(Object::EndpointSlice(slice)) => self.set_slice(slice),
+            Change::Set(Object::Node(node)) => {
+                if node.metadata.name == self.node_name {
+                    self.set_zone(node.zone().map(Arc::clone));
+                }
+            }
+            Change::Remove(id) => self.remove(&id),
+        }
+    }
+
+    /// The Services that changes have touched since the last call: to be worked out again.
+    ///
+    /// Among them may be names without a Service: those that went, and those that only slices name.
+    pub fn take_touched(&mut self) -> BTreeSet<ObjectName> {
+        std::mem::take(&mut self.touched)
+    }
+
+    #[must_use]
+    pub fn service(&self, name: &ObjectName) -> Option<&Service> {
+        self.services.get(name).map(Arc::as_ref)
+    }
+
+    /// The slices that name this Service, sorted by their names.
+    pub fn slices(&self, name: &ObjectName) -> impl Iterator<Item = &EndpointSlice> + Clone {
+        let slices = self.slices.get(name).into_iter();
+        slices.flat_map(BTreeMap::values).map(Arc::as_ref)
+    }
+
+    /// The agent's own node.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// The own node's `topology.kubernetes.io/zone`, when it is known and not empty.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// How many Services and how many slices there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.services.len(), self.owners.len())
+    }
+
+    fn set_service(&mut self, service: Arc<Service>) {
+        let name = service.metadata.object_name();
+        if self.services.get(&name) != Some(&service) {
+            self.services.insert(name.clone(), service);
+            self.touched.insert(name);
+        }
+    }
+
+    fn set_slice(&mut self, slice: Arc<EndpointSlice>) {
+        let name = slice.metadata.object_name();
+        let owner = slice.service();
+        let current = self.owners.get(&name);
+        if current.is_some_and(|current| *current != owner) {
+            self.remove_slice(&name);
+        }
+        let known = self.slices.get(&owner).and_then(|s| s.get(&name.name));
+        if known == Some(&slice) {
+            return;
+        }
+        self.slices
+            .entry(owner.clone())
+            .or_default()
+            .insert(Arc::clone(&name.name), slice);
+        self.owners.insert(name, owner.clone());
+        self.touched.insert(owner);
+    }
+
+    fn set_zone(&mut self, zone: Option<Arc<str>>) {
+        if self.zone == zone {
+            return;
+        }
+        self.zone = zone;
+        self.touched.extend(self.services.keys().cloned());
+    }
+
+    fn remove(&mut self, id: &ObjectId) {
+        match id.kind {
+            Kind::Service => {
+                if self.services.remove(&id.name).is_some() {
+                    self.touched.insert(id.name.clone());
+                }
+            }
+            Kind::EndpointSlice => self.remove_slice(&id.name),
+            Kind::Node => {
+                if id.name.name == self.node_name {
+                    self.set_zone(None);
+                }
+            }
+        }
+    }
+
+    fn remove_slice(&mut self, name: &ObjectName) {
+        let Some(owner) = self.owners.remove(name) else {
+            return;
+        };
+        if let Some(slices) = self.slices.get_mut(&owner) {
+            slices.remove(&name.name);
+            if slices.is_empty() {
+                self.slices.remove(&owner);
+            }
+        }
+        self.touched.insert(owner);
+    }
+}

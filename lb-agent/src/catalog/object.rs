@@ -1,0 +1,96 @@
+//! The objects that sources speak of, and how they are named.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{EndpointSlice, Node, Service};
+
+/// Something that a source has learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The object is new or different.
+    Set(Object),
+    /// The object is no more.
+    Remove(ObjectId),
+}
+
+/// One of the objects that the agent reads; cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Node(Arc<Node>),
+}
+
+impl Object {
+    #[must_use]
+    pub fn id(&self) -> ObjectId {
+        let (kind, metadata) = match self {
+            Self::Service(service) => (Kind::Service, &service.metadata),
+            Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.metadata),
+            Self::Node(node) => (Kind::Node, &node.metadata),
+        };
+        let mut name = metadata.object_name();
+        if kind == Kind::Node {
+            name.namespace = Arc::default();
+        }
+        ObjectId { kind, name }
+    }
+}
+
+/// Which kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Service,
+    EndpointSlice,
+    Node,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
+        })
+    }
+}
+
+/// An object's name within its kind. The namespace of a Node is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// Names one object; shown as `Service default/web`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    pub kind: Kind,
+    pub name: ObjectName,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}

@@ -1,0 +1,69 @@
+//! The few words of the Kubernetes API that decide which tables an object ends in.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// A transport protocol that has socket hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// The API's word for it, in capitals; None for any other, SCTP among them.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "TCP" => Some(Self::Tcp),
+            "UDP" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    /// The API's word for it; None for any other, FQDN among them.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "IPv4" => Some(Self::Ipv4),
+            "IPv6" => Some(Self::Ipv6),
+            _ => None,
+        }
+    }
+
+    /// An address's family; an IPv4-mapped IPv6 address counts as what it is written as.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}

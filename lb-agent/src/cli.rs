@@ -1,0 +1,174 @@
+//! The command line: clap types and their help, nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes Services at connect(2): balances connections on this node with cgroup BPF hooks.
+#[derive(Debug, Parser)]
+#[command(name = "lb-agent", version, propagate_version = true)]
+#[command(after_help = "\
+Examples:
+  lb-agent plan --manifests services/            what would be programmed; no root needed
+  lb-agent run --manifests services/             balance it, until told to stop
+  lb-agent unload                                take everything out of the kernel again")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Balance connections on this node until SIGTERM or SIGINT.
+    Run(RunArgs),
+    /// Show what would be programmed; the kernel is not touched.
+    Plan(PlanArgs),
+    /// Show how the running agent is doing.
+    Status(AskArgs),
+    /// Show the running agent's backends and how they are used.
+    Backends(AskArgs),
+    /// Take the programs and tables out of the kernel.
+    Unload(UnloadArgs),
+}
+
+/// Where Services come from, and for which node.
+#[derive(Clone, Debug, Args)]
+pub struct SourceArgs {
+    /// Files, or folders with *.yaml, *.yml and *.json: Services, EndpointSlices and Nodes; others are passed over.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    pub manifests: Vec<PathBuf>,
+
+    /// This node's name, as EndpointSlices have it in nodeName [default: the host name].
+    #[arg(long, env = "NODE_NAME", hide_env_values = true, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value [default: none].
+    #[arg(long, value_name = "NAME")]
+    pub service_proxy_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The data path stays when the agent ends: connections go on being balanced as they were.
+A new agent takes over from there; `lb-agent unload` ends it.
+
+Example:
+  lb-agent run --manifests services/ --node-name worker-1")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// The cgroup2 folder whose processes are served [default: the root, so all of them].
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub pins: PinArgs,
+
+    #[command(flatten)]
+    pub socket: SocketArgs,
+
+    /// What to log: a level, or a filter like info,lb_agent::tables=debug.
+    #[arg(
+        long,
+        env = "SOCKLB_LOG",
+        hide_env_values = true,
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+
+    /// How to write the log.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What the kernel programs log: dear, for debugging only.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = BpfLog::Off)]
+    pub bpf_log: BpfLog,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Exits with 0 also when objects have problems: they are listed on stderr, or under `problems` in JSON.
+
+Examples:
+  lb-agent plan --manifests services/
+  lb-agent plan --manifests web.yaml db.yaml -o json
+  kubectl get svc,endpointslices -A -o yaml > all.yaml && lb-agent plan --manifests all.yaml")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AskArgs {
+    #[command(flatten)]
+    pub socket: SocketArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct UnloadArgs {
+    #[command(flatten)]
+    pub pins: PinArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PinArgs {
+    /// The folder, on a bpffs, that keeps programs and tables alive.
+    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/socklb")]
+    pub pin_dir: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SocketArgs {
+    /// The unix socket at which the running agent answers.
+    #[arg(long, value_name = "PATH", default_value = "/run/socklb/agent.sock")]
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// How to show it.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// From which level on the kernel programs log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BpfLog {
+    Off,
+    /// Refused connects
+    Info,
+    /// Every translation too
+    Debug,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,180 @@
+//! `lb-agent plan`: what would be programmed, from the same source and rules as `run`, without the kernel.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{source_catalog, table};
+use crate::catalog::Problem;
+use crate::cli::{Output, PlanArgs};
+use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
+
+/// Writes the plan to stdout; problems of objects do not make it fail.
+///
+/// # Errors
+/// A path cannot be read, or stdout cannot be written.
+pub fn plan(args: &PlanArgs) -> anyhow::Result<()> {
+    let (mut catalog, options, mut problems) = source_catalog(&args.source)?;
+    let mut policy = Policy::new(options);
+    let touched = catalog.take_touched();
+    policy.update(&catalog, touched);
+    problems.extend(policy.problems().cloned());
+
+    let stdout = io::stdout().lock();
+    match args.output.output {
+        Output::Json => write_json(stdout, &policy, &problems)?,
+        Output::Table => {
+            write_table(stdout, &policy)?;
+            for problem in &problems {
+                writeln!(io::stderr(), "warning: {problem}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct PlanJson<'a> {
+    services: Vec<ViewJson<'a>>,
+    problems: &'a [Problem],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ViewJson<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    port: &'a str,
+    protocol: String,
+    family: String,
+    scope: String,
+    algorithm: String,
+    affinity_seconds: Option<u32>,
+    frontends: Vec<FrontendJson>,
+    backends: Vec<BackendJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct FrontendJson {
+    kind: String,
+    address: String,
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct BackendJson<'a> {
+    address: String,
+    port: u16,
+    node: Option<&'a str>,
+    zone: Option<&'a str>,
+    weight: u16,
+}
+
+fn write_json(mut to: impl Write, policy: &Policy, problems: &[Problem]) -> io::Result<()> {
+    let services = policy.service_ports().flat_map(|port| {
+        let views = port.views().into_iter();
+        views.map(move |view| ViewJson::of(port, &view))
+    });
+    let plan = PlanJson {
+        services: services.collect(),
+        problems,
+    };
+    serde_json::to_writer_pretty(&mut to, &plan)?;
+    writeln!(to)
+}
+
+impl<'a> ViewJson<'a> {
+    fn of(port: &'a ServicePort, view: &View<'a>) -> Self {
+        Self {
+            namespace: &port.key.namespace,
+            name: &port.key.name,
+            port: &port.key.port,
+            protocol: port.key.protocol.to_string(),
+            family: port.key.family.to_string(),
+            scope: view.scope.to_string(),
+            algorithm: port.algorithm.to_string(),
+            affinity_seconds: port.affinity_seconds,
+            frontends: view.frontends.iter().map(|f| frontend_json(f)).collect(),
+            backends: view.backends.iter().map(|b| backend_json(b)).collect(),
+        }
+    }
+}
+
+fn frontend_json(frontend: &Frontend) -> FrontendJson {
+    FrontendJson {
+        kind: frontend.kind.to_string(),
+        address: frontend
+            .address
+            .map_or_else(|| "*".to_owned(), |address| address.to_string()),
+        port: frontend.port,
+    }
+}
+
+fn backend_json(backend: &Backend) -> BackendJson<'_> {
+    BackendJson {
+        address: backend.address.ip().to_string(),
+        port: backend.address.port(),
+        node: backend.node.as_deref(),
+        zone: backend.zone.as_deref(),
+        weight: backend.weight,
+    }
+}
+
+fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
+    let head = [
+        "NAMESPACE",
+        "NAME",
+        "PORT",
+        "PROTOCOL",
+        "FRONTENDS",
+        "BACKENDS",
+    ];
+    let mut rows = Vec::new();
+    for port in policy.service_ports() {
+        for view in port.views() {
+            let name = if port.key.port.is_empty() {
+                "<unset>"
+            } else {
+                &port.key.port
+            };
+            rows.push([
+                port.key.namespace.to_string(),
+                port.key.name.to_string(),
+                name.to_owned(),
+                port.key.protocol.to_string(),
+                frontends_cell(&view),
+                backends_cell(&view),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return writeln!(io::stderr(), "No Services to balance.");
+    }
+    table::write(to, head, &rows)
+}
+
+fn frontends_cell(view: &View<'_>) -> String {
+    let cells = view
+        .frontends
+        .iter()
+        .map(|frontend| match frontend.address {
+            Some(address) => std::net::SocketAddr::new(address, frontend.port).to_string(),
+            None => format!("*:{}", frontend.port),
+        });
+    cells.collect::<Vec<_>>().join(",")
+}
+
+/// As `kubectl get endpoints` has it: the first three, and how many more.
+fn backends_cell(view: &View<'_>) -> String {
+    const SHOWN: usize = 3;
+    if view.backends.is_empty() {
+        return "<none>".to_owned();
+    }
+    let shown = view.backends.iter().take(SHOWN);
+    let shown: Vec<_> = shown.map(|backend| backend.address.to_string()).collect();
+    let mut cell = shown.join(",");
+    if view.backends.len() > SHOWN {
+        cell.push_str(&format!(" + {} more...", view.backends.len() - SHOWN));
+    }
+    cell
+}

@@ -1,0 +1,169 @@
+//! What is known, what follows from it, and what the tables say: one owner for all three.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, Change};
+use crate::policy::{Options, Policy, Problem, ServicePort, ServicePortKey, Update};
+use crate::serve::BackendStatus;
+use crate::tables::{Backing, Counts, Refused, Tables};
+
+/// Changes go in, stores come out.
+#[derive(Debug)]
+pub struct Engine<B> {
+    catalog: Catalog,
+    policy: Policy,
+    tables: Tables<B>,
+    /// What the tables could not take yet, and why.
+    refused: BTreeMap<ServicePortKey, (ServicePort, String)>,
+    source_problems: Vec<Problem>,
+    /// Problems that were logged and still are.
+    told: BTreeSet<Problem>,
+}
+
+impl<B: Backing> Engine<B> {
+    pub fn new(options: Options, tables: Tables<B>) -> Self {
+        Self {
+            catalog: Catalog::new(&options.node_name),
+            policy: Policy::new(options),
+            tables,
+            refused: BTreeMap::new(),
+            source_problems: Vec::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Brings a batch of changes into effect.
+    ///
+    /// `problems`: all that is wrong with the source now.
+    pub fn apply(&mut self, changes: Vec<Change>, problems: Vec<Problem>) {
+        for change in changes {
+            self.catalog.apply(change);
+        }
+        let touched = self.catalog.take_touched();
+        let update = self.policy.update(&self.catalog, touched);
+        let changed = update.changed.iter().map(|port| &port.key);
+        for key in changed.chain(&update.removed) {
+            self.refused.remove(key);
+        }
+        let refused = self.tables.apply(update);
+        self.keep(refused);
+        self.source_problems = problems;
+        self.tell();
+    }
+
+    /// Every source has listed: what an earlier agent left and nobody wants goes.
+    pub fn settle(&mut self) {
+        self.tables.settle();
+        self.retry();
+    }
+
+    /// Whether a grace period is to be waited for now; then say so with [`Self::grace_is_over`].
+    #[must_use]
+    pub fn begin_grace(&mut self) -> bool {
+        self.tables.begin_grace()
+    }
+
+    pub fn grace_is_over(&mut self) {
+        self.tables.grace_is_over();
+        self.retry();
+    }
+
+    /// Looks whether sockets have let go of what rests.
+    pub fn look_for_room(&mut self) {
+        if self.tables.rests() {
+            self.tables.free_unnamed();
+            self.retry();
+        }
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.tables.counts()
+    }
+
+    /// How many Services and EndpointSlices are known.
+    #[must_use]
+    pub fn objects(&self) -> (usize, usize) {
+        self.catalog.counts()
+    }
+
+    /// All that could not be used, one line each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let refused = self.refused.values().map(|(port, why)| Problem {
+            object: format!("Service {}/{}", port.key.namespace, port.key.name),
+            message: format!("port {:?} is not balanced as it should be: {why}", port.key.port),
+        });
+        let mut problems: Vec<Problem> = self
+            .source_problems
+            .iter()
+            .chain(self.policy.problems())
+            .cloned()
+            .chain(refused)
+            .collect();
+        problems.sort();
+        problems
+    }
+
+    /// All backends, sorted.
+    #[must_use]
+    pub fn backends(&self) -> Vec<BackendStatus> {
+        use lb_common::backend::state;
+        let mut backends: Vec<BackendStatus> = self
+            .tables
+            .backends()
+            .map(|backend| BackendStatus {
+                namespace: backend.port.namespace.to_string(),
+                name: backend.port.name.to_string(),
+                port: backend.port.port.to_string(),
+                protocol: backend.port.protocol.to_string(),
+                family: backend.port.family.to_string(),
+                address: backend.address.to_string(),
+                internal: backend.state & state::INTERNAL != 0,
+                external: backend.state & state::EXTERNAL != 0,
+                serving: backend.state & state::SERVING != 0,
+                connections: backend.connections,
+                active: backend.active,
+            })
+            .collect();
+        backends.sort();
+        backends
+    }
+
+    /// Tries again what did not fit: there may be room now.
+    fn retry(&mut self) {
+        if self.refused.is_empty() {
+            return;
+        }
+        let ports = std::mem::take(&mut self.refused);
+        let refused = self.tables.apply(Update {
+            changed: ports.into_values().map(|(port, _)| port).collect(),
+            removed: Vec::new(),
+        });
+        self.keep(refused);
+        self.tell();
+    }
+
+    fn keep(&mut self, refused: Vec<Refused>) {
+        for Refused { port, error } in refused {
+            self.refused
+                .insert(port.key.clone(), (port, error.to_string()));
+        }
+    }
+
+    /// Logs each problem once, and once more when it is mended.
+    fn tell(&mut self) {
+        // What does not fit while something rests will be tried again within a second.
+        if self.tables.rests() && !self.refused.is_empty() {
+            return;
+        }
+        let now: BTreeSet<Problem> = self.problems().into_iter().collect();
+        for problem in now.difference(&self.told) {
+            tracing::warn!("{problem}");
+        }
+        for problem in self.told.difference(&now) {
+            tracing::info!("mended: {problem}");
+        }
+        self.told = now;
+    }
+}

@@ -1,0 +1,259 @@
+//! `lb-agent run`: wires the rooms together and keeps them going until a signal.
+
+mod engine;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use self::engine::Engine;
+use crate::kernel::{self, Grace, KernelError, LogLevel, Maps, Opened};
+use crate::policy::Options;
+use crate::serve::{HookStatus, Question, Server, Status};
+use crate::source::{Batch, Manifests};
+use crate::tables::Tables;
+
+/// What `lb-agent run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub manifests: Vec<PathBuf>,
+    pub policy: Options,
+    pub kernel: kernel::Settings,
+    pub socket: PathBuf,
+}
+
+/// How often to look whether sockets have let go of what rests.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?
+        .block_on(async { Agent::start(settings)?.run().await })
+}
+
+/// The agent, ready.
+struct Agent {
+    settings: Settings,
+    engine: Engine<Maps>,
+    manifests: Manifests,
+    opened: Running,
+    server: Server,
+}
+
+/// What of the data path is needed once the tables have its maps.
+struct Running {
+    hooks: Vec<kernel::HookState>,
+    cgroup: PathBuf,
+    grace: Arc<Grace>,
+    log: Option<kernel::ProgramLog>,
+    _pins: kernel::Pins,
+}
+
+impl Agent {
+    /// Reads the manifests, opens the data path and makes it say what the manifests say.
+    fn start(settings: Settings) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let (manifests, listing) = Manifests::open(settings.manifests.clone())?;
+        tracing::info!(
+            "read {} from {}",
+            many(listing.changes.len(), "object"),
+            many(listing.files, "file")
+        );
+        let opened = kernel::open(&settings.kernel)?;
+        tell_of_hooks(&opened);
+        let Opened {
+            maps,
+            hooks,
+            cgroup,
+            grace,
+            log,
+            pins,
+        } = opened;
+        let tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
+        let found = tables.counts();
+        if found.service_ports > 0 {
+            tracing::info!(
+                "took over the tables of an earlier agent: {}, {}",
+                many(found.frontends, "frontend"),
+                many(found.backends, "backend")
+            );
+        }
+        let mut engine = Engine::new(settings.policy.clone(), tables);
+        engine.apply(listing.changes, listing.problems);
+        engine.settle();
+        let server = Server::bind(&settings.socket)?;
+        let counts = engine.counts();
+        tracing::info!(
+            "ready after {} ms: {}, {}, {} in effect",
+            began.elapsed().as_millis(),
+            many(counts.service_ports, "service port"),
+            many(counts.frontends, "frontend"),
+            many(counts.backends, "backend"),
+        );
+        Ok(Self {
+            settings,
+            server,
+            engine,
+            manifests,
+            opened: Running {
+                hooks,
+                cgroup: cgroup.path,
+                grace: Arc::new(grace),
+                log,
+                _pins: pins,
+            },
+        })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let (batch_sender, mut batches) = mpsc::channel(16);
+        let (question_sender, mut questions) = mpsc::channel(16);
+        self.server.start(question_sender);
+        let manifests = std::mem::take(&mut self.manifests);
+        let _watcher = manifests.watch(batch_sender)?;
+        if let Some(log) = self.opened.log.take() {
+            tokio::spawn(log.forward());
+        }
+        let mut ends = Ends::new()?;
+        let mut looks = tokio::time::interval(LOOK_FOR_ROOM);
+        let mut grace: Option<JoinHandle<Result<(), KernelError>>> = None;
+        loop {
+            if grace.is_none() && self.engine.begin_grace() {
+                let period = Arc::clone(&self.opened.grace);
+                grace = Some(tokio::task::spawn_blocking(move || period.wait()));
+            }
+            tokio::select! {
+                Some(batch) = batches.recv() => self.apply(batch),
+                Some(question) = questions.recv() => self.answer(question),
+                over = async { grace.as_mut().expect("polled only when there is one").await },
+                    if grace.is_some() =>
+                {
+                    grace = None;
+                    over.context("the thread that waits for grace periods ended")??;
+                    self.engine.grace_is_over();
+                }
+                _ = looks.tick() => self.engine.look_for_room(),
+                name = ends.next() => {
+                    tracing::info!(
+                        "{name}: ending; the data path stays in place and goes on balancing \
+                         (`lb-agent unload --pin-dir {}` takes it away)",
+                        self.settings.kernel.pin_dir.display()
+                    );
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        let began = Instant::now();
+        let changes = batch.changes.len();
+        self.engine.apply(batch.changes, batch.problems);
+        if changes > 0 {
+            tracing::info!(
+                "{} in effect after {} µs",
+                many(changes, "changed object"),
+                began.elapsed().as_micros()
+            );
+        }
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may be gone.
+        match question {
+            Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Backends(answer) => drop(answer.send(self.engine.backends())),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let (services, endpoint_slices) = self.engine.objects();
+        let counts = self.engine.counts();
+        let hooks = self.opened.hooks.iter().map(|hook| {
+            let (run_count, run_time_ns) = hook.run_stats();
+            HookStatus {
+                hook: hook.name.to_owned(),
+                program_id: hook.program,
+                run_count,
+                run_time_ns,
+            }
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node_name: self.settings.policy.node_name.clone(),
+            cgroup: self.opened.cgroup.display().to_string(),
+            pin_dir: self.settings.kernel.pin_dir.display().to_string(),
+            hooks: hooks.collect(),
+            services,
+            endpoint_slices,
+            service_ports: counts.service_ports,
+            frontends: counts.frontends,
+            backends: counts.backends,
+            resting: counts.resting,
+            problems: self
+                .engine
+                .problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+/// The signals that end the agent.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn tell_of_hooks(opened: &Opened) {
+    let names = |is_new| {
+        let hooks = opened.hooks.iter().filter(|hook| hook.is_new == is_new);
+        hooks.map(|hook| hook.name).collect::<Vec<_>>().join(", ")
+    };
+    let cgroup = opened.cgroup.path.display();
+    let (new, swapped) = (names(true), names(false));
+    if !new.is_empty() {
+        tracing::info!("attached to {cgroup}: {new}");
+    }
+    if !swapped.is_empty() {
+        tracing::info!("on {cgroup} already, programs replaced without a gap: {swapped}");
+    }
+    if !opened.cgroup.is_root {
+        tracing::info!(
+            "{cgroup} is not the root of the hierarchy: only processes in it and below are balanced"
+        );
+    }
+    tracing::info!("pinned in {}", opened.pins.folder().display());
+}
+
+/// `1 file`, `2 files`.
+fn many(number: usize, of: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{s}")
+}

@@ -1,0 +1,37 @@
+//! Columns the way kubectl writes them: padded to the widest cell, three spaces apart, nothing after the last.
+
+use std::io::{self, Write};
+
+/// Writes a head and rows.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write<const N: usize>(
+    mut to: impl Write,
+    head: [&str; N],
+    rows: &[[String; N]],
+) -> io::Result<()> {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    write_row(&mut to, &widths, head.into_iter())?;
+    for row in rows {
+        write_row(&mut to, &widths, row.iter().map(String::as_str))?;
+    }
+    Ok(())
+}
+
+fn write_row<'a>(
+    to: &mut impl Write,
+    widths: &[usize],
+    cells: impl Iterator<Item = &'a str>,
+) -> io::Result<()> {
+    let mut line = String::new();
+    for (cell, width) in cells.zip(widths) {
+        line.push_str(&format!("{cell:<width$}   "));
+    }
+    writeln!(to, "{}", line.trim_end())
+}

@@ -1,0 +1,73 @@
+//! What can be wrong with a node, each with what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why the data path could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("this lb-agent was built without its BPF programs: build it with `cargo xtask build`")]
+    NoObject,
+    #[error(
+        "not allowed to load BPF programs ({missing} missing): run lb-agent as root, \
+         or give its container these capabilities"
+    )]
+    NotAllowed { missing: String },
+    #[error(
+        "no cgroup2 hierarchy is mounted: `mount -t cgroup2 cgroup2 /sys/fs/cgroup` mounts one \
+         (socket hooks do not exist on cgroup v1)"
+    )]
+    NoCgroup2,
+    #[error("--cgroup {}: {error}", path.display())]
+    Cgroup { path: PathBuf, error: io::Error },
+    #[error(
+        "--cgroup {}: not a folder of a cgroup2 hierarchy (`findmnt -t cgroup2` lists them)",
+        path.display()
+    )]
+    NotCgroup2 { path: PathBuf },
+    #[error(
+        "--pin-dir {}: {} is not a BPF file system: `mount -t bpf bpf /sys/fs/bpf` mounts one, \
+         or name another folder with --pin-dir",
+        path.display(),
+        parent.display()
+    )]
+    NoBpffs { path: PathBuf, parent: PathBuf },
+    #[error("{}: {error}", path.display())]
+    Pin { path: PathBuf, error: io::Error },
+    #[error(
+        "another lb-agent holds {}: stop it first, or give this one a --pin-dir and a --cgroup \
+         of its own",
+        path.display()
+    )]
+    Locked { path: PathBuf },
+    #[error(
+        "{}: has {found}, this lb-agent needs {wanted}: another build made it; \
+         `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
+        path.display(),
+        pin_dir.display()
+    )]
+    Shape {
+        path: PathBuf,
+        pin_dir: PathBuf,
+        found: String,
+        wanted: String,
+    },
+    #[error("the kernel did not take the BPF maps: {0}")]
+    Maps(String),
+    #[error(
+        "the kernel refused program {program}: {reason} (socklb needs Linux 5.18 or later; \
+         6.1 and later are tested)"
+    )]
+    Program { program: String, reason: String },
+    #[error("{program} could not be attached to {}: {error}", cgroup.display())]
+    Attach {
+        program: String,
+        cgroup: PathBuf,
+        error: io::Error,
+    },
+    #[error("{what}: {error}")]
+    System {
+        what: &'static str,
+        error: io::Error,
+    },
+}

@@ -1,0 +1,71 @@
+//! The only room that knows aya: load, attach, pin, probe.
+//!
+//! [`open`] makes the data path ready on a cgroup and gives back what the tables are written to. Nothing here
+//! is undone when the agent ends: pinned maps and links go on without it, until [`unload`].
+
+mod cgroup;
+mod error;
+mod fit;
+mod grace;
+mod hooks;
+mod log;
+mod maps;
+mod object;
+mod pins;
+mod shapes;
+mod sys;
+
+use std::path::PathBuf;
+
+pub use self::cgroup::Cgroup;
+pub use self::error::KernelError;
+pub use self::grace::Grace;
+pub use self::hooks::HookState;
+pub use self::log::{LogLevel, ProgramLog};
+pub use self::maps::Maps;
+pub use self::pins::{Pins, unload};
+
+/// Where the data path lives.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The root of the cgroup2 hierarchy when none is given.
+    pub cgroup: Option<PathBuf>,
+    /// On a BPF file system.
+    pub pin_dir: PathBuf,
+    /// What the programs themselves log; off by default, and then compiled to nothing.
+    pub program_log: LogLevel,
+}
+
+/// A data path that is attached.
+#[derive(Debug)]
+pub struct Opened {
+    pub maps: Maps,
+    pub hooks: Vec<HookState>,
+    pub cgroup: Cgroup,
+    pub grace: Grace,
+    pub log: Option<ProgramLog>,
+    /// Holds the folder's lock.
+    pub pins: Pins,
+}
+
+/// Takes over the pinned tables, or makes them; loads the programs and puts them into place.
+pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
+    fit::check_capabilities()?;
+    let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
+    let pins = Pins::open(&settings.pin_dir)?;
+    let mut object = object::load(&pins, settings.program_log)?;
+    let hooks = hooks::put_into_place(&mut object, &pins, &cgroup)?;
+    let log = log::reader(&mut object, settings.program_log)?;
+    let maps = Maps::take(&mut object)?;
+    let grace = Grace::new()?;
+    // What a program of the last agent's time may still hold, before any of it is given out again.
+    grace.wait()?;
+    Ok(Opened {
+        maps,
+        hooks,
+        cgroup,
+        grace,
+        log,
+        pins,
+    })
+}

@@ -1,0 +1,105 @@
+//! The programs' object, which is part of this binary, and its way into the kernel.
+
+use std::fmt::Write as _;
+
+use aya::maps::MapInfo;
+use aya::programs::{Program, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+
+use super::pins::Pins;
+use super::{KernelError, LogLevel, shapes};
+
+/// Empty when `lb-ebpf` was not built before.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
+
+/// Makes or reopens the pinned maps and loads every program. Nothing is attached yet.
+pub fn load(pins: &Pins, log: LogLevel) -> Result<Ebpf, KernelError> {
+    if OBJECT.is_empty() {
+        return Err(KernelError::NoObject);
+    }
+    let mut sets = None;
+    let mut loader = EbpfLoader::new();
+    for shape in shapes::all() {
+        let path = pins.map(&shape);
+        // aya takes a pinned map as it is, whatever its shape.
+        if let Some(info) = pins.existing(&path)? {
+            check(&shape, &info, pins)?;
+            sets = sets.or_else(|| (shape.name == "ORIGINS").then(|| info.max_entries()));
+        } else if shape.name == "ORIGINS" {
+            sets = Some(shape.length);
+        }
+        loader.map_max_entries(shape.name, shape.length);
+        loader.map_pin_path(shape.name, path);
+    }
+    let mask = sets.unwrap_or(1) - 1;
+    let level = log.number();
+    loader
+        .override_global("ORIGINS_MASK", &mask, true)
+        .override_global(aya_log::LEVEL, &level, true);
+    let mut object = loader
+        .load(OBJECT)
+        .map_err(|error| KernelError::Maps(chain(&error)))?;
+    for (name, program) in object.programs_mut() {
+        load_program(program).map_err(|error| KernelError::Program {
+            program: name.to_owned(),
+            reason: reason(&error),
+        })?;
+    }
+    Ok(object)
+}
+
+fn check(shape: &shapes::Shape, info: &MapInfo, pins: &Pins) -> Result<(), KernelError> {
+    let Some((found, wanted)) = shape.mismatch(info) else {
+        return Ok(());
+    };
+    Err(KernelError::Shape {
+        path: pins.map(shape),
+        pin_dir: pins.folder().to_owned(),
+        found,
+        wanted,
+    })
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// The kernel's answer, and the last thing that its verifier said.
+fn reason(error: &ProgramError) -> String {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return chain(error);
+    };
+    let log = verifier_log.to_string();
+    let last = log
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with("processed "));
+    match last {
+        Some(last) => format!("{io_error}: {last}"),
+        None => io_error.to_string(),
+    }
+}
+
+/// An error with all its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !line.ends_with(&said) {
+            // Writing to a String can't fail.
+            let _ = write!(line, ": {said}");
+        }
+        source = cause.source();
+    }
+    line
+}

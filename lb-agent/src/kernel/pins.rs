@@ -1,0 +1,174 @@
+//! The folder in which maps and links outlive the agent.
+//!
+//! `<pin-dir>/tables-v1/` has the tables and the links, `<pin-dir>/origins-v1/` has ORIGINS and what belongs to
+//! it. The folder itself is locked (flock) by the agent that writes the tables.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapInfo;
+use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
+use rustix::fs::{FlockOperation, flock, statfs};
+
+use super::KernelError;
+use super::shapes::{Room, Shape};
+
+/// linux/magic.h: BPF_FS_MAGIC.
+const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The pin folder, locked for as long as this lives.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    /// Its lock ends with the process, however that ends.
+    _lock: File,
+}
+
+impl Pins {
+    /// Makes the folder if need be, and locks it.
+    pub fn open(folder: &Path) -> Result<Self, KernelError> {
+        check_bpffs(folder)?;
+        let pins = Self {
+            folder: folder.to_owned(),
+            _lock: lock(folder)?,
+        };
+        for room in [Room::Tables, Room::Origins] {
+            make(&pins.room(room))?;
+        }
+        Ok(pins)
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where a map is pinned.
+    pub fn map(&self, shape: &Shape) -> PathBuf {
+        self.room(shape.room).join(shape.name)
+    }
+
+    /// Where the link of a hook is pinned.
+    pub fn link(&self, hook: &str) -> PathBuf {
+        self.room(Room::Tables).join(format!("link_{hook}"))
+    }
+
+    /// What is pinned at a path, if anything is.
+    pub fn existing(&self, path: &Path) -> Result<Option<MapInfo>, KernelError> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(path, error)),
+            Ok(_) => MapInfo::from_pin(path)
+                .map(Some)
+                .map_err(|error| failed(path, io::Error::other(error))),
+        }
+    }
+
+    fn room(&self, room: Room) -> PathBuf {
+        self.folder.join(match room {
+            Room::Tables => format!("tables-v{TABLES_VERSION}"),
+            Room::Origins => format!("origins-v{ORIGINS_VERSION}"),
+        })
+    }
+}
+
+/// What [`unload`] took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unloaded {
+    pub links: usize,
+    pub maps: usize,
+}
+
+/// Takes the data path away: first the links, which detaches the programs, then the maps, then the folder.
+///
+/// Takes nothing that is not ours. None when there is no such folder.
+pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
+    check_bpffs(folder)?;
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let held = lock(folder)?;
+    let mut rooms = Vec::new();
+    for entry in list(folder)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("tables-v") || name.starts_with("origins-v") {
+            rooms.push(entry);
+        }
+    }
+    let mut pins = Vec::new();
+    for room in &rooms {
+        pins.extend(list(room)?);
+    }
+    let is_link = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+    };
+    let (links, maps): (Vec<PathBuf>, Vec<PathBuf>) = pins.into_iter().partition(is_link);
+    for pin in links.iter().chain(&maps) {
+        fs::remove_file(pin).map_err(|error| failed(pin, error))?;
+    }
+    for room in &rooms {
+        fs::remove_dir(room).map_err(|error| failed(room, error))?;
+    }
+    // Whoever put something else into the folder keeps it.
+    if list(folder)?.is_empty() {
+        fs::remove_dir(folder).map_err(|error| failed(folder, error))?;
+    }
+    drop(held);
+    Ok(Some(Unloaded {
+        links: links.len(),
+        maps: maps.len(),
+    }))
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let entries = fs::read_dir(folder).map_err(|error| failed(folder, error))?;
+    entries
+        .map(|entry| Ok(entry.map_err(|error| failed(folder, error))?.path()))
+        .collect()
+}
+
+/// The folder, or the nearest one above it that is there, must be on a BPF file system.
+fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
+    let parent = folder
+        .ancestors()
+        .find(|parent| parent.exists())
+        .unwrap_or_else(|| Path::new("/"));
+    let kind = statfs(parent).map_err(|error| failed(parent, error.into()))?;
+    if kind.f_type == BPFFS_MAGIC {
+        return Ok(());
+    }
+    Err(KernelError::NoBpffs {
+        path: folder.to_owned(),
+        parent: parent.to_owned(),
+    })
+}
+
+fn lock(folder: &Path) -> Result<File, KernelError> {
+    make(folder)?;
+    let file = File::open(folder).map_err(|error| failed(folder, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(KernelError::Locked {
+            path: folder.to_owned(),
+        }),
+        Err(error) => Err(failed(folder, error.into())),
+    }
+}
+
+fn make(folder: &Path) -> Result<(), KernelError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| failed(folder, error))
+}
+
+fn failed(path: &Path, error: io::Error) -> KernelError {
+    KernelError::Pin {
+        path: path.to_owned(),
+        error,
+    }
+}

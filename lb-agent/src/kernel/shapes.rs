@@ -1,0 +1,95 @@
+//! What each map looks like: the sizes that the loader sets, and what a pinned one must have.
+
+use aya::maps::{MapInfo, MapType};
+use lb_common::origin::Set;
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config};
+
+/// Which version a map is pinned under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Tables,
+    /// ORIGINS and what belongs to it outlive a change of the other layouts.
+    Origins,
+}
+
+/// One of our maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub name: &'static str,
+    pub room: Room,
+    pub kind: MapType,
+    pub key: usize,
+    pub value: usize,
+    /// How many elements a new one gets. One that is pinned keeps what it has.
+    pub length: u32,
+}
+
+const fn array<T>(name: &'static str, room: Room, length: u32) -> Shape {
+    Shape {
+        name,
+        room,
+        kind: MapType::Array,
+        key: 4,
+        value: size_of::<T>(),
+        length,
+    }
+}
+
+const fn hash<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
+    Shape {
+        name,
+        room,
+        kind: MapType::Hash,
+        key: size_of::<K>(),
+        value: size_of::<V>(),
+        length,
+    }
+}
+
+/// 10,000 Services with a few ports and both families.
+const FRONTENDS: u32 = 65_536;
+/// 250,000 endpoints of service ports.
+const BACKENDS: u32 = 262_144;
+/// Each cell holds two slots; a view that changes has two runs for a moment.
+const SLOTS: u32 = 262_144;
+/// Four sockets a set; a power of two.
+const ORIGIN_SETS: u32 = 65_536;
+
+/// All maps that are pinned.
+const SHAPES: [Shape; 9] = [
+    hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS),
+    array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, FRONTENDS),
+    array::<View>("VIEWS", Room::Tables, FRONTENDS),
+    array::<u64>("SLOTS", Room::Tables, SLOTS),
+    array::<Backend>("BACKENDS", Room::Tables, BACKENDS),
+    array::<u64>("CONFIG", Room::Tables, config::WORDS),
+    array::<Set>("ORIGINS", Room::Origins, ORIGIN_SETS),
+    hash::<u64, u64>("SPILL", Room::Origins, 16_384),
+    array::<u64>("SPILLED", Room::Origins, 1),
+];
+
+/// All maps that are pinned.
+pub fn all() -> impl Iterator<Item = Shape> {
+    SHAPES.into_iter()
+}
+
+impl Shape {
+    /// What a map that is there has and should not; none when it fits.
+    pub fn mismatch(&self, info: &MapInfo) -> Option<(String, String)> {
+        let kind = info.map_type().ok();
+        let found = (info.key_size() as usize, info.value_size() as usize);
+        let has_length = info.max_entries() > 0
+            && (self.name != "ORIGINS" || info.max_entries().is_power_of_two());
+        if kind == Some(self.kind) && found == (self.key, self.value) && has_length {
+            return None;
+        }
+        let say = |kind: Option<MapType>, (key, value), length: u32| {
+            let kind = kind.map_or_else(|| "another kind of map".to_owned(), |k| format!("{k:?}"));
+            format!("{kind} of {length} elements, keys of {key} and values of {value} bytes")
+        };
+        Some((
+            say(kind, found, info.max_entries()),
+            say(Some(self.kind), (self.key, self.value), self.length),
+        ))
+    }
+}

@@ -1,0 +1,10 @@
+//! The agent's binary: parses the command line and hands over.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lb_agent::cli::Cli;
+
+fn main() -> ExitCode {
+    lb_agent::commands::main(Cli::parse())
+}

@@ -1,0 +1,79 @@
+//! Reads addresses the way kube-proxy does.
+
+use std::net::IpAddr;
+
+use crate::catalog::Family;
+
+/// An address that clients or backends may have.
+///
+/// Leading zeros are decimal (as Go's `ParseIPSloppy` has it, for old objects); an IPv4-mapped address is the
+/// IPv4 address in it. `Err` says what is wrong, to stand after the field's name.
+pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
+    let text = text.trim();
+    let address = text.parse().or_else(|_| strip_zeros(text).parse());
+    let address: IpAddr =
+        address.map_err(|_| format!("{text:?} is not an IP address: correct it"))?;
+    let address = address.to_canonical();
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!(
+            "{text} cannot be connected to: write a unicast address"
+        ));
+    }
+    Ok(address)
+}
+
+/// [`parse`], and it must be of the family.
+pub(super) fn parse_of(family: Family, text: &str) -> Result<IpAddr, String> {
+    let address = parse(text)?;
+    if Family::of(address) == family {
+        Ok(address)
+    } else {
+        Err(format!("{text} is not an {family} address"))
+    }
+}
+
+/// A TCP or UDP port. `Err` says what is wrong, to stand after the field's name.
+pub(super) fn port(number: Option<i32>) -> Result<u16, String> {
+    let Some(number) = number else {
+        return Err("is missing: write a port from 1 to 65535".into());
+    };
+    match u16::try_from(number) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{number} is not a port: write one from 1 to 65535")),
+    }
+}
+
+fn strip_zeros(text: &str) -> String {
+    let octets = text.split('.').map(|octet| {
+        let stripped = octet.trim_start_matches('0');
+        if stripped.is_empty() && !octet.is_empty() {
+            "0"
+        } else {
+            stripped
+        }
+    });
+    octets.collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_zeros_are_decimal() {
+        assert_eq!(parse("010.0.00.012"), Ok([10, 0, 0, 12].into()));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address() {
+        assert_eq!(parse("::ffff:10.0.0.1"), Ok([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn what_is_no_address_is_said() {
+        for text in ["", "10.0.0", "10.0.0.256", "web", "0.0.0.0", "ff02::1"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(parse_of(Family::Ipv6, "10.0.0.1").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Which service port keeps a frontend that several want: the one whose Service is oldest.
+//!
+//! Kept by frontend, so that a change costs only those who want the same one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::service_port::{Frontend, FrontendKind, ServicePortKey};
+use crate::catalog::{Family, Kind, ObjectId, ObjectName, Problem, Protocol};
+
+/// What can be had only once on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Site {
+    family: Family,
+    /// None for a NodePort.
+    address: Option<IpAddr>,
+    port: u16,
+    protocol: Protocol,
+}
+
+impl Site {
+    pub(super) fn of(key: &ServicePortKey, frontend: &Frontend) -> Self {
+        Self {
+            family: key.family,
+            address: frontend.address,
+            port: frontend.port,
+            protocol: key.protocol,
+        }
+    }
+}
+
+/// A service port that wants a frontend; the least one gets it.
+///
+/// The order is the age of its Service, then its name. A Service that no API server has dated counts as oldest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Claimant {
+    pub(super) created: Option<Timestamp>,
+    pub(super) key: ServicePortKey,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    by_site: HashMap<Site, BTreeSet<Arc<Claimant>>>,
+}
+
+impl Claims {
+    pub(super) fn holder(&self, site: &Site) -> Option<&Arc<Claimant>> {
+        self.by_site.get(site)?.first()
+    }
+
+    pub(super) fn claimants(&self, site: &Site) -> impl Iterator<Item = &Arc<Claimant>> {
+        self.by_site.get(site).into_iter().flatten()
+    }
+
+    pub(super) fn add(&mut self, site: Site, claimant: Arc<Claimant>) {
+        self.by_site.entry(site).or_default().insert(claimant);
+    }
+
+    pub(super) fn release(&mut self, site: &Site, claimant: &Arc<Claimant>) {
+        if let Some(claimants) = self.by_site.get_mut(site) {
+            claimants.remove(claimant);
+            if claimants.is_empty() {
+                self.by_site.remove(site);
+            }
+        }
+    }
+}
+
+/// What to tell the owner of a service port that did not get a frontend.
+pub(super) fn problem(
+    key: &ServicePortKey,
+    frontend: &Frontend,
+    holder: &ServicePortKey,
+) -> Problem {
+    let of = |key: &ServicePortKey| ObjectId {
+        kind: Kind::Service,
+        name: ObjectName {
+            namespace: Arc::clone(&key.namespace),
+            name: Arc::clone(&key.name),
+        },
+    };
+    let what = match (frontend.kind, frontend.address) {
+        (FrontendKind::NodePort, _) | (_, None) => format!("{} {}", frontend.kind, frontend.port),
+        (kind, Some(IpAddr::V4(address))) => format!("{kind} {address}:{}", frontend.port),
+        (kind, Some(IpAddr::V6(address))) => format!("{kind} [{address}]:{}", frontend.port),
+    };
+    let (loser, winner) = (of(key), of(holder));
+    let message = if loser == winner {
+        format!(
+            "{what} {} is wanted by two of its ports, {:?} and {:?}: the first keeps it; change the other",
+            key.protocol, holder.port, key.port
+        )
+    } else {
+        format!(
+            "{what} {} already belongs to {winner}, which comes first: change one of the two",
+            key.protocol
+        )
+    };
+    Problem::of(&loser, message)
+}

@@ -1,0 +1,164 @@
+//! The endpoints of a Service: its slices merged, sorted by port and address.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::address;
+use super::report::Report;
+use crate::catalog::{
+    Conditions, Endpoint, EndpointSlice, Family, Hints, Kind, ObjectId, Problem, Protocol,
+};
+
+/// An endpoint at one port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) conditions: Conditions,
+    pub(super) hints: &'a Hints,
+    pub(super) node: Option<&'a Arc<str>>,
+    pub(super) zone: Option<&'a Arc<str>>,
+}
+
+type PortKey<'a> = (Family, &'a str, Protocol);
+
+/// All endpoints of one Service.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints<'a> {
+    by_port: BTreeMap<PortKey<'a>, BTreeMap<SocketAddr, Candidate<'a>>>,
+    /// The ports that slices with endpoints have, usable or not.
+    named: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Endpoints<'a> {
+    /// Merges the slices of these families, in the order given.
+    pub(super) fn merge(
+        slices: impl Iterator<Item = &'a EndpointSlice>,
+        families: &[Family],
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut merged = Self::default();
+        for slice in slices {
+            if slice.metadata.labels.headless.is_none() {
+                merged.add(slice, families, &mut report(slice, problems));
+            }
+        }
+        merged
+    }
+
+    /// The endpoints of one service port, sorted by address.
+    pub(super) fn of(&self, family: Family, port: &str, protocol: Protocol) -> Vec<Candidate<'a>> {
+        let at = self.by_port.get(&(family, port, protocol));
+        at.into_iter().flat_map(BTreeMap::values).copied().collect()
+    }
+
+    /// The names of the slices' ports of this protocol, when there are any and this one is not among them.
+    pub(super) fn other_names(&self, port: &str, protocol: &str) -> Option<Vec<&'a str>> {
+        if self.named.is_empty() || self.named.contains(&(port, protocol)) {
+            return None;
+        }
+        let of_protocol = self.named.iter().filter(|(_, of)| *of == protocol);
+        Some(of_protocol.map(|(name, _)| *name).collect())
+    }
+
+    fn add(&mut self, slice: &'a EndpointSlice, families: &[Family], report: &mut Report<'_>) {
+        let family = match (Family::parse(&slice.address_type), &*slice.address_type) {
+            (Some(family), _) => family,
+            (None, "FQDN") => return,
+            (None, "") => return report.add("addressType is missing: write IPv4 or IPv6"),
+            (None, other) => {
+                return report.add(format!("addressType {other:?}: write IPv4 or IPv6"));
+            }
+        };
+        if !families.contains(&family) || slice.endpoints.is_empty() {
+            return;
+        }
+        let ports = self.ports(slice, report);
+        for (index, endpoint) in slice.endpoints.iter().enumerate() {
+            let field = format_args!("endpoints[{index}].addresses");
+            let Some(text) = endpoint.addresses.first() else {
+                report.add(format!("{field} is empty: the endpoint is skipped"));
+                continue;
+            };
+            match address::parse_of(family, text) {
+                Ok(ip) => self.add_endpoint(family, ip, &ports, endpoint),
+                Err(error) => report.add(format!("{field}[0]: {error}; the endpoint is skipped")),
+            }
+        }
+    }
+
+    /// The slice's usable ports.
+    fn ports(
+        &mut self,
+        slice: &'a EndpointSlice,
+        report: &mut Report<'_>,
+    ) -> Vec<(&'a str, Protocol, u16)> {
+        let mut ports = Vec::with_capacity(slice.ports.len());
+        for (index, port) in slice.ports.iter().enumerate() {
+            let word = port.protocol.as_deref().unwrap_or("TCP");
+            self.named.insert((&port.name, word));
+            let Some(protocol) = Protocol::parse(word) else {
+                if word != "SCTP" {
+                    report.add(format!(
+                        "ports[{index}].protocol {word:?} is not known: write TCP or UDP"
+                    ));
+                }
+                continue;
+            };
+            match address::port(port.port) {
+                Ok(number) => ports.push((&*port.name, protocol, number)),
+                Err(error) => {
+                    report.add(format!("ports[{index}].port {error}; this port is skipped"))
+                }
+            }
+        }
+        ports
+    }
+
+    fn add_endpoint(
+        &mut self,
+        family: Family,
+        ip: IpAddr,
+        ports: &[(&'a str, Protocol, u16)],
+        endpoint: &'a Endpoint,
+    ) {
+        for &(name, protocol, number) in ports {
+            let candidate = Candidate {
+                address: SocketAddr::new(ip, number),
+                conditions: endpoint.conditions,
+                hints: &endpoint.hints,
+                node: endpoint.node_name.as_ref(),
+                zone: endpoint.zone.as_ref(),
+            };
+            let at = self.by_port.entry((family, name, protocol)).or_default();
+            match at.entry(candidate.address) {
+                Entry::Vacant(entry) => {
+                    entry.insert(candidate);
+                }
+                Entry::Occupied(mut entry) if candidate.is_better_than(entry.get()) => {
+                    entry.insert(candidate);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+}
+
+impl Candidate<'_> {
+    /// Of two entries for one address the one that is not terminating counts, then the one that is ready.
+    ///
+    /// kube-proxy leaves the second to chance.
+    fn is_better_than(&self, other: &Self) -> bool {
+        let rank = |of: &Self| (!of.conditions.is_terminating(), of.conditions.is_ready());
+        rank(self) > rank(other)
+    }
+}
+
+pub(super) fn report<'a>(slice: &EndpointSlice, problems: &'a mut Vec<Problem>) -> Report<'a> {
+    let id = ObjectId {
+        kind: Kind::EndpointSlice,
+        name: slice.metadata.object_name(),
+    };
+    Report::new(id, problems)
+}

@@ -1,0 +1,269 @@
+//! Who serves whom: kube-proxy's rules, pure. What the catalog knows goes in, service ports come out.
+//!
+//! `service` judges one Service with `frontends`, `endpoints` and `topology`; `claims` settles which of several
+//! Services keeps a frontend that they all want; this file remembers the last answer and gives what differs.
+//! The rules are those of kube-proxy 1.36 (pkg/proxy), where nothing else is said.
+
+mod address;
+mod claims;
+mod endpoints;
+mod frontends;
+mod report;
+mod service;
+mod service_port;
+#[cfg(test)]
+mod tests;
+mod topology;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use self::claims::{Claimant, Claims, Site};
+pub use self::service_port::{
+    Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
+};
+pub use self::view::{Scope, View};
+pub use crate::catalog::Problem;
+use crate::catalog::{Catalog, Family, ObjectName, Protocol};
+
+/// What the rules need to know beside the objects.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The agent's node, as `nodeName` of endpoints and `forNodes` of hints name it.
+    pub node_name: String,
+    /// Services with this value of the label `service.kubernetes.io/service-proxy-name` are ours too.
+    pub service_proxy_name: Option<String>,
+}
+
+/// The service ports that this node is to serve, and what is wrong with the objects they come from.
+#[derive(Debug)]
+pub struct Policy {
+    options: Options,
+    entries: BTreeMap<ServicePortKey, Entry>,
+    claims: Claims,
+    problems: BTreeMap<ObjectName, Vec<Problem>>,
+}
+
+/// What [`Policy::update`] found to be different.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    /// New service ports, and those that differ in anything.
+    pub changed: Vec<ServicePort>,
+    /// Service ports that are no more.
+    pub removed: Vec<ServicePortKey>,
+}
+
+/// A service port as it is: published when it has a frontend.
+#[derive(Debug)]
+struct Entry {
+    port: ServicePort,
+    claimant: Arc<Claimant>,
+    /// All the frontends it wants; `port` has those it got.
+    wanted: Vec<Frontend>,
+    /// About the frontends that it did not get.
+    problems: Vec<Problem>,
+}
+
+/// What a Service wants of one of its ports now.
+struct Wanted {
+    port: ServicePort,
+    claimant: Arc<Claimant>,
+}
+
+/// The holders that frontends had before an update.
+type Holders = HashMap<Site, Option<Arc<Claimant>>>;
+
+impl Policy {
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            entries: BTreeMap::new(),
+            claims: Claims::default(),
+            problems: BTreeMap::new(),
+        }
+    }
+
+    /// Works out the touched Services again.
+    ///
+    /// Call it first when every source has listed once: until then a slice's Service may just not be here yet.
+    pub fn update(
+        &mut self,
+        catalog: &Catalog,
+        touched: impl IntoIterator<Item = ObjectName>,
+    ) -> Update {
+        let mut fresh = BTreeMap::new();
+        let mut holders = Holders::new();
+        for name in touched {
+            self.judge(catalog, &name, &mut fresh, &mut holders);
+        }
+        let mut dirty: BTreeSet<ServicePortKey> = fresh.keys().cloned().collect();
+        for (site, before) in holders {
+            if self.claims.holder(&site) != before.as_ref() {
+                dirty.extend(self.claims.claimants(&site).map(|c| c.key.clone()));
+            }
+        }
+        let mut update = Update::default();
+        for key in dirty {
+            match fresh.remove(&key) {
+                Some(None) => self.remove(key, &mut update),
+                wanted => self.settle(key, wanted.flatten(), &mut update),
+            }
+        }
+        update
+    }
+
+    /// All service ports, sorted by key.
+    pub fn service_ports(&self) -> impl Iterator<Item = &ServicePort> {
+        let ports = self.entries.values().map(|entry| &entry.port);
+        ports.filter(|port| !port.frontends.is_empty())
+    }
+
+    /// All that is wrong with the objects now.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let settled = self.entries.values().flat_map(|entry| &entry.problems);
+        self.problems.values().flatten().chain(settled)
+    }
+
+    /// Judges one Service; moves its claims, and says who held the frontends before.
+    fn judge(
+        &mut self,
+        catalog: &Catalog,
+        name: &ObjectName,
+        fresh: &mut BTreeMap<ServicePortKey, Option<Wanted>>,
+        holders: &mut Holders,
+    ) {
+        let context = service::Context {
+            node_name: &self.options.node_name,
+            zone: catalog.zone(),
+            service_proxy_name: self.options.service_proxy_name.as_deref(),
+        };
+        let (ports, problems) = service::judge(&context, catalog, name);
+        if problems.is_empty() {
+            self.problems.remove(name);
+        } else {
+            self.problems.insert(name.clone(), problems);
+        }
+
+        let created = catalog
+            .service(name)
+            .and_then(|service| service.metadata.creation_timestamp);
+        let mut gone = self.keys(name);
+        for port in ports {
+            let key = port.key.clone();
+            gone.remove(&key);
+            let claimant = Arc::new(Claimant { created, key });
+            self.claim(&claimant, &port.frontends, holders);
+            fresh.insert(port.key.clone(), Some(Wanted { port, claimant }));
+        }
+        for key in gone {
+            if let Some(entry) = self.entries.get(&key) {
+                for site in sites(&key, &entry.wanted) {
+                    note_holder(&self.claims, holders, &site);
+                    self.claims.release(&site, &entry.claimant);
+                }
+            }
+            fresh.insert(key, None);
+        }
+    }
+
+    /// Moves a service port's claims from the frontends it wanted to those it wants now.
+    fn claim(&mut self, claimant: &Arc<Claimant>, wanted: &[Frontend], holders: &mut Holders) {
+        let known = self.entries.get(&claimant.key);
+        if known.is_some_and(|e| e.claimant == *claimant && e.wanted == wanted) {
+            return;
+        }
+        if let Some(entry) = known {
+            for site in sites(&claimant.key, &entry.wanted) {
+                note_holder(&self.claims, holders, &site);
+                self.claims.release(&site, &entry.claimant);
+            }
+        }
+        for site in sites(&claimant.key, wanted) {
+            note_holder(&self.claims, holders, &site);
+            self.claims.add(site, Arc::clone(claimant));
+        }
+    }
+
+    /// Gives a service port the frontends that it holds, and notes whether anything differs.
+    ///
+    /// `wanted`: none when only the frontends may have changed hands.
+    fn settle(&mut self, key: ServicePortKey, wanted: Option<Wanted>, update: &mut Update) {
+        let before = self.entries.remove(&key);
+        let (mut port, claimant, wanted) = match (wanted, &before) {
+            (Some(Wanted { mut port, claimant }), _) => {
+                let frontends = std::mem::take(&mut port.frontends);
+                (port, claimant, frontends)
+            }
+            (None, Some(entry)) => (
+                entry.port.clone(),
+                Arc::clone(&entry.claimant),
+                entry.wanted.clone(),
+            ),
+            (None, None) => return,
+        };
+        let mut problems = Vec::new();
+        port.frontends.clear();
+        for frontend in &wanted {
+            match self.claims.holder(&Site::of(&key, frontend)) {
+                Some(holder) if holder.key != key => {
+                    problems.push(claims::problem(&key, frontend, &holder.key));
+                }
+                _ => port.frontends.push(frontend.clone()),
+            }
+        }
+
+        let before = before.map(|entry| entry.port);
+        let was_published = before.as_ref().is_some_and(|b| !b.frontends.is_empty());
+        if port.frontends.is_empty() {
+            if was_published {
+                update.removed.push(key.clone());
+            }
+        } else if before.as_ref() != Some(&port) {
+            update.changed.push(port.clone());
+        }
+        let entry = Entry {
+            port,
+            claimant,
+            wanted,
+            problems,
+        };
+        self.entries.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: ServicePortKey, update: &mut Update) {
+        if let Some(entry) = self.entries.remove(&key)
+            && !entry.port.frontends.is_empty()
+        {
+            update.removed.push(key);
+        }
+    }
+
+    /// The service ports that a Service has had so far.
+    fn keys(&self, name: &ObjectName) -> BTreeSet<ServicePortKey> {
+        let first = ServicePortKey {
+            namespace: Arc::clone(&name.namespace),
+            name: Arc::clone(&name.name),
+            port: Arc::default(),
+            protocol: Protocol::Tcp,
+            family: Family::Ipv4,
+        };
+        self.entries
+            .range(first..)
+            .map(|(key, _)| key)
+            .take_while(|key| key.namespace == name.namespace && key.name == name.name)
+            .cloned()
+            .collect()
+    }
+}
+
+fn sites(key: &ServicePortKey, frontends: &[Frontend]) -> impl Iterator<Item = Site> {
+    frontends.iter().map(|frontend| Site::of(key, frontend))
+}
+
+fn note_holder(claims: &Claims, holders: &mut Holders, site: &Site) {
+    if !holders.contains_key(site) {
+        holders.insert(*site, claims.holder(site).cloned());
+    }
+}

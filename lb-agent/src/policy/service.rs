@@ -1,0 +1,256 @@
+//! Judges one Service: whether it is ours, and what its ports come to.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::address;
+use super::endpoints::{self, Endpoints};
+use super::frontends::Addresses;
+use super::report::Report;
+use super::service_port::{Algorithm, ServicePort, ServicePortKey};
+use super::topology::{self, Place};
+use crate::catalog::{
+    Catalog, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol, Service,
+};
+
+/// What the API server writes when `timeoutSeconds` is not given.
+const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
+/// The longest that the API server takes.
+const MAX_AFFINITY_SECONDS: u32 = 86_400;
+
+/// What the rules need beside the Service and its slices.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) node_name: &'a str,
+    pub(super) zone: Option<&'a str>,
+    pub(super) service_proxy_name: Option<&'a str>,
+}
+
+/// The service ports of a Service with all the frontends they want, and what is wrong.
+pub(super) fn judge(
+    context: &Context<'_>,
+    catalog: &Catalog,
+    name: &ObjectName,
+) -> (Vec<ServicePort>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let Some(service) = catalog.service(name) else {
+        report_orphans(catalog, name, &mut problems);
+        return (Vec::new(), problems);
+    };
+    let id = ObjectId {
+        kind: Kind::Service,
+        name: name.clone(),
+    };
+    let mut report = Report::new(id.clone(), &mut problems);
+    if is_skipped(context, service, &mut report) {
+        return (Vec::new(), problems);
+    }
+    let addresses = Addresses::of(service, &mut report);
+    let families: Vec<Family> = addresses.iter().map(|of| of.family).collect();
+    let endpoints = Endpoints::merge(catalog.slices(name), &families, &mut problems);
+
+    let mut report = Report::new(id, &mut problems);
+    let shared = Shared::of(service, &mut report);
+    let place = Place {
+        node_name: context.node_name,
+        zone: context.zone,
+    };
+    let mut ports = Vec::new();
+    for port in usable_ports(service, &endpoints, &mut report) {
+        for of_family in &addresses {
+            let family = of_family.family;
+            let candidates = endpoints.of(family, &port.name, port.protocol);
+            ports.push(ServicePort {
+                key: ServicePortKey {
+                    namespace: Arc::clone(&name.namespace),
+                    name: Arc::clone(&name.name),
+                    port: Arc::clone(&port.name),
+                    protocol: port.protocol,
+                    family,
+                },
+                algorithm: shared.algorithm,
+                affinity_seconds: shared.affinity_seconds,
+                frontends: of_family.frontends(port.port, port.node_port),
+                backends: topology::backends(place, shared.internal_local, &candidates),
+            });
+        }
+    }
+    (ports, problems)
+}
+
+/// Slices that name a Service that is not there, or none.
+fn report_orphans(catalog: &Catalog, name: &ObjectName, problems: &mut Vec<Problem>) {
+    for slice in catalog.slices(name) {
+        if slice.metadata.labels.headless.is_some() {
+            continue;
+        }
+        endpoints::report(slice, problems).add(if name.name.is_empty() {
+            "metadata.labels has no kubernetes.io/service-name: name the Service there".to_owned()
+        } else {
+            format!("there is no Service {name}: add it, or correct the label kubernetes.io/service-name")
+        });
+    }
+}
+
+/// Whether the Service is nothing for us; silently where that is how it is meant.
+fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> bool {
+    let metadata = &service.metadata;
+    let spec = &service.spec;
+    let proxy_name = metadata.labels.service_proxy_name.as_deref();
+    if proxy_name.is_some_and(|name| context.service_proxy_name != Some(name))
+        || metadata.labels.headless.is_some()
+        || spec.service_type.as_deref() == Some("ExternalName")
+    {
+        return true;
+    }
+    match metadata.annotations.ignore.as_deref() {
+        Some("true") => return true,
+        None | Some("false") => {}
+        Some(other) => report.add(format!(
+            "annotation socklb.dev/ignore {other:?}: write \"true\" or \"false\"; the Service is served"
+        )),
+    }
+    let first = spec.cluster_ips.first().or(spec.cluster_ip.as_ref());
+    let cluster_ip = spec.cluster_ip.as_ref().filter(|ip| !ip.is_empty());
+    match cluster_ip.or(first).map(String::as_str) {
+        Some("None") => return true,
+        None | Some("") => {
+            report.add("spec.clusterIP is missing, and only an API server can choose one: write it, or None for a headless Service");
+            return true;
+        }
+        Some(_) => {}
+    }
+    if spec.ports.is_empty() {
+        report.add("spec.ports is empty: add the ports that clients connect to");
+        return true;
+    }
+    false
+}
+
+/// What all ports of a Service have in common.
+struct Shared {
+    algorithm: Algorithm,
+    affinity_seconds: Option<u32>,
+    internal_local: bool,
+}
+
+impl Shared {
+    fn of(service: &Service, report: &mut Report<'_>) -> Self {
+        let internal_local = match service.spec.internal_traffic_policy.as_deref() {
+            Some("Local") => true,
+            None | Some("" | "Cluster") => false,
+            Some(other) => {
+                report.add(format!(
+                    "spec.internalTrafficPolicy {other:?}: write Cluster or Local; Cluster is used"
+                ));
+                false
+            }
+        };
+        Self {
+            algorithm: algorithm(service, report),
+            affinity_seconds: affinity_seconds(service, report),
+            internal_local,
+        }
+    }
+}
+
+fn algorithm(service: &Service, report: &mut Report<'_>) -> Algorithm {
+    match service.metadata.annotations.algorithm.as_deref() {
+        None | Some("random") => {}
+        Some(later @ ("least-conn" | "maglev" | "round-robin")) => report.add(format!(
+            "annotation socklb.dev/algorithm: {later} is not available in this version, random is used"
+        )),
+        Some(other) => report.add(format!(
+            "annotation socklb.dev/algorithm: {other:?} is not known, random is used: write random"
+        )),
+    }
+    Algorithm::Random
+}
+
+fn affinity_seconds(service: &Service, report: &mut Report<'_>) -> Option<u32> {
+    let spec = &service.spec;
+    match spec.session_affinity.as_deref() {
+        Some("ClientIP") => {}
+        None | Some("" | "None") => return None,
+        Some(other) => {
+            report.add(format!(
+                "spec.sessionAffinity {other:?}: write None or ClientIP; None is used"
+            ));
+            return None;
+        }
+    }
+    let config = spec.session_affinity_config.as_ref();
+    let client_ip = config.and_then(|config| config.client_ip.as_ref());
+    let Some(seconds) = client_ip.and_then(|client_ip| client_ip.timeout_seconds) else {
+        return Some(DEFAULT_AFFINITY_SECONDS);
+    };
+    let valid = u32::try_from(seconds)
+        .ok()
+        .filter(|seconds| (1..=MAX_AFFINITY_SECONDS).contains(seconds));
+    if valid.is_none() {
+        report.add(format!(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds {seconds}: write 1 to {MAX_AFFINITY_SECONDS}; {DEFAULT_AFFINITY_SECONDS} is used"
+        ));
+    }
+    valid.or(Some(DEFAULT_AFFINITY_SECONDS))
+}
+
+/// A port of a Service that can be served.
+struct UsablePort {
+    name: Arc<str>,
+    protocol: Protocol,
+    port: u16,
+    node_port: Option<u16>,
+}
+
+fn usable_ports(
+    service: &Service,
+    endpoints: &Endpoints<'_>,
+    report: &mut Report<'_>,
+) -> Vec<UsablePort> {
+    let mut seen = BTreeSet::new();
+    let mut ports = Vec::with_capacity(service.spec.ports.len());
+    for (index, spec) in service.spec.ports.iter().enumerate() {
+        match usable_port(spec, endpoints, report, &format!("spec.ports[{index}]")) {
+            Ok(port) if seen.insert((Arc::clone(&port.name), port.protocol)) => ports.push(port),
+            Ok(port) => report.add(format!(
+                "spec.ports[{index}].name {:?} is there twice for {}: give each port its own name; this one is skipped",
+                port.name, port.protocol
+            )),
+            Err(error) => report.add(format!("spec.ports[{index}].{error}; this port is skipped")),
+        }
+    }
+    ports
+}
+
+fn usable_port(
+    spec: &PortSpec,
+    endpoints: &Endpoints<'_>,
+    report: &mut Report<'_>,
+    field: &str,
+) -> Result<UsablePort, String> {
+    let word = spec.protocol.as_deref().unwrap_or("TCP");
+    let protocol = Protocol::parse(word).ok_or_else(|| match word {
+        "SCTP" => "protocol SCTP has no socket hook in the kernel and is not covered".to_owned(),
+        _ => format!("protocol {word:?} is not known: write TCP or UDP"),
+    })?;
+    let port = address::port(spec.port).map_err(|error| format!("port {error}"))?;
+    let node_port = match spec.node_port {
+        None | Some(0) => None,
+        number => address::port(number)
+            .map_err(|error| report.add(format!("{field}.nodePort {error}; it is skipped")))
+            .ok(),
+    };
+    if let Some(others) = endpoints.other_names(&spec.name, word) {
+        report.add(format!(
+            "{field}.name {:?} ({word}) is in none of its EndpointSlices, which have {others:?}: the names must be the same",
+            spec.name
+        ));
+    }
+    Ok(UsablePort {
+        name: Arc::clone(&spec.name),
+        protocol,
+        port,
+        node_port,
+    })
+}

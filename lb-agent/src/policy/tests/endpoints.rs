@@ -1,0 +1,116 @@
+//! What slices come to when they are merged.
+
+use super::{check, check_problems, service, slice};
+
+#[track_caller]
+fn check_backends(slices: &str, backends: &str) {
+    let plan = format!("default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> {backends}");
+    check(&(service("web", "") + slices), &[&plan]);
+}
+
+#[test]
+fn slices_are_merged_and_an_address_counts_once() {
+    check_backends(
+        &(slice(
+            "a",
+            &[
+                "{addresses: [10.1.0.2]}",
+                "{addresses: [10.1.0.1, 10.1.0.9]}",
+            ],
+        ) + &slice(
+            "b",
+            &["{addresses: [010.1.0.2]}", "{addresses: [10.1.0.3]}"],
+        )),
+        "10.1.0.1:8080 10.1.0.2:8080 10.1.0.3:8080",
+    );
+}
+
+#[test]
+fn of_two_entries_the_one_that_is_not_terminating_counts() {
+    let leaving =
+        "{addresses: [10.1.0.1], conditions: {ready: false, serving: true, terminating: true}}";
+    let ready = "{addresses: [10.1.0.1]}";
+    for (a, b) in [(leaving, ready), (ready, leaving)] {
+        check_backends(&(slice("a", &[a]) + &slice("b", &[b])), "10.1.0.1:8080");
+    }
+    let other = "{addresses: [10.1.0.2], conditions: {ready: false, terminating: true}}";
+    check_backends(
+        &slice("a", &[leaving, other]),
+        "10.1.0.1:8080 10.1.0.2:8080",
+    );
+}
+
+#[test]
+fn not_ready_ones_are_never_used_and_terminating_ones_only_when_none_is_ready() {
+    let ready = "{addresses: [10.1.0.1], conditions: {ready: true}}";
+    let unready = "{addresses: [10.1.0.2], conditions: {ready: false}}";
+    let leaving =
+        "{addresses: [10.1.0.3], conditions: {ready: false, serving: true, terminating: true}}";
+    let broken =
+        "{addresses: [10.1.0.4], conditions: {ready: false, serving: false, terminating: true}}";
+    check_backends(
+        &slice("a", &[ready, unready, leaving, broken]),
+        "10.1.0.1:8080",
+    );
+    check_backends(&slice("a", &[unready, leaving, broken]), "10.1.0.3:8080");
+    check_backends(&slice("a", &[unready, broken]), "");
+    let published =
+        "{addresses: [10.1.0.5], conditions: {ready: true, serving: false, terminating: true}}";
+    check_backends(&slice("a", &[published]), "~10.1.0.5:8080");
+}
+
+#[test]
+fn ports_are_matched_by_name_and_protocol() {
+    check(
+        "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: dns, port: 53}, {name: dns, port: 53, protocol: UDP}]}\n---\n\
+         kind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n\
+         ports: [{name: dns, port: 1053, protocol: UDP}, {name: dns, port: 2053}]\nendpoints: [{addresses: [10.1.0.1]}]\n",
+        &[
+            "default/web:dns/TCP (IPv4) all [ClusterIP 10.96.0.1 53] -> 10.1.0.1:2053",
+            "default/web:dns/UDP (IPv4) all [ClusterIP 10.96.0.1 53] -> 10.1.0.1:1053",
+        ],
+    );
+}
+
+#[test]
+fn a_port_name_that_no_slice_has_is_reported() {
+    let web = service("web", "").replace("{port: 80}", "{name: http, port: 80}");
+    check_problems(
+        &(web + &slice("a", &["{addresses: [10.1.0.1]}"])),
+        &["default/web:http/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> "],
+        &["spec.ports[0].name \"http\" (TCP) is in none of its EndpointSlices, which have [\"\"]"],
+    );
+}
+
+#[test]
+fn bad_endpoints_and_ports_leave_the_others() {
+    let a = slice(
+        "a",
+        &[
+            "{addresses: ['fd00::1']}",
+            "{addresses: []}",
+            "{addresses: [x]}",
+            "{addresses: [10.1.0.1]}",
+        ],
+    );
+    let a = a.replace(
+        "[{port: 8080}]",
+        "[{port: 8080}, {name: zero, port: 0}, {name: nil}]",
+    );
+    let b = slice("b", &["{addresses: [a.example]}"]);
+    check_problems(
+        &(service("web", "")
+            + &a
+            + &b.replace("IPv4", "FQDN")
+            + &b.replace("IPv4", "IPv5").replace("name: b", "name: c")),
+        &["default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080"],
+        &[
+            "EndpointSlice default/a: ports[1].port 0 is not a port",
+            "EndpointSlice default/a: ports[2].port is missing",
+            "EndpointSlice default/a: endpoints[0].addresses[0]: fd00::1 is not an IPv4 address",
+            "EndpointSlice default/a: endpoints[1].addresses is empty",
+            "EndpointSlice default/a: endpoints[2].addresses[0]: \"x\" is not an IP address",
+            "EndpointSlice default/c: addressType \"IPv5\": write IPv4 or IPv6",
+        ],
+    );
+}

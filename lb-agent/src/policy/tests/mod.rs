@@ -1,0 +1,148 @@
+//! The rules as cases: manifests in, a plan and its problems out, both as text.
+
+mod claims;
+mod endpoints;
+mod frontends;
+mod objects;
+mod topology;
+mod updates;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Options, Policy};
+use crate::catalog::{Catalog, Change, Object};
+
+/// The objects in YAML documents.
+fn objects(yaml: &str) -> Vec<Object> {
+    let documents = yaml.split("---\n").filter(|d| !d.trim().is_empty());
+    documents.map(object).collect()
+}
+
+fn object(yaml: &str) -> Object {
+    let value: Value = serde_saphyr::from_str(yaml).expect("cases are YAML");
+    let typed = match value["kind"].as_str() {
+        Some("Service") => serde_json::from_value(value).map(|s| Object::Service(Arc::new(s))),
+        Some("EndpointSlice") => {
+            serde_json::from_value(value).map(|s| Object::EndpointSlice(Arc::new(s)))
+        }
+        Some("Node") => serde_json::from_value(value).map(|n| Object::Node(Arc::new(n))),
+        _ => panic!("cases have kinds"),
+    };
+    typed.expect("cases are well-typed")
+}
+
+/// A node n1, with what each step of a case says.
+struct Case {
+    catalog: Catalog,
+    policy: Policy,
+}
+
+impl Case {
+    fn new(yaml: &str) -> Self {
+        let mut case = Self {
+            catalog: Catalog::new("n1"),
+            policy: Policy::new(Options {
+                node_name: "n1".to_owned(),
+                service_proxy_name: Some("socklb".to_owned()),
+            }),
+        };
+        case.set(yaml);
+        case
+    }
+
+    /// Returns what changed: `+` a service port that is new or different, `-` one that is no more.
+    fn set(&mut self, yaml: &str) -> Vec<String> {
+        for object in objects(yaml) {
+            self.catalog.apply(Change::Set(object));
+        }
+        self.update()
+    }
+
+    fn remove(&mut self, yaml: &str) -> Vec<String> {
+        for object in objects(yaml) {
+            self.catalog.apply(Change::Remove(object.id()));
+        }
+        self.update()
+    }
+
+    fn update(&mut self) -> Vec<String> {
+        let touched = self.catalog.take_touched();
+        let update = self.policy.update(&self.catalog, touched);
+        let changed = update.changed.iter().map(|port| format!("+{}", port.key));
+        let removed = update.removed.iter().map(|key| format!("-{key}"));
+        changed.chain(removed).collect()
+    }
+
+    /// One line a view: key, scope, frontends, backends; `~` marks one that is not serving.
+    fn plan(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for port in self.policy.service_ports() {
+            for view in port.views() {
+                let frontends = view.frontends.iter().map(|f| {
+                    let address = f.address.map_or_else(|| "*".to_owned(), |a| a.to_string());
+                    format!("{} {address} {}", f.kind, f.port)
+                });
+                let backends = view.backends.iter().map(|b| {
+                    let mark = if b.serving { "" } else { "~" };
+                    format!("{mark}{}", b.address)
+                });
+                let frontends: Vec<_> = frontends.collect();
+                let backends: Vec<_> = backends.collect();
+                lines.push(format!(
+                    "{} {} [{}] -> {}",
+                    port.key,
+                    view.scope,
+                    frontends.join(", "),
+                    backends.join(" ")
+                ));
+            }
+        }
+        lines
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.policy.problems().map(ToString::to_string).collect()
+    }
+}
+
+/// The plan must be these lines, without a problem.
+#[track_caller]
+fn check(yaml: &str, plan: &[&str]) {
+    let case = Case::new(yaml);
+    assert_eq!(case.problems(), [""; 0]);
+    assert_eq!(case.plan(), plan);
+}
+
+/// The plan must be these lines, and each problem must hold its piece of text.
+#[track_caller]
+fn check_problems(yaml: &str, plan: &[&str], problems: &[&str]) {
+    let case = Case::new(yaml);
+    assert_eq!(case.plan(), plan);
+    let said = case.problems();
+    assert_eq!(said.len(), problems.len(), "{said:#?}");
+    for (said, expected) in said.iter().zip(problems) {
+        assert!(said.contains(expected), "{said}\nlacks: {expected}");
+        assert!(!said.contains('\n'), "{said}");
+    }
+}
+
+/// A Service with more lines of `spec` (each indented by two, ending with a new line).
+fn service(name: &str, spec: &str) -> String {
+    format!(
+        "---\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  clusterIP: 10.96.0.1\n  ports: [{{port: 80}}]\n{spec}"
+    )
+}
+
+/// A slice of the Service web with port 8080, and endpoints as YAML flow mappings.
+fn slice(name: &str, endpoints: &[&str]) -> String {
+    format!(
+        "---\nkind: EndpointSlice\nmetadata: {{name: {name}, labels: {{kubernetes.io/service-name: web}}}}\n\
+         addressType: IPv4\nports: [{{port: 8080}}]\nendpoints: [{}]\n",
+        endpoints.join(", ")
+    )
+}
+
+const NODE: &str =
+    "---\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}\n";

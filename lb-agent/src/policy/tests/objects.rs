@@ -1,0 +1,132 @@
+//! Which Services are ours, and what is said of those that are wrong.
+
+use super::{Case, check, check_problems, service, slice};
+
+const PLAIN: &str = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ";
+
+#[test]
+fn a_service_without_slices_refuses() {
+    check(&service("web", ""), &[PLAIN]);
+}
+
+#[test]
+fn what_others_serve_is_skipped_silently() {
+    for skipped in [
+        "{name: web}\nspec: {clusterIP: None, ports: [{port: 80}]}",
+        "{name: web}\nspec: {type: ExternalName, externalName: a.b, clusterIP: 10.96.0.1, ports: [{port: 80}]}",
+        "{name: web, labels: {service.kubernetes.io/service-proxy-name: ''}}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}",
+        "{name: web, labels: {service.kubernetes.io/headless: ''}}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}",
+        "{name: web, annotations: {socklb.dev/ignore: 'true'}}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}",
+    ] {
+        let web = format!("kind: Service\nmetadata: {skipped}\n");
+        check(&(web + &slice("a", &["{addresses: [10.1.0.1]}"])), &[]);
+    }
+}
+
+#[test]
+fn our_own_proxy_name_is_served() {
+    check(
+        "kind: Service\nmetadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: socklb}}\n\
+         spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}",
+        &[PLAIN],
+    );
+}
+
+#[test]
+fn a_service_without_address_or_ports_is_reported() {
+    check_problems(
+        "kind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n---\n\
+         kind: Service\nmetadata: {name: b}\nspec: {clusterIP: 10.96.0.1}\n",
+        &[],
+        &[
+            "Service default/a: spec.clusterIP is missing",
+            "Service default/b: spec.ports is empty",
+        ],
+    );
+}
+
+#[test]
+fn a_bad_port_leaves_the_others() {
+    check_problems(
+        "kind: Service\nmetadata: {name: web}\nspec:\n  clusterIP: 10.96.0.1\n  ports:\n  \
+         - {name: zero, port: 0}\n  - {name: none}\n  - {name: big, port: 65536}\n  - {name: sctp, port: 1, protocol: SCTP}\n  \
+         - {name: tcp, port: 1, protocol: tcp}\n  - {name: ok, port: 80, nodePort: 70000}\n  - {name: ok, port: 81}\n  \
+         - {name: ok, port: 80, protocol: UDP}\n",
+        &[
+            "default/web:ok/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ",
+            "default/web:ok/UDP (IPv4) all [ClusterIP 10.96.0.1 80] -> ",
+        ],
+        &[
+            "spec.ports[0].port 0 is not a port",
+            "spec.ports[1].port is missing",
+            "spec.ports[2].port 65536 is not a port",
+            "spec.ports[3].protocol SCTP has no socket hook",
+            "spec.ports[4].protocol \"tcp\" is not known: write TCP or UDP",
+            "spec.ports[5].nodePort 70000 is not a port",
+            "spec.ports[6].name \"ok\" is there twice for TCP",
+        ],
+    );
+}
+
+#[test]
+fn a_slice_without_its_service_is_reported() {
+    let mut case = Case::new(&slice("a", &["{addresses: [10.1.0.1]}"]));
+    assert_eq!(case.plan(), [""; 0]);
+    assert_eq!(
+        case.problems(),
+        [
+            "EndpointSlice default/a: there is no Service default/web: add it, or correct the label kubernetes.io/service-name"
+        ]
+    );
+    case.set(&service("web", ""));
+    assert_eq!(case.problems(), [""; 0]);
+    assert_eq!(case.plan(), [format!("{PLAIN}10.1.0.1:8080")]);
+}
+
+#[test]
+fn a_slice_that_names_no_service_is_reported() {
+    check_problems(
+        "kind: EndpointSlice\nmetadata: {name: a}\naddressType: IPv4\n",
+        &[],
+        &["EndpointSlice default/a: metadata.labels has no kubernetes.io/service-name"],
+    );
+}
+
+#[test]
+fn affinity_has_the_api_servers_default_and_limits() {
+    let seconds = |spec: &str| {
+        let case = Case::new(&service("web", spec));
+        let port = case.policy.service_ports().next().expect("one port");
+        (port.affinity_seconds, case.problems().len())
+    };
+    let with = |s: &str| {
+        format!(
+            "  sessionAffinity: ClientIP\n  sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {s}}}}}\n"
+        )
+    };
+    assert_eq!(seconds("  sessionAffinity: None\n"), (None, 0));
+    assert_eq!(seconds("  sessionAffinity: ClientIP\n"), (Some(10_800), 0));
+    assert_eq!(seconds(&with("86400")), (Some(86_400), 0));
+    assert_eq!(seconds(&with("0")), (Some(10_800), 1));
+    assert_eq!(seconds(&with("86401")), (Some(10_800), 1));
+    assert_eq!(seconds("  sessionAffinity: Cookie\n"), (None, 1));
+}
+
+#[test]
+fn an_algorithm_that_is_not_there_is_reported() {
+    let annotated = |value: &str| {
+        let web = service("web", "").replace(
+            "{name: web}",
+            &format!("{{name: web, annotations: {{socklb.dev/algorithm: {value}}}}}"),
+        );
+        Case::new(&web).problems()
+    };
+    assert_eq!(annotated("random"), [""; 0]);
+    assert_eq!(
+        annotated("maglev"),
+        [
+            "Service default/web: annotation socklb.dev/algorithm: maglev is not available in this version, random is used"
+        ]
+    );
+    assert_eq!(annotated("fastest").len(), 1);
+}

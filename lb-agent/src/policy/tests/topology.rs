@@ -1,0 +1,147 @@
+//! Which endpoints clients on this node, n1 in z1, may use.
+
+use super::{Case, NODE, check, service, slice};
+
+const FRONTEND: &str = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ";
+
+/// An endpoint 10.1.0.`n` with more fields.
+fn at(n: u8, fields: &str) -> String {
+    format!("{{addresses: [10.1.0.{n}], {fields}}}")
+}
+
+#[track_caller]
+fn check_hints(endpoints: &[String], backends: &str) {
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    let yaml = NODE.to_owned() + &service("web", "") + &slice("a", &endpoints);
+    check(&yaml, &[&format!("{FRONTEND}{backends}")]);
+}
+
+const N1: &str = "hints: {forZones: [{name: z1}], forNodes: [{name: n1}]}";
+const N2_Z1: &str = "hints: {forZones: [{name: z2}, {name: z1}], forNodes: [{name: n2}]}";
+const N3_Z2: &str = "hints: {forZones: [{name: z2}], forNodes: [{name: n3}]}";
+
+#[test]
+fn hints_for_nodes_come_before_hints_for_zones() {
+    check_hints(&[at(1, N1), at(2, N2_Z1), at(3, N3_Z2)], "10.1.0.1:8080");
+    check_hints(&[at(2, N2_Z1), at(3, N3_Z2)], "10.1.0.2:8080");
+    check_hints(&[at(3, N3_Z2)], "10.1.0.3:8080");
+}
+
+#[test]
+fn one_ready_endpoint_without_a_hint_switches_that_kind_of_hint_off() {
+    let zone_only = at(4, "hints: {forZones: [{name: z1}]}");
+    check_hints(
+        &[at(1, N1), at(3, N3_Z2), zone_only],
+        "10.1.0.1:8080 10.1.0.4:8080",
+    );
+    check_hints(
+        &[at(1, N1), at(3, N3_Z2), at(4, "")],
+        "10.1.0.1:8080 10.1.0.3:8080 10.1.0.4:8080",
+    );
+    let unready = at(5, "conditions: {ready: false}");
+    check_hints(&[at(1, N1), at(3, N3_Z2), unready], "10.1.0.1:8080");
+}
+
+#[test]
+fn hints_do_not_matter_when_none_is_ready() {
+    let leaving = "conditions: {ready: false, terminating: true}";
+    check_hints(
+        &[
+            at(1, &format!("{N1}, {leaving}")),
+            at(3, &format!("{N3_Z2}, {leaving}")),
+        ],
+        "10.1.0.1:8080 10.1.0.3:8080",
+    );
+}
+
+#[test]
+fn a_change_of_the_nodes_zone_works_everything_out_again() {
+    let yaml = service("web", "")
+        + &slice(
+            "a",
+            &[
+                &at(1, "hints: {forZones: [{name: z1}]}"),
+                &at(2, "hints: {forZones: [{name: z2}]}"),
+            ],
+        );
+    let mut case = Case::new(&yaml);
+    assert_eq!(
+        case.plan(),
+        [format!("{FRONTEND}10.1.0.1:8080 10.1.0.2:8080")]
+    );
+    assert_eq!(case.set(NODE), ["+default/web/TCP (IPv4)"]);
+    assert_eq!(case.plan(), [format!("{FRONTEND}10.1.0.1:8080")]);
+    case.set(&NODE.replace("z1", "z2"));
+    assert_eq!(case.plan(), [format!("{FRONTEND}10.1.0.2:8080")]);
+    case.set(&NODE.replace("z1", "''"));
+    assert_eq!(
+        case.plan(),
+        [format!("{FRONTEND}10.1.0.1:8080 10.1.0.2:8080")]
+    );
+    assert_eq!(case.set(&NODE.replace("n1", "n2")), [""; 0]);
+}
+
+const LOCAL: &str = "  internalTrafficPolicy: Local\n  externalIPs: [192.0.2.1]\n";
+
+#[test]
+fn internal_traffic_policy_local_is_for_the_cluster_ip_alone() {
+    let yaml = service("web", LOCAL)
+        + &slice(
+            "a",
+            &[&at(1, "nodeName: n1"), &at(2, "nodeName: n2"), &at(3, "")],
+        );
+    check(
+        &yaml,
+        &[
+            "default/web/TCP (IPv4) external [ExternalIP 192.0.2.1 80] -> 10.1.0.1:8080 10.1.0.2:8080 10.1.0.3:8080",
+            "default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
+        ],
+    );
+    let elsewhere =
+        service("web", "  internalTrafficPolicy: Local\n") + &slice("a", &[&at(2, "nodeName: n2")]);
+    check(
+        &elsewhere,
+        &["default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> "],
+    );
+}
+
+#[test]
+fn local_sets_fall_back_on_their_own_and_ignore_hints() {
+    let yaml = NODE.to_owned()
+        + &service("web", LOCAL)
+        + &slice(
+            "a",
+            &[
+                &at(
+                    1,
+                    "nodeName: n1, conditions: {ready: false, terminating: true}",
+                ),
+                &at(2, "nodeName: n2, hints: {forZones: [{name: z1}]}"),
+            ],
+        );
+    check(
+        &yaml,
+        &[
+            "default/web/TCP (IPv4) external [ExternalIP 192.0.2.1 80] -> 10.1.0.2:8080",
+            "default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
+        ],
+    );
+    let hinted = NODE.to_owned()
+        + &service("web", "  internalTrafficPolicy: Local\n")
+        + &slice("a", &[&at(1, &format!("nodeName: n1, {N3_Z2}"))]);
+    check(&hinted, &[&format!("{FRONTEND}10.1.0.1:8080")]);
+}
+
+#[test]
+fn clients_on_the_node_get_the_cluster_wide_set_of_external_addresses() {
+    let yaml = service(
+        "web",
+        "  externalTrafficPolicy: Local\n  externalIPs: [192.0.2.1]\n",
+    ) + &slice("a", &[&at(1, "nodeName: n1"), &at(2, "nodeName: n2")]);
+    check(
+        &yaml,
+        &[
+            "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80] -> 10.1.0.1:8080 10.1.0.2:8080",
+        ],
+    );
+}

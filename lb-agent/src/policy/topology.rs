@@ -1,0 +1,86 @@
+//! Which endpoints of a service port clients on this node may use.
+//!
+//! The rules of kube-proxy's `CategorizeEndpoints` (pkg/proxy/topology.go).
+
+use super::endpoints::Candidate;
+use super::service_port::Backend;
+
+/// Where the choice is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) node_name: &'a str,
+    pub(super) zone: Option<&'a str>,
+}
+
+/// The backends among the candidates: those in a view, and those that still answer UDP flows.
+///
+/// `internal_local`: `internalTrafficPolicy: Local`.
+pub(super) fn backends(
+    place: Place<'_>,
+    internal_local: bool,
+    candidates: &[Candidate<'_>],
+) -> Vec<Backend> {
+    let cluster = cluster_set(place, candidates);
+    let local = internal_local.then(|| local_set(place, candidates));
+    let internal = local.as_ref().unwrap_or(&cluster);
+    let sets = internal.iter().zip(&cluster);
+    let chosen = candidates.iter().zip(sets);
+    chosen
+        .filter(|(candidate, (internal, external))| {
+            **internal || **external || candidate.conditions.is_serving()
+        })
+        .map(|(candidate, (&internal, &external))| Backend {
+            address: candidate.address,
+            node: candidate.node.cloned(),
+            zone: candidate.zone.cloned(),
+            weight: 1,
+            internal,
+            external,
+            serving: candidate.conditions.is_serving(),
+        })
+        .collect()
+}
+
+/// For the policy Cluster: the ready ones that hints do not send elsewhere.
+fn cluster_set(place: Place<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
+    let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
+    if ready().next().is_none() {
+        return flags(candidates, is_last_resort);
+    }
+    let for_node = |c: &Candidate<'_>| {
+        c.hints
+            .for_nodes
+            .iter()
+            .any(|h| *h.name == *place.node_name)
+    };
+    if ready().all(|c| !c.hints.for_nodes.is_empty()) && ready().any(for_node) {
+        return flags(candidates, |c| c.conditions.is_ready() && for_node(c));
+    }
+    let for_zone = |c: &Candidate<'_>| {
+        let zone = place.zone;
+        zone.is_some_and(|zone| c.hints.for_zones.iter().any(|h| *h.name == *zone))
+    };
+    if ready().all(|c| !c.hints.for_zones.is_empty()) && ready().any(for_zone) {
+        return flags(candidates, |c| c.conditions.is_ready() && for_zone(c));
+    }
+    flags(candidates, |c| c.conditions.is_ready())
+}
+
+/// For the policy Local: those of this node, whatever hints say.
+fn local_set(place: Place<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
+    let is_local = |c: &Candidate<'_>| c.node.is_some_and(|node| **node == *place.node_name);
+    let ready = flags(candidates, |c| is_local(c) && c.conditions.is_ready());
+    if ready.contains(&true) {
+        return ready;
+    }
+    flags(candidates, |c| is_local(c) && is_last_resort(c))
+}
+
+/// Used when no endpoint is ready.
+fn is_last_resort(candidate: &Candidate<'_>) -> bool {
+    candidate.conditions.is_serving() && candidate.conditions.is_terminating()
+}
+
+fn flags(candidates: &[Candidate<'_>], choose: impl Fn(&Candidate<'_>) -> bool) -> Vec<bool> {
+    candidates.iter().map(choose).collect()
+}

@@ -1,0 +1,66 @@
+//! The views of a service port: which of its backends each of its frontends offers.
+
+use std::fmt;
+
+use super::service_port::{Backend, Frontend, FrontendKind, ServicePort};
+
+/// Which frontends a view is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// All of them: they have the same backends.
+    All,
+    /// NodePort, external IP and LoadBalancer IP.
+    External,
+    /// ClusterIP.
+    Internal,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::External => "external",
+            Self::Internal => "internal",
+        })
+    }
+}
+
+/// The choice that some frontends of a service port offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    pub scope: Scope,
+    pub frontends: Vec<&'a Frontend>,
+    pub backends: Vec<&'a Backend>,
+}
+
+impl ServicePort {
+    /// The views that have a frontend, sorted by scope: one, or two when a Local policy makes their backends differ.
+    #[must_use]
+    pub fn views(&self) -> Vec<View<'_>> {
+        let differ = self.backends.iter().any(|b| b.internal != b.external);
+        let scopes: &[Scope] = if differ {
+            &[Scope::External, Scope::Internal]
+        } else {
+            &[Scope::All]
+        };
+        let views = scopes.iter().map(|&scope| self.view(scope));
+        views.filter(|view| !view.frontends.is_empty()).collect()
+    }
+
+    fn view(&self, scope: Scope) -> View<'_> {
+        let has_frontend = |frontend: &&Frontend| match scope {
+            Scope::All => true,
+            Scope::External => frontend.kind != FrontendKind::ClusterIp,
+            Scope::Internal => frontend.kind == FrontendKind::ClusterIp,
+        };
+        let has_backend = |backend: &&Backend| match scope {
+            Scope::All | Scope::Internal => backend.internal,
+            Scope::External => backend.external,
+        };
+        View {
+            scope,
+            frontends: self.frontends.iter().filter(has_frontend).collect(),
+            backends: self.backends.iter().filter(has_backend).collect(),
+        }
+    }
+}

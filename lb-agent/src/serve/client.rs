@@ -1,0 +1,66 @@
+//! The unix socket's client side.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// Why an agent could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("no agent listens on {}: {error}; is `lb-agent run` running, with this --socket?", path.display())]
+    Connect { path: PathBuf, error: io::Error },
+    #[error("the agent on {} did not answer: {error}", path.display())]
+    Http { path: PathBuf, error: hyper::Error },
+    #[error("the agent on {} answered {status}", path.display())]
+    Status {
+        path: PathBuf,
+        status: hyper::StatusCode,
+    },
+    #[error("the agent on {} answered something else than this lb-agent expects, is it of another version? ({error})", path.display())]
+    Json {
+        path: PathBuf,
+        error: serde_json::Error,
+    },
+}
+
+/// Gets one of the documents that an agent serves.
+pub async fn fetch<T: DeserializeOwned>(socket: &Path, document: &str) -> Result<T, FetchError> {
+    let path = || socket.to_owned();
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| FetchError::Connect {
+            path: path(),
+            error,
+        })?;
+    let http = |error| FetchError::Http {
+        path: path(),
+        error,
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(http)?;
+    tokio::spawn(connection);
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = document.parse().unwrap_or_default();
+    let host = hyper::header::HeaderValue::from_static("localhost");
+    request.headers_mut().insert(hyper::header::HOST, host);
+    let response = sender.send_request(request).await.map_err(http)?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(FetchError::Status {
+            path: path(),
+            status,
+        });
+    }
+    let body = response.into_body().collect().await.map_err(http)?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| FetchError::Json {
+        path: path(),
+        error,
+    })
+}

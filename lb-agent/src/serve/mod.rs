@@ -1,0 +1,72 @@
+//! What the agent says of itself: JSON over a unix socket, read by the other subcommands.
+//!
+//! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`].
+
+mod client;
+mod server;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::client::{FetchError, fetch};
+pub use self::server::{Question, Server, ServerError};
+
+/// The path of [`Status`].
+pub const STATUS: &str = "/v1/status";
+
+/// The path of the list of [`BackendStatus`].
+pub const BACKENDS: &str = "/v1/backends";
+
+/// What runs where, and how much of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub version: String,
+    pub node_name: String,
+    pub cgroup: String,
+    pub pin_dir: String,
+    pub hooks: Vec<HookStatus>,
+    pub services: usize,
+    pub endpoint_slices: usize,
+    pub service_ports: usize,
+    pub frontends: usize,
+    pub backends: usize,
+    /// Ids and runs that wait to be used again.
+    pub resting: usize,
+    /// What could not be used, one line each.
+    pub problems: Vec<String>,
+}
+
+/// A program in its place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    pub hook: String,
+    pub program_id: u32,
+    /// 0 unless the kernel's BPF statistics are on.
+    pub run_count: u64,
+    /// In ns; 0 unless the kernel's BPF statistics are on.
+    pub run_time_ns: u64,
+}
+
+/// A backend of a service port, with the kernel's counters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    pub namespace: String,
+    pub name: String,
+    /// The port's name; "" when it has none.
+    pub port: String,
+    pub protocol: String,
+    pub family: String,
+    /// With its port.
+    pub address: String,
+    /// A choice for the ClusterIP.
+    pub internal: bool,
+    /// A choice for the other frontends.
+    pub external: bool,
+    pub serving: bool,
+    /// Connections sent there since it was added.
+    pub connections: u64,
+    /// Sockets that are connected to it now.
+    pub active: u64,
+}

@@ -1,0 +1,207 @@
+//! Manifests as a source: remembers what each file defines, and gives what differs when it reads again.
+//!
+//! `paths` finds the files, `document` splits them, `parse` makes objects of them, `definitions` settles which file
+//! counts for an object, `watch` says when to look. A file that breaks keeps the objects that it last had: a typing
+//! error must not take a Service away.
+
+mod definitions;
+mod document;
+mod parse;
+mod paths;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use self::definitions::Definitions;
+use self::parse::Parsed;
+use self::paths::{FileKey, Stamp};
+use super::{Batch, Listing};
+use crate::catalog::{Object, ObjectId, Problem};
+
+/// A path that was asked for cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read manifests from {}", path.display())]
+pub struct OpenError {
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+/// Files and folders with manifests; none by default.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// As given: files, and folders whose *.yaml, *.yml and *.json count.
+    paths: Vec<PathBuf>,
+    files: BTreeMap<FileKey, File>,
+    definitions: Definitions,
+    /// About paths and folders; what is about a file is with the file.
+    path_problems: Vec<Problem>,
+    /// The problems that were last handed out.
+    told: Vec<Problem>,
+    /// A file looks half-written: worth another look soon.
+    is_holding: bool,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    /// While it stays the same the file need not be read again.
+    stamp: Stamp,
+    /// Of the text that was read last.
+    hash: Option<u64>,
+    objects: BTreeMap<ObjectId, Object>,
+    problems: Vec<Problem>,
+    passed_over: usize,
+}
+
+/// How to read again.
+#[derive(Debug, Default)]
+struct Look {
+    /// Names of files to read even if their times and sizes look the same.
+    suspects: BTreeSet<OsString>,
+    /// Leave a file that looks half-written as it was, this time.
+    is_patient: bool,
+}
+
+impl Manifests {
+    /// Reads all files a first time.
+    ///
+    /// What is wrong within a file, or with a file in a folder, is among the listing's problems.
+    ///
+    /// # Errors
+    /// A path that does not exist or cannot be opened.
+    pub fn open(paths: Vec<PathBuf>) -> Result<(Self, Listing), OpenError> {
+        for path in &paths {
+            paths::probe(path).map_err(|source| OpenError {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let mut manifests = Self {
+            paths,
+            files: BTreeMap::new(),
+            definitions: Definitions::default(),
+            path_problems: Vec::new(),
+            told: Vec::new(),
+            is_holding: false,
+        };
+        let batch = manifests.look(&Look::default()).unwrap_or_default();
+        let listing = Listing {
+            changes: batch.changes,
+            problems: batch.problems,
+            files: manifests.files.len(),
+            passed_over: manifests.files.values().map(|f| f.passed_over).sum(),
+        };
+        Ok((manifests, listing))
+    }
+
+    /// Reads what may have changed; none when nothing differs.
+    fn look(&mut self, look: &Look) -> Option<Batch> {
+        self.is_holding = false;
+        let found = paths::find(&self.paths);
+        let is_gone = |key: &FileKey| {
+            !found.files.contains_key(key) && !found.unreadable.contains(&key.given)
+        };
+        let gone: Vec<FileKey> = self.files.keys().filter(|k| is_gone(k)).cloned().collect();
+        if look.is_patient && !gone.is_empty() {
+            self.is_holding = true;
+        } else {
+            self.path_problems = found.problems;
+            for key in gone {
+                if let Some(file) = self.files.remove(&key) {
+                    self.definitions
+                        .replace(&key, &file.objects, &BTreeMap::new());
+                }
+            }
+        }
+        for (key, stamp) in found.files {
+            self.read_file(key, stamp, look);
+        }
+
+        let changes = self.definitions.take_changes();
+        let problems = self.problems();
+        if changes.is_empty() && problems == self.told {
+            return None;
+        }
+        self.told.clone_from(&problems);
+        Some(Batch { changes, problems })
+    }
+
+    fn read_file(&mut self, key: FileKey, stamp: Stamp, look: &Look) {
+        let file = self.files.entry(key.clone()).or_default();
+        let is_suspect = || {
+            let name = key.path.file_name();
+            name.is_some_and(|name| look.suspects.contains(name))
+        };
+        let is_known = stamp != Stamp::default();
+        if is_known && file.stamp == stamp && !is_suspect() {
+            return;
+        }
+        file.stamp = stamp;
+        let text = match paths::read(&key.path) {
+            Ok(text) => text,
+            Err(error) => {
+                file.hash = None;
+                file.problems = vec![Problem {
+                    object: shown(&key.path),
+                    message: format!("cannot be read: {error}; {}", keeps(file)),
+                }];
+                return;
+            }
+        };
+        let hash = paths::hash(&text);
+        if file.hash == Some(hash) {
+            return;
+        }
+        let mut parsed = parse::text(&key.path, &text);
+        let looks_half_written = parsed.is_broken || text.is_empty();
+        if look.is_patient && looks_half_written && !file.objects.is_empty() {
+            file.stamp = Stamp::default();
+            self.is_holding = true;
+            return;
+        }
+        file.hash = Some(hash);
+        file.keep_what_broke(&mut parsed);
+        self.definitions
+            .replace(&key, &file.objects, &parsed.objects);
+        file.objects = parsed.objects;
+        file.problems = parsed.problems;
+        file.passed_over = parsed.passed_over;
+    }
+
+    /// All that is wrong now, in the order of the files.
+    fn problems(&self) -> Vec<Problem> {
+        let of_files = self.files.values().flat_map(|file| &file.problems);
+        let found = self.path_problems.iter().chain(of_files).cloned();
+        found.chain(self.definitions.problems()).collect()
+    }
+}
+
+impl File {
+    /// In a file with an error, what is missing may be what the error hides.
+    fn keep_what_broke(&self, parsed: &mut Parsed) {
+        if !parsed.is_broken {
+            return;
+        }
+        for (id, object) in &self.objects {
+            let kept = parsed.objects.entry(id.clone());
+            kept.or_insert_with(|| object.clone());
+        }
+    }
+}
+
+fn keeps(file: &File) -> &'static str {
+    if file.objects.is_empty() {
+        "make it readable"
+    } else {
+        "what it last said stays in effect: make it readable"
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

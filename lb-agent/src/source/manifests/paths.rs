@@ -1,0 +1,168 @@
+//! Finds the files, as `kubectl -f` does: a file as it is, of a folder its *.yaml, *.yml and *.json, not deeper.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::shown;
+use crate::catalog::Problem;
+
+/// A file, in the order in which files count.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileKey {
+    /// Which of the given paths it was found at.
+    pub(super) given: usize,
+    pub(super) path: PathBuf,
+}
+
+/// What tells that a file has changed, without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+/// All files there are.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) files: BTreeMap<FileKey, Stamp>,
+    /// Given paths that exist but could not be looked into: what was known of them still holds.
+    pub(super) unreadable: BTreeSet<usize>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Whether a path can be read at all.
+pub(super) fn probe(path: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        fs::read_dir(path)?;
+    } else if metadata.is_file() {
+        fs::File::open(path)?;
+    }
+    Ok(())
+}
+
+/// The files at the given paths; a file that is found twice counts once.
+pub(super) fn find(given: &[PathBuf]) -> Found {
+    let mut found = Found::default();
+    let mut seen = HashSet::new();
+    for (index, path) in given.iter().enumerate() {
+        let listed = fs::metadata(path).and_then(|metadata| {
+            if metadata.is_dir() {
+                found.add_folder(index, path, &mut seen)
+            } else {
+                found.add_file(index, path.clone(), &metadata, &mut seen);
+                Ok(())
+            }
+        });
+        let Err(error) = listed else { continue };
+        let message = if error.kind() == io::ErrorKind::NotFound {
+            "is not there any more, and its objects are gone: put it back".to_owned()
+        } else {
+            found.unreadable.insert(index);
+            format!("cannot be read: {error}; what it last said stays in effect: make it readable")
+        };
+        found.problems.push(Problem {
+            object: shown(path),
+            message,
+        });
+    }
+    found
+}
+
+/// A file's text, without a byte order mark. `Err` says what is wrong.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
+}
+
+pub(super) fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Found {
+    fn add_folder(
+        &mut self,
+        index: usize,
+        folder: &Path,
+        seen: &mut HashSet<(u64, u64)>,
+    ) -> io::Result<()> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if is_manifest(&path) {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        for path in paths {
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) => self.add_file(index, path, &metadata, seen),
+                // It went between the listing and now, or is a link to nothing: reading it will say so.
+                Err(_) if path.is_symlink() => {
+                    let key = FileKey { given: index, path };
+                    self.files.insert(key, Stamp::default());
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_file(
+        &mut self,
+        given: usize,
+        path: PathBuf,
+        metadata: &Metadata,
+        seen: &mut HashSet<(u64, u64)>,
+    ) {
+        if seen.insert((metadata.dev(), metadata.ino())) {
+            self.files
+                .insert(FileKey { given, path }, Stamp::of(metadata));
+        }
+    }
+}
+
+impl Stamp {
+    /// Only what says that it is the same file or folder, whatever is in it.
+    pub(super) fn identity(self) -> Self {
+        Self {
+            device: self.device,
+            inode: self.inode,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Hidden files are editors' own.
+fn is_manifest(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let extension = path.extension().unwrap_or_default();
+    !name.as_encoded_bytes().starts_with(b".")
+        && ["yaml", "yml", "json"].iter().any(|e| extension == *e)
+}

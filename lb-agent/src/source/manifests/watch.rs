@@ -1,0 +1,202 @@
+//! Looks at the manifests again when the kernel says that something happened to them.
+//!
+//! Folders are watched, never files: editors replace a file by renaming another over it, and a mounted ConfigMap
+//! swaps a link beside it. An unhurried look now and then covers file systems that say nothing (network mounts).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::Sender;
+
+use super::paths::Stamp;
+use super::{Batch, Look, Manifests};
+
+/// Changes that come together are looked at together.
+const QUIET: Duration = Duration::from_millis(20);
+/// However long they go on, a look is taken after this.
+const LONGEST: Duration = Duration::from_millis(60);
+/// How long a file that looks half-written gets to become whole.
+const PATIENCE: Duration = Duration::from_millis(30);
+/// Between looks that nothing asked for.
+const UNASKED: Duration = Duration::from_secs(10);
+/// The same, when the kernel gives no events.
+const UNASKED_BLIND: Duration = Duration::from_secs(1);
+
+impl Manifests {
+    /// Sends what differs, from a thread of its own, until nobody receives.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn watch(mut self, batches: Sender<Batch>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new()
+            .name("manifests".to_owned())
+            .spawn(move || self.follow(&batches))
+    }
+
+    fn follow(&mut self, batches: &Sender<Batch>) {
+        let mut folders = Folders::new();
+        let mut look = Look::default();
+        loop {
+            folders.watch(&self.paths);
+            if let Some(batch) = self.look(&look)
+                && batches.blocking_send(batch).is_err()
+            {
+                return;
+            }
+            if batches.is_closed() {
+                return;
+            }
+            look = if self.is_holding {
+                thread::sleep(PATIENCE);
+                Look {
+                    is_patient: false,
+                    ..look
+                }
+            } else {
+                folders.wait(&self.paths)
+            };
+        }
+    }
+}
+
+/// The folders in which something may happen to the manifests.
+struct Folders {
+    /// None where the kernel cannot watch.
+    watcher: Option<RecommendedWatcher>,
+    events: Receiver<notify::Result<Event>>,
+    /// With the folder's device and inode, to notice when another stands in its place.
+    watched: BTreeMap<PathBuf, Stamp>,
+}
+
+impl Folders {
+    fn new() -> Self {
+        let (sender, events) = channel();
+        let watcher = notify::recommended_watcher(sender)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "cannot watch manifests, looks at them every second instead: {error}"
+                );
+            })
+            .ok();
+        Self {
+            watcher,
+            events,
+            watched: BTreeMap::new(),
+        }
+    }
+
+    /// Watches the folders that matter now.
+    fn watch(&mut self, paths: &[PathBuf]) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for folder in paths.iter().flat_map(|path| folders_of(path)) {
+            let Ok(metadata) = fs::metadata(&folder) else {
+                continue;
+            };
+            let stamp = Stamp::of(&metadata).identity();
+            if self.watched.get(&folder) == Some(&stamp) {
+                continue;
+            }
+            // The old watch, if any, went with the old folder.
+            let _ = watcher.unwatch(&folder);
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.watched.insert(folder, stamp);
+                }
+                Err(error) => tracing::debug!("cannot watch {}: {error}", folder.display()),
+            }
+        }
+    }
+
+    /// Waits until something happened and it is quiet again.
+    fn wait(&mut self, paths: &[PathBuf]) -> Look {
+        let mut suspects = BTreeSet::new();
+        let unasked = if self.watcher.is_some() && !self.watched.is_empty() {
+            UNASKED
+        } else {
+            UNASKED_BLIND
+        };
+        let until = Instant::now() + unasked;
+        while suspects.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(event) => note(event, paths, &mut suspects),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    thread::sleep(left);
+                    break;
+                }
+            }
+        }
+        let until = Instant::now() + LONGEST;
+        while !suspects.is_empty() && Instant::now() < until {
+            match self.events.recv_timeout(QUIET) {
+                Ok(event) => note(event, paths, &mut suspects),
+                Err(_) => break,
+            }
+        }
+        Look {
+            suspects,
+            is_patient: true,
+        }
+    }
+}
+
+/// The folder itself, the one it stands in, and for a link also the one it leads to.
+fn folders_of(path: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let Ok(path) = std::path::absolute(path) else {
+        return folders;
+    };
+    folders.extend(path.parent().map(Path::to_owned));
+    if path.is_dir() {
+        folders.push(path);
+    } else if path.is_symlink()
+        && let Ok(target) = fs::canonicalize(&path)
+    {
+        folders.extend(target.parent().map(Path::to_owned));
+    }
+    folders
+}
+
+/// Notes the names of what an event speaks of, if it may matter.
+fn note(event: notify::Result<Event>, paths: &[PathBuf], suspects: &mut BTreeSet<OsString>) {
+    let Ok(event) = event else {
+        // The queue ran over, or a watch broke: look at everything.
+        suspects.insert(OsString::new());
+        return;
+    };
+    let is_noise = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        _ => false,
+    };
+    if is_noise {
+        return;
+    }
+    if event.need_rescan() {
+        suspects.insert(OsString::new());
+    }
+    for changed in &event.paths {
+        if paths.iter().any(|path| concerns(path, changed)) {
+            suspects.insert(changed.file_name().unwrap_or_default().to_owned());
+        }
+    }
+}
+
+/// Whether a change to one path may be one to the manifests at the other.
+fn concerns(path: &Path, changed: &Path) -> bool {
+    let Ok(path) = std::path::absolute(path) else {
+        return true;
+    };
+    // What stands beside a folder is no business of ours; beside a file it may be a link on the way to it.
+    changed == path || !path.is_dir() || changed.parent() == Some(&path)
+}

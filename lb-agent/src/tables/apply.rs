@@ -1,0 +1,346 @@
+//! The stores themselves, in the order that readers rely on.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, SlotRun, View};
+
+use super::member::{self, Member};
+use super::reserve::{Planned, PlannedFrontend, Reserved};
+use super::resting::Item;
+use super::{ApplyError, Backing, FrontendState, Table, Tables, ViewState, form};
+use crate::policy::{Backend, ServicePort};
+
+impl<B: Backing> Tables<B> {
+    /// Adds all that a service port needs, and switches its views over. Nothing goes yet.
+    ///
+    /// A frontend that moves to a view of its own must not see the shared view's next choice before it has
+    /// moved, nor one that moves to a shared view its last choice after: hence the order.
+    pub(super) fn raise(&mut self, port: &ServicePort) -> Result<(), ApplyError> {
+        self.adopt(port);
+        let known = self.ids.get(&port.key).copied();
+        let reserved = self.reserve(port, known)?;
+        let id = known.unwrap_or_else(|| self.next_service_port());
+        self.ids.insert(port.key.clone(), id);
+        self.ports.entry(id).or_default();
+
+        self.write_backends(id, port, &reserved);
+        self.keep_members(id, port, &reserved);
+        let mut written = Ok(());
+        for is_new in [true, false] {
+            for view in reserved.views.iter().filter(|view| view.is_new == is_new) {
+                self.write_view(id, port, view);
+                let frontends = self.write_frontends(id, &reserved, view);
+                written = written.and(frontends);
+            }
+        }
+        written
+    }
+
+    /// Removes the frontends that these service ports have and none of them wants.
+    pub(super) fn remove_unwanted_frontends(&mut self, ports: &[ServicePort]) {
+        let wanted: BTreeSet<FrontendKey> = ports.iter().flat_map(frontend_keys).collect();
+        for port in ports {
+            if let Some(&id) = self.ids.get(&port.key)
+                && let Err(error) = self.remove_frontends(id, |key| !wanted.contains(key))
+            {
+                tracing::error!("{}: a frontend is not removed: {error}", port.key);
+            }
+        }
+    }
+
+    /// Takes away what a service port no longer needs.
+    pub(super) fn lower(&mut self, port: &ServicePort) -> Result<(), ApplyError> {
+        let Some(&id) = self.ids.get(&port.key) else {
+            return Ok(());
+        };
+        let wanted: BTreeSet<FrontendKey> = frontend_keys(port).collect();
+        let gone = self.remove_frontends(id, |key| !wanted.contains(key));
+        if gone.is_ok() {
+            self.retire_unnamed_views(id);
+        }
+        self.lower_members(id, &port.backends);
+        gone
+    }
+
+    /// Takes a whole service port away.
+    pub(super) fn remove(&mut self, id: u32) -> Result<(), ApplyError> {
+        self.remove_frontends(id, |_| true)?;
+        self.retire_unnamed_views(id);
+        self.lower_members(id, &[]);
+        self.ports.remove(&id);
+        Ok(())
+    }
+
+    /// Takes over a service port that an earlier agent left in the tables, known by one of its frontends.
+    fn adopt(&mut self, port: &ServicePort) {
+        if self.orphans.is_empty() || self.ids.contains_key(&port.key) {
+            return;
+        }
+        let owner = frontend_keys(port)
+            .filter_map(|key| self.frontends.get(&key))
+            .map(|state| state.owner)
+            .find(|owner| self.orphans.contains(owner));
+        if let Some(owner) = owner {
+            self.orphans.remove(&owner);
+            self.ids.insert(port.key.clone(), owner);
+        }
+    }
+
+    /// New backends whole, into ids that nobody names; those that stay get the bits that they had and those
+    /// that they are to have, until the views are switched.
+    fn write_backends(&mut self, service_port: u32, port: &ServicePort, reserved: &Reserved) {
+        for backend in &port.backends {
+            let Some(member) = member::find(&reserved.members, backend.address) else {
+                continue;
+            };
+            let state = form::backend_state(backend);
+            if reserved.new.contains(&member.id) {
+                let line = form::backend_line(member.address, service_port, state);
+                let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(line);
+                // The state last: a line that has one is whole.
+                for word in (0..BackendLine::WORDS).filter(|&word| word != BackendLine::STATE_WORD)
+                {
+                    self.backing
+                        .store(Table::Backends, member.id, word, words[word]);
+                }
+                self.store_state(member.id, state);
+            } else if member.state | state != member.state {
+                self.store_state(member.id, member.state | state);
+            }
+        }
+    }
+
+    fn store_state(&mut self, backend: u32, state: u64) {
+        self.backing
+            .store(Table::Backends, backend, BackendLine::STATE_WORD, state);
+    }
+
+    /// The slots into a free run, then one store that makes them the view's.
+    fn write_view(&mut self, service_port: u32, port: &ServicePort, planned: &Planned) {
+        let mut line = form::view_line(service_port, port.algorithm, port.affinity_seconds);
+        let words: [u64; View::WORDS] = bytemuck::must_cast(line);
+        for (word, &value) in words.iter().enumerate() {
+            if word != View::SLOTS_WORD
+                && self.backing.load(Table::Views, planned.index, word) != value
+            {
+                self.backing.store(Table::Views, planned.index, word, value);
+            }
+        }
+        let Some((run, slots)) = &planned.slots else {
+            return;
+        };
+        for (cell, pair) in slots.chunks(2).enumerate() {
+            let value = u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32;
+            let slot = u32::try_from(cell * 2).unwrap_or(u32::MAX);
+            self.backing.store(Table::Slots, run.cell(slot), 0, value);
+        }
+        line.slots = run.to_word();
+        self.backing
+            .store(Table::Views, planned.index, View::SLOTS_WORD, line.slots);
+        let before = self.keep_view(service_port, planned, *run);
+        tracing::debug!(
+            view = planned.index,
+            role = ?planned.role,
+            slots = slots.len(),
+            before = before.length,
+            "{}: backends changed", port.key,
+        );
+        self.retire_run(before);
+    }
+
+    /// Notes a view's new run and returns the old one.
+    fn keep_view(&mut self, service_port: u32, planned: &Planned, run: SlotRun) -> SlotRun {
+        let views = &mut self.ports.entry(service_port).or_default().views;
+        if let Some(view) = views.iter_mut().find(|view| view.index == planned.index) {
+            return std::mem::replace(&mut view.run, run);
+        }
+        views.push(ViewState {
+            index: planned.index,
+            run,
+            role: planned.role,
+        });
+        SlotRun::default()
+    }
+
+    /// The frontends of a view, which is whole by now.
+    fn write_frontends(
+        &mut self,
+        id: u32,
+        reserved: &Reserved,
+        view: &Planned,
+    ) -> Result<(), ApplyError> {
+        let mut result = Ok(());
+        for (key, planned) in &reserved.frontends {
+            if planned.role != view.role {
+                continue;
+            }
+            if let Err(error) = self.write_frontend(key, planned, view.index) {
+                result = Err(ApplyError::Frontends(error));
+                continue;
+            }
+            let state = FrontendState {
+                id: planned.id,
+                view: view.index,
+                owner: id,
+            };
+            let before = self.frontends.insert(*key, state);
+            if before.is_none_or(|before| before.owner != id) {
+                self.ports.entry(id).or_default().frontends.push(*key);
+            }
+        }
+        result
+    }
+
+    fn write_frontend(
+        &mut self,
+        key: &FrontendKey,
+        planned: &PlannedFrontend,
+        view: u32,
+    ) -> io::Result<()> {
+        let entry = form::frontend_entry(key, planned.kind);
+        let words: [u64; FrontendEntry::WORDS] = bytemuck::must_cast(entry);
+        for (word, &value) in words.iter().enumerate() {
+            if self.backing.load(Table::FrontendList, planned.id, word) != value {
+                self.backing
+                    .store(Table::FrontendList, planned.id, word, value);
+            }
+        }
+        if self.frontends.get(key).map(|before| before.view) == Some(view) {
+            return Ok(());
+        }
+        let value = FrontendValue::new(key, view, planned.id);
+        let written = self.backing.put_frontend(key, &value);
+        if written.is_err() && planned.is_new {
+            self.frontend_ids.give_back(planned.id);
+        }
+        written
+    }
+
+    /// Notes who is a member now; those that are to go stay until [`Self::lower_members`].
+    fn keep_members(&mut self, id: u32, port: &ServicePort, reserved: &Reserved) {
+        let kept = |member: &Member| {
+            member::find(&reserved.members, member.address).is_some_and(|kept| kept.id == member.id)
+        };
+        let state = self.ports.entry(id).or_default();
+        state.members.retain(|member| !kept(member));
+        state
+            .members
+            .extend(reserved.members.iter().map(|member| Member {
+                state: member.state | wanted_state(&port.backends, member),
+                ..*member
+            }));
+        state.members.sort_by_key(|member| member.address);
+    }
+
+    /// The bits of those that stay as they are to be, and none for those that go.
+    fn lower_members(&mut self, id: u32, backends: &[Backend]) {
+        let Some(port) = self.ports.get_mut(&id) else {
+            return;
+        };
+        let mut last = None;
+        let members = std::mem::take(&mut port.members);
+        let mut kept = Vec::with_capacity(backends.len());
+        for member in members {
+            let repeated = last == Some(member.address);
+            last = Some(member.address);
+            let state = if repeated {
+                0
+            } else {
+                wanted_state(backends, &member)
+            };
+            if state != member.state {
+                self.store_state(member.id, state);
+            }
+            if state == 0 {
+                self.resting.add(Item::Backend(member.id));
+            } else {
+                kept.push(Member { state, ..member });
+            }
+        }
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.members = kept;
+        }
+    }
+
+    /// Removes those frontends that are still this service port's.
+    fn remove_frontends(
+        &mut self,
+        id: u32,
+        goes: impl Fn(&FrontendKey) -> bool,
+    ) -> Result<(), ApplyError> {
+        let Some(port) = self.ports.get_mut(&id) else {
+            return Ok(());
+        };
+        let mut result = Ok(());
+        let mut kept = Vec::new();
+        for key in std::mem::take(&mut port.frontends) {
+            let Some(state) = self.frontends.get(&key).filter(|state| state.owner == id) else {
+                continue;
+            };
+            if !goes(&key) {
+                kept.push(key);
+                continue;
+            }
+            match self.backing.remove_frontend(&key) {
+                Ok(()) => {
+                    self.resting.add(Item::Frontend(state.id));
+                    self.frontends.remove(&key);
+                }
+                Err(error) => {
+                    kept.push(key);
+                    result = Err(ApplyError::Frontends(error));
+                }
+            }
+        }
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.frontends = kept;
+        }
+        result
+    }
+
+    /// Views that no frontend names: after a change of the roles, or of everything.
+    fn retire_unnamed_views(&mut self, id: u32) {
+        let Some(port) = self.ports.get_mut(&id) else {
+            return;
+        };
+        let named: BTreeSet<u32> = port
+            .frontends
+            .iter()
+            .filter_map(|key| self.frontends.get(key))
+            .map(|state| state.view)
+            .collect();
+        let (kept, gone): (Vec<ViewState>, Vec<ViewState>) = std::mem::take(&mut port.views)
+            .into_iter()
+            .partition(|view| named.contains(&view.index));
+        port.views = kept;
+        for view in gone {
+            self.resting.add(Item::View(view.index));
+            self.retire_run(view.run);
+        }
+    }
+
+    fn retire_run(&mut self, run: SlotRun) {
+        if run.cells() > 0 {
+            self.resting.add(Item::Run {
+                base: run.base,
+                cells: run.cells(),
+            });
+        }
+    }
+}
+
+fn frontend_keys(port: &ServicePort) -> impl Iterator<Item = FrontendKey> {
+    port.frontends
+        .iter()
+        .filter_map(|frontend| form::frontend_key(frontend, port.key.protocol))
+}
+
+/// The bits that a member is to have; none for one that is to go.
+fn wanted_state(backends: &[Backend], member: &Member) -> u64 {
+    backends
+        .binary_search_by_key(&member.address, |backend| backend.address)
+        .ok()
+        .and_then(|found| backends.get(found))
+        .map_or(0, form::backend_state)
+}

@@ -1,0 +1,55 @@
+//! What the tables are written to: the kernel's maps, or plain memory in tests.
+
+use std::io;
+
+use lb_common::{FrontendKey, FrontendValue, Pair};
+
+/// The tables that are arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    FrontendList,
+    Views,
+    Slots,
+    Backends,
+    Config,
+}
+
+impl Table {
+    /// The map's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FrontendList => "FRONTEND_LIST",
+            Self::Views => "VIEWS",
+            Self::Slots => "SLOTS",
+            Self::Backends => "BACKENDS",
+            Self::Config => "CONFIG",
+        }
+    }
+}
+
+/// Words of arrays, elements of FRONTENDS, and a look at ORIGINS.
+///
+/// Each call of a method that writes is one store: readers run between any two of them, and the writer may
+/// stop for ever between any two of them.
+pub trait Backing {
+    /// How many elements an array has.
+    fn length(&self, table: Table) -> u32;
+
+    /// A word of an element; words are of 64 bits. `index` and `word` are within the array.
+    fn load(&self, table: Table, index: u32, word: usize) -> u64;
+
+    /// Writes a word of an element, after all that was written before (release).
+    fn store(&mut self, table: Table, index: u32, word: usize, value: u64);
+
+    /// All elements of FRONTENDS.
+    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>>;
+
+    fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()>;
+
+    /// Removing what is not there is no error.
+    fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()>;
+
+    /// Shows each pair that ORIGINS and SPILL hold.
+    fn pairs(&self, see: &mut dyn FnMut(Pair)) -> io::Result<()>;
+}

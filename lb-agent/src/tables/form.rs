@@ -1,0 +1,113 @@
+//! From the policy's values to the tables' form: addresses of 16 bytes, ports in network order.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use lb_common::backend::state;
+use lb_common::frontend::kind;
+use lb_common::view::algorithm;
+use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, View};
+
+use crate::catalog::Protocol;
+use crate::policy::{Algorithm, Backend, Frontend, FrontendKind};
+
+/// An address as the tables hold it, IPv4 mapped.
+#[must_use]
+pub fn address(address: IpAddr) -> Address {
+    let octets = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    bytemuck::must_cast(octets)
+}
+
+/// The address and port that the tables hold.
+///
+/// `port`: in network byte order.
+#[must_use]
+pub fn socket_address(address: Address, port: u16) -> SocketAddr {
+    let address = std::net::Ipv6Addr::from(bytemuck::must_cast::<Address, [u8; 16]>(address));
+    let port = u16::from_be(port);
+    match address.to_ipv4_mapped() {
+        Some(address) => SocketAddrV4::new(address, port).into(),
+        None => SocketAddrV6::new(address, port, 0, 0).into(),
+    }
+}
+
+/// The protocol's number (IPPROTO_…).
+#[must_use]
+pub const fn protocol(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => lb_common::TCP,
+        Protocol::Udp => lb_common::UDP,
+    }
+}
+
+/// A frontend's key; none for a NodePort, which the tables do not hold yet.
+#[must_use]
+pub fn frontend_key(frontend: &Frontend, of: Protocol) -> Option<FrontendKey> {
+    Some(FrontendKey::new(
+        address(frontend.address?),
+        frontend.port.to_be(),
+        protocol(of),
+    ))
+}
+
+#[must_use]
+pub const fn frontend_kind(of: FrontendKind) -> u8 {
+    match of {
+        FrontendKind::ClusterIp => kind::CLUSTER_IP,
+        FrontendKind::NodePort => kind::NODE_PORT,
+        FrontendKind::ExternalIp => kind::EXTERNAL_IP,
+        FrontendKind::LoadBalancer => kind::LOAD_BALANCER,
+    }
+}
+
+#[must_use]
+pub const fn frontend_entry(key: &FrontendKey, kind: u8) -> FrontendEntry {
+    FrontendEntry {
+        address: key.address,
+        port: key.port,
+        protocol: key.protocol,
+        kind,
+        zero: 0,
+    }
+}
+
+/// The bits of [`state`] that a backend has.
+#[must_use]
+pub fn backend_state(backend: &Backend) -> u64 {
+    let bit = |set: bool, bit: u64| if set { bit } else { 0 };
+    bit(backend.internal, state::INTERNAL)
+        | bit(backend.external, state::EXTERNAL)
+        | bit(backend.serving, state::SERVING)
+}
+
+/// A backend's line with its counters at 0.
+#[must_use]
+pub fn backend_line(at: SocketAddr, service_port: u32, state: u64) -> BackendLine {
+    BackendLine {
+        address: address(at.ip()),
+        service_port,
+        port: at.port().to_be(),
+        state,
+        ..BackendLine::default()
+    }
+}
+
+#[must_use]
+pub const fn algorithm_number(of: Algorithm) -> u32 {
+    match of {
+        Algorithm::Random => algorithm::RANDOM,
+    }
+}
+
+/// A view without slots.
+#[must_use]
+pub fn view_line(service_port: u32, of: Algorithm, affinity_seconds: Option<u32>) -> View {
+    View {
+        service_port,
+        algorithm: algorithm_number(of),
+        affinity_seconds: affinity_seconds.unwrap_or(0),
+        ..View::default()
+    }
+}

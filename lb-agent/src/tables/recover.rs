@@ -1,0 +1,283 @@
+//! What an earlier agent left: FRONTENDS → VIEWS → SLOTS → BACKENDS. What is not reachable is free.
+//!
+//! Nothing that is read here is trusted: a pinned table may hold anything. An element of FRONTENDS that makes no
+//! sense is a stray and goes at once, since what it names is about to be given to others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+
+use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, View};
+
+use super::ids::Ids;
+use super::member::Member;
+use super::resting::{Item, Resting};
+use super::runs::Runs;
+use super::{Backing, FrontendState, PortState, Role, Table, Tables, ViewState, form};
+
+impl<B: Backing> Tables<B> {
+    /// Takes over tables, empty or not.
+    ///
+    /// A grace period must have passed since the last agent ended: what is not reachable is given out again
+    /// at once. Errors: FRONTENDS, ORIGINS or SPILL cannot be read.
+    pub fn recover(mut backing: B) -> io::Result<Self> {
+        let mut found = Found::default();
+        find_frontends(&backing, &mut found)?;
+        drop_overlaps(&mut found);
+        for key in &found.strays {
+            backing.remove_frontend(key)?;
+        }
+        if !found.strays.is_empty() {
+            tracing::warn!(
+                "{} elements of FRONTENDS made no sense and were removed",
+                found.strays.len()
+            );
+        }
+        let used_backends = find_members(&mut backing, &mut found);
+        let (frontend_ids, view_indexes, backend_ids, resting) =
+            allocators(&backing, &found, used_backends)?;
+        let mut runs: Vec<(u32, u32)> = found
+            .views
+            .values()
+            .map(|view| (view.run.base, view.run.cells()))
+            .filter(|&(_, cells)| cells > 0)
+            .collect();
+        runs.sort_unstable();
+        let runs = Runs::without(backing.length(Table::Slots), &runs);
+
+        for (&index, view) in &found.views {
+            let port = found.ports.entry(view.service_port).or_default();
+            port.views.push(ViewState {
+                index,
+                run: view.run,
+                role: view.role,
+            });
+        }
+        for (key, state) in &found.frontends {
+            let port = found.ports.entry(state.owner).or_default();
+            port.frontends.push(*key);
+        }
+        Ok(Self {
+            backing,
+            ids: HashMap::new(),
+            orphans: found.ports.keys().copied().collect(),
+            ports: found.ports,
+            frontends: found.frontends.into_iter().collect(),
+            frontend_ids,
+            view_indexes,
+            backend_ids,
+            runs,
+            resting,
+        })
+    }
+}
+
+/// What was found, still without its allocators.
+#[derive(Default)]
+struct Found {
+    frontends: BTreeMap<FrontendKey, FrontendState>,
+    views: BTreeMap<u32, FoundView>,
+    ports: HashMap<u32, PortState>,
+    strays: Vec<FrontendKey>,
+}
+
+struct FoundView {
+    service_port: u32,
+    run: SlotRun,
+    role: Role,
+}
+
+/// Sorts the elements of FRONTENDS into those that name a view and the strays.
+fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
+    let mut ids = BTreeSet::new();
+    let mut elements = backing.frontends()?;
+    elements.sort_by_key(|(key, _)| *key);
+    for (key, value) in elements {
+        let read = value.read(key.tag()).filter(|&(view, frontend)| {
+            (1..backing.length(Table::Views)).contains(&view)
+                && (1..backing.length(Table::FrontendList)).contains(&frontend)
+                && ids.insert(frontend)
+        });
+        let Some((view, frontend)) = read else {
+            found.strays.push(key);
+            continue;
+        };
+        let entry = load_frontend(backing, frontend);
+        if (entry.address, entry.port, entry.protocol) != (key.address, key.port, key.protocol) {
+            found.strays.push(key);
+            continue;
+        }
+        let line = load_view(backing, view);
+        let known = found.views.entry(view).or_insert_with(|| FoundView {
+            service_port: line.service_port,
+            run: SlotRun::from_word(line.slots),
+            role: Role::External,
+        });
+        if entry.kind == lb_common::frontend::kind::CLUSTER_IP {
+            known.role = Role::Internal;
+        }
+        let state = FrontendState {
+            id: frontend,
+            view,
+            owner: line.service_port,
+        };
+        found.frontends.insert(key, state);
+    }
+    // A run that is not within SLOTS makes its view's frontends strays.
+    let cells = backing.length(Table::Slots);
+    let broken: BTreeSet<u32> = found
+        .views
+        .iter()
+        .filter(|(_, view)| {
+            let end = view.run.base.checked_add(view.run.cells());
+            end.is_none_or(|end| end > cells)
+        })
+        .map(|(&index, _)| index)
+        .collect();
+    drop_views(found, &broken);
+    Ok(())
+}
+
+/// Of two views whose runs overlap, the one that begins later goes.
+fn drop_overlaps(found: &mut Found) {
+    let mut runs: Vec<(SlotRun, u32)> = found
+        .views
+        .iter()
+        .filter(|(_, view)| view.run.cells() > 0)
+        .map(|(&index, view)| (view.run, index))
+        .collect();
+    runs.sort_by_key(|(run, index)| (run.base, *index));
+    let mut end = 0;
+    let mut broken = BTreeSet::new();
+    for (run, index) in runs {
+        if run.base < end {
+            broken.insert(index);
+        } else {
+            end = run.base + run.cells();
+        }
+    }
+    drop_views(found, &broken);
+}
+
+fn drop_views(found: &mut Found, broken: &BTreeSet<u32>) {
+    if broken.is_empty() {
+        return;
+    }
+    found.views.retain(|index, _| !broken.contains(index));
+    let frontends = std::mem::take(&mut found.frontends);
+    for (key, state) in frontends {
+        if broken.contains(&state.view) {
+            found.strays.push(key);
+        } else {
+            found.frontends.insert(key, state);
+        }
+    }
+}
+
+/// The backends of each service port: those that its slots name, and those whose lines say that they are
+/// used though no slot names them (a UDP flow may).
+///
+/// Returns their ids, sorted. Clears the state of lines that belong to nobody.
+fn find_members(backing: &mut impl Backing, found: &mut Found) -> Vec<u32> {
+    let length = backing.length(Table::Backends);
+    let mut named: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut owners = BTreeSet::new();
+    for view in found.views.values() {
+        owners.insert(view.service_port);
+        for slot in 0..view.run.length {
+            let cell = backing.load(Table::Slots, view.run.cell(slot), 0);
+            let id = lb_common::view::slot_of(cell, slot);
+            if (1..length).contains(&id) {
+                named.insert(id, view.service_port);
+            }
+        }
+    }
+    let mut used = Vec::new();
+    for id in 1..length {
+        let state = backing.load(Table::Backends, id, BackendLine::STATE_WORD);
+        let by_slot = named.get(&id).copied();
+        if state == 0 && by_slot.is_none() {
+            continue;
+        }
+        let line = load_backend(backing, id);
+        let is_member = owners.contains(&line.service_port)
+            && by_slot.is_none_or(|owner| owner == line.service_port);
+        if !is_member && by_slot.is_none() {
+            backing.store(Table::Backends, id, BackendLine::STATE_WORD, 0);
+            continue;
+        }
+        used.push(id);
+        let owner = by_slot.unwrap_or(line.service_port);
+        found.ports.entry(owner).or_default().members.push(Member {
+            // One that a slot of another service port names can be nobody's choice, and goes with the slots.
+            address: if is_member {
+                form::socket_address(line.address, line.port)
+            } else {
+                form::socket_address([0; 4], 0)
+            },
+            id,
+            state: line.state,
+        });
+    }
+    for port in found.ports.values_mut() {
+        port.members.sort_by_key(|member| member.address);
+    }
+    used
+}
+
+/// The allocators: what is used, and what rests because a socket may still name it.
+fn allocators(
+    backing: &impl Backing,
+    found: &Found,
+    mut backends: Vec<u32>,
+) -> io::Result<(Ids, Ids, Ids, Resting)> {
+    let mut resting = Resting::default();
+    let mut frontends: BTreeSet<u32> = found.frontends.values().map(|state| state.id).collect();
+    let length = backing.length(Table::FrontendList);
+    let mut named = BTreeSet::new();
+    backing.pairs(&mut |pair| {
+        if (1..length).contains(&pair.frontend) {
+            named.insert(pair.frontend);
+        }
+    })?;
+    for id in named {
+        if frontends.insert(id) {
+            resting.named.push(Item::Frontend(id));
+        }
+    }
+    let length = backing.length(Table::Backends);
+    let counted: Vec<u32> = (1..length)
+        .filter(|&id| backing.load(Table::Backends, id, BackendLine::ACTIVE_WORD) != 0)
+        .filter(|id| backends.binary_search(id).is_err())
+        .collect();
+    resting
+        .named
+        .extend(counted.iter().copied().map(Item::Backend));
+    backends.extend(counted);
+    backends.sort_unstable();
+    let frontends: Vec<u32> = frontends.into_iter().collect();
+    let views: Vec<u32> = found.views.keys().copied().collect();
+    Ok((
+        Ids::without(backing.length(Table::FrontendList), &frontends),
+        Ids::without(backing.length(Table::Views), &views),
+        Ids::without(length, &backends),
+        resting,
+    ))
+}
+
+fn load_view(backing: &impl Backing, index: u32) -> View {
+    let words: [u64; View::WORDS] =
+        std::array::from_fn(|word| backing.load(Table::Views, index, word));
+    bytemuck::must_cast(words)
+}
+
+fn load_frontend(backing: &impl Backing, id: u32) -> FrontendEntry {
+    let words: [u64; FrontendEntry::WORDS] =
+        std::array::from_fn(|word| backing.load(Table::FrontendList, id, word));
+    bytemuck::must_cast(words)
+}
+
+fn load_backend(backing: &impl Backing, id: u32) -> BackendLine {
+    let words: [u64; BackendLine::WORDS] =
+        std::array::from_fn(|word| backing.load(Table::Backends, id, word));
+    bytemuck::must_cast(words)
+}

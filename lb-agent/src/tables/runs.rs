@@ -1,0 +1,121 @@
+//! Gives out runs of cells in SLOTS: the smallest free extent that fits, neighbours joined when given back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The free extents of SLOTS.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// First cell to number of cells.
+    by_base: BTreeMap<u32, u32>,
+    /// The same as (number of cells, first cell).
+    by_length: BTreeSet<(u32, u32)>,
+}
+
+impl Runs {
+    /// All cells but the runs in use.
+    ///
+    /// `used`: (first cell, number of cells), sorted, not overlapping, within the table.
+    #[must_use]
+    pub fn without(cells: u32, used: &[(u32, u32)]) -> Self {
+        let mut runs = Self::default();
+        let mut next = 0;
+        for &(base, length) in used {
+            runs.add(next, base - next);
+            next = base + length;
+        }
+        runs.add(next, cells - next);
+        runs
+    }
+
+    /// The first cell of a run of so many; none when no extent is long enough.
+    pub fn take(&mut self, cells: u32) -> Option<u32> {
+        let &(length, base) = self.by_length.range((cells, 0)..).next()?;
+        self.remove(base, length);
+        self.add(base + cells, length - cells);
+        Some(base)
+    }
+
+    pub fn give_back(&mut self, base: u32, cells: u32) {
+        let (mut base, mut cells) = (base, cells);
+        if cells == 0 {
+            return;
+        }
+        if let Some((&before, &length)) = self.by_base.range(..base).next_back()
+            && before + length == base
+        {
+            self.remove(before, length);
+            base = before;
+            cells += length;
+        }
+        if let Some(&length) = self.by_base.get(&(base + cells)) {
+            self.remove(base + cells, length);
+            cells += length;
+        }
+        self.add(base, cells);
+    }
+
+    /// How many cells are left, in one piece or not.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.by_base.values().map(|&length| u64::from(length)).sum()
+    }
+
+    /// All free extents.
+    #[cfg(test)]
+    pub fn all_left(&self) -> Vec<(u32, u32)> {
+        self.by_base
+            .iter()
+            .map(|(&base, &length)| (base, length))
+            .collect()
+    }
+
+    fn add(&mut self, base: u32, cells: u32) {
+        if cells > 0 {
+            self.by_base.insert(base, cells);
+            self.by_length.insert((cells, base));
+        }
+    }
+
+    fn remove(&mut self, base: u32, cells: u32) {
+        self.by_base.remove(&base);
+        self.by_length.remove(&(cells, base));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Runs;
+
+    #[test]
+    fn the_smallest_extent_that_fits_is_taken() {
+        let mut runs = Runs::without(20, &[(4, 1), (8, 2)]);
+        assert_eq!(runs.take(3), Some(5));
+        assert_eq!(runs.take(4), Some(0));
+        assert_eq!(runs.take(11), None);
+        assert_eq!(runs.take(10), Some(10));
+    }
+
+    proptest! {
+        #[test]
+        fn runs_never_overlap_and_all_come_back(sizes in prop::collection::vec(1_u32..20, 1..60)) {
+            let mut runs = Runs::without(400, &[]);
+            let mut held: Vec<(u32, u32)> = Vec::new();
+            for (turn, &cells) in sizes.iter().enumerate() {
+                if let Some(base) = runs.take(cells) {
+                    prop_assert!(held.iter().all(|&(b, c)| base + cells <= b || b + c <= base));
+                    held.push((base, cells));
+                }
+                if turn % 3 == 2 {
+                    let (base, cells) = held.swap_remove(turn % held.len());
+                    runs.give_back(base, cells);
+                }
+            }
+            for (base, cells) in held {
+                runs.give_back(base, cells);
+            }
+            prop_assert_eq!(runs.all_left(), vec![(0, 400)]);
+        }
+    }
+}

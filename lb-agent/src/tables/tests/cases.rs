@@ -1,0 +1,134 @@
+//! Single cases that deserve a name.
+
+use lb_common::{Backend as BackendLine, Pair};
+
+use super::memory::Memory;
+use super::reader::choice;
+use super::world::{World, backend, change, frontend, port};
+use crate::policy::{FrontendKind, ServicePort, Update};
+use crate::tables::{ApplyError, Table, Tables, form};
+
+fn tables(lengths: [u32; 4]) -> Tables<Memory> {
+    Tables::recover(Memory::new(lengths)).expect("memory can be read")
+}
+
+fn set(ports: impl IntoIterator<Item = ServicePort>) -> Update {
+    let world: World = ports.into_iter().map(|p| (p.key.clone(), p)).collect();
+    change(&World::new(), &world)
+}
+
+fn remove(port: &ServicePort) -> Update {
+    Update {
+        changed: Vec::new(),
+        removed: vec![port.key.clone()],
+    }
+}
+
+fn grace(tables: &mut Tables<Memory>) {
+    assert!(tables.begin_grace());
+    tables.grace_is_over();
+}
+
+#[test]
+fn a_backend_id_rests_until_no_socket_counts_on_it() {
+    let mut tables = tables([10, 10, 10, 3]);
+    tables.apply(set([port(1, vec![backend(1)])]));
+    let id = tables.backends().next().expect("one backend").id;
+    let active = (Table::Backends, id, BackendLine::ACTIVE_WORD);
+    tables.backing.state.words.insert(active, 1);
+
+    tables.apply(set([port(1, vec![backend(2)])]));
+    grace(&mut tables);
+    assert!(tables.rests());
+    let refused = tables.apply(set([port(1, vec![backend(2), backend(3)])]));
+    assert!(matches!(
+        refused[0].error,
+        ApplyError::Full {
+            table: Table::Backends,
+            needed: 1,
+            left: 0
+        }
+    ));
+
+    tables.backing.state.words.insert(active, 0);
+    tables.free_unnamed();
+    assert!(!tables.rests());
+    let refused = tables.apply(set([port(1, vec![backend(2), backend(3)])]));
+    assert!(refused.is_empty());
+}
+
+#[test]
+fn a_frontend_id_rests_until_no_socket_names_it() {
+    let mut tables = tables([2, 10, 10, 10]);
+    let first = port(1, vec![backend(1)]);
+    tables.apply(set([first.clone()]));
+    tables.backing.state.pairs.push(Pair {
+        frontend: 1,
+        backend: 1,
+    });
+    tables.apply(remove(&first));
+    grace(&mut tables);
+    assert_eq!(tables.apply(set([port(2, vec![])])).len(), 1);
+
+    tables.backing.state.pairs.clear();
+    tables.free_unnamed();
+    assert!(tables.apply(set([port(2, vec![])])).is_empty());
+}
+
+#[test]
+fn a_service_port_that_does_not_fit_leaves_nothing_behind_and_keeps_what_it_had() {
+    let mut tables = tables([10, 10, 10, 4]);
+    let old = port(1, vec![backend(1)]);
+    tables.apply(set([old.clone()]));
+    let (ids, runs) = (tables.backend_ids.all_left(), tables.runs.all_left());
+    let many = (1..6).map(backend).collect();
+    let refused = tables.apply(set([port(1, many)]));
+    assert_eq!(refused.len(), 1);
+    assert_eq!(tables.backend_ids.all_left(), ids);
+    assert_eq!(tables.runs.all_left(), runs);
+    let key = form::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
+    let seen = choice(&tables.backing().state, &key).expect("it is served");
+    assert_eq!(seen.into_keys().collect::<Vec<_>>(), [backend(1).address]);
+}
+
+#[test]
+fn an_unchanged_service_port_costs_no_store() {
+    let mut tables = tables([10, 10, 10, 10]);
+    let port = port(1, vec![backend(1), backend(2)]);
+    tables.apply(set([port.clone()]));
+    let stores = tables.backing.stores;
+    tables.apply(set([port]));
+    assert_eq!(tables.backing.stores, stores);
+}
+
+#[test]
+fn a_frontend_that_moves_keeps_its_id() {
+    let mut tables = tables([10, 10, 10, 10]);
+    let mut old = port(1, vec![backend(1)]);
+    let external = frontend(FrontendKind::ExternalIp, 9);
+    old.frontends.push(external.clone());
+    tables.apply(set([old.clone()]));
+    let key = form::frontend_key(&external, old.key.protocol).expect("it has an address");
+    let id = tables.frontends[&key].id;
+
+    old.frontends.pop();
+    let mut new = port(2, vec![backend(2)]);
+    new.frontends.push(external);
+    tables.apply(set([old, new]));
+    assert_eq!(tables.frontends[&key].id, id);
+    let seen = choice(&tables.backing().state, &key).expect("it is served");
+    assert_eq!(seen.into_keys().collect::<Vec<_>>(), [backend(2).address]);
+}
+
+#[test]
+fn node_ports_are_left_out() {
+    let mut tables = tables([10, 10, 10, 10]);
+    let mut service = port(1, vec![backend(1)]);
+    service.frontends.push(crate::policy::Frontend {
+        kind: FrontendKind::NodePort,
+        address: None,
+        port: 30080,
+    });
+    assert!(tables.apply(set([service])).is_empty());
+    assert_eq!(tables.counts().frontends, 1);
+}

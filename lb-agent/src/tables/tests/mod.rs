@@ -1,0 +1,7 @@
+//! The promises of the tables, held against random changes, store by store.
+
+mod cases;
+mod memory;
+mod properties;
+mod reader;
+mod world;

@@ -1,0 +1,65 @@
+//! What the kernel programs would choose from: an independent walk over the same words.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use lb_common::{Backend, FrontendKey, SlotRun, View, view::slot_of};
+
+use super::memory::State;
+use crate::policy::ServicePort;
+use crate::tables::{Table, form};
+
+/// The backends of a frontend, each with the number of its slots; none when it is no frontend.
+pub type Choice = Option<BTreeMap<SocketAddr, usize>>;
+
+/// What a reader that runs now, and is not interrupted, may choose from.
+pub fn choice(state: &State, key: &FrontendKey) -> Choice {
+    let (index, frontend) = state.frontends.get(key)?.read(key.tag())?;
+    let words = std::array::from_fn(|word| state.load(Table::FrontendList, frontend, word));
+    let entry: lb_common::FrontendEntry = bytemuck::must_cast::<[u64; 3], _>(words);
+    assert_eq!(
+        (entry.address, entry.port, entry.protocol),
+        (key.address, key.port, key.protocol),
+        "getpeername would say something else"
+    );
+    let words = std::array::from_fn(|word| state.load(Table::Views, index, word));
+    let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
+    let run = SlotRun::from_word(view.slots);
+    let mut backends = BTreeMap::new();
+    for slot in 0..run.length {
+        let id = slot_of(state.load(Table::Slots, run.cell(slot), 0), slot);
+        let words = std::array::from_fn(|word| state.load(Table::Backends, id, word));
+        let backend: Backend = bytemuck::must_cast::<[u64; Backend::WORDS], _>(words);
+        assert_eq!(
+            backend.service_port, view.service_port,
+            "a slot names another service port's backend"
+        );
+        *backends
+            .entry(form::socket_address(backend.address, backend.port))
+            .or_insert(0) += 1;
+    }
+    Some(backends)
+}
+
+/// What the policy wants, by frontend.
+pub fn wanted<'a>(
+    ports: impl Iterator<Item = &'a ServicePort>,
+) -> BTreeMap<FrontendKey, BTreeMap<SocketAddr, usize>> {
+    let mut wanted = BTreeMap::new();
+    for port in ports {
+        for frontend in &port.frontends {
+            let Some(key) = form::frontend_key(frontend, port.key.protocol) else {
+                continue;
+            };
+            let is_internal = frontend.kind == crate::policy::FrontendKind::ClusterIp;
+            let backends = port
+                .backends
+                .iter()
+                .filter(|b| if is_internal { b.internal } else { b.external })
+                .map(|b| (b.address, usize::from(b.weight)))
+                .collect();
+            wanted.insert(key, backends);
+        }
+    }
+    wanted
+}

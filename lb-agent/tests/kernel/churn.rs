@@ -1,0 +1,153 @@
+//! Clients that connect while everything changes: none fails, and none lands in another Service.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{Agent, NamedServer, Pod, connect_name, sandboxed};
+
+use crate::support::{
+    PORT, Servers, TARGET, agent, backends, cluster_ip, eventually, status, wait_for_backends, write_service,
+};
+
+/// Connects in a loop until it is dropped; each answer is judged by `is_right`.
+pub struct Client {
+    stop: Arc<AtomicBool>,
+    connects: Arc<AtomicU64>,
+    thread: Option<JoinHandle<std::io::Result<Vec<String>>>>,
+}
+
+impl Client {
+    pub fn start(
+        pod: &Pod,
+        to: SocketAddr,
+        is_right: impl Fn(&std::io::Result<String>) -> bool + Send + 'static,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let connects = Arc::new(AtomicU64::new(0));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&connects));
+        let thread = pod.spawn(move || {
+            let mut wrong = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let answer = connect_name(to);
+                if !is_right(&answer) {
+                    wrong.push(format!("{answer:?}"));
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            wrong
+        });
+        Self {
+            stop,
+            connects,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Relaxed)
+    }
+
+    /// Fails when any answer was wrong; returns how many connects there were.
+    pub fn finish(mut self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("it runs until now")?;
+        let wrong = thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        let connects = self.connects();
+        ensure!(wrong.is_empty(), "{} of {connects} were wrong: {wrong:?}", wrong.len());
+        ensure!(connects > 0, "no connect was made");
+        Ok(connects)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn no_connect_fails_while_backends_are_replaced() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 6)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let all = servers.ipv4();
+        write_service(&manifests, "web", cluster_ip(10), &all[..3])?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        let clients = [(), ()].map(|()| Client::start(&client, to, Result::is_ok));
+        for round in 0..60 {
+            let backends: Vec<IpAddr> = (0..3).map(|i| all[(round + i) % 6]).collect();
+            write_service(&manifests, "web", cluster_ip(10), &backends)?;
+            wait_for_backends(&agent, "web", &backends)?;
+        }
+        for client in clients {
+            client.finish()?;
+        }
+        Ok(())
+    });
+}
+
+/// Whether a Service is in effect or not.
+fn has(agent: &Agent, number: u8, wanted: bool) -> Result<bool> {
+    let name = format!("service-{number}");
+    Ok(backends(agent)?.iter().any(|b| b.name == name) == wanted)
+}
+
+#[test]
+fn no_connect_ever_lands_in_another_service() {
+    sandboxed(|sandbox| {
+        let pods = sandbox.pods(4)?;
+        let client = sandbox.pod("client")?;
+        let _servers = pods
+            .iter()
+            .map(|pod| NamedServer::tcp(pod, TARGET, pod.name()))
+            .collect::<Result<Vec<_>>>()?;
+        let manifests = sandbox.manifests()?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        let write = |number: u8| {
+            let backend = pods[usize::from(number)].ipv4().into();
+            write_service(
+                &manifests,
+                &format!("service-{number}"),
+                cluster_ip(number),
+                &[backend],
+            )
+        };
+        // Each pod is the backend of one Service alone: its name tells where a connect landed. One that finds no
+        // Service goes nowhere, for there is no route.
+        let clients: Vec<Client> = (0..4)
+            .map(|number| {
+                let own = pods[usize::from(number)].name().to_owned();
+                let to = SocketAddr::from((cluster_ip(number), PORT));
+                Client::start(&client, to, move |answer| match answer {
+                    Ok(name) => *name == own,
+                    Err(error) => error.raw_os_error() == Some(libc::ENETUNREACH),
+                })
+            })
+            .collect();
+        // Ids and cells that one Service gives back are what the next one gets.
+        for round in 0..60_u8 {
+            let (number, other) = (round % 4, (round + 2) % 4);
+            write(number)?;
+            eventually("the Service is there", || has(&agent, number, true))?;
+            if round >= 2 {
+                manifests.remove(&format!("service-{other}.json"))?;
+                eventually("the Service is gone", || has(&agent, other, false))?;
+            }
+        }
+        for client in clients {
+            client.finish()?;
+        }
+        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        Ok(())
+    });
+}

@@ -1,0 +1,225 @@
+//! One connect: where it goes, what it says of its peer, and what is left alone.
+
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+
+use anyhow::Result;
+use lb_testbed::{
+    Agent, ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect, connect_name,
+    sandboxed,
+};
+
+use crate::support::{
+    PORT, Servers, TARGET, agent, answers, backends, cluster_ip, failure, write_service,
+};
+
+const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
+
+#[test]
+fn ten_thousand_connects_are_split_uniformly() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 4)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+
+        let answers = answers(&client, (cluster_ip(10), PORT).into(), 10_000)?;
+        let counts: Vec<u64> = answers.values().copied().collect();
+        assert_eq!(counts.len(), 4, "{answers:?}");
+        let split = ChiSquare::uniform(&counts);
+        assert!(split.is_plausible(), "{answers:?}: {split:?}");
+        // The kernel's own counters say the same.
+        let mut counted: Vec<u64> = backends(&agent)?.iter().map(|b| b.connections).collect();
+        let mut counts = counts;
+        counted.sort_unstable();
+        counts.sort_unstable();
+        assert_eq!(counted, counts);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_peer_is_the_address_that_was_asked_for() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 2)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        write_service(
+            &manifests,
+            "web-ipv6",
+            CLUSTER_IPV6,
+            &servers.addresses(Family::IPv6),
+        )?;
+        let _running = agent(sandbox, &manifests).start()?;
+
+        let asked: [SocketAddr; 3] = [
+            (cluster_ip(10), PORT).into(),
+            (CLUSTER_IPV6, PORT).into(),
+            // An IPv6 socket that speaks to an IPv4 ClusterIP.
+            (cluster_ip(10).to_ipv6_mapped(), PORT).into(),
+        ];
+        for address in asked {
+            let (name, peer) = client.enter(|| -> Result<_> {
+                Ok((connect_name(address)?, connect(address)?.peer_addr()?))
+            })??;
+            assert!(servers.pods.iter().any(|pod| pod.name() == name), "{name}");
+            assert_eq!(peer, address);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn connected_udp_is_balanced_and_says_the_peer_it_asked_for() {
+    sandboxed(|sandbox| {
+        let pods = sandbox.pods(3)?;
+        let client = sandbox.pod("client")?;
+        let _servers = pods
+            .iter()
+            .map(|pod| NamedServer::udp(pod, 5353, pod.name()))
+            .collect::<Result<Vec<_>>>()?;
+        let manifests = sandbox.manifests()?;
+        let service = ServiceManifest::new("dns")
+            .cluster_ip(cluster_ip(53))
+            .udp_port("dns", 53);
+        let slice = SliceManifest::new("dns", Family::IPv4)
+            .udp_port("dns", 5353)
+            .addresses(pods.iter().map(|pod| pod.ipv4()));
+        manifests.write("dns.json", [service.to_json(), slice.to_json()])?;
+        let _running = agent(sandbox, &manifests).start()?;
+
+        let to = SocketAddr::from((cluster_ip(53), 53));
+        client.enter(|| -> Result<()> {
+            let mut names = std::collections::BTreeSet::new();
+            for _ in 0..100 {
+                names.insert(ask_udp(to)?);
+            }
+            assert_eq!(names.len(), 3, "{names:?}");
+
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(to)?;
+            assert_eq!(socket.peer_addr()?, to);
+            // Straight to a pod: nothing of the Service is left.
+            let direct = SocketAddr::from((pods[0].ipv4(), 5353));
+            socket.connect(direct)?;
+            assert_eq!(socket.peer_addr()?, direct);
+            Ok(())
+        })??;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connection_that_is_not_to_a_frontend_is_untouched() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 2)?;
+        let other = sandbox.pod("other")?;
+        let client = sandbox.pod("client")?;
+        let _server = NamedServer::tcp(&other, PORT, "other")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+
+        for family in [Family::IPv4, Family::IPv6] {
+            let direct = SocketAddr::from((other.address(family), PORT));
+            assert_eq!(answers(&client, direct, 50)?.len(), 1);
+            let peer = client.enter(|| connect(direct)?.peer_addr())??;
+            assert_eq!(peer, direct);
+        }
+        // Another address, another port and another protocol than the frontend's.
+        let near = [
+            SocketAddr::from((cluster_ip(11), PORT)),
+            SocketAddr::from((cluster_ip(10), PORT + 1)),
+        ];
+        for address in near {
+            let error = failure(&client, address)?;
+            assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        }
+        let udp = client.enter(|| ask_udp((cluster_ip(10), PORT)))?;
+        let error = udp.expect_err("no UDP port is served there");
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        assert!(backends(&agent)?.iter().all(|b| b.connections == 0));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_service_without_a_backend_refuses_at_once() {
+    sandboxed(|sandbox| {
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "empty", cluster_ip(10), &[])?;
+        write_service(&manifests, "empty-ipv6", CLUSTER_IPV6, &[])?;
+        let service = ServiceManifest::new("dns")
+            .cluster_ip(cluster_ip(53))
+            .udp_port("dns", 53);
+        manifests.write("dns.json", [service.to_json()])?;
+        let _running = agent(sandbox, &manifests).start()?;
+
+        for address in [
+            SocketAddr::from((cluster_ip(10), PORT)),
+            SocketAddr::from((CLUSTER_IPV6, PORT)),
+            SocketAddr::V6(SocketAddrV6::new(cluster_ip(10).to_ipv6_mapped(), PORT, 0, 0)),
+        ] {
+            let error = failure(&client, address)?;
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        }
+        let error = client
+            .enter(|| ask_udp((cluster_ip(53), 53)))?
+            .expect_err("there is no backend");
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn two_service_ports_may_share_a_backend_address() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "one", cluster_ip(1), &servers.ipv4())?;
+        write_service(&manifests, "two", cluster_ip(2), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+
+        for (number, connects) in [(1, 3), (2, 5)] {
+            let to = SocketAddr::from((cluster_ip(number), PORT));
+            answers(&client, to, connects)?;
+            assert_eq!(client.enter(|| connect(to)?.peer_addr())??, to);
+        }
+        let counts: Vec<(String, u64)> = backends(&agent)?
+            .into_iter()
+            .map(|backend| (backend.name, backend.connections))
+            .collect();
+        assert_eq!(counts, [("one".to_owned(), 4), ("two".to_owned(), 6)]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_process_outside_of_the_cgroup_is_not_balanced() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let inside = sandbox.cgroup().join("inside");
+        std::fs::create_dir(&inside)?;
+        let binary = env!("CARGO_BIN_EXE_lb-agent");
+        let agent = Agent::on_cgroup(binary, sandbox, manifests.folder(), &inside).start()?;
+        assert!(agent.log().contains("is not the root of the hierarchy"));
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        let outside = sandbox.namespace().enter(|| TcpStream::connect(to).err())?;
+        let outside = outside.and_then(|error| error.raw_os_error());
+        assert_eq!(outside, Some(libc::ENETUNREACH));
+        std::fs::write(inside.join("cgroup.procs"), std::process::id().to_string())?;
+        let name = sandbox.namespace().enter(|| connect_name(to))??;
+        assert_eq!(name, servers.pods[0].name());
+        let direct = SocketAddr::from((servers.pods[0].ipv4(), TARGET));
+        assert_eq!(sandbox.namespace().enter(|| connect_name(direct))??, name);
+        Ok(())
+    });
+}

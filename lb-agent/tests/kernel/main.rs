@@ -1,0 +1,11 @@
+//! The data path on the real kernel: programs loaded and attached, real sockets, pods as network namespaces.
+//!
+//! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
+
+mod churn;
+mod connect;
+mod node;
+mod restart;
+mod scale;
+mod sockets;
+mod support;

@@ -1,0 +1,156 @@
+//! Nodes and arguments that are not fit: each gets one clear line.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use lb_testbed::{Sandbox, sandboxed};
+
+use crate::support::{agent, cluster_ip, write_service};
+
+/// Runs `lb-agent run` with these arguments over the usual ones; what it says when it fails.
+fn failure(sandbox: &Sandbox, change: impl FnOnce(&mut Command)) -> Result<String> {
+    let manifests = sandbox.manifests()?;
+    write_service(&manifests, "web", cluster_ip(10), &[])?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-agent"));
+    command
+        .arg("run")
+        .arg("--manifests")
+        .arg(manifests.folder())
+        .arg("--socket")
+        .arg(sandbox.dir().join("failing.sock"));
+    change(&mut command);
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success(), "it did not fail: {said}");
+    ensure!(!said.contains("panicked"), "{said}");
+    Ok(said)
+}
+
+fn assert_says(said: &str, parts: &[&str]) {
+    let line = said.lines().last().unwrap_or_default();
+    for part in parts {
+        assert!(line.contains(part), "{part:?} is not in {line:?}");
+    }
+}
+
+fn usual(sandbox: &Sandbox) -> impl FnOnce(&mut Command) {
+    let (cgroup, pins) = (sandbox.cgroup().to_owned(), sandbox.bpffs().join("socklb"));
+    move |command| {
+        command.arg("--cgroup").arg(cgroup).arg("--pin-dir").arg(pins);
+    }
+}
+
+#[test]
+fn a_second_agent_on_the_same_pins_is_turned_away() {
+    sandboxed(|sandbox| {
+        let manifests = sandbox.manifests()?;
+        let mut running = agent(sandbox, &manifests).start()?;
+        let said = failure(sandbox, usual(sandbox))?;
+        assert_says(&said, &["another lb-agent holds", "stop it first"]);
+        ensure!(running.ended()?.is_none(), "the first one ended");
+        let unload = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+            .arg("unload")
+            .arg("--pin-dir")
+            .arg(sandbox.bpffs().join("socklb"))
+            .output()?;
+        ensure!(!unload.status.success());
+        assert_says(
+            &String::from_utf8_lossy(&unload.stderr),
+            &["another lb-agent holds"],
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn without_bpffs() {
+    sandboxed(|sandbox| {
+        let said = failure(sandbox, |command| {
+            command.arg("--cgroup").arg(sandbox.cgroup());
+            command.arg("--pin-dir").arg(sandbox.dir().join("pins"));
+        })?;
+        assert_says(&said, &["is not a BPF file system", "mount -t bpf bpf"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn with_a_cgroup_that_is_none() {
+    sandboxed(|sandbox| {
+        let said = failure(sandbox, |command| {
+            command.arg("--cgroup").arg(sandbox.dir());
+            command.arg("--pin-dir").arg(sandbox.bpffs().join("socklb"));
+        })?;
+        assert_says(&said, &["--cgroup", "not a folder of a cgroup2 hierarchy"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn without_cgroup2() {
+    sandboxed(|sandbox| {
+        // Only this sandbox's own mounts.
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+        for line in mountinfo.lines().filter(|line| line.contains(" - cgroup2 ")) {
+            let place = line.split(' ').nth(4).unwrap_or_default();
+            ensure!(Command::new("umount").args(["-l", place]).status()?.success());
+        }
+        let said = failure(sandbox, |command| {
+            command.arg("--pin-dir").arg(sandbox.bpffs().join("socklb"));
+        })?;
+        assert_says(&said, &["no cgroup2 hierarchy is mounted", "mount -t cgroup2"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn without_the_rights() {
+    sandboxed(|sandbox| {
+        let said = failure(sandbox, |command| {
+            usual(sandbox)(command);
+            command.uid(65534).gid(65534);
+        });
+        // Somebody else than root may not even be able to get at this build's binary.
+        let said = match said {
+            Ok(said) => said,
+            Err(error) if is_out_of_reach(&error) => {
+                let copy = Path::new("/tmp").join(format!("lb-agent-{}", std::process::id()));
+                fs::copy(env!("CARGO_BIN_EXE_lb-agent"), &copy)?;
+                let said = failure(sandbox, |command| {
+                    *command = Command::new(&copy);
+                    command.args(["run", "--manifests", "/dev/null"]);
+                    usual(sandbox)(command);
+                    command.uid(65534).gid(65534);
+                });
+                fs::remove_file(&copy)?;
+                said?
+            }
+            Err(error) => return Err(error),
+        };
+        assert_says(&said, &["not allowed to load BPF programs", "CAP_BPF", "as root"]);
+        Ok(())
+    });
+}
+
+fn is_out_of_reach(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+#[test]
+fn with_tables_of_another_shape() {
+    sandboxed(|sandbox| {
+        let manifests = sandbox.manifests()?;
+        let agent = agent(sandbox, &manifests);
+        agent.start()?.terminate()?;
+        let room = agent.pin_dir().join("tables-v1");
+        fs::remove_file(room.join("VIEWS"))?;
+        fs::rename(room.join("SLOTS"), room.join("VIEWS"))?;
+        let said = failure(sandbox, usual(sandbox))?;
+        assert_says(&said, &["VIEWS", "values of 8 bytes", "values of 32 bytes", "lb-agent unload"]);
+        Ok(())
+    });
+}

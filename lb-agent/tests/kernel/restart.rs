@@ -1,0 +1,137 @@
+//! The data path outlives its agent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use lb_testbed::{Agent, sandboxed};
+
+use crate::churn::Client;
+use crate::support::{
+    PORT, Servers, active, agent, answers, backends, cluster_ip, eventually, failure, status,
+    wait_for_backends, write_service,
+};
+
+/// `lb-agent unload`; its output.
+fn unload(agent: &Agent) -> Result<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+        .arg("unload")
+        .arg("--pin-dir")
+        .arg(agent.pin_dir())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(said.into_owned())
+}
+
+#[test]
+fn no_connect_fails_while_the_agent_is_killed_twenty_times() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 6)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let all = servers.ipv4();
+        write_service(&manifests, "web", cluster_ip(10), &all[..3])?;
+        let agent = agent(sandbox, &manifests);
+        let mut running = agent.start()?;
+
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        let clients = [(), ()].map(|()| Client::start(&client, to, Result::is_ok));
+        for round in 0..20 {
+            // Changes before, at and after the kill; some are made while no agent runs.
+            for turn in 0..3 {
+                let backends: Vec<IpAddr> = (0..3).map(|i| all[(round + turn + i) % 6]).collect();
+                write_service(&manifests, "web", cluster_ip(10), &backends)?;
+                std::thread::sleep(std::time::Duration::from_millis((round * 7 % 40) as u64));
+                if turn == 1 {
+                    running.kill()?;
+                }
+            }
+            running = agent.start()?;
+            ensure!(running.log().contains("took over the tables"), "{}", running.log());
+        }
+        for client in clients {
+            client.finish()?;
+        }
+        // Exact to the end: every socket is closed, and every count with it.
+        eventually("no socket counts any more", || Ok(active(&agent)? == 0))?;
+        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_data_path_stays_after_sigterm_and_goes_with_unload() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 2)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let mut running = agent.start()?;
+        ensure!(running.terminate()?.success());
+        ensure!(running.log().contains("the data path stays in place"));
+        ensure!(!agent.socket().exists(), "the socket was left behind");
+
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        assert_eq!(answers(&client, to, 50)?.len(), 2);
+        ensure!(unload(&agent)?.contains("detached 5 hooks"));
+        let error = failure(&client, to)?;
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        ensure!(unload(&agent)?.contains("nothing to take away"));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 3)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let all = servers.ipv4();
+        write_service(&manifests, "web", cluster_ip(10), &all[..2])?;
+        write_service(&manifests, "gone", cluster_ip(11), &all[..1])?;
+        let agent = agent(sandbox, &manifests);
+        agent.start()?.kill()?;
+        // A connection of the first agent's time keeps its peer and its count.
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        let stream = client.enter(|| lb_testbed::connect(to))??;
+
+        write_service(&manifests, "web", cluster_ip(10), &all[2..])?;
+        manifests.remove("gone.json")?;
+        write_service(&manifests, "new", cluster_ip(12), &all[..1])?;
+        let _running = agent.start()?;
+        wait_for_backends(&agent, "web", &all[2..])?;
+        assert_eq!(answers(&client, to, 5)?.len(), 1);
+        answers(&client, (cluster_ip(12), PORT).into(), 1)?;
+        let error = failure(&client, (cluster_ip(11), PORT).into())?;
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+
+        assert_eq!(stream.peer_addr()?, to);
+        let resting = status(&agent)?.resting;
+        ensure!(resting > 0, "its backend's id must not be used again yet");
+        drop(stream);
+        eventually("its backend's id is free", || Ok(status(&agent)?.resting == 0))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn counters_outlive_the_agent() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let mut running = agent.start()?;
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        answers(&client, to, 3)?;
+        running.kill()?;
+        answers(&client, to, 4)?;
+        let _running = agent.start()?;
+        assert_eq!(backends(&agent)?[0].connections, 7);
+        Ok(())
+    });
+}

@@ -1,0 +1,131 @@
+//! Services that change: more backends, fewer, none, and very many Services.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use lb_testbed::{Family, ServiceManifest, SliceManifest, sandboxed};
+
+use crate::support::{
+    PORT, Servers, TARGET, agent, answers, cluster_ip, eventually, failure, status,
+    wait_for_backends, write_service,
+};
+
+#[test]
+fn a_service_is_scaled_up_down_to_zero_and_back() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 5)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let all = servers.ipv4();
+        write_service(&manifests, "web", cluster_ip(10), &all[..2])?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        for backends in [&all[..2], &all[..], &all[4..], &[], &all[1..4]] {
+            write_service(&manifests, "web", cluster_ip(10), backends)?;
+            wait_for_backends(&agent, "web", backends)?;
+            if backends.is_empty() {
+                let error = failure(&client, to)?;
+                assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+                continue;
+            }
+            let answers = answers(&client, to, 40 * backends.len())?;
+            let wanted: Vec<&str> = servers
+                .pods
+                .iter()
+                .filter(|pod| backends.contains(&pod.ipv4().into()))
+                .map(lb_testbed::Pod::name)
+                .collect();
+            let mut names: Vec<&str> = answers.keys().map(String::as_str).collect();
+            names.sort_by_key(|name| wanted.iter().position(|wanted| wanted == name));
+            assert_eq!(names, wanted);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_service_that_is_deleted_is_no_more() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        answers(&client, to, 1)?;
+
+        manifests.remove("web.json")?;
+        eventually("the Service is gone", || Ok(status(&agent)?.frontends == 0))?;
+        let error = failure(&client, to)?;
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        // All that it held is free again.
+        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn ten_thousand_services_are_loaded_and_some_of_them_connected() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 3)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        // The backends' addresses are the same three, in an order that tells the Services apart.
+        let all = servers.ipv4();
+        for file in 0..10_u32 {
+            let objects = (0..1_000_u32).flat_map(|number| {
+                let number = file * 1_000 + number;
+                service(number, &all)
+            });
+            manifests.write(&format!("services-{file}.json"), objects)?;
+        }
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        let status = status(&agent)?;
+        assert_eq!((status.services, status.frontends), (10_000, 10_000));
+        assert_eq!(status.backends, 10_000);
+
+        for number in (0..10_000).step_by(97) {
+            let to = SocketAddr::from((many_ip(number), PORT));
+            let answers = answers(&client, to, 1)?;
+            let wanted = servers.pods[number as usize % 3].name();
+            assert_eq!(answers.keys().collect::<Vec<_>>(), [wanted]);
+        }
+        let error = failure(&client, (many_ip(10_000), PORT).into())?;
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        Ok(())
+    });
+}
+
+fn many_ip(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 97, 0, 0)) + number)
+}
+
+/// A Service with one of the backends.
+fn service(number: u32, backends: &[IpAddr]) -> [serde_json::Value; 2] {
+    let name = format!("service-{number}");
+    let service = ServiceManifest::new(&name)
+        .cluster_ip(many_ip(number))
+        .port("http", PORT);
+    let slice = SliceManifest::new(&name, Family::IPv4)
+        .port("http", TARGET)
+        .address(backends[number as usize % backends.len()]);
+    [service.to_json(), slice.to_json()]
+}
+
+#[test]
+fn a_file_with_an_error_keeps_what_it_had() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let mut running = agent(sandbox, &manifests).start()?;
+        manifests.write_text("web.json", "{\"kind\": \"Service\", ")?;
+        running.wait_for_log("web.json")?;
+        answers(&client, (cluster_ip(10), PORT).into(), 10)?;
+        Ok(())
+    });
+}

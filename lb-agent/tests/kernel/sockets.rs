@@ -1,0 +1,246 @@
+//! Every way in which a socket uses its place in ORIGINS gives it back.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use anyhow::{Result, ensure};
+use lb_testbed::{Agent, Family, NamedServer, Sandbox, ServiceManifest, SliceManifest, connect, sandboxed};
+
+use crate::support::{
+    PORT, Servers, active, agent, backends, cluster_ip, eventually, status, write_service,
+};
+
+const DNS: u16 = 53;
+
+/// A UDP Service with two backends, and its agent.
+fn dns(sandbox: &Sandbox) -> Result<(Vec<lb_testbed::Pod>, Vec<NamedServer>, Agent)> {
+    let pods = sandbox.pods(2)?;
+    let servers = pods
+        .iter()
+        .map(|pod| NamedServer::udp(pod, DNS, pod.name()))
+        .collect::<Result<_>>()?;
+    let manifests = sandbox.manifests()?;
+    let objects = [1, 2].into_iter().flat_map(|number| {
+        let name = format!("dns-{number}");
+        let service = ServiceManifest::new(&name)
+            .cluster_ip(cluster_ip(number))
+            .udp_port("dns", DNS);
+        let slice = SliceManifest::new(&name, Family::IPv4)
+            .udp_port("dns", DNS)
+            .addresses(pods.iter().map(lb_testbed::Pod::ipv4));
+        [service.to_json(), slice.to_json()]
+    });
+    manifests.write("dns.json", objects)?;
+    Ok((pods, servers, agent(sandbox, &manifests)))
+}
+
+fn service(number: u8) -> SocketAddr {
+    (cluster_ip(number), DNS).into()
+}
+
+#[test]
+fn an_open_connection_is_counted_and_a_closed_one_is_not() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 3)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        let streams = client.enter(|| {
+            let streams = (0..200).map(|_| connect(to));
+            streams.collect::<io::Result<Vec<TcpStream>>>()
+        })??;
+        assert_eq!(active(&agent)?, 200);
+        for stream in &streams {
+            assert_eq!(stream.peer_addr()?, to);
+        }
+        // A copy of the descriptor keeps the socket, and its count, alive.
+        let copy = streams[0].try_clone()?;
+        drop(streams);
+        assert_eq!(active(&agent)?, 1);
+        drop(copy);
+        assert_eq!(active(&agent)?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_socket_that_connects_again_is_counted_once() {
+    sandboxed(|sandbox| {
+        let (pods, _servers, agent) = dns(sandbox)?;
+        let client = sandbox.pod("client")?;
+        let _running = agent.start()?;
+        client.enter(|| -> Result<()> {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            for round in 0..50 {
+                let to = service(1 + round % 2);
+                socket.connect(to)?;
+                assert_eq!(socket.peer_addr()?, to);
+                assert_eq!(active(&agent)?, 1);
+            }
+            socket.connect((pods[0].ipv4(), DNS))?;
+            assert_eq!(active(&agent)?, 0);
+            Ok(())
+        })??;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connect_that_the_backend_refuses_is_given_back_too() {
+    sandboxed(|sandbox| {
+        let pods = sandbox.pods(2)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let addresses: Vec<_> = pods.iter().map(|pod| pod.ipv4().into()).collect();
+        write_service(&manifests, "nobody", cluster_ip(10), &addresses)?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        let to = SocketAddr::from((cluster_ip(10), PORT));
+        for _ in 0..100 {
+            let refused = client.enter(|| TcpStream::connect(to).err())?;
+            let refused = refused.and_then(|error| error.raw_os_error());
+            assert_eq!(refused, Some(libc::ECONNREFUSED));
+        }
+        assert_eq!(active(&agent)?, 0);
+        let connections: u64 = backends(&agent)?.iter().map(|b| b.connections).sum();
+        assert_eq!(connections, 100);
+        Ok(())
+    });
+}
+
+#[test]
+fn sockets_whose_set_is_full_spill_and_come_back() {
+    sandboxed(|sandbox| {
+        let (_pods, _servers, agent) = dns(sandbox)?;
+        let client = sandbox.pod("client")?;
+        let _running = agent.start()?;
+        client.enter(|| -> Result<()> {
+            let mut held = Vec::new();
+            let set = cookie(&UdpSocket::bind("0.0.0.0:0")?)? >> 2 & SETS_MASK;
+            // Twice as many sockets in one set as it has ways.
+            for _ in 0..2_000_000 {
+                let socket = UdpSocket::bind("0.0.0.0:0")?;
+                if cookie(&socket)? >> 2 & SETS_MASK == set {
+                    socket.connect(service(1))?;
+                    held.push(socket);
+                }
+                if held.len() == 8 {
+                    break;
+                }
+            }
+            ensure!(held.len() == 8, "only {} sockets fell into the set", held.len());
+            assert_eq!(active(&agent)?, 8);
+            for socket in &held {
+                assert_eq!(socket.peer_addr()?, service(1));
+                socket.connect(service(2))?;
+            }
+            assert_eq!(active(&agent)?, 8);
+            for socket in &held {
+                assert_eq!(socket.peer_addr()?, service(2));
+            }
+            // Those with a way go first: the others must be found although there is room by then.
+            for socket in held.drain(..4) {
+                drop(socket);
+            }
+            assert_eq!(active(&agent)?, 4);
+            for socket in &held {
+                assert_eq!(socket.peer_addr()?, service(2));
+                socket.connect(service(1))?;
+                assert_eq!(socket.peer_addr()?, service(1));
+            }
+            assert_eq!(active(&agent)?, 4);
+            drop(held);
+            assert_eq!(active(&agent)?, 0);
+            Ok(())
+        })??;
+        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        Ok(())
+    });
+}
+
+/// The sets that a new ORIGINS has, less one.
+const SETS_MASK: u64 = 65_535;
+
+/// SO_COOKIE: what the programs know a socket by.
+fn cookie(socket: &impl AsRawFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = 8;
+    // SAFETY: both pointers are to values of the sizes that the option has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(cookie)
+}
+
+#[test]
+fn ping_and_udp_lite_sockets_are_not_misread() {
+    sandboxed(|sandbox| {
+        let (_pods, _servers, agent) = dns(sandbox)?;
+        let client = sandbox.pod("client")?;
+        let _running = agent.start()?;
+        client.enter(|| -> Result<()> {
+            fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
+            for protocol in [libc::IPPROTO_ICMP, libc::IPPROTO_UDPLITE] {
+                let socket = datagram_socket(protocol)?;
+                let error = connect_raw(&socket, service(1));
+                // Untouched: the kernel finds no route to the ClusterIP.
+                assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+            }
+            Ok(())
+        })??;
+        ensure!(backends(&agent)?.iter().all(|b| b.connections == 0));
+        Ok(())
+    });
+}
+
+fn datagram_socket(protocol: i32) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd as _;
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
+/// How a connect ends; success is an error number of 0.
+fn connect_raw(socket: &impl AsRawFd, to: SocketAddr) -> io::Error {
+    let SocketAddr::V4(to) = to else {
+        return io::ErrorKind::Unsupported.into();
+    };
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: to.port().to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(to.ip().octets()),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: the address is of the size given.
+    let result = unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return io::Error::last_os_error();
+    }
+    io::Error::from_raw_os_error(0)
+}

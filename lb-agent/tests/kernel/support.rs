@@ -1,0 +1,158 @@
+//! What the tests share: an agent of this build, Services with servers behind them, and what the agent says.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use lb_agent::serve::{self, BackendStatus, Status};
+use lb_testbed::{
+    Agent, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest,
+    connect_name,
+};
+
+/// The port of every Service here, unless said otherwise.
+pub const PORT: u16 = 80;
+
+/// The port that pods listen on.
+pub const TARGET: u16 = 8080;
+
+/// Far more than a change takes.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The agent of this build, on the sandbox's manifests.
+pub fn agent(sandbox: &Sandbox, manifests: &Manifests) -> Agent {
+    Agent::new(
+        env!("CARGO_BIN_EXE_lb-agent"),
+        sandbox,
+        manifests.folder(),
+    )
+}
+
+/// A ClusterIP that no pod has: 10.96.0.`number`.
+pub fn cluster_ip(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 96, 0, number)
+}
+
+/// Writes a Service with one TCP port and its backends to a file of its name.
+pub fn write_service(
+    manifests: &Manifests,
+    name: &str,
+    cluster_ip: impl Into<IpAddr>,
+    backends: &[IpAddr],
+) -> Result<()> {
+    let cluster_ip = cluster_ip.into();
+    let family = if cluster_ip.is_ipv4() {
+        Family::IPv4
+    } else {
+        Family::IPv6
+    };
+    let service = ServiceManifest::new(name)
+        .cluster_ip(cluster_ip)
+        .port("http", PORT);
+    let slice = SliceManifest::new(name, family)
+        .port("http", TARGET)
+        .addresses(backends.iter().copied());
+    manifests.write(
+        &format!("{name}.json"),
+        [service.to_json(), slice.to_json()],
+    )
+}
+
+/// Pods that serve their own names.
+pub struct Servers {
+    pub pods: Vec<Pod>,
+    pub servers: Vec<NamedServer>,
+}
+
+impl Servers {
+    pub fn start(sandbox: &Sandbox, number: usize) -> Result<Self> {
+        let pods = sandbox.pods(number)?;
+        let servers = pods
+            .iter()
+            .map(|pod| NamedServer::tcp(pod, TARGET, pod.name()))
+            .collect::<Result<_>>()?;
+        Ok(Self { pods, servers })
+    }
+
+    pub fn addresses(&self, family: Family) -> Vec<IpAddr> {
+        self.pods.iter().map(|pod| pod.address(family)).collect()
+    }
+
+    pub fn ipv4(&self) -> Vec<IpAddr> {
+        self.addresses(Family::IPv4)
+    }
+}
+
+/// How often each name answers to so many connects from a pod.
+pub fn answers(client: &Pod, to: SocketAddr, connects: usize) -> Result<BTreeMap<String, u64>> {
+    client.enter(|| {
+        let mut answers = BTreeMap::new();
+        for _ in 0..connects {
+            let name = connect_name(to).with_context(|| format!("connecting to {to}"))?;
+            *answers.entry(name).or_insert(0) += 1;
+        }
+        Ok(answers)
+    })?
+}
+
+/// How a connect from a pod fails.
+pub fn failure(client: &Pod, to: SocketAddr) -> Result<io::Error> {
+    match client.enter(|| connect_name(to))? {
+        Ok(name) => bail!("{to} was answered by {name}"),
+        Err(error) => Ok(error),
+    }
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !is_so()? {
+        if began.elapsed() > LIMIT {
+            bail!("not within {LIMIT:?}: {what}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// What `GET /v1/status` says.
+pub fn status(agent: &Agent) -> Result<Status> {
+    fetch(agent.socket(), serve::STATUS)
+}
+
+/// What `GET /v1/backends` says.
+pub fn backends(agent: &Agent) -> Result<Vec<BackendStatus>> {
+    fetch(agent.socket(), serve::BACKENDS)
+}
+
+fn fetch<T: serde::de::DeserializeOwned>(socket: &Path, document: &str) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(serve::fetch(socket, document))?)
+}
+
+/// Waits until the backends of a Service are these, all of them choices of its ClusterIP.
+pub fn wait_for_backends(agent: &Agent, name: &str, addresses: &[IpAddr]) -> Result<()> {
+    let mut wanted: Vec<IpAddr> = addresses.to_vec();
+    wanted.sort();
+    eventually(&format!("{name} has the backends {wanted:?}"), || {
+        let mut now: Vec<IpAddr> = backends(agent)?
+            .iter()
+            .filter(|backend| backend.name == name && backend.internal)
+            .filter_map(|backend| backend.address.parse::<SocketAddr>().ok())
+            .map(|address| address.ip())
+            .collect();
+        now.sort();
+        Ok(now == wanted)
+    })
+}
+
+/// The sum of all backends' active counts.
+pub fn active(agent: &Agent) -> Result<u64> {
+    Ok(backends(agent)?.iter().map(|backend| backend.active).sum())
+}

@@ -1,0 +1,178 @@
+//! `lb-agent plan` as people call it.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const SHOP: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.10
+  sessionAffinity: ClientIP
+  internalTrafficPolicy: Local
+  ports: [{name: http, port: 80, nodePort: 30080, targetPort: 8080}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.1.0.1], nodeName: n1, zone: z1}
+- {addresses: [10.1.0.2], nodeName: n2}
+- {addresses: [10.1.0.3], nodeName: n3}
+- {addresses: [10.1.0.4], nodeName: n4}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: 10.96.0.11, ports: [{port: 5432}]}
+";
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("written");
+    }
+    folder
+}
+
+fn plan(folder: &TempDir, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+        .args(["plan", "--node-name", "n1", "--manifests"])
+        .arg(folder.path())
+        .args(args)
+        .env_remove("NODE_NAME")
+        .output()
+        .expect("the agent runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn json_has_every_view_sorted() {
+    let output = plan(&folder(&[("shop.yaml", SHOP)]), &["-o", "json"]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stderr), "");
+    let backend = |address: &str, node: &str, zone: Value| json!({"address": address, "port": 8080, "node": node, "zone": zone, "weight": 1});
+    let local = backend("10.1.0.1", "n1", "z1".into());
+    let all = json!([
+        local,
+        backend("10.1.0.2", "n2", Value::Null),
+        backend("10.1.0.3", "n3", Value::Null),
+        backend("10.1.0.4", "n4", Value::Null),
+    ]);
+    let view = |scope: &str, frontends: Value, backends: Value| {
+        json!({
+            "namespace": "shop", "name": "web", "port": "http", "protocol": "TCP", "family": "IPv4",
+            "scope": scope, "algorithm": "random", "affinitySeconds": 10800,
+            "frontends": frontends, "backends": backends,
+        })
+    };
+    let expected = json!({
+        "services": [
+            {
+                "namespace": "default", "name": "db", "port": "", "protocol": "TCP", "family": "IPv4",
+                "scope": "all", "algorithm": "random", "affinitySeconds": null,
+                "frontends": [{"kind": "ClusterIP", "address": "10.96.0.11", "port": 5432}], "backends": [],
+            },
+            view("external", json!([{"kind": "NodePort", "address": "*", "port": 30080}]), all),
+            view("internal", json!([{"kind": "ClusterIP", "address": "10.96.0.10", "port": 80}]), json!([local])),
+        ],
+        "problems": [],
+    });
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn the_table_reads_like_kubectls() {
+    let output = plan(&folder(&[("shop.yaml", SHOP)]), &[]);
+    assert_eq!(
+        text(&output.stdout),
+        "\
+NAMESPACE   NAME   PORT      PROTOCOL   FRONTENDS         BACKENDS
+default     db     <unset>   TCP        10.96.0.11:5432   <none>
+shop        web    http      TCP        *:30080           10.1.0.1:8080,10.1.0.2:8080,10.1.0.3:8080 + 1 more...
+shop        web    http      TCP        10.96.0.10:80     10.1.0.1:8080
+"
+    );
+}
+
+#[test]
+fn problems_are_told_and_do_not_fail_the_plan() {
+    let folder = folder(&[
+        ("shop.yaml", SHOP),
+        ("bad.yaml", "apiVersion: v1\nkind: Service\nmetadata: [\n"),
+        (
+            "orphan.yaml",
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: gone}}\naddressType: IPv4\nendpoints: []\n",
+        ),
+    ]);
+    let output = plan(&folder, &["-o", "json"]);
+    assert!(output.status.success());
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let problems = said["problems"].as_array().expect("a list");
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(
+        problems[0]["object"]
+            .as_str()
+            .expect("text")
+            .ends_with("bad.yaml")
+    );
+    assert_eq!(problems[1]["object"], "EndpointSlice default/a");
+    assert_eq!(said["services"].as_array().map(Vec::len), Some(3));
+
+    let output = plan(&folder, &[]);
+    assert!(output.status.success());
+    let warnings = text(&output.stderr);
+    assert_eq!(warnings.lines().count(), 2, "{warnings}");
+    assert!(
+        warnings.contains("warning: EndpointSlice default/a: there is no Service default/gone")
+    );
+}
+
+#[test]
+fn a_path_that_cannot_be_read_fails() {
+    let output = plan(&folder(&[]), &["/nowhere/web.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "error: cannot read manifests from /nowhere/web.yaml: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
+fn an_empty_folder_has_an_empty_plan() {
+    let output = plan(&folder(&[]), &[]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stderr), "No Services to balance.\n");
+    let output = plan(&folder(&[]), &["-o", "json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said, json!({"services": [], "problems": []}));
+}
+
+#[test]
+fn a_wrong_command_is_answered_helpfully() {
+    let agent = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+            .args(args)
+            .output();
+        let output = output.expect("the agent runs");
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr)
+    };
+    assert!(agent(&["plam"]).contains("a similar subcommand exists: 'plan'"));
+    assert!(agent(&["plan"]).contains("--manifests <PATH>..."));
+    assert!(
+        agent(&["plan", "--manifests", "/tmp", "-o", "yaml"])
+            .contains("[possible values: table, json]")
+    );
+}

@@ -1,0 +1,67 @@
+//! The layouts of socklb's tables, shared by the kernel programs and the agent.
+//!
+//! Every type here is what the kernel and the agent both see in memory: `#[repr(C)]`, no padding, plain old data.
+//! Addresses are 16 bytes, IPv4 as `::ffff:a.b.c.d`; addresses and ports are in network byte order.
+//! A change of any layout here raises [`TABLES_VERSION`] or [`ORIGINS_VERSION`].
+#![no_std]
+
+pub mod backend;
+pub mod config;
+pub mod frontend;
+pub mod origin;
+#[cfg(feature = "user")]
+mod user;
+pub mod view;
+
+pub use backend::Backend;
+pub use frontend::{FrontendEntry, FrontendKey, FrontendValue};
+pub use origin::{Pair, Way};
+pub use view::{SlotRun, View};
+
+/// Version of all layouts but those of ORIGINS and SPILL; part of the folder's name in which they are pinned.
+pub const TABLES_VERSION: u32 = 1;
+
+/// Version of ORIGINS and SPILL, which outlive the other tables.
+pub const ORIGINS_VERSION: u32 = 1;
+
+/// IPPROTO_TCP.
+pub const TCP: u8 = 6;
+
+/// IPPROTO_UDP.
+pub const UDP: u8 = 17;
+
+/// Four 32-bit words in network byte order, as `bpf_sock_addr.user_ip6` holds them.
+pub type Address = [u32; 4];
+
+/// The third word of an IPv4 address in its mapped form, `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
+pub const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// The mapped form of an IPv4 address.
+///
+/// `ipv4`: in network byte order, as `bpf_sock_addr.user_ip4` holds it.
+#[must_use]
+#[inline(always)]
+pub const fn mapped(ipv4: u32) -> Address {
+    [0, 0, MAPPED, ipv4]
+}
+
+/// Whether the address is an IPv4 address in its mapped form.
+#[must_use]
+#[inline(always)]
+pub const fn is_mapped(address: Address) -> bool {
+    address[0] | address[1] == 0 && address[2] == MAPPED
+}
+
+/// What the kernel programs and the memory maps rely on.
+const _: () = {
+    assert!(size_of::<FrontendKey>() == 20);
+    assert!(size_of::<FrontendEntry>() == 24);
+    assert!(size_of::<View>() == 32);
+    assert!(size_of::<Backend>() == 64);
+    assert!(size_of::<origin::Set>() == 64);
+    assert!(core::mem::offset_of!(Backend, service_port) / 8 == Backend::OWNER_WORD);
+    assert!(core::mem::offset_of!(Backend, state) / 8 == Backend::STATE_WORD);
+    assert!(core::mem::offset_of!(Backend, connections) / 8 == Backend::CONNECTIONS_WORD);
+    assert!(core::mem::offset_of!(Backend, active) / 8 == Backend::ACTIVE_WORD);
+    assert!(core::mem::offset_of!(View, slots) / 8 == View::SLOTS_WORD);
+};

@@ -1,0 +1,16 @@
+//! What aya wants of a type before it puts it into a map.
+
+use crate::backend::Backend;
+use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
+use crate::origin::Set;
+use crate::view::View;
+
+/// aya's `Pod` is another trait than bytemuck's, which is derived and so checked by the compiler.
+macro_rules! pod {
+    ($($name:ty),*) => {$(
+        // SAFETY: the type is `bytemuck::Pod`: any bytes are a value of it, and it has no padding.
+        unsafe impl aya::Pod for $name where $name: bytemuck::Pod {}
+    )*};
+}
+
+pod!(FrontendKey, FrontendValue, FrontendEntry, View, Backend, Set);

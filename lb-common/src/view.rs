@@ -1,0 +1,84 @@
+//! VIEWS and SLOTS: the choice that a frontend offers.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Element of VIEWS. Index 0 is never given out.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct View {
+    /// A [`SlotRun`] as one word: readers see the old run or the new one, whole.
+    pub slots: u64,
+    /// Id of the service port; each of its backends carries the same.
+    pub service_port: u32,
+    /// 0: no affinity.
+    pub affinity_seconds: u32,
+    /// One of [`algorithm`].
+    pub algorithm: u32,
+    pub flags: u32,
+    pub zero: u64,
+}
+
+impl View {
+    /// Length in 64-bit words.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+    /// The word that holds `slots`.
+    pub const SLOTS_WORD: usize = 0;
+}
+
+/// How a backend is picked from the slots.
+pub mod algorithm {
+    pub const RANDOM: u32 = 0;
+}
+
+/// A view's run of cells in SLOTS. A cell holds two backend ids, the first in its lower half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotRun {
+    /// The first cell.
+    pub base: u32,
+    /// In slots, not in cells.
+    pub length: u32,
+}
+
+impl SlotRun {
+    #[must_use]
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower half is what is meant"
+    )]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            base: (word >> 32) as u32,
+            length: word as u32,
+        }
+    }
+
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        (self.base as u64) << 32 | self.length as u64
+    }
+
+    /// How many cells the run takes.
+    #[must_use]
+    pub const fn cells(self) -> u32 {
+        self.length.div_ceil(2)
+    }
+
+    /// The cell of a slot.
+    #[must_use]
+    #[inline(always)]
+    pub const fn cell(self, slot: u32) -> u32 {
+        self.base.wrapping_add(slot / 2)
+    }
+}
+
+/// The backend id that a cell holds for a slot.
+#[must_use]
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the half that is meant was shifted down"
+)]
+pub const fn slot_of(cell: u64, slot: u32) -> u32 {
+    (cell >> (32 * (slot & 1))) as u32
+}

@@ -1,0 +1,114 @@
+//! The one place that touches a hook's context.
+//!
+//! The verifier wants 32-bit accesses at constant offsets, so the words of an IPv6 address are read and
+//! written one by one, and never through a reference to the array.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::programs::{SockAddrContext, SockContext};
+use lb_common::{Address, mapped};
+
+/// The address family of a hook.
+pub trait Family {
+    /// The address in the context, IPv4 mapped.
+    fn address(ctx: &SockAddrContext) -> Address;
+    /// Puts an address of this family into the context.
+    fn set_address(ctx: &SockAddrContext, address: Address);
+}
+
+/// Hooks of AF_INET sockets.
+pub enum V4 {}
+
+/// Hooks of AF_INET6 sockets, which may speak to IPv4 in its mapped form.
+pub enum V6 {}
+
+impl Family for V4 {
+    #[inline(always)]
+    fn address(ctx: &SockAddrContext) -> Address {
+        // SAFETY: the kernel's context is valid for the whole run.
+        mapped(unsafe { (*ctx.sock_addr).user_ip4 })
+    }
+
+    #[inline(always)]
+    fn set_address(ctx: &SockAddrContext, address: Address) {
+        // SAFETY: as above; the hooks that call this may write the field.
+        unsafe { (*ctx.sock_addr).user_ip4 = address[3] };
+    }
+}
+
+impl Family for V6 {
+    #[inline(always)]
+    fn address(ctx: &SockAddrContext) -> Address {
+        // SAFETY: the kernel's context is valid for the whole run.
+        unsafe {
+            let words = &raw const (*ctx.sock_addr).user_ip6;
+            let words = words.cast::<u32>();
+            [
+                words.read_volatile(),
+                words.add(1).read_volatile(),
+                words.add(2).read_volatile(),
+                words.add(3).read_volatile(),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn set_address(ctx: &SockAddrContext, address: Address) {
+        // SAFETY: as above; the hooks that call this may write the field.
+        unsafe {
+            let words = &raw mut (*ctx.sock_addr).user_ip6;
+            let words = words.cast::<u32>();
+            words.write_volatile(address[0]);
+            words.add(1).write_volatile(address[1]);
+            words.add(2).write_volatile(address[2]);
+            words.add(3).write_volatile(address[3]);
+        }
+    }
+}
+
+/// The port in the context, in network byte order.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel keeps it in the lower half of a 32-bit field"
+)]
+pub fn port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: the kernel's context is valid for the whole run.
+    unsafe { (*ctx.sock_addr).user_port as u16 }
+}
+
+/// `port`: in network byte order.
+#[inline(always)]
+pub fn set_port(ctx: &SockAddrContext, port: u16) {
+    // SAFETY: the kernel's context is valid for the whole run, and these hooks may write the field.
+    unsafe { (*ctx.sock_addr).user_port = u32::from(port) };
+}
+
+/// The socket's protocol (IPPROTO_…), which says more than its type: a ping socket is a datagram socket too.
+#[inline(always)]
+pub fn protocol(ctx: &SockAddrContext) -> u32 {
+    // SAFETY: the kernel's context is valid for the whole run.
+    unsafe { (*ctx.sock_addr).protocol }
+}
+
+/// A hook's context from which the socket can be told.
+pub trait Socket {
+    /// The socket's cookie (SO_COOKIE); never 0.
+    fn cookie(&self) -> u64;
+}
+
+impl Socket for SockAddrContext {
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        // SAFETY: the helper takes the hook's own context.
+        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
+    }
+}
+
+impl Socket for SockContext {
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        // SAFETY: the helper takes the hook's own context.
+        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
+    }
+}

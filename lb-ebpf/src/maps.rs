@@ -1,0 +1,46 @@
+//! The tables, and what the loader sets before the programs are loaded.
+//!
+//! Sizes here are only defaults: the agent's are set at load (`lb-agent/src/kernel/shapes.rs`).
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::macros::btf_map;
+use lb_common::origin::Set;
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+#[btf_map]
+pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, 1024> = HashMap::new();
+
+#[btf_map]
+pub static FRONTEND_LIST: Array<FrontendEntry, 1024, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static VIEWS: Array<View, 1024, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static SLOTS: Array<u64, 1024, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static BACKENDS: Array<Backend, 1024, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static ORIGINS: Array<Set, 1024, MMAPABLE> = Array::new();
+
+/// Sockets whose set in ORIGINS is full: cookie to pair.
+#[btf_map]
+pub static SPILL: HashMap<u64, u64, 1024> = HashMap::new();
+
+/// How many elements SPILL has, so that an empty one costs no look-up.
+#[btf_map]
+pub static SPILLED: Array<u64, 1, MMAPABLE> = Array::new();
+
+/// The agent's own words, kept here so that they outlive it; no program reads them yet.
+#[btf_map]
+pub static CONFIG: Array<u64, { lb_common::config::WORDS as usize }, MMAPABLE> = Array::new();
+
+/// The number of sets in ORIGINS, a power of two, less one.
+#[unsafe(no_mangle)]
+pub static ORIGINS_MASK: Global<u32> = Global::new(1023);

@@ -1,0 +1,15 @@
+//! The end of a socket: its way is given back.
+
+use aya_ebpf::programs::SockContext;
+
+use crate::ctx::Socket as _;
+use crate::origin;
+
+/// Release hooks may only return this.
+const DONE: i32 = 1;
+
+#[inline(always)]
+pub fn release(ctx: &SockContext) -> i32 {
+    origin::forget(ctx.cookie());
+    DONE
+}

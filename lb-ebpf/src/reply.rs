@@ -1,0 +1,37 @@
+//! What a socket says of its peer: the frontend that it asked for.
+
+use aya_ebpf::programs::SockAddrContext;
+
+use crate::ctx::{self, Family, Socket as _};
+use crate::{maps, origin};
+
+/// `getpeername` hooks may only return this.
+const DONE: i32 = 1;
+
+#[inline(always)]
+pub fn getpeername<F: Family>(ctx: &SockAddrContext) -> i32 {
+    if let Some(pair) = origin::recall(ctx.cookie()) {
+        answer::<F>(ctx, pair);
+    }
+    DONE
+}
+
+/// Only a peer that is the backend given is turned back: the socket may have gone elsewhere since,
+/// in ways that no hook sees (`connect` with AF_UNSPEC and again).
+#[inline(always)]
+fn answer<F: Family>(ctx: &SockAddrContext, pair: lb_common::Pair) {
+    if pair.frontend == 0 {
+        return;
+    }
+    let Some(backend) = maps::BACKENDS.get(pair.backend) else {
+        return;
+    };
+    if ctx::port(ctx) != backend.port || F::address(ctx) != backend.address {
+        return;
+    }
+    let Some(frontend) = maps::FRONTEND_LIST.get(pair.frontend) else {
+        return;
+    };
+    F::set_address(ctx, frontend.address);
+    ctx::set_port(ctx, frontend.port);
+}

@@ -1,0 +1,221 @@
+//! A real lb-agent as a process of its own, that a test can ask to end, or kill.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+
+use crate::{
+    sandbox::Sandbox,
+    supervisor::{die_with_parent, pid_of, wait_until},
+};
+
+/// How long an agent may take to be ready, or to end when asked: generous, since tests run side by side.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the agent is started.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    binary: PathBuf,
+    arguments: Vec<OsString>,
+    dir: PathBuf,
+    socket: PathBuf,
+    pin_dir: PathBuf,
+}
+
+impl Agent {
+    /// `BINARY run --manifests MANIFESTS --node-name node-a` on the sandbox's cgroup, its bpffs and a socket in its
+    /// folder.
+    pub fn new(binary: impl Into<PathBuf>, sandbox: &Sandbox, manifests: &Path) -> Self {
+        Self::on_cgroup(binary, sandbox, manifests, sandbox.cgroup())
+    }
+
+    /// As [`Self::new`], on another cgroup than the sandbox's.
+    pub fn on_cgroup(
+        binary: impl Into<PathBuf>,
+        sandbox: &Sandbox,
+        manifests: &Path,
+        cgroup: &Path,
+    ) -> Self {
+        let (socket, pin_dir) = (
+            sandbox.dir().join("agent.sock"),
+            sandbox.bpffs().join("socklb"),
+        );
+        let arguments: [&OsStr; 11] = [
+            "run".as_ref(),
+            "--manifests".as_ref(),
+            manifests.as_ref(),
+            "--node-name".as_ref(),
+            "node-a".as_ref(),
+            "--cgroup".as_ref(),
+            cgroup.as_ref(),
+            "--pin-dir".as_ref(),
+            pin_dir.as_ref(),
+            "--socket".as_ref(),
+            socket.as_ref(),
+        ];
+        let arguments = arguments.map(OsStr::to_owned).to_vec();
+        Self {
+            binary: binary.into(),
+            arguments,
+            dir: sandbox.dir().to_owned(),
+            socket,
+            pin_dir,
+        }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// The unix socket of the agent's API.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn pin_dir(&self) -> &Path {
+        &self.pin_dir
+    }
+
+    /// Starts it, without waiting until it is ready. It ends with the calling thread; a terminal's Ctrl-C does not
+    /// reach it.
+    pub fn spawn(&self) -> Result<AgentProcess> {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let log_file = self.dir.join(format!(
+            "agent-{}.log",
+            STARTED.fetch_add(1, Ordering::Relaxed)
+        ));
+        let log = File::create(&log_file)
+            .with_context(|| format!("cannot make {}", log_file.display()))?;
+        let same_log = log
+            .try_clone()
+            .context("cannot share the agent's log file")?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(same_log)
+            .process_group(0);
+        let child = die_with_parent(&mut command)
+            .spawn()
+            .with_context(|| format!("cannot start the agent {}", self.binary.display()))?;
+        Ok(AgentProcess { child, log_file })
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&self) -> Result<AgentProcess> {
+        let mut agent = self.spawn()?;
+        agent.wait_ready()?;
+        Ok(agent)
+    }
+}
+
+/// A running agent. Dropping it kills it; if that is because the test fails, its log is printed.
+#[derive(Debug)]
+pub struct AgentProcess {
+    child: Child,
+    log_file: PathBuf,
+}
+
+impl AgentProcess {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Standard output and standard error.
+    pub fn log_file(&self) -> &Path {
+        &self.log_file
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log_file).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until it logs that it is ready.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        self.wait_for_log(" ready after ")
+    }
+
+    /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too
+    /// long.
+    pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.log().contains(part) {
+                return Ok(());
+            }
+            if let Some(status) = self.ended()? {
+                bail!(
+                    "the agent ended ({status}) before it logged {part:?}; its log:\n{}",
+                    self.log()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "the agent has not logged {part:?} within {PATIENCE:?}; its log:\n{}",
+                    self.log()
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait for the agent")
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        match wait_until(&mut self.child, Instant::now() + PATIENCE)? {
+            Some(status) => Ok(status),
+            None => bail!(
+                "the agent has not ended within {PATIENCE:?}; its log:\n{}",
+                self.log()
+            ),
+        }
+    }
+
+    /// SIGKILL: it gets no chance to do anything more.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("cannot kill the agent")?;
+        self.child.wait().context("cannot wait for the agent")?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.ended()? {
+            return Ok(status);
+        }
+        kill(pid_of(&self.child), Signal::SIGTERM).context("cannot send SIGTERM to the agent")?;
+        self.wait()
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        if thread::panicking() {
+            eprintln!(
+                "the agent's log, {}:\n{}",
+                self.log_file.display(),
+                self.log()
+            );
+        }
+    }
+}

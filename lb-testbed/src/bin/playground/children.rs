@@ -1,0 +1,156 @@
+//! The node's side of its pods' processes.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use lb_testbed::{Cgroup, Pod, Sandbox, die_with_parent};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{progress::Progress, state::PodState};
+
+/// A pod's process, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct PodProcess {
+    name: String,
+    cgroup: Cgroup,
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+impl PodProcess {
+    /// Starts this program in a role, inside the pod. It gets a cgroup below the node's, and joins it itself.
+    pub(crate) fn start(
+        pod: &Pod,
+        sandbox: &Sandbox,
+        role: impl FnOnce(&mut Command, &Path),
+    ) -> Result<Self> {
+        let cgroup = Cgroup::at(sandbox.cgroup()).child(pod.name())?;
+        let mut command =
+            pod.command(env::current_exe().context("cannot find the playground's own program")?);
+        role(&mut command, cgroup.path());
+        // A process group of its own keeps a terminal's Ctrl-C away: the node decides who ends first.
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut child = die_with_parent(&mut command)
+            .spawn()
+            .with_context(|| format!("cannot start pod {}", pod.name()))?;
+        let output = child.stdout.take().map(BufReader::new);
+        Ok(Self {
+            name: pod.name().to_owned(),
+            cgroup,
+            child,
+            output,
+        })
+    }
+
+    pub(crate) fn wait_for_a_line(&mut self) -> Result<()> {
+        let output = self
+            .output
+            .as_mut()
+            .context("a pod's output is read elsewhere")?;
+        match output.read_line(&mut String::new())? {
+            0 => bail!("pod {} ended as it started", self.name),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn state(&self) -> (String, PodState) {
+        (
+            self.name.clone(),
+            PodState {
+                pid: self.child.id(),
+                cgroup: self.cgroup.path().to_owned(),
+            },
+        )
+    }
+}
+
+impl Drop for PodProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The client pod's process, and what it last reported.
+#[derive(Debug)]
+pub(crate) struct Client {
+    process: PodProcess,
+    progress: Arc<Mutex<Progress>>,
+    reader: JoinHandle<()>,
+}
+
+impl Client {
+    pub(crate) fn start(sandbox: &Sandbox, to: &str) -> Result<Self> {
+        let pod = sandbox.pod("client")?;
+        let mut process = PodProcess::start(&pod, sandbox, |command, cgroup| {
+            command
+                .args(["client", "--to", to])
+                .arg("--cgroup")
+                .arg(cgroup);
+        })?;
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let output = process
+            .output
+            .take()
+            .context("the client's output is read elsewhere")?;
+        let reader = thread::spawn({
+            let progress = progress.clone();
+            move || follow(output, &progress)
+        });
+        Ok(Self {
+            process,
+            progress,
+            reader,
+        })
+    }
+
+    pub(crate) fn process(&self) -> &PodProcess {
+        &self.process
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Ends the client and gives its last report.
+    pub(crate) fn stop(self) -> Result<Progress> {
+        let pid = Pid::from_raw(
+            i32::try_from(self.process.child.id()).context("a process id is too large")?,
+        );
+        // One that has ended already has said its last word.
+        let _ = kill(pid, Signal::SIGTERM);
+        self.reader
+            .join()
+            .map_err(|_| anyhow!("reading the client's reports panicked"))?;
+        Ok(self
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone())
+    }
+}
+
+fn follow(output: BufReader<ChildStdout>, progress: &Mutex<Progress>) {
+    for line in output.lines().map_while(Result::ok) {
+        if let Ok(newer) = serde_json::from_str(&line) {
+            *progress.lock().unwrap_or_else(PoisonError::into_inner) = newer;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The client pod: plain HTTP requests at the ClusterIP, each over a connection of its own, since it is the
+//! connect that is balanced.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{Request, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use lb_testbed::Cgroup;
+use nix::libc;
+use tokio::{
+    net::TcpStream,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::progress::Progress;
+
+/// 200 requests a second.
+const REQUEST_EVERY: Duration = Duration::from_millis(5);
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+/// Requests under way at once; no more are started until one has ended.
+const AT_ONCE: usize = 64;
+
+pub(crate) fn run(cgroup: PathBuf, to: SocketAddr) -> Result<ExitCode> {
+    Cgroup::at(cgroup).join()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(load(to))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load(to: SocketAddr) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut next = interval(REQUEST_EVERY);
+    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut report = interval(REPORT_EVERY);
+    let mut under_way = JoinSet::new();
+    let mut progress = Progress::default();
+    loop {
+        tokio::select! {
+            _ = terminated.recv() => return say(&progress),
+            _ = report.tick() => say(&progress)?,
+            Some(Ok((took, result))) = under_way.join_next() => count(&mut progress, took, result),
+            _ = next.tick(), if under_way.len() < AT_ONCE => {
+                under_way.spawn(async move {
+                    let started = Instant::now();
+                    let result = timeout(TIME_LIMIT, ask(to)).await;
+                    let result = result.with_context(|| format!("no answer within {TIME_LIMIT:?}"));
+                    (started.elapsed(), result.and_then(|answer| answer))
+                });
+            }
+        }
+    }
+}
+
+fn say(progress: &Progress) -> Result<()> {
+    let mut line = serde_json::to_string(progress)?;
+    line.push('\n');
+    io::stdout()
+        .write_all(line.as_bytes())
+        .context("the node does not listen any more")
+}
+
+fn count(progress: &mut Progress, took: Duration, result: Result<String>) {
+    progress.requests += 1;
+    match result {
+        Ok(name) => {
+            *progress.answers.entry(name).or_default() += 1;
+            progress.answer_micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        }
+        Err(error) => {
+            progress.failures += 1;
+            progress.last_failure = Some(format!("{error:#}"));
+        }
+    }
+}
+
+/// One GET; the answer's first line is the pod's name.
+async fn ask(to: SocketAddr) -> Result<String> {
+    let stream = TcpStream::connect(to)
+        .await
+        .map_err(explain)
+        .context("connect")?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get("/")
+        .header(header::HOST, to.ip().to_string())
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    if !response.status().is_success() {
+        bail!("status {}", response.status());
+    }
+    let body = response.into_body().collect().await?.to_bytes();
+    let text = std::str::from_utf8(&body).context("the answer is not text")?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// What an error of connect means here.
+fn explain(error: io::Error) -> anyhow::Error {
+    let meaning = match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => "no endpoint is ready, or the pod does not listen on that port",
+        Some(libc::ENETUNREACH) => "no Service has this address: the connection was left alone",
+        _ => return error.into(),
+    };
+    anyhow::anyhow!("{error}: {meaning}")
+}

@@ -1,0 +1,58 @@
+//! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, where the
+//! agent's hooks see it.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, ErrorKind},
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use lb_testbed::Cgroup;
+use nix::sched::{CloneFlags, setns};
+
+use crate::state::{PodState, State};
+
+/// Returns only when the command could not be run. To be called while the process has one thread.
+pub(crate) fn run(pod: &str, command: &[String]) -> Result<ExitCode> {
+    lb_testbed::require_root()?;
+    let state = State::read()
+        .context("no playground runs: start one with `cargo xtask run`, then try again")?;
+    let Some(place) = state.pods.get(pod) else {
+        let names: Vec<&str> = state.pods.keys().map(String::as_str).collect();
+        bail!("there is no pod {pod}: the pods are {}", names.join(", "));
+    };
+    join(place).with_context(|| format!("cannot enter pod {pod}"))?;
+    let (program, arguments) = command
+        .split_first()
+        .context("there is no command after `--`")?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(why_not_run(program, error))
+}
+
+fn join(pod: &PodState) -> Result<()> {
+    let open = |kind: &str| File::open(format!("/proc/{}/ns/{kind}", pod.pid));
+    let (mounts, network) = (open("mnt")?, open("net")?);
+    let folder = env::current_dir().context("cannot find the current folder")?;
+    setns(mounts, CloneFlags::CLONE_NEWNS).context("cannot join its mount namespace")?;
+    setns(network, CloneFlags::CLONE_NEWNET).context("cannot join its network namespace")?;
+    // Joining a mount namespace moves to its root.
+    env::set_current_dir(&folder)
+        .with_context(|| format!("cannot go back to {}", folder.display()))?;
+    Cgroup::at(&pod.cgroup).join()
+}
+
+fn why_not_run(program: &str, error: io::Error) -> anyhow::Error {
+    if error.kind() != ErrorKind::NotFound {
+        return anyhow!(error).context(format!("cannot run {program}"));
+    }
+    // Only names of programs are names of packages, more or less.
+    if program.contains('/') {
+        return anyhow!("there is no {program}");
+    }
+    anyhow!(
+        "{program} is not installed here: `apt-get install {program}` (Debian, Ubuntu) or `dnf install {program}`"
+    )
+}

@@ -1,0 +1,124 @@
+//! What a connect hook costs: the kernel counts the programs' runs and their time while somebody holds
+//! BPF_ENABLE_STATS, and the agent's API passes the numbers on.
+
+use std::{collections::VecDeque, os::fd::OwnedFd, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya::sys::{Stats, enable_stats};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{Request, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::{net::UnixStream, time::timeout};
+
+/// The agent's part is small; the view does not wait for more.
+const TIME_LIMIT: Duration = Duration::from_millis(200);
+/// Samples that the live number spans: two seconds.
+const WINDOW: usize = 8;
+const HOOK: &str = "connect4";
+
+/// Nanoseconds for a run of the connect hook.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading {
+    /// Over the last two seconds.
+    pub(crate) recent: Option<f64>,
+    /// Since the start.
+    pub(crate) overall: Option<f64>,
+}
+
+/// Samples of the hook's counters.
+#[derive(Debug)]
+pub(crate) struct HookCost {
+    // The kernel measures as long as this is open. None: it does not let us, and nothing is shown.
+    _measuring: Option<OwnedFd>,
+    first: Option<Hook>,
+    last: VecDeque<Hook>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    #[serde(default)]
+    hooks: Vec<Hook>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Hook {
+    hook: String,
+    program_id: u32,
+    run_count: u64,
+    run_time_ns: u64,
+}
+
+impl HookCost {
+    pub(crate) fn start() -> Self {
+        Self {
+            _measuring: enable_stats(Stats::RunTime).ok(),
+            first: None,
+            last: VecDeque::new(),
+        }
+    }
+
+    /// Asks the agent; one that does not answer adds nothing.
+    pub(crate) async fn sample(&mut self, socket: &Path) {
+        let Ok(Ok(status)) = timeout(TIME_LIMIT, ask(socket)).await else {
+            return;
+        };
+        let Some(hook) = status.hooks.into_iter().find(|hook| hook.hook == HOOK) else {
+            return;
+        };
+        if self
+            .last
+            .back()
+            .is_some_and(|last| last.program_id != hook.program_id)
+        {
+            self.last.clear();
+            self.first = None;
+        }
+        if self.last.len() == WINDOW {
+            self.last.pop_front();
+        }
+        self.first.get_or_insert_with(|| hook.clone());
+        self.last.push_back(hook);
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        let between = |from: Option<&Hook>| {
+            from.zip(self.last.back())
+                .and_then(|(from, to)| from.cost_until(to))
+        };
+        Reading {
+            recent: between(self.last.front()),
+            overall: between(self.first.as_ref()),
+        }
+    }
+}
+
+impl Hook {
+    fn cost_until(&self, later: &Self) -> Option<f64> {
+        let runs = later
+            .run_count
+            .checked_sub(self.run_count)
+            .filter(|&runs| runs > 0)?;
+        let time = later.run_time_ns.checked_sub(self.run_time_ns)?;
+        Some(time as f64 / runs as f64)
+    }
+}
+
+async fn ask(socket: &Path) -> Result<Status> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .context("the agent's socket")?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get("/v1/status")
+        .header(header::HOST, "agent")
+        .body(Empty::<Bytes>::new())?;
+    let body = sender
+        .send_request(request)
+        .await?
+        .into_body()
+        .collect()
+        .await?
+        .to_bytes();
+    serde_json::from_slice(&body).context("the agent's status is not as expected")
+}

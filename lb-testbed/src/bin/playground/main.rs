@@ -1,0 +1,98 @@
+//! A Service to play with: one node, a client pod and three server pods in network namespaces of their own, the
+//! real agent, real HTTP requests, and a live view of who answers.
+
+mod client;
+mod node;
+mod pod;
+mod supervise;
+
+mod children;
+mod hook_cost;
+mod progress;
+mod screen;
+mod view;
+
+mod exec;
+mod state;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs a node in miniature with the agent on it and shows which pod answers.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(flatten)]
+    options: Option<Options>,
+    #[command(subcommand)]
+    command: Option<Role>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Options {
+    /// The agent's binary
+    #[arg(long)]
+    agent: PathBuf,
+    /// The folder of manifests that the agent runs on: edit them meanwhile
+    #[arg(long)]
+    examples: PathBuf,
+    /// End after so many seconds: with status 0, or with 1 when a request failed
+    #[arg(long)]
+    seconds: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Run a command inside a pod of the running playground
+    Exec {
+        /// client, web-1, web-2 or web-3
+        pod: String,
+        /// The command and its arguments, after `--`
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// The node's process; the playground starts it itself
+    #[command(hide = true)]
+    Node {
+        #[command(flatten)]
+        options: Options,
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// A server pod's process
+    #[command(hide = true)]
+    Pod {
+        name: String,
+        #[arg(long)]
+        cgroup: PathBuf,
+        #[arg(long)]
+        port: u16,
+    },
+    /// The client pod's process
+    #[command(hide = true)]
+    Client {
+        #[arg(long)]
+        cgroup: PathBuf,
+        #[arg(long)]
+        to: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match (cli.command, cli.options) {
+        (None, Some(options)) => supervise::run(&options),
+        (Some(Role::Exec { pod, command }), _) => exec::run(&pod, &command),
+        (Some(Role::Node { options, dir }), _) => node::run(&options, dir),
+        (Some(Role::Pod { name, cgroup, port }), _) => pod::run(&name, cgroup, port),
+        (Some(Role::Client { cgroup, to }), _) => client::run(cgroup, to),
+        (None, None) => Err(anyhow::anyhow!(
+            "--agent and --examples are needed; see --help"
+        )),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("playground: {error:#}");
+        ExitCode::FAILURE
+    })
+}

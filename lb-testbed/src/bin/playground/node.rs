@@ -1,0 +1,150 @@
+//! The node: builds it, starts pods, agent and client, watches until it is time to end, and says how it went.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use lb_testbed::{Agent, AgentProcess, Sandbox, Setting};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Options,
+    children::{Client, PodProcess},
+    hook_cost::HookCost,
+    screen::Screen,
+    state::State,
+    supervise::PREFIX,
+    view::{Facts, View},
+};
+
+/// The Service of examples/web.yaml.
+pub(crate) const FRONTEND: &str = "10.96.0.10:80";
+/// Names and numbers of the server pods, as in examples/: 10.244.0.11 and so on.
+const SERVERS: [(&str, u8); 3] = [("web-1", 11), ("web-2", 12), ("web-3", 13)];
+const SERVER_PORT: u16 = 8080;
+
+const REDRAW_EVERY: Duration = Duration::from_millis(250);
+
+pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
+    let sandbox = Sandbox::enter(&Setting {
+        prefix: PREFIX.to_owned(),
+        dir,
+    })?;
+    println!(
+        "node: cgroup {}, with network and mount namespaces of its own",
+        sandbox.cgroup().display()
+    );
+    let cost = HookCost::start();
+    let servers = SERVERS
+        .iter()
+        .map(|&(name, number)| start_server(&sandbox, name, number))
+        .collect::<Result<Vec<_>>>()?;
+    println!("pods: client, {}", SERVERS.map(|(name, _)| name).join(", "));
+    let agent = Agent::new(&options.agent, &sandbox, &options.examples);
+    let mut process = agent.start()?;
+    println!("agent: ready on {}", options.examples.display());
+    let client = Client::start(&sandbox, FRONTEND)?;
+    let note = write_state(&sandbox, &servers, &client);
+    let facts = Facts {
+        frontend: FRONTEND.trim_end_matches(":80"),
+        pods: SERVERS.map(|(name, _)| name),
+        agent: options.agent.clone(),
+        examples: options.examples.clone(),
+        socket: agent.socket().to_owned(),
+        log_file: process.log_file().to_owned(),
+        note,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let watched = runtime.block_on(watch(options.seconds, facts, &client, cost, &mut process));
+    // The client first: what ends while requests are under way would make them fail.
+    let progress = client.stop()?;
+    let mut view = watched?;
+    view.window.push(progress);
+    finish(options, &view, &mut process)
+}
+
+/// Sums up, and says how the playground's own status should be.
+fn finish(options: &Options, view: &View, agent: &mut AgentProcess) -> Result<ExitCode> {
+    print!("{}", view.summary());
+    let alive = agent.ended()?.is_none();
+    if alive {
+        agent.terminate()?;
+    }
+    let progress = view.window.latest();
+    // Who plays with it makes requests fail; who lets it run for a while wants to know whether all is well.
+    let well = alive && progress.requests > 0 && progress.failures == 0;
+    if !well && options.seconds.is_some() {
+        eprintln!("the agent's log:\n{}", agent.log().trim_end());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Redraws until the time is over or the user wants to end.
+async fn watch(
+    seconds: Option<u64>,
+    facts: Facts,
+    client: &Client,
+    mut cost: HookCost,
+    agent: &mut AgentProcess,
+) -> Result<View> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let started = Instant::now();
+    let deadline = seconds.map(|seconds| started + Duration::from_secs(seconds));
+    let mut tick = tokio::time::interval(REDRAW_EVERY);
+    let mut screen = Screen::open()?;
+    let mut view = View::new(facts);
+    loop {
+        tokio::select! {
+            _ = terminated.recv() => break,
+            _ = interrupted.recv() => break,
+            _ = tick.tick() => {}
+        }
+        cost.sample(&view.facts.socket).await;
+        view.window.push(client.progress());
+        view.elapsed = started.elapsed();
+        view.hook = cost.reading();
+        view.agent_ended = agent.ended()?;
+        screen.draw(&view)?;
+        if screen.wants_to_end()? || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            break;
+        }
+    }
+    Ok(view)
+}
+
+fn start_server(sandbox: &Sandbox, name: &str, number: u8) -> Result<PodProcess> {
+    let pod = sandbox.pod_numbered(name, number)?;
+    let mut process = PodProcess::start(&pod, sandbox, |command, cgroup| {
+        command
+            .args(["pod", name, "--port", &SERVER_PORT.to_string()])
+            .arg("--cgroup")
+            .arg(cgroup);
+    })?;
+    process.wait_for_a_line()?;
+    Ok(process)
+}
+
+/// For `playground exec`. Gives the note to show when it cannot work.
+fn write_state(sandbox: &Sandbox, servers: &[PodProcess], client: &Client) -> Option<String> {
+    let pods = servers
+        .iter()
+        .chain([client.process()])
+        .map(PodProcess::state)
+        .collect();
+    let state = State {
+        pid: std::process::id(),
+        cgroup: sandbox.cgroup().to_owned(),
+        pods,
+    };
+    state
+        .write()
+        .err()
+        .map(|error| format!("exec does not reach this playground: {error:#}"))
+}

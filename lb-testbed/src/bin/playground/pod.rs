@@ -1,0 +1,45 @@
+//! A server pod: an HTTP server that says its name.
+
+use std::{convert::Infallible, net::Ipv6Addr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use http_body_util::Full;
+use hyper::{Response, body::Bytes, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use lb_testbed::Cgroup;
+use tokio::net::TcpListener;
+
+pub(crate) fn run(name: &str, cgroup: PathBuf, port: u16) -> Result<ExitCode> {
+    Cgroup::at(cgroup).join()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(name, port))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(name: &str, port: u16) -> Result<()> {
+    // [::] takes IPv4 clients too.
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+        .await
+        .with_context(|| format!("pod {name} cannot listen on port {port}"))?;
+    println!("listening");
+    let answer = Bytes::from(format!("{name}\n"));
+    loop {
+        // A client that has gone again is no reason to end.
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let answer = answer.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|_| {
+                let body = Full::new(answer.clone());
+                async move { Ok::<_, Infallible>(Response::new(body)) }
+            });
+            // The client sees what went wrong.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}

@@ -1,0 +1,56 @@
+//! Where the running playground can be found: one file, so that `exec` needs no arguments.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "/run/socklb-playground.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The node's process.
+    pub(crate) pid: u32,
+    pub(crate) cgroup: PathBuf,
+    pub(crate) pods: BTreeMap<String, PodState>,
+}
+
+/// A pod's process, whose namespaces are the pod's.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PodState {
+    pub(crate) pid: u32,
+    pub(crate) cgroup: PathBuf,
+}
+
+impl State {
+    /// Fails when another playground runs that has written it.
+    pub(crate) fn write(&self) -> Result<()> {
+        if let Some(other) = Self::read() {
+            bail!("another one runs, process {}", other.pid);
+        }
+        fs::write(FILE, serde_json::to_string(self)?)
+            .with_context(|| format!("cannot write {FILE}"))
+    }
+
+    /// Of the playground that runs, if one does.
+    pub(crate) fn read() -> Option<Self> {
+        let state: Self = serde_json::from_str(&fs::read_to_string(FILE).ok()?).ok()?;
+        // A process id alone may belong to somebody else by now; a zombie has no program any more.
+        let program = fs::read_link(format!("/proc/{}/exe", state.pid)).ok()?;
+        program
+            .file_name()?
+            .to_str()?
+            .starts_with("playground")
+            .then_some(state)
+    }
+
+    /// Removes it if it is the one of this node.
+    pub(crate) fn remove_of(pid: u32) {
+        let state: Option<Self> = fs::read_to_string(FILE)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        if state.is_some_and(|state| state.pid == pid) {
+            let _ = fs::remove_file(FILE);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What there is to see, in words: the screen and the plain lines say the same.
+
+use std::{fmt::Write as _, path::PathBuf, process::ExitStatus, time::Duration};
+
+use crate::{hook_cost::Reading, progress::Window};
+
+/// What does not change while the playground runs.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The Service's address, as in a URL.
+    pub(crate) frontend: &'static str,
+    pub(crate) pods: [&'static str; 3],
+    pub(crate) agent: PathBuf,
+    pub(crate) examples: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) log_file: PathBuf,
+    pub(crate) note: Option<String>,
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) facts: Facts,
+    pub(crate) elapsed: Duration,
+    pub(crate) window: Window,
+    pub(crate) hook: Reading,
+    pub(crate) agent_ended: Option<ExitStatus>,
+}
+
+impl View {
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self {
+            facts,
+            elapsed: Duration::ZERO,
+            window: Window::default(),
+            hook: Reading::default(),
+            agent_ended: None,
+        }
+    }
+
+    /// One line, for where there is no terminal.
+    pub(crate) fn line(&self) -> String {
+        let (all, recent) = (self.window.latest(), self.window.recent());
+        let mut line = format!(
+            "{:>4} s  requests {}  failures {}  connect hook {}",
+            self.elapsed.as_secs(),
+            all.requests,
+            all.failures,
+            nanoseconds(self.hook.recent)
+        );
+        for pod in self.facts.pods {
+            // Writing to a String does not fail.
+            let _ = write!(
+                line,
+                "  {pod} {:.0} %",
+                percent(recent.answers_of(pod), recent.answered())
+            );
+        }
+        if let (Some(failure), true) = (&all.last_failure, recent.failures > 0) {
+            let _ = write!(line, "  last failure: {failure}");
+        }
+        if let Some(status) = self.agent_ended {
+            let _ = write!(line, "  agent ended: {status}");
+        }
+        line
+    }
+
+    /// What to try next, in another terminal.
+    pub(crate) fn hints(&self) -> Vec<String> {
+        let facts = &self.facts;
+        vec![
+            format!(
+                "edit {}: make one endpoint `ready: false`, save",
+                facts.examples.join("web.yaml").display()
+            ),
+            format!(
+                "cargo xtask exec client -- curl -s http://{}/",
+                facts.frontend
+            ),
+            "cargo xtask exec web-1 -- ip addr".to_owned(),
+            format!(
+                "{} status --socket {}",
+                facts.agent.display(),
+                facts.socket.display()
+            ),
+        ]
+    }
+
+    /// The end: what was counted, over all of the time.
+    pub(crate) fn summary(&self) -> String {
+        let all = self.window.latest();
+        let mut text = format!(
+            "\n{} requests to http://{}/ in {:.1} s, {} failed\n",
+            all.requests,
+            self.facts.frontend,
+            self.elapsed.as_secs_f64(),
+            all.failures
+        );
+        for pod in self.facts.pods {
+            let count = all.answers_of(pod);
+            let _ = writeln!(
+                text,
+                "  {pod:<8} {count:>8}  {:>5.1} %",
+                percent(count, all.answered())
+            );
+        }
+        let _ = writeln!(
+            text,
+            "connect hook: {} on average",
+            nanoseconds(self.hook.overall)
+        );
+        if let Some(failure) = &all.last_failure {
+            let _ = writeln!(text, "last failure: {failure}");
+        }
+        if let Some(status) = self.agent_ended {
+            let _ = writeln!(text, "the agent ended before: {status}");
+        }
+        text
+    }
+}
+
+pub(crate) fn nanoseconds(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0} ns"))
+}
+
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        100.0 * part as f64 / whole as f64
+    }
+}

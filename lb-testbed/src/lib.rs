@@ -1,0 +1,45 @@
+//! A Kubernetes node in miniature, for tests, benches and the playground: pods are network namespaces, the node
+//! is a cgroup of its own, and nothing in it has a route to the machine's own network.
+//!
+//! A test of the data path is an ordinary `#[test]` function:
+//!
+//! ```no_run
+//! use lb_testbed::{NamedServer, connect_name, sandboxed};
+//!
+//! #[test]
+//! fn a_pod_answers() {
+//!     sandboxed(|sandbox| {
+//!         let pods = sandbox.pods(2)?;
+//!         let _server = NamedServer::tcp(&pods[0], 8080, "zero")?;
+//!         let name = pods[1].enter(|| connect_name((pods[0].ipv4(), 8080)))??;
+//!         assert_eq!(name, "zero");
+//!         Ok(())
+//!     });
+//! }
+//! ```
+
+mod harness;
+mod sandbox;
+
+mod agent;
+mod chi_square;
+mod client;
+mod manifest;
+mod pod;
+mod server;
+
+mod cgroup;
+mod namespace;
+mod supervisor;
+
+pub use agent::{Agent, AgentProcess};
+pub use cgroup::Cgroup;
+pub use chi_square::ChiSquare;
+pub use client::{TIME_LIMIT, ask_udp, connect, connect_name};
+pub use harness::{sandboxed, sandboxed_within};
+pub use manifest::{Endpoint, Manifests, ServiceManifest, SliceManifest};
+pub use namespace::NetworkNamespace;
+pub use pod::{Family, Pod};
+pub use sandbox::{Sandbox, Setting};
+pub use server::NamedServer;
+pub use supervisor::{Ended, Supervised, die_with_parent, require_root};

@@ -1,0 +1,138 @@
+//! Network namespaces held by file descriptor: they have no name that could be left behind, and vanish with the
+//! process that made them.
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd},
+        unix::process::CommandExt as _,
+    },
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Where the calling thread's own network namespace is found. (`/proc/self` would be the main thread's.)
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace; clones share it.
+#[derive(Debug, Clone)]
+pub struct NetworkNamespace {
+    file: Arc<File>,
+}
+
+impl NetworkNamespace {
+    /// A new one, with nothing in it but a loopback device that is down.
+    pub fn create() -> io::Result<Self> {
+        thread::scope(|scope| {
+            let making = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                Self::current()
+            });
+            making
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("making a network namespace panicked")))
+        })
+    }
+
+    /// The calling thread's.
+    pub fn current() -> io::Result<Self> {
+        Ok(Self {
+            file: Arc::new(File::open(OWN)?),
+        })
+    }
+
+    /// Moves the calling thread into it. Threads and processes that it starts afterwards are inside too.
+    pub fn join(&self) -> io::Result<()> {
+        setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(Into::into)
+    }
+
+    /// Runs `work` on a thread inside and hands back what it gives; a panic goes on in the caller.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| self.join().map(|()| work()));
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Makes the process that `command` starts begin inside. Unlike a command started from [`Self::enter`] it is
+    /// then the child of the calling thread, which matters to PR_SET_PDEATHSIG.
+    pub fn starts<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let namespace = self.clone();
+        // SAFETY: between fork and exec only setns is called, which is async-signal-safe and allocates nothing.
+        unsafe { command.pre_exec(move || namespace.join()) }
+    }
+
+    /// A path that iproute2 accepts for `netns`.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+}
+
+impl AsFd for NetworkNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Runs iproute2 with one command a line in the calling thread's network namespace: one process for them all.
+pub(crate) fn ip_batch(lines: &str) -> Result<()> {
+    use std::io::Write as _;
+
+    let mut ip = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run `ip`: install iproute2")?;
+    let mut input = ip.stdin.take().context("ip has no standard input")?;
+    let written = input.write_all(lines.as_bytes());
+    drop(input);
+    let output = ip.wait_with_output().context("cannot wait for ip")?;
+    if !output.status.success() {
+        bail!(
+            "ip failed: {}; it was given:\n{lines}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    written.context("cannot write to ip")
+}
+
+/// The node's and the pods' addresses, 10.244.0.NUMBER and fd00:244::NUMBER: the same digits in both.
+pub(crate) fn addresses(number: u8) -> (Ipv4Addr, Ipv6Addr) {
+    let number = u16::from(number);
+    let digits = (number / 100) << 8 | (number / 10 % 10) << 4 | (number % 10);
+    let [.., last] = number.to_be_bytes();
+    (
+        Ipv4Addr::new(10, 244, 0, last),
+        Ipv6Addr::new(0xfd00, 0x244, 0, 0, 0, 0, 0, digits),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_addresses_end_in_the_same_digits() {
+        for (number, ipv4, ipv6) in [
+            (1, "10.244.0.1", "fd00:244::1"),
+            (12, "10.244.0.12", "fd00:244::12"),
+            (254, "10.244.0.254", "fd00:244::254"),
+        ] {
+            let (four, six) = addresses(number);
+            assert_eq!(
+                (four.to_string().as_str(), six.to_string().as_str()),
+                (ipv4, ipv6)
+            );
+        }
+    }
+}

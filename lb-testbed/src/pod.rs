@@ -1,0 +1,139 @@
+//! A pod: a network namespace on the node's bridge, with an address in each family and no way further.
+
+use std::{
+    fmt::Write as _,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Command,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::namespace::{NetworkNamespace, addresses, ip_batch};
+
+/// The bridge's name in the node's namespace.
+pub(crate) const BRIDGE: &str = "pods";
+/// The device's name in a pod, as in a real one.
+const DEVICE: &str = "eth0";
+
+/// An IP family, in the words of a Service's `ipFamilies`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    IPv4,
+    IPv6,
+}
+
+/// A network namespace with `eth0` on the node's bridge. Its routes are its own /24 and /64, nothing else.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    name: String,
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
+    namespace: NetworkNamespace,
+}
+
+impl Pod {
+    pub(crate) fn unconnected(name: &str, number: u8) -> Result<Self> {
+        let namespace = NetworkNamespace::create()
+            .with_context(|| format!("cannot make a network namespace for pod {name}"))?;
+        let (ipv4, ipv6) = addresses(number);
+        Ok(Self {
+            name: name.to_owned(),
+            ipv4,
+            ipv6,
+            namespace,
+        })
+    }
+
+    /// What the node's side has to do, in iproute2's words.
+    pub(crate) fn plug_in(&self) -> String {
+        let (number, namespace) = (self.ipv4.octets()[3], self.namespace.path());
+        format!(
+            "link add pod{number} type veth peer name {DEVICE} netns {namespace}\n\
+             link set pod{number} master {BRIDGE} up\n"
+        )
+    }
+
+    /// What the pod's side has to do afterwards.
+    pub(crate) fn bring_up(&self) -> Result<()> {
+        self.ip(&format!(
+            "link set lo up\n\
+             addr add {}/24 dev {DEVICE}\n\
+             addr add {}/64 dev {DEVICE} nodad\n\
+             link set {DEVICE} up\n",
+            self.ipv4, self.ipv6
+        ))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn ipv4(&self) -> Ipv4Addr {
+        self.ipv4
+    }
+
+    pub fn ipv6(&self) -> Ipv6Addr {
+        self.ipv6
+    }
+
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::IPv4 => self.ipv4.into(),
+            Family::IPv6 => self.ipv6.into(),
+        }
+    }
+
+    /// One more address for this pod. Others reach it when it lies in 10.244.0.0/24 or fd00:244::/64; take one
+    /// that no pod has: they are numbered from 2 upwards.
+    pub fn add_address(&self, address: IpAddr) -> Result<()> {
+        self.add_addresses([address])
+    }
+
+    /// As [`Self::add_address`], for many at the price of one.
+    pub fn add_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<()> {
+        let mut lines = String::new();
+        for address in addresses {
+            let (length, flags) = if address.is_ipv4() {
+                (32, "")
+            } else {
+                (128, "nodad")
+            };
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "addr add {address}/{length} dev {DEVICE} {flags}");
+        }
+        self.ip(&lines)
+    }
+
+    /// Runs `work` on a thread inside this pod and hands back what it gives; a panic goes on in the caller.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        self.namespace.enter(work)
+    }
+
+    /// Starts a thread inside this pod.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<io::Result<T>> {
+        let namespace = self.namespace.clone();
+        thread::spawn(move || namespace.join().map(|()| work()))
+    }
+
+    /// A command whose process starts inside this pod.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        self.namespace.starts(&mut command);
+        command
+    }
+
+    pub fn namespace(&self) -> &NetworkNamespace {
+        &self.namespace
+    }
+
+    fn ip(&self, lines: &str) -> Result<()> {
+        self.enter(|| ip_batch(lines))
+            .with_context(|| format!("cannot enter pod {}", self.name))?
+            .with_context(|| format!("cannot set up pod {}", self.name))
+    }
+}

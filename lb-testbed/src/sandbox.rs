@@ -1,0 +1,172 @@
+//! The node: a cgroup, a network namespace with a bridge for pods, a mount namespace with a bpffs of its own, and
+//! a folder. All but cgroup and folder end with the process; [`crate::Supervised`] takes those two away.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use crate::{
+    cgroup::{self, Cgroup},
+    manifest::Manifests,
+    namespace::{NetworkNamespace, addresses, ip_batch},
+    pod::{BRIDGE, Pod},
+    supervisor::require_root,
+};
+
+/// The number in the node's own addresses, 10.244.0.1 and fd00:244::1; pods have the next ones.
+const NODE: u8 = 1;
+const LAST_POD: u8 = 254;
+
+/// What a sandbox is made of: names that its supervisor must know to clean up.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The cgroup is called `PREFIX-PID`.
+    pub prefix: String,
+    /// An empty folder; the sandbox's files go there.
+    pub dir: PathBuf,
+}
+
+impl Setting {
+    pub(crate) fn cgroup_name(&self, pid: u32) -> String {
+        format!("{}-{pid}", self.prefix)
+    }
+
+    /// Where cgroup2 is mounted if the machine has none mounted.
+    pub(crate) fn spare_cgroup2(&self) -> PathBuf {
+        self.dir.join("cgroup2")
+    }
+}
+
+/// The node that the calling process has become.
+#[derive(Debug)]
+pub struct Sandbox {
+    cgroup: Cgroup,
+    dir: PathBuf,
+    bpffs: PathBuf,
+    namespace: NetworkNamespace,
+    next_pod: AtomicU16,
+}
+
+impl Sandbox {
+    /// Moves the calling process into a fresh cgroup, and the calling thread (with all threads that it starts from
+    /// now on) into fresh mount and network namespaces. To be called once, in a process that
+    /// [`crate::Supervised`] started.
+    pub fn enter(setting: &Setting) -> Result<Self> {
+        require_root()?;
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+            .context("cannot make mount and network namespaces")?;
+        cgroup::make_mounts_private()?;
+        let root = cgroup::mounted_or_on(&setting.spare_cgroup2())?;
+        let cgroup = Cgroup::create(&root, &setting.cgroup_name(std::process::id()))?;
+        cgroup.join()?;
+        let bpffs = mount_bpffs(&setting.dir)?;
+        build_bridge()?;
+        let namespace =
+            NetworkNamespace::current().context("cannot open the sandbox's network namespace")?;
+        Ok(Self {
+            cgroup,
+            dir: setting.dir.clone(),
+            bpffs,
+            namespace,
+            next_pod: AtomicU16::new(u16::from(NODE) + 1),
+        })
+    }
+
+    /// The cgroup to attach to. This process and all that it starts live in it.
+    pub fn cgroup(&self) -> &Path {
+        self.cgroup.path()
+    }
+
+    /// The mount point of a bpffs that only this sandbox sees.
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
+    }
+
+    /// A temporary folder, removed afterwards.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The node's own network namespace.
+    pub fn namespace(&self) -> &NetworkNamespace {
+        &self.namespace
+    }
+
+    /// The folder `manifests` of [`Self::dir`].
+    pub fn manifests(&self) -> Result<Manifests> {
+        Manifests::in_folder(self.dir.join("manifests"))
+    }
+
+    /// A pod with the next free number.
+    pub fn pod(&self, name: &str) -> Result<Pod> {
+        let number = self.take_number()?;
+        self.pod_numbered(name, number)
+    }
+
+    /// A pod with the addresses 10.244.0.`number` and fd00:244::`number`; not to be mixed with numbers that
+    /// [`Self::pod`] gives out, which start at 2.
+    pub fn pod_numbered(&self, name: &str, number: u8) -> Result<Pod> {
+        let pod = Pod::unconnected(name, number)?;
+        self.connect(std::slice::from_ref(&pod))?;
+        Ok(pod)
+    }
+
+    /// Pods named `pod-0`, `pod-1`, …
+    pub fn pods(&self, count: usize) -> Result<Vec<Pod>> {
+        let pods: Vec<Pod> = (0..count)
+            .map(|index| Pod::unconnected(&format!("pod-{index}"), self.take_number()?))
+            .collect::<Result<_>>()?;
+        self.connect(&pods)?;
+        Ok(pods)
+    }
+
+    fn connect(&self, pods: &[Pod]) -> Result<()> {
+        let lines: String = pods.iter().map(Pod::plug_in).collect();
+        self.namespace
+            .enter(|| ip_batch(&lines))
+            .context("cannot enter the node's network namespace")?
+            .context("cannot connect pods to the node's bridge")?;
+        pods.iter().try_for_each(Pod::bring_up)
+    }
+
+    fn take_number(&self) -> Result<u8> {
+        match u8::try_from(self.next_pod.fetch_add(1, Ordering::Relaxed)) {
+            Ok(number) if number <= LAST_POD => Ok(number),
+            _ => bail!("a sandbox has room for {} pods", LAST_POD - NODE),
+        }
+    }
+}
+
+fn mount_bpffs(dir: &Path) -> Result<PathBuf> {
+    let point = dir.join("bpf");
+    fs::create_dir_all(&point).with_context(|| format!("cannot make {}", point.display()))?;
+    mount(
+        Some("socklb"),
+        &point,
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .context("cannot mount a bpffs: this needs a kernel with BPF")?;
+    Ok(point)
+}
+
+fn build_bridge() -> Result<()> {
+    let (ipv4, ipv6) = addresses(NODE);
+    ip_batch(&format!(
+        "link set lo up\n\
+         link add {BRIDGE} type bridge mcast_snooping 0\n\
+         addr add {ipv4}/24 dev {BRIDGE}\n\
+         addr add {ipv6}/64 dev {BRIDGE} nodad\n\
+         link set {BRIDGE} up\n"
+    ))
+    .context("cannot build the node's bridge")
+}

@@ -1,0 +1,177 @@
+//! Servers that say who they are: a client learns from the answer which backend it got.
+
+mod tcp;
+mod udp;
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use anyhow::{Context as _, Result};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::{namespace::NetworkNamespace, pod::Pod};
+
+/// A server on one thread, on all of a pod's addresses in both families, until it is dropped.
+#[derive(Debug)]
+pub struct NamedServer {
+    name: String,
+    port: u16,
+    served: Arc<AtomicU64>,
+    stop: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl NamedServer {
+    /// Over TCP: writes its name and a newline to each client, then echoes what comes until the client closes.
+    pub fn tcp(pod: &Pod, port: u16, name: &str) -> Result<Self> {
+        Self::tcp_in(pod.namespace(), port, name)
+    }
+
+    /// Over UDP: answers each datagram with its name, from the address that the datagram was sent to.
+    pub fn udp(pod: &Pod, port: u16, name: &str) -> Result<Self> {
+        Self::udp_in(pod.namespace(), port, name)
+    }
+
+    /// As [`Self::tcp`], for example in the node's own namespace.
+    pub fn tcp_in(namespace: &NetworkNamespace, port: u16, name: &str) -> Result<Self> {
+        Self::start(
+            namespace,
+            Type::STREAM,
+            Protocol::TCP,
+            port,
+            name,
+            tcp::serve,
+        )
+    }
+
+    /// As [`Self::udp`], for example in the node's own namespace.
+    pub fn udp_in(namespace: &NetworkNamespace, port: u16, name: &str) -> Result<Self> {
+        Self::start(
+            namespace,
+            Type::DGRAM,
+            Protocol::UDP,
+            port,
+            name,
+            udp::serve,
+        )
+    }
+
+    fn start(
+        namespace: &NetworkNamespace,
+        kind: Type,
+        protocol: Protocol,
+        port: u16,
+        name: &str,
+        serve: fn(&Task) -> Result<()>,
+    ) -> Result<Self> {
+        let socket = namespace
+            .enter(|| bind(kind, protocol, port))
+            .and_then(|bound| bound)
+            .with_context(|| format!("server {name} cannot listen on port {port}"))?;
+        let served = Arc::new(AtomicU64::new(0));
+        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map(Arc::new)
+            .context("cannot make an eventfd")?;
+        let port = socket
+            .local_addr()?
+            .as_socket()
+            .map_or(port, |address| address.port());
+        let task = Task {
+            socket,
+            greeting: format!("{name}\n"),
+            served: served.clone(),
+            stop: stop.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                if let Err(error) = serve(&task) {
+                    eprintln!("server {}stopped: {error:#}", task.greeting);
+                }
+            })
+            .context("cannot start a server's thread")?;
+        Ok(Self {
+            name: name.to_owned(),
+            port,
+            served,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The port, also when 0 was asked for.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections were accepted, or datagrams answered.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for NamedServer {
+    fn drop(&mut self) {
+        let stopping = self.stop.write(1);
+        if let (Ok(_), Some(thread)) = (stopping, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a server's thread works on.
+struct Task {
+    socket: Socket,
+    greeting: String,
+    served: Arc<AtomicU64>,
+    stop: Arc<EventFd>,
+}
+
+impl Task {
+    fn count(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn stop_fd(&self) -> impl AsFd {
+        self.stop.as_ref().as_fd()
+    }
+}
+
+/// One socket for both families: IPv4 clients show as `::ffff:a.b.c.d`.
+fn bind(kind: Type, protocol: Protocol, port: u16) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    socket.set_only_v6(false)?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    } else {
+        nix::sys::socket::setsockopt(
+            &socket,
+            nix::sys::socket::sockopt::Ipv6RecvPacketInfo,
+            &true,
+        )?;
+    }
+    socket.bind(&SockAddr::from(SocketAddr::from((
+        Ipv6Addr::UNSPECIFIED,
+        port,
+    ))))?;
+    if kind == Type::STREAM {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// Connections that wait to be accepted. The kernel's own cap in a new network namespace is the same.
+const BACKLOG: i32 = 4096;

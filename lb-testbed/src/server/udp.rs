@@ -1,0 +1,69 @@
+//! The UDP server's loop. It answers from the address that was asked, which a pod with several addresses has to
+//! do itself: a connected client takes no answer from another one.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    libc::in6_pktinfo,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg},
+};
+
+use super::Task;
+
+pub(super) fn serve(task: &Task) -> Result<()> {
+    let stop = task.stop_fd();
+    loop {
+        let mut waiting = [
+            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(task.socket.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            result => result.context("cannot wait for datagrams")?,
+        };
+        if waiting[0].any().unwrap_or(true) {
+            return Ok(());
+        }
+        while answer_one(task) {}
+    }
+}
+
+/// False when there was no datagram.
+fn answer_one(task: &Task) -> bool {
+    let fd = task.socket.as_raw_fd();
+    let mut question = [0; 512];
+    let mut parts = [IoSliceMut::new(&mut question)];
+    let mut control = nix::cmsg_space!(in6_pktinfo);
+    let (client, asked) =
+        match recvmsg::<SockaddrIn6>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
+            Ok(message) => (message.address, asked_address(message.cmsgs())),
+            // An earlier answer was refused: not this datagram's fault.
+            Err(error) => return !matches!(error, Errno::EAGAIN),
+        };
+    let Some(client) = client else { return true };
+    let source: Vec<_> = asked.iter().map(ControlMessage::Ipv6PacketInfo).collect();
+    let greeting = [IoSlice::new(task.greeting.as_bytes())];
+    if sendmsg(fd, &greeting, &source, MsgFlags::empty(), Some(&client)).is_ok() {
+        task.count();
+    }
+    true
+}
+
+fn asked_address(
+    messages: nix::Result<impl Iterator<Item = ControlMessageOwned>>,
+) -> Option<in6_pktinfo> {
+    messages.ok()?.find_map(|message| match message {
+        // The kernel picks the device by itself.
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(in6_pktinfo {
+            ipi6_ifindex: 0,
+            ..info
+        }),
+        _ => None,
+    })
+}

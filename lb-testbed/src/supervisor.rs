@@ -1,0 +1,196 @@
+//! Runs a process that becomes a sandbox, and cleans up behind it whatever happened to it: a process that was
+//! killed cannot remove its own cgroup.
+
+use std::{
+    io,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{Signal, kill, killpg},
+    },
+    unistd::{Pid, Uid},
+};
+use tempfile::TempDir;
+
+use crate::{
+    cgroup::{self, Cgroup},
+    sandbox::Setting,
+};
+
+/// How often a process is looked at; short beside what starting a sandbox takes.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How a supervised process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    With(ExitStatus),
+    /// It was killed because its time was over.
+    TimedOut,
+}
+
+/// A child process that becomes a sandbox, with the folder that it gets. Dropping it kills the child and what is
+/// left in its cgroup, and removes cgroup and folder.
+#[derive(Debug)]
+pub struct Supervised {
+    child: Child,
+    own_group: bool,
+    setting: Setting,
+    // Removed when this is dropped, hence after the cgroup.
+    _dir: TempDir,
+}
+
+impl Supervised {
+    /// Starts the command that `make` gives for the new sandbox's setting; it has to call
+    /// [`crate::Sandbox::enter`] with the same setting. The child ends with the calling thread. With `own_group` it is
+    /// not reached by a terminal's Ctrl-C, and what it starts is killed along with it.
+    pub fn start(
+        prefix: &str,
+        own_group: bool,
+        make: impl FnOnce(&Setting) -> Command,
+    ) -> Result<Self> {
+        require_root()?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{prefix}-"))
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let setting = Setting {
+            prefix: prefix.to_owned(),
+            dir: dir.path().to_owned(),
+        };
+        cgroup::with_cgroup2(&setting.spare_cgroup2(), |root| {
+            cgroup::remove_stale(root, prefix)
+        })?;
+        let mut command = make(&setting);
+        if own_group {
+            command.process_group(0);
+        }
+        let child = die_with_parent(&mut command)
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Self {
+            child,
+            own_group,
+            setting,
+            _dir: dir,
+        })
+    }
+
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        kill(self.pid(), signal).map_err(Into::into)
+    }
+
+    /// Waits until it ends; kills it when that takes longer than `limit`.
+    pub fn wait_within(&mut self, limit: Duration) -> Result<Ended> {
+        match wait_until(&mut self.child, Instant::now() + limit)? {
+            Some(status) => Ok(Ended::With(status)),
+            None => {
+                self.kill();
+                Ok(Ended::TimedOut)
+            }
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        pid_of(&self.child)
+    }
+
+    fn kill(&mut self) {
+        if self.own_group {
+            // What is left of its group, even when the child itself has ended.
+            let _ = killpg(self.pid(), Signal::SIGKILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn remove_cgroup(&self) -> Result<()> {
+        let name = self.setting.cgroup_name(self.child.id());
+        cgroup::with_cgroup2(&self.setting.spare_cgroup2(), |root| {
+            Cgroup::at(root.join(name)).remove()
+        })?
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // A reaped child's id may belong to somebody else by now: its group is killed only if it still runs.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+        }
+        if let Err(error) = self.remove_cgroup() {
+            eprintln!("left behind: {error:#}");
+        }
+    }
+}
+
+/// Makes the process that `command` starts die when the thread that starts it ends.
+pub fn die_with_parent(command: &mut Command) -> &mut Command {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only prctl and getppid are called, which are async-signal-safe and allocate
+    // nothing.
+    unsafe {
+        command.pre_exec(move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            // The parent may have died before the line above.
+            if nix::unistd::getppid() != parent {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Waits for a child until `deadline`; `None` when it still runs then.
+pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child
+            .try_wait()
+            .context("cannot wait for a child process")?
+        {
+            return Ok(Some(status));
+        }
+        if Instant::now() > deadline {
+            return Ok(None);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+pub(crate) fn pid_of(child: &Child) -> Pid {
+    #[expect(
+        clippy::cast_possible_wrap,
+        reason = "a pid fits: the kernel's limit is 2^22"
+    )]
+    Pid::from_raw(child.id() as i32)
+}
+
+/// Fails with one line unless this process is root.
+pub fn require_root() -> Result<()> {
+    match Uid::effective().is_root() {
+        true => Ok(()),
+        false => {
+            bail!("network namespaces, cgroups and BPF need root: run this as root or through sudo")
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The kernel programs' object: built for BPF, checked, and put where lb-agent's build script finds it.
+
+use std::env::consts::ARCH;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::Workspace;
+use crate::{object, process, setup};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// The release binaries, and [`bpf`] before them.
+pub(crate) fn release(workspace: &Workspace) -> Result<String> {
+    let table = bpf(workspace)?;
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "-p", "lb-agent", "-p", "lb-testbed"]);
+    process::run(cargo.current_dir(&workspace.root))?;
+    Ok(table)
+}
+
+/// The kernel programs; gives the table of their instruction counts.
+pub(crate) fn bpf(workspace: &Workspace) -> Result<String> {
+    compile(workspace)?;
+    let built = workspace.target.join(TARGET).join("release/lb-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let table = object::check(&bytes).context("lb-ebpf")?;
+    publish(workspace, &bytes)?;
+    Ok(table)
+}
+
+fn compile(workspace: &Workspace) -> Result<()> {
+    let (toolchain, linker) = setup::bpf()?;
+    let flags = format!("-Cdebuginfo=2 -Clink-arg=--btf --cfg=bpf_target_arch=\"{ARCH}\"");
+    let mut cargo = Command::new(&toolchain.cargo);
+    cargo
+        .args(["build", "--release", "-p", "lb-ebpf"])
+        .args(["-Z", "build-std=core", "--target", TARGET])
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags)
+        .env("RUSTC", &toolchain.rustc)
+        .env("RUSTC_BOOTSTRAP", "1");
+    // They would take the place of the target's own flags, and a wrapper is for another compiler.
+    for other in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
+        cargo.env_remove(other);
+    }
+    process::run(&mut cargo).with_context(|| format!("lb-ebpf, with {toolchain}"))
+}
+
+/// Leaves the object alone when it says the same already, so that nothing that embeds it is built again.
+fn publish(workspace: &Workspace, bytes: &[u8]) -> Result<()> {
+    let object = workspace.bpf_object();
+    if is_current(workspace, &object, bytes)? {
+        return Ok(());
+    }
+    let folder = object.parent().context("the object is in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::write(&object, bytes).with_context(|| format!("cannot write {}", object.display()))
+}
+
+/// An object older than the sources would make lb-agent's build script warn, even if it says the same.
+fn is_current(workspace: &Workspace, object: &Path, bytes: &[u8]) -> Result<bool> {
+    let there = match fs::read(object) {
+        Ok(there) => there,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", object.display()));
+        }
+    };
+    let made = fs::metadata(object)?.modified()?;
+    let mut changed = SystemTime::UNIX_EPOCH;
+    for sources in ["lb-ebpf/src", "lb-common/src"] {
+        changed = changed.max(newest(&workspace.root.join(sources))?);
+    }
+    Ok(there == bytes && changed <= made)
+}
+
+fn newest(path: &Path) -> Result<SystemTime> {
+    let of_path = fs::metadata(path)?;
+    if !of_path.is_dir() {
+        return Ok(of_path.modified()?);
+    }
+    let mut newest_inside = SystemTime::UNIX_EPOCH;
+    for entry in fs::read_dir(path)? {
+        newest_inside = newest_inside.max(newest(&entry?.path())?);
+    }
+    Ok(newest_inside)
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask`: the one door to every task of this workspace.
+
+mod apt;
+mod build;
+mod linker;
+mod object;
+mod process;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::test::Step;
+use crate::workspace::Workspace;
+
+/// Runs, tests and builds socklb. Each command first sets up what it needs.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Show socklb at work in a small playground; `run -- ARGS` runs lb-agent with ARGS instead
+    Run {
+        /// End by itself after so many seconds, with a summary
+        #[arg(long, value_name = "N", conflicts_with = "agent")]
+        seconds: Option<u64>,
+        /// What to run lb-agent with
+        #[arg(last = true, value_name = "ARGS")]
+        agent: Vec<OsString>,
+    },
+    /// Run a command inside a pod of the playground that `run` keeps going
+    Exec {
+        pod: String,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Check formatting, the kernel programs, lints, tests and house rules
+    Test {
+        /// Only these steps
+        #[arg(value_enum, value_name = "STEP")]
+        steps: Vec<Step>,
+        /// What to hand to the test binaries
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
+    /// Build the kernel programs, check them, and build target/release/lb-agent with them
+    Build {
+        /// Only the kernel programs
+        #[arg(long)]
+        bpf_only: bool,
+    },
+    /// Find or install what building the kernel programs needs
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let Some(task) = Cli::parse().task else {
+        return match Cli::command().print_help() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
+    match dispatch(task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Run { seconds, agent } if agent.is_empty() => run::playground(&workspace, seconds)?,
+        Task::Run { agent, .. } => run::agent(&workspace, &agent)?,
+        Task::Exec { pod, command } => run::exec(&workspace, &pod, &command)?,
+        Task::Test { steps, args } => return test::run(&workspace, &steps, &args),
+        Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
+        Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),
+        Task::Setup => setup::everything()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,98 @@
+//! What must be true of the kernel programs' object, seen without a kernel: a refusal at build time names its cause.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, bail};
+use object::{File, Object, ObjectSection, ObjectSymbol, SectionKind};
+
+/// A section for each hook: where aya finds the program and learns what it attaches to.
+const PROGRAMS: &[&str] = &[
+    "cgroup/connect4",
+    "cgroup/connect6",
+    "cgroup/getpeername4",
+    "cgroup/getpeername6",
+    "cgroup/sock_release",
+];
+
+/// Length of a BPF instruction in bytes.
+const INSTRUCTION: u64 = 8;
+
+/// Checks the object; gives a table of its sections' instruction counts.
+///
+/// # Errors
+/// When a panic can be reached, which the verifier refuses, or when a hook has no program.
+pub(crate) fn check(bytes: &[u8]) -> Result<String> {
+    let file = File::parse(bytes).context("not an object file")?;
+    let code: Vec<(&str, u64)> = file
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text && section.size() != 0)
+        .map(|section| Ok((section.name()?, section.size() / INSTRUCTION)))
+        .collect::<Result<_>>()?;
+
+    let panics = panics(file.symbols().filter_map(|symbol| symbol.name().ok()));
+    if !panics.is_empty() {
+        bail!(
+            "a panic can be reached, and the verifier refuses such a program: look for an index, \
+             a division by a variable, an unwrap. Left in the object: {}",
+            panics.join(", ")
+        );
+    }
+    let is_missing = |program: &&&str| !code.iter().any(|(name, _)| name == *program);
+    let missing: Vec<&str> = PROGRAMS.iter().filter(is_missing).copied().collect();
+    if !missing.is_empty() {
+        bail!("no program in section {}", missing.join(", "));
+    }
+    Ok(table(&code))
+}
+
+/// Those of the symbols that belong to core's panics, mangled the old way, the new way, or not at all.
+fn panics<'a>(symbols: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    const MARKS: [&str; 3] = ["core::panicking", "core..panicking", "4core9panicking"];
+    symbols
+        .filter(|symbol| MARKS.iter().any(|mark| symbol.contains(mark)))
+        .collect()
+}
+
+fn table(code: &[(&str, u64)]) -> String {
+    let width = code.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut table = format!("{:width$}  instructions\n", "section");
+    for (name, instructions) in code {
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "{name:width$}  {instructions:>12}");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_panics_however_they_are_mangled() {
+        let symbols = [
+            "_ZN4core9panicking18panic_bounds_check17h0123456789abcdefE",
+            "_RNvNtCs4fqI2P2rA04_4core9panicking5panic",
+            "core::panicking::panic_fmt",
+            "connect4",
+            "score9panicking",
+        ];
+        assert_eq!(panics(symbols.into_iter()), symbols[..3]);
+    }
+
+    #[test]
+    fn aligns_the_counts() {
+        let table = table(&[("cgroup/connect4", 412), (".text", 9)]);
+        assert_eq!(
+            table,
+            "section          instructions\n\
+             cgroup/connect4           412\n\
+             .text                       9\n"
+        );
+    }
+
+    #[test]
+    fn says_what_is_not_an_object() {
+        let error = check(b"nothing").expect_err("not ELF");
+        assert_eq!(error.to_string(), "not an object file");
+    }
+}

@@ -1,0 +1,42 @@
+//! Running what was built. Each of these ends by becoming the program, so that Ctrl-C is the program's own to handle.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+use crate::{build, process, setup};
+
+/// `cargo xtask run`: the playground.
+pub(crate) fn playground(workspace: &Workspace, seconds: Option<u64>) -> Result<()> {
+    setup::ip()?;
+    build::release(workspace)?;
+    let mut command = process::as_root(workspace.release("playground"))?;
+    command.arg("--agent").arg(workspace.release("lb-agent"));
+    command.arg("--examples").arg("examples");
+    if let Some(seconds) = seconds {
+        command.arg("--seconds").arg(seconds.to_string());
+    }
+    process::become_program(command.current_dir(&workspace.root))?;
+    Ok(())
+}
+
+/// `cargo xtask run -- ARGS`: lb-agent, from the folder we were called in.
+pub(crate) fn agent(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    build::release(workspace)?;
+    let mut command = process::as_root(workspace.release("lb-agent"))?;
+    process::become_program(command.args(args))?;
+    Ok(())
+}
+
+/// `cargo xtask exec POD -- CMD`: needs no build, for a playground is running.
+pub(crate) fn exec(workspace: &Workspace, pod: &str, words: &[OsString]) -> Result<()> {
+    let playground = workspace.release("playground");
+    if !playground.is_file() {
+        bail!("there is no playground yet: start one with `cargo xtask run` in another terminal");
+    }
+    let mut command = process::as_root(playground)?;
+    command.args(["exec", pod, "--"]).args(words);
+    process::become_program(&mut command)?;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! What the other commands need and a fresh machine lacks: found, or installed and said so.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::toolchain::{self, Toolchain};
+use crate::{apt, linker, process};
+
+/// LLVM's major version in Debian's rustc-web; a guess that saves a second round of installing.
+const DEBIAN_LLVM: u32 = 22;
+
+/// `cargo xtask setup`.
+pub(crate) fn everything() -> Result<()> {
+    let (toolchain, linker) = bpf()?;
+    ip()?;
+    println!("setup: ready: {toolchain}, {}", linker.display());
+    Ok(())
+}
+
+/// The compiler and the linker for the kernel programs.
+pub(crate) fn bpf() -> Result<(Toolchain, PathBuf)> {
+    let toolchain = match toolchain::find()? {
+        Ok(toolchain) => toolchain,
+        Err(refused) => install_compiler(&refused)?,
+    };
+    let linker = linker::find_or_build(toolchain.llvm)?;
+    Ok((toolchain, linker))
+}
+
+/// `ip`, with which tests and playground make network namespaces.
+pub(crate) fn ip() -> Result<()> {
+    if process::find_program("ip").is_some() {
+        return Ok(());
+    }
+    apt::install(&["iproute2".to_owned()], "for the program `ip`", "5 s")
+        .context("the program `ip` (iproute2) is missing")
+}
+
+/// A cargo subcommand that is a component of its own: `fmt`, `clippy`.
+pub(crate) fn component(subcommand: &str, component: &str) -> Result<()> {
+    let found = process::cargo()
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !found.is_ok_and(|status| status.success()) {
+        bail!("cargo {subcommand} is missing: rustup component add {component}");
+    }
+    Ok(())
+}
+
+fn install_compiler(refused: &[String]) -> Result<Toolchain> {
+    println!("setup: no compiler here can build for BPF:");
+    for reason in refused {
+        println!("setup:   {reason}");
+    }
+    if !apt::is_here() {
+        bail!("{}", remedies());
+    }
+    let mut packages = vec!["rustc-web".to_owned(), "rust-web-src".to_owned()];
+    packages.extend(linker::packages(DEBIAN_LLVM));
+    apt::install(&packages, "to build the kernel programs", "a minute").with_context(remedies)?;
+    match toolchain::find()? {
+        Ok(toolchain) => Ok(toolchain),
+        Err(refused) => bail!("{}; {}", refused.join("; "), remedies()),
+    }
+}
+
+fn remedies() -> String {
+    format!(
+        "building for BPF takes a rustc that has the standard library's source: \
+         `rustup toolchain install nightly --component rust-src`, \
+         or on Debian `apt-get install rustc-web rust-web-src`, \
+         or name one in {}",
+        toolchain::RUSTC
+    )
+}

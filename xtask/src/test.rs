@@ -1,0 +1,190 @@
+//! `cargo xtask test`: every step runs, also after one has failed, and a summary says which did.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::workspace::Workspace;
+use crate::{build, process, setup, tidy};
+
+/// The steps, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// Formatting
+    Fmt,
+    /// The kernel programs build, and their object is sound
+    Bpf,
+    /// Lints
+    Clippy,
+    /// Unit and property tests, and all that needs neither root nor a kernel
+    Unit,
+    /// Real sockets, programs and maps in namespaces of their own; as root
+    Kernel,
+    /// House rules
+    Tidy,
+}
+
+/// The integration test of lb-agent that needs root.
+const KERNEL_TEST: &str = "kernel";
+
+/// Runs the steps asked for, or all. `args` go to the test binaries.
+pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> Result<ExitCode> {
+    let results: Vec<(Step, bool, Duration)> = chosen(asked)
+        .into_iter()
+        .map(|step| {
+            println!("\n== {}", title(step));
+            let start = Instant::now();
+            let result = run_step(workspace, step, args);
+            let time = start.elapsed();
+            let word = match &result {
+                Ok(()) => "ok".to_owned(),
+                Err(error) => format!("FAILED: {error:#}"),
+            };
+            println!("-- {}: {word} ({:.1} s)", name(step), time.as_secs_f64());
+            (step, result.is_ok(), time)
+        })
+        .collect();
+    Ok(summary(&results))
+}
+
+/// The kernel tests run what is embedded, so the object is built first.
+fn chosen(asked: &[Step]) -> Vec<Step> {
+    let wants = |step: &Step| match step {
+        Step::Bpf => asked.contains(&Step::Bpf) || asked.contains(&Step::Kernel),
+        step => asked.contains(step),
+    };
+    Step::value_variants()
+        .iter()
+        .filter(|step| asked.is_empty() || wants(step))
+        .copied()
+        .collect()
+}
+
+fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> {
+    match step {
+        Step::Fmt => fmt(workspace),
+        Step::Bpf => bpf(workspace),
+        Step::Clippy => clippy(workspace),
+        Step::Unit => unit(workspace, args),
+        Step::Kernel => kernel(workspace, args),
+        Step::Tidy => tidy::check(&workspace.root),
+    }
+}
+
+fn fmt(workspace: &Workspace) -> Result<()> {
+    setup::component("fmt", "rustfmt")?;
+    let mut cargo = cargo(workspace);
+    process::run(cargo.args(["fmt", "--all", "--check"]))
+}
+
+fn bpf(workspace: &Workspace) -> Result<()> {
+    print!("{}", build::bpf(workspace)?);
+    Ok(())
+}
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    setup::component("clippy", "clippy")?;
+    let strict = ["--", "-D", "warnings"];
+    let mut all = cargo(workspace);
+    all.args(["clippy", "--workspace", "--exclude", "lb-ebpf"]);
+    let all = process::run(all.arg("--all-targets").args(strict));
+    // On its own: lb-common without what user space adds, and no test harness.
+    let mut bpf = cargo(workspace);
+    let bpf = process::run(bpf.args(["clippy", "-p", "lb-ebpf"]).args(strict));
+    all.and(bpf)
+}
+
+fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    let mut cargo = cargo_test(workspace);
+    cargo.args(["--lib", "--bins"]);
+    for test in workspace.tests.iter().filter(|test| *test != KERNEL_TEST) {
+        cargo.args(["--test", test]);
+    }
+    process::run(cargo.arg("--").args(args))
+}
+
+fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    setup::ip()?;
+    let mut cargo = cargo_test(workspace);
+    cargo.args(["--test", KERNEL_TEST]);
+    if !process::is_root()? {
+        cargo.env(runner_variable()?, "sudo -E");
+    }
+    process::run(cargo.arg("--").args(args))
+}
+
+/// With the same packages for all tests, so that each dependency has one set of features and is built once.
+fn cargo_test(workspace: &Workspace) -> Command {
+    let mut cargo = cargo(workspace);
+    cargo.args(["test", "--workspace", "--exclude", "lb-ebpf"]);
+    cargo
+}
+
+fn cargo(workspace: &Workspace) -> Command {
+    let mut cargo = process::cargo();
+    cargo.current_dir(&workspace.root);
+    cargo
+}
+
+/// What tells cargo how to start a test binary.
+fn runner_variable() -> Result<String> {
+    let host = process::output(Command::new("rustc").args(["--print", "host-tuple"]))?;
+    let host = host.trim().to_uppercase().replace('-', "_");
+    Ok(format!("CARGO_TARGET_{host}_RUNNER"))
+}
+
+fn summary(results: &[(Step, bool, Duration)]) -> ExitCode {
+    println!("\n== Summary");
+    for (step, passed, time) in results {
+        let word = if *passed { "ok" } else { "FAILED" };
+        let seconds = time.as_secs_f64();
+        println!("{:8}{word:8}{seconds:>7.1} s", name(*step));
+    }
+    if results.iter().all(|(_, passed, _)| *passed) {
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::FAILURE
+}
+
+fn name(step: Step) -> &'static str {
+    match step {
+        Step::Fmt => "fmt",
+        Step::Bpf => "bpf",
+        Step::Clippy => "clippy",
+        Step::Unit => "unit",
+        Step::Kernel => "kernel",
+        Step::Tidy => "tidy",
+    }
+}
+
+fn title(step: Step) -> &'static str {
+    match step {
+        Step::Fmt => "fmt: formatting",
+        Step::Bpf => "bpf: the kernel programs build, and their object is sound",
+        Step::Clippy => "clippy: lints",
+        Step::Unit => "unit: unit and property tests",
+        Step::Kernel => "kernel: real sockets, programs and maps, as root",
+        Step::Tidy => "tidy: house rules",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_all_steps_unless_told() {
+        assert_eq!(chosen(&[]), Step::value_variants());
+    }
+
+    #[test]
+    fn keeps_the_order_and_builds_what_kernel_tests_run() {
+        assert_eq!(
+            chosen(&[Step::Tidy, Step::Kernel]),
+            [Step::Bpf, Step::Kernel, Step::Tidy]
+        );
+    }
+}

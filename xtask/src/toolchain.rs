@@ -1,0 +1,158 @@
+//! The compiler for BPF: any rustc that has the standard library's source beside it, since BPF's `core` is not shipped built.
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// Names a compiler to use whatever else is there.
+pub(crate) const RUSTC: &str = "SOCKLB_BPF_RUSTC";
+
+/// The LLVM versions that the linker can be built for.
+const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+
+/// The minor version of the oldest Rust that builds this workspace: `rust-version` in Cargo.toml.
+const OLDEST: u32 = 95;
+
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    pub(crate) rustc: PathBuf,
+    /// The cargo that fits `rustc`.
+    pub(crate) cargo: PathBuf,
+    /// Major version of the LLVM inside `rustc`.
+    pub(crate) llvm: u32,
+    release: String,
+}
+
+impl fmt::Display for Toolchain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rustc,
+            llvm,
+            release,
+            ..
+        } = self;
+        write!(f, "{} ({release}, LLVM {llvm})", rustc.display())
+    }
+}
+
+/// What a search came to: a compiler, or why each one that is here will not do.
+pub(crate) type Search = std::result::Result<Toolchain, Vec<String>>;
+
+/// The compiler named in the environment, else rustup's nightly, else the one in use, else the distribution's.
+///
+/// # Errors
+/// When the environment names one that will not do.
+pub(crate) fn find() -> Result<Search> {
+    if let Some(named) = env::var_os(RUSTC) {
+        let rustc = PathBuf::from(named);
+        return match inspect(&rustc) {
+            Ok(toolchain) => Ok(Ok(toolchain)),
+            Err(error) => bail!("{RUSTC}={}: {error:#}", rustc.display()),
+        };
+    }
+    let mut refused = Vec::new();
+    for rustc in candidates() {
+        match inspect(&rustc) {
+            Ok(toolchain) => return Ok(Ok(toolchain)),
+            Err(error) => refused.push(format!("{}: {error:#}", rustc.display())),
+        }
+    }
+    Ok(Err(refused))
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let mut rustup = Command::new("rustup");
+    rustup.args(["which", "--toolchain", "nightly", "rustc"]);
+    let nightly = process::output(&mut rustup).ok();
+    let in_use = process::cargo_path().with_file_name("rustc");
+    let mut found: Vec<PathBuf> = nightly
+        .map(|path| path.trim().into())
+        .into_iter()
+        .chain([in_use, "/usr/bin/rustc".into()])
+        .filter(|rustc| rustc.is_file())
+        .collect();
+    found.dedup();
+    found
+}
+
+fn inspect(rustc: &Path) -> Result<Toolchain> {
+    let sysroot = process::output(Command::new(rustc).args(["--print", "sysroot"]))?;
+    let sysroot = Path::new(sysroot.trim());
+    if !sysroot.join("lib/rustlib/src/rust/library").exists() {
+        bail!("has no rust-src (the standard library's source)");
+    }
+    let version = process::output(Command::new(rustc).arg("-vV"))?;
+    let release = field(&version, "release")?;
+    let llvm = major(field(&version, "LLVM version")?)?;
+    if !is_new_enough(release) {
+        bail!("is version {release}, older than 1.{OLDEST}");
+    }
+    if !LLVM.contains(&llvm) {
+        bail!(
+            "has LLVM {llvm}; bpf-linker knows {} to {}",
+            LLVM.start(),
+            LLVM.end()
+        );
+    }
+    let own_cargo = sysroot.join("bin/cargo");
+    Ok(Toolchain {
+        rustc: rustc.to_owned(),
+        cargo: if own_cargo.is_file() {
+            own_cargo
+        } else {
+            process::cargo_path()
+        },
+        llvm,
+        release: release.to_owned(),
+    })
+}
+
+/// A line of `rustc -vV`.
+fn field<'a>(version: &'a str, name: &str) -> Result<&'a str> {
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .with_context(|| format!("rustc -vV has no line \"{name}\""))
+}
+
+fn major(version: &str) -> Result<u32> {
+    let first = version.split('.').next().unwrap_or_default();
+    first
+        .parse()
+        .with_context(|| format!("not a version: {version}"))
+}
+
+fn is_new_enough(release: &str) -> bool {
+    let mut parts = release.split('.').map(|part| part.parse::<u32>());
+    match (parts.next(), parts.next()) {
+        (Some(Ok(1)), Some(Ok(minor))) => OLDEST <= minor,
+        (Some(Ok(edition)), _) => 1 < edition,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_rustc_says() {
+        let version = "rustc 1.96.0\nbinary: rustc\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
+        assert_eq!(field(version, "release").expect("there"), "1.96.0");
+        let llvm = field(version, "LLVM version").expect("there");
+        assert_eq!(major(llvm).expect("a number"), 22);
+        assert!(field(version, "host").is_err());
+    }
+
+    #[test]
+    fn knows_a_compiler_that_is_too_old() {
+        assert!(!is_new_enough("1.63.0"));
+        assert!(is_new_enough("1.95.0"));
+        assert!(is_new_enough("1.97.0-nightly"));
+    }
+}
