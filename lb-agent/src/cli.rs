@@ -1,8 +1,13 @@
-//! The command line: clap types and their help, nothing else.
+//! The command line: clap types with their help, and which command they call.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{self, LogFormat, Output, backends, plan, run, status, unload};
+use crate::kernel::{self, LogLevel};
+use crate::policy::Options;
 
 /// Kubernetes Services at connect(2): balances connections on this node with cgroup BPF hooks.
 #[derive(Debug, Parser)]
@@ -139,18 +144,6 @@ pub struct OutputArgs {
     pub output: Output,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    Table,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
 /// From which level on the kernel programs log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BpfLog {
@@ -159,6 +152,56 @@ pub enum BpfLog {
     Info,
     /// Every translation too
     Debug,
+}
+
+impl Cli {
+    /// Runs the command; an error is told on stderr.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        commands::exit_code(match self.command {
+            Command::Run(args) => run::run(args.settings()),
+            Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
+            Command::Status(args) => status::status(&args.socket.socket, args.output.output),
+            Command::Backends(args) => backends::backends(&args.socket.socket, args.output.output),
+            Command::Unload(args) => unload::unload(&args.pins.pin_dir),
+        })
+    }
+}
+
+impl RunArgs {
+    fn settings(self) -> run::Settings {
+        run::Settings {
+            source: self.source.settings(),
+            kernel: kernel::Settings {
+                cgroup: self.cgroup,
+                pin_dir: self.pins.pin_dir,
+                program_log: match self.bpf_log {
+                    BpfLog::Off => LogLevel::Off,
+                    BpfLog::Info => LogLevel::Info,
+                    BpfLog::Debug => LogLevel::Debug,
+                },
+            },
+            socket: self.socket.socket,
+            log: self.log,
+            log_format: self.log_format,
+        }
+    }
+}
+
+impl SourceArgs {
+    fn settings(&self) -> commands::SourceSettings {
+        let name = self.node_name.as_deref().map(str::trim);
+        commands::SourceSettings {
+            manifests: self.manifests.clone(),
+            policy: Options {
+                node_name: match name.filter(|name| !name.is_empty()) {
+                    Some(name) => name.to_owned(),
+                    None => commands::host_name(),
+                },
+                service_proxy_name: self.service_proxy_name.clone(),
+            },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,5 +6,5 @@ use clap::Parser;
 use lb_agent::cli::Cli;
 
 fn main() -> ExitCode {
-    lb_agent::commands::main(Cli::parse())
+    Cli::parse().run()
 }

@@ -13,4 +13,11 @@ macro_rules! pod {
     )*};
 }
 
-pod!(FrontendKey, FrontendValue, FrontendEntry, View, Backend, Set);
+pod!(
+    FrontendKey,
+    FrontendValue,
+    FrontendEntry,
+    View,
+    Backend,
+    Set
+);

@@ -4,24 +4,29 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{source_catalog, table};
-use crate::catalog::Problem;
-use crate::cli::{Output, PlanArgs};
+use super::{Output, SourceSettings, table};
+use crate::catalog::{Catalog, Problem};
 use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
+use crate::source::Manifests;
 
 /// Writes the plan to stdout; problems of objects do not make it fail.
 ///
 /// # Errors
 /// A path cannot be read, or stdout cannot be written.
-pub fn plan(args: &PlanArgs) -> anyhow::Result<()> {
-    let (mut catalog, options, mut problems) = source_catalog(&args.source)?;
-    let mut policy = Policy::new(options);
+pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
+    let (_, listing) = Manifests::open(settings.manifests.clone())?;
+    let mut catalog = Catalog::new(&settings.policy.node_name);
+    for change in listing.changes {
+        catalog.apply(change);
+    }
+    let mut policy = Policy::new(settings.policy.clone());
+    let mut problems = listing.problems;
     let touched = catalog.take_touched();
     policy.update(&catalog, touched);
     problems.extend(policy.problems().cloned());
 
     let stdout = io::stdout().lock();
-    match args.output.output {
+    match output {
         Output::Json => write_json(stdout, &policy, &problems)?,
         Output::Table => {
             write_table(stdout, &policy)?;
@@ -132,15 +137,10 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
     let mut rows = Vec::new();
     for port in policy.service_ports() {
         for view in port.views() {
-            let name = if port.key.port.is_empty() {
-                "<unset>"
-            } else {
-                &port.key.port
-            };
             rows.push([
                 port.key.namespace.to_string(),
                 port.key.name.to_string(),
-                name.to_owned(),
+                table::port_name(&port.key.port).to_owned(),
                 port.key.protocol.to_string(),
                 frontends_cell(&view),
                 backends_cell(&view),

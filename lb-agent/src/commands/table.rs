@@ -24,6 +24,11 @@ pub fn write<const N: usize>(
     Ok(())
 }
 
+/// A port's name in a cell, as `kubectl describe` has it.
+pub const fn port_name(name: &str) -> &str {
+    if name.is_empty() { "<unset>" } else { name }
+}
+
 fn write_row<'a>(
     to: &mut impl Write,
     widths: &[usize],

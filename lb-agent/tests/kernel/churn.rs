@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Agent, NamedServer, Pod, connect_name, sandboxed};
 
 use crate::support::{
-    PORT, Servers, TARGET, agent, backends, cluster_ip, eventually, status, wait_for_backends, write_service,
+    PORT, Servers, TARGET, agent, backends, cluster_ip, eventually, status, wait_for_backends,
+    write_service,
 };
 
 /// Connects in a loop until it is dropped; each answer is judged by `is_right`.
@@ -58,7 +59,11 @@ impl Client {
             .join()
             .map_err(|_| anyhow::anyhow!("a client panicked"))??;
         let connects = self.connects();
-        ensure!(wrong.is_empty(), "{} of {connects} were wrong: {wrong:?}", wrong.len());
+        ensure!(
+            wrong.is_empty(),
+            "{} of {connects} were wrong: {wrong:?}",
+            wrong.len()
+        );
         ensure!(connects > 0, "no connect was made");
         Ok(connects)
     }

@@ -4,8 +4,8 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 
 use anyhow::Result;
 use lb_testbed::{
-    Agent, ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect, connect_name,
-    sandboxed,
+    Agent, ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect,
+    connect_name, sandboxed,
 };
 
 use crate::support::{
@@ -162,7 +162,12 @@ fn a_service_without_a_backend_refuses_at_once() {
         for address in [
             SocketAddr::from((cluster_ip(10), PORT)),
             SocketAddr::from((CLUSTER_IPV6, PORT)),
-            SocketAddr::V6(SocketAddrV6::new(cluster_ip(10).to_ipv6_mapped(), PORT, 0, 0)),
+            SocketAddr::V6(SocketAddrV6::new(
+                cluster_ip(10).to_ipv6_mapped(),
+                PORT,
+                0,
+                0,
+            )),
         ] {
             let error = failure(&client, address)?;
             assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");

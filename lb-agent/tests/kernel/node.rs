@@ -39,7 +39,11 @@ fn assert_says(said: &str, parts: &[&str]) {
 fn usual(sandbox: &Sandbox) -> impl FnOnce(&mut Command) {
     let (cgroup, pins) = (sandbox.cgroup().to_owned(), sandbox.bpffs().join("socklb"));
     move |command| {
-        command.arg("--cgroup").arg(cgroup).arg("--pin-dir").arg(pins);
+        command
+            .arg("--cgroup")
+            .arg(cgroup)
+            .arg("--pin-dir")
+            .arg(pins);
     }
 }
 
@@ -94,14 +98,25 @@ fn without_cgroup2() {
     sandboxed(|sandbox| {
         // Only this sandbox's own mounts.
         let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-        for line in mountinfo.lines().filter(|line| line.contains(" - cgroup2 ")) {
+        for line in mountinfo
+            .lines()
+            .filter(|line| line.contains(" - cgroup2 "))
+        {
             let place = line.split(' ').nth(4).unwrap_or_default();
-            ensure!(Command::new("umount").args(["-l", place]).status()?.success());
+            ensure!(
+                Command::new("umount")
+                    .args(["-l", place])
+                    .status()?
+                    .success()
+            );
         }
         let said = failure(sandbox, |command| {
             command.arg("--pin-dir").arg(sandbox.bpffs().join("socklb"));
         })?;
-        assert_says(&said, &["no cgroup2 hierarchy is mounted", "mount -t cgroup2"]);
+        assert_says(
+            &said,
+            &["no cgroup2 hierarchy is mounted", "mount -t cgroup2"],
+        );
         Ok(())
     });
 }
@@ -130,7 +145,10 @@ fn without_the_rights() {
             }
             Err(error) => return Err(error),
         };
-        assert_says(&said, &["not allowed to load BPF programs", "CAP_BPF", "as root"]);
+        assert_says(
+            &said,
+            &["not allowed to load BPF programs", "CAP_BPF", "as root"],
+        );
         Ok(())
     });
 }
@@ -150,7 +168,15 @@ fn with_tables_of_another_shape() {
         fs::remove_file(room.join("VIEWS"))?;
         fs::rename(room.join("SLOTS"), room.join("VIEWS"))?;
         let said = failure(sandbox, usual(sandbox))?;
-        assert_says(&said, &["VIEWS", "values of 8 bytes", "values of 32 bytes", "lb-agent unload"]);
+        assert_says(
+            &said,
+            &[
+                "VIEWS",
+                "values of 8 bytes",
+                "values of 32 bytes",
+                "lb-agent unload",
+            ],
+        );
         Ok(())
     });
 }

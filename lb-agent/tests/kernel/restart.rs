@@ -48,7 +48,11 @@ fn no_connect_fails_while_the_agent_is_killed_twenty_times() {
                 }
             }
             running = agent.start()?;
-            ensure!(running.log().contains("took over the tables"), "{}", running.log());
+            ensure!(
+                running.log().contains("took over the tables"),
+                "{}",
+                running.log()
+            );
         }
         for client in clients {
             client.finish()?;
@@ -112,7 +116,9 @@ fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
         let resting = status(&agent)?.resting;
         ensure!(resting > 0, "its backend's id must not be used again yet");
         drop(stream);
-        eventually("its backend's id is free", || Ok(status(&agent)?.resting == 0))?;
+        eventually("its backend's id is free", || {
+            Ok(status(&agent)?.resting == 0)
+        })?;
         Ok(())
     });
 }

@@ -3,10 +3,13 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
 
 use anyhow::{Result, ensure};
-use lb_testbed::{Agent, Family, NamedServer, Sandbox, ServiceManifest, SliceManifest, connect, sandboxed};
+use lb_testbed::{
+    Agent, Family, NamedServer, Sandbox, ServiceManifest, SliceManifest, connect, sandboxed,
+};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::support::{
     PORT, Servers, active, agent, backends, cluster_ip, eventually, status, write_service,
@@ -133,7 +136,11 @@ fn sockets_whose_set_is_full_spill_and_come_back() {
                     break;
                 }
             }
-            ensure!(held.len() == 8, "only {} sockets fell into the set", held.len());
+            ensure!(
+                held.len() == 8,
+                "only {} sockets fell into the set",
+                held.len()
+            );
             assert_eq!(active(&agent)?, 8);
             for socket in &held {
                 assert_eq!(socket.peer_addr()?, service(1));
@@ -166,24 +173,9 @@ fn sockets_whose_set_is_full_spill_and_come_back() {
 /// The sets that a new ORIGINS has, less one.
 const SETS_MASK: u64 = 65_535;
 
-/// SO_COOKIE: what the programs know a socket by.
-fn cookie(socket: &impl AsRawFd) -> io::Result<u64> {
-    let mut cookie = 0_u64;
-    let mut length = 8;
-    // SAFETY: both pointers are to values of the sizes that the option has.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(cookie)
+/// What the programs know a socket by.
+fn cookie(socket: &UdpSocket) -> io::Result<u64> {
+    SockRef::from(socket).cookie()
 }
 
 #[test]
@@ -194,9 +186,10 @@ fn ping_and_udp_lite_sockets_are_not_misread() {
         let _running = agent.start()?;
         client.enter(|| -> Result<()> {
             fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
-            for protocol in [libc::IPPROTO_ICMP, libc::IPPROTO_UDPLITE] {
-                let socket = datagram_socket(protocol)?;
-                let error = connect_raw(&socket, service(1));
+            for protocol in [Protocol::ICMPV4, Protocol::UDPLITE] {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(protocol))?;
+                let connected = socket.connect(&service(1).into());
+                let error = connected.expect_err("nothing is there for this protocol");
                 // Untouched: the kernel finds no route to the ClusterIP.
                 assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
             }
@@ -205,42 +198,4 @@ fn ping_and_udp_lite_sockets_are_not_misread() {
         ensure!(backends(&agent)?.iter().all(|b| b.connections == 0));
         Ok(())
     });
-}
-
-fn datagram_socket(protocol: i32) -> io::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd as _;
-    // SAFETY: no pointers are passed.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, protocol) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
-}
-
-/// How a connect ends; success is an error number of 0.
-fn connect_raw(socket: &impl AsRawFd, to: SocketAddr) -> io::Error {
-    let SocketAddr::V4(to) = to else {
-        return io::ErrorKind::Unsupported.into();
-    };
-    let address = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: to.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(to.ip().octets()),
-        },
-        sin_zero: [0; 8],
-    };
-    // SAFETY: the address is of the size given.
-    let result = unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of_val(&address) as libc::socklen_t,
-        )
-    };
-    if result < 0 {
-        return io::Error::last_os_error();
-    }
-    io::Error::from_raw_os_error(0)
 }

@@ -25,11 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The agent of this build, on the sandbox's manifests.
 pub fn agent(sandbox: &Sandbox, manifests: &Manifests) -> Agent {
-    Agent::new(
-        env!("CARGO_BIN_EXE_lb-agent"),
-        sandbox,
-        manifests.folder(),
-    )
+    Agent::new(env!("CARGO_BIN_EXE_lb-agent"), sandbox, manifests.folder())
 }
 
 /// A ClusterIP that no pod has: 10.96.0.`number`.
@@ -62,10 +58,10 @@ pub fn write_service(
     )
 }
 
-/// Pods that serve their own names.
+/// Pods that serve their own names, for as long as this lives.
 pub struct Servers {
     pub pods: Vec<Pod>,
-    pub servers: Vec<NamedServer>,
+    _servers: Vec<NamedServer>,
 }
 
 impl Servers {
@@ -75,7 +71,10 @@ impl Servers {
             .iter()
             .map(|pod| NamedServer::tcp(pod, TARGET, pod.name()))
             .collect::<Result<_>>()?;
-        Ok(Self { pods, servers })
+        Ok(Self {
+            pods,
+            _servers: servers,
+        })
     }
 
     pub fn addresses(&self, family: Family) -> Vec<IpAddr> {

@@ -92,7 +92,10 @@ impl<B: Backing> Engine<B> {
     pub fn problems(&self) -> Vec<Problem> {
         let refused = self.refused.values().map(|(port, why)| Problem {
             object: format!("Service {}/{}", port.key.namespace, port.key.name),
-            message: format!("port {:?} is not balanced as it should be: {why}", port.key.port),
+            message: format!(
+                "port {:?} is not balanced as it should be: {why}",
+                port.key.port
+            ),
         });
         let mut problems: Vec<Problem> = self
             .source_problems

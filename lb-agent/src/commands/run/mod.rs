@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::engine::Engine;
-use crate::kernel::{self, Grace, KernelError, LogLevel, Maps, Opened};
-use crate::policy::Options;
+use super::{LogFormat, SourceSettings, block_on, logging};
+use crate::kernel::{self, Grace, KernelError, Maps, Opened};
 use crate::serve::{HookStatus, Question, Server, Status};
 use crate::source::{Batch, Manifests};
 use crate::tables::Tables;
@@ -21,10 +21,13 @@ use crate::tables::Tables;
 /// What `lb-agent run` needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub manifests: Vec<PathBuf>,
-    pub policy: Options,
+    pub source: SourceSettings,
     pub kernel: kernel::Settings,
+    /// Where the agent answers.
     pub socket: PathBuf,
+    /// A level or a filter.
+    pub log: String,
+    pub log_format: LogFormat,
 }
 
 /// How often to look whether sockets have let go of what rests.
@@ -32,11 +35,8 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?
-        .block_on(async { Agent::start(settings)?.run().await })
+    logging::start(&settings.log, settings.log_format)?;
+    block_on(async { Agent::start(settings)?.run().await })
 }
 
 /// The agent, ready.
@@ -61,7 +61,7 @@ impl Agent {
     /// Reads the manifests, opens the data path and makes it say what the manifests say.
     fn start(settings: Settings) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let (manifests, listing) = Manifests::open(settings.manifests.clone())?;
+        let (manifests, listing) = Manifests::open(settings.source.manifests.clone())?;
         tracing::info!(
             "read {} from {}",
             many(listing.changes.len(), "object"),
@@ -86,7 +86,7 @@ impl Agent {
                 many(found.backends, "backend")
             );
         }
-        let mut engine = Engine::new(settings.policy.clone(), tables);
+        let mut engine = Engine::new(settings.source.policy.clone(), tables);
         engine.apply(listing.changes, listing.problems);
         engine.settle();
         let server = Server::bind(&settings.socket)?;
@@ -188,7 +188,7 @@ impl Agent {
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            node_name: self.settings.policy.node_name.clone(),
+            node_name: self.settings.source.policy.node_name.clone(),
             cgroup: self.opened.cgroup.display().to_string(),
             pin_dir: self.settings.kernel.pin_dir.display().to_string(),
             hooks: hooks.collect(),

@@ -42,6 +42,7 @@ struct Status {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Hook {
     hook: String,
     program_id: u32,

@@ -1,0 +1,42 @@
+//! `lb-agent status`: what runs where, and how much of it.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::{Output, block_on};
+use crate::serve::{self, Status};
+
+/// Asks the agent that listens on `socket`.
+///
+/// # Errors
+/// Nobody listens there, or stdout cannot be written.
+pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
+    let status: Status = block_on(async { Ok(serve::fetch(socket, serve::STATUS).await?) })?;
+    let mut stdout = io::stdout().lock();
+    if output == Output::Json {
+        serde_json::to_writer_pretty(&mut stdout, &status)?;
+        writeln!(stdout)?;
+        return Ok(());
+    }
+    let hooks: Vec<&str> = status.hooks.iter().map(|hook| hook.hook.as_str()).collect();
+    let lines = [
+        ("Version", status.version.clone()),
+        ("Node", status.node_name.clone()),
+        ("Cgroup", status.cgroup.clone()),
+        ("Hooks", hooks.join(", ")),
+        ("Pinned in", status.pin_dir.clone()),
+        ("Services", status.services.to_string()),
+        ("Endpoint slices", status.endpoint_slices.to_string()),
+        ("Service ports", status.service_ports.to_string()),
+        ("Frontends", status.frontends.to_string()),
+        ("Backends", status.backends.to_string()),
+        ("Problems", status.problems.len().to_string()),
+    ];
+    for (name, value) in lines {
+        writeln!(stdout, "{:<17}{value}", format!("{name}:"))?;
+    }
+    for problem in &status.problems {
+        writeln!(stdout, "  {problem}")?;
+    }
+    Ok(())
+}
