@@ -1,5 +1,6 @@
 //! One connect: where it goes, what it says of its peer, and what is left alone.
 
+use std::io::BufRead as _;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 
 use anyhow::Result;
@@ -7,6 +8,7 @@ use lb_testbed::{
     Agent, ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect,
     connect_name, sandboxed,
 };
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{
     PORT, Servers, TARGET, agent, answers, backends, cluster_ip, failure, write_service,
@@ -201,6 +203,46 @@ fn two_service_ports_may_share_a_backend_address() {
             .map(|backend| (backend.name, backend.connections))
             .collect();
         assert_eq!(counts, [("one".to_owned(), 4), ("two".to_owned(), 6)]);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_programs_log_when_they_are_told_to() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        write_service(&manifests, "empty", cluster_ip(11), &[])?;
+        let agent = agent(sandbox, &manifests)
+            .arg("--bpf-log=debug")
+            .arg("--log=debug");
+        let mut running = agent.start()?;
+        answers(&client, (cluster_ip(10), PORT).into(), 1)?;
+        running.wait_for_log("to backend")?;
+        failure(&client, (cluster_ip(11), PORT).into())?;
+        running.wait_for_log("refused: no backend")?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_mptcp_connection_is_balanced_too() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let _running = agent(sandbox, &manifests).start()?;
+        let name = client.enter(|| -> Result<String> {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
+            socket.connect(&SocketAddr::from((cluster_ip(10), PORT)).into())?;
+            let mut name = String::new();
+            std::io::BufReader::new(socket).read_line(&mut name)?;
+            Ok(name)
+        })??;
+        assert_eq!(name.trim_end(), servers.pods[0].name());
         Ok(())
     });
 }

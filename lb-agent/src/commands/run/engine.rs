@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::not_yet;
 use crate::catalog::{Catalog, Change};
 use crate::policy::{Options, Policy, Problem, ServicePort, ServicePortKey, Update};
 use crate::serve::BackendStatus;
@@ -18,6 +19,8 @@ pub struct Engine<B> {
     source_problems: Vec<Problem>,
     /// Problems that were logged and still are.
     told: BTreeSet<Problem>,
+    /// What was last said of what this version does not do.
+    not_yet: Option<String>,
 }
 
 impl<B: Backing> Engine<B> {
@@ -29,6 +32,7 @@ impl<B: Backing> Engine<B> {
             refused: BTreeMap::new(),
             source_problems: Vec::new(),
             told: BTreeSet::new(),
+            not_yet: None,
         }
     }
 
@@ -168,5 +172,10 @@ impl<B: Backing> Engine<B> {
             tracing::info!("mended: {problem}");
         }
         self.told = now;
+        let not_yet = not_yet::line(self.policy.service_ports());
+        if let Some(line) = not_yet.as_ref().filter(|_| not_yet != self.not_yet) {
+            tracing::warn!("{line}");
+        }
+        self.not_yet = not_yet;
     }
 }

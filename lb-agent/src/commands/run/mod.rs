@@ -1,6 +1,7 @@
 //! `lb-agent run`: wires the rooms together and keeps them going until a signal.
 
 mod engine;
+mod not_yet;
 
 use std::path::PathBuf;
 use std::sync::Arc;
