@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Agent, NamedServer, Pod, connect_name, sandboxed};
 
 use crate::support::{
-    PORT, Servers, TARGET, agent, backends, cluster_ip, eventually, status, wait_for_backends,
+    PORT, TARGET, Web, agent, backends, cluster_ip, eventually, status, wait_for_backends,
     write_service,
 };
 
@@ -78,20 +78,15 @@ impl Drop for Client {
 #[test]
 fn no_connect_fails_while_backends_are_replaced() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 6)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        let all = servers.ipv4();
-        write_service(&manifests, "web", cluster_ip(10), &all[..3])?;
-        let agent = agent(sandbox, &manifests);
-        let _running = agent.start()?;
+        let web = Web::start(sandbox, 6, 3)?;
+        let all = web.servers.ipv4();
 
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        let clients = [(), ()].map(|()| Client::start(&client, to, Result::is_ok));
+        let to = Web::ADDRESS;
+        let clients = [(), ()].map(|()| Client::start(&web.client, to, Result::is_ok));
         for round in 0..60 {
             let backends: Vec<IpAddr> = (0..3).map(|i| all[(round + i) % 6]).collect();
-            write_service(&manifests, "web", cluster_ip(10), &backends)?;
-            wait_for_backends(&agent, "web", &backends)?;
+            write_service(&web.manifests, "web", cluster_ip(10), &backends)?;
+            wait_for_backends(&web.agent, "web", &backends)?;
         }
         for client in clients {
             client.finish()?;

@@ -11,7 +11,7 @@ use lb_testbed::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{
-    PORT, Servers, TARGET, agent, answers, backends, cluster_ip, failure, write_service,
+    PORT, Servers, TARGET, Web, agent, answers, backends, cluster_ip, failure, write_service,
 };
 
 const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
@@ -19,20 +19,18 @@ const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
 #[test]
 fn ten_thousand_connects_are_split_uniformly() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 4)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let agent = agent(sandbox, &manifests);
-        let _running = agent.start()?;
+        let web = Web::start(sandbox, 4, 4)?;
 
-        let answers = answers(&client, (cluster_ip(10), PORT).into(), 10_000)?;
+        let answers = answers(&web.client, Web::ADDRESS, 10_000)?;
         let counts: Vec<u64> = answers.values().copied().collect();
         assert_eq!(counts.len(), 4, "{answers:?}");
         let split = ChiSquare::uniform(&counts);
         assert!(split.is_plausible(), "{answers:?}: {split:?}");
         // The kernel's own counters say the same.
-        let mut counted: Vec<u64> = backends(&agent)?.iter().map(|b| b.connections).collect();
+        let mut counted: Vec<u64> = backends(&web.agent)?
+            .iter()
+            .map(|b| b.connections)
+            .collect();
         let mut counts = counts;
         counted.sort_unstable();
         counts.sort_unstable();
@@ -230,19 +228,15 @@ fn the_programs_log_when_they_are_told_to() {
 #[test]
 fn an_mptcp_connection_is_balanced_too() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 1)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let _running = agent(sandbox, &manifests).start()?;
-        let name = client.enter(|| -> Result<String> {
+        let web = Web::start(sandbox, 1, 1)?;
+        let name = web.client.enter(|| -> Result<String> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
-            socket.connect(&SocketAddr::from((cluster_ip(10), PORT)).into())?;
+            socket.connect(&Web::ADDRESS.into())?;
             let mut name = String::new();
             std::io::BufReader::new(socket).read_line(&mut name)?;
             Ok(name)
         })??;
-        assert_eq!(name.trim_end(), servers.pods[0].name());
+        assert_eq!(name.trim_end(), web.servers.pods[0].name());
         Ok(())
     });
 }

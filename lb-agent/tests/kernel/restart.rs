@@ -8,7 +8,7 @@ use lb_testbed::{Agent, sandboxed};
 
 use crate::churn::Client;
 use crate::support::{
-    PORT, Servers, active, agent, answers, backends, cluster_ip, eventually, failure, status,
+    PORT, Servers, Web, active, agent, answers, backends, cluster_ip, eventually, failure, status,
     wait_for_backends, write_service,
 };
 
@@ -27,39 +27,34 @@ fn unload(agent: &Agent) -> Result<String> {
 #[test]
 fn no_connect_fails_while_the_agent_is_killed_twenty_times() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 6)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        let all = servers.ipv4();
-        write_service(&manifests, "web", cluster_ip(10), &all[..3])?;
-        let agent = agent(sandbox, &manifests);
-        let mut running = agent.start()?;
+        let mut web = Web::start(sandbox, 6, 3)?;
+        let all = web.servers.ipv4();
 
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        let clients = [(), ()].map(|()| Client::start(&client, to, Result::is_ok));
+        let to = Web::ADDRESS;
+        let clients = [(), ()].map(|()| Client::start(&web.client, to, Result::is_ok));
         for round in 0..20 {
             // Changes before, at and after the kill; some are made while no agent runs.
             for turn in 0..3 {
                 let backends: Vec<IpAddr> = (0..3).map(|i| all[(round + turn + i) % 6]).collect();
-                write_service(&manifests, "web", cluster_ip(10), &backends)?;
+                write_service(&web.manifests, "web", cluster_ip(10), &backends)?;
                 std::thread::sleep(std::time::Duration::from_millis((round * 7 % 40) as u64));
                 if turn == 1 {
-                    running.kill()?;
+                    web.running.kill()?;
                 }
             }
-            running = agent.start()?;
+            web.running = web.agent.start()?;
             ensure!(
-                running.log().contains("took over the tables"),
+                web.running.log().contains("took over the tables"),
                 "{}",
-                running.log()
+                web.running.log()
             );
         }
         for client in clients {
             client.finish()?;
         }
         // Exact to the end: every socket is closed, and every count with it.
-        eventually("no socket counts any more", || Ok(active(&agent)? == 0))?;
-        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        eventually("no socket counts any more", || Ok(active(&web.agent)? == 0))?;
+        eventually("nothing rests", || Ok(status(&web.agent)?.resting == 0))?;
         Ok(())
     });
 }
@@ -67,22 +62,17 @@ fn no_connect_fails_while_the_agent_is_killed_twenty_times() {
 #[test]
 fn the_data_path_stays_after_sigterm_and_goes_with_unload() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 2)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let agent = agent(sandbox, &manifests);
-        let mut running = agent.start()?;
-        ensure!(running.terminate()?.success());
-        ensure!(running.log().contains("the data path stays in place"));
-        ensure!(!agent.socket().exists(), "the socket was left behind");
+        let mut web = Web::start(sandbox, 2, 2)?;
+        ensure!(web.running.terminate()?.success());
+        ensure!(web.running.log().contains("the data path stays in place"));
+        ensure!(!web.agent.socket().exists(), "the socket was left behind");
 
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        assert_eq!(answers(&client, to, 50)?.len(), 2);
-        ensure!(unload(&agent)?.contains("detached 5 hooks"));
-        let error = failure(&client, to)?;
+        let to = Web::ADDRESS;
+        assert_eq!(answers(&web.client, to, 50)?.len(), 2);
+        ensure!(unload(&web.agent)?.contains("detached 5 hooks"));
+        let error = failure(&web.client, to)?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
-        ensure!(unload(&agent)?.contains("nothing to take away"));
+        ensure!(unload(&web.agent)?.contains("nothing to take away"));
         Ok(())
     });
 }
@@ -126,18 +116,13 @@ fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
 #[test]
 fn counters_outlive_the_agent() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 1)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let agent = agent(sandbox, &manifests);
-        let mut running = agent.start()?;
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        answers(&client, to, 3)?;
-        running.kill()?;
-        answers(&client, to, 4)?;
-        let _running = agent.start()?;
-        assert_eq!(backends(&agent)?[0].connections, 7);
+        let mut web = Web::start(sandbox, 1, 1)?;
+        let to = Web::ADDRESS;
+        answers(&web.client, to, 3)?;
+        web.running.kill()?;
+        answers(&web.client, to, 4)?;
+        let _running = web.agent.start()?;
+        assert_eq!(backends(&web.agent)?[0].connections, 7);
         Ok(())
     });
 }

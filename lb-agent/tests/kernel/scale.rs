@@ -5,32 +5,28 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use lb_testbed::{Family, ServiceManifest, SliceManifest, sandboxed};
 
 use crate::support::{
-    PORT, Servers, TARGET, agent, answers, cluster_ip, eventually, failure, status,
+    PORT, Servers, TARGET, Web, agent, answers, cluster_ip, eventually, failure, status,
     wait_for_backends, write_service,
 };
 
 #[test]
 fn a_service_is_scaled_up_down_to_zero_and_back() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 5)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        let all = servers.ipv4();
-        write_service(&manifests, "web", cluster_ip(10), &all[..2])?;
-        let agent = agent(sandbox, &manifests);
-        let _running = agent.start()?;
+        let web = Web::start(sandbox, 5, 2)?;
+        let all = web.servers.ipv4();
 
-        let to = SocketAddr::from((cluster_ip(10), PORT));
+        let to = Web::ADDRESS;
         for backends in [&all[..2], &all[..], &all[4..], &[], &all[1..4]] {
-            write_service(&manifests, "web", cluster_ip(10), backends)?;
-            wait_for_backends(&agent, "web", backends)?;
+            write_service(&web.manifests, "web", cluster_ip(10), backends)?;
+            wait_for_backends(&web.agent, "web", backends)?;
             if backends.is_empty() {
-                let error = failure(&client, to)?;
+                let error = failure(&web.client, to)?;
                 assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
                 continue;
             }
-            let answers = answers(&client, to, 40 * backends.len())?;
-            let wanted: Vec<&str> = servers
+            let answers = answers(&web.client, to, 40 * backends.len())?;
+            let wanted: Vec<&str> = web
+                .servers
                 .pods
                 .iter()
                 .filter(|pod| backends.contains(&pod.ipv4().into()))
@@ -47,21 +43,18 @@ fn a_service_is_scaled_up_down_to_zero_and_back() {
 #[test]
 fn a_service_that_is_deleted_is_no_more() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 1)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let agent = agent(sandbox, &manifests);
-        let _running = agent.start()?;
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        answers(&client, to, 1)?;
+        let web = Web::start(sandbox, 1, 1)?;
+        let to = Web::ADDRESS;
+        answers(&web.client, to, 1)?;
 
-        manifests.remove("web.json")?;
-        eventually("the Service is gone", || Ok(status(&agent)?.frontends == 0))?;
-        let error = failure(&client, to)?;
+        web.manifests.remove("web.json")?;
+        eventually("the Service is gone", || {
+            Ok(status(&web.agent)?.frontends == 0)
+        })?;
+        let error = failure(&web.client, to)?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
         // All that it held is free again.
-        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        eventually("nothing rests", || Ok(status(&web.agent)?.resting == 0))?;
         Ok(())
     });
 }
@@ -118,14 +111,11 @@ fn service(number: u32, backends: &[IpAddr]) -> [serde_json::Value; 2] {
 #[test]
 fn a_file_with_an_error_keeps_what_it_had() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 1)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let mut running = agent(sandbox, &manifests).start()?;
-        manifests.write_text("web.json", "{\"kind\": \"Service\", ")?;
-        running.wait_for_log("web.json")?;
-        answers(&client, (cluster_ip(10), PORT).into(), 10)?;
+        let mut web = Web::start(sandbox, 1, 1)?;
+        web.manifests
+            .write_text("web.json", "{\"kind\": \"Service\", ")?;
+        web.running.wait_for_log("web.json")?;
+        answers(&web.client, Web::ADDRESS, 10)?;
         Ok(())
     });
 }

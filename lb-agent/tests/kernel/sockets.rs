@@ -12,7 +12,7 @@ use lb_testbed::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::support::{
-    PORT, Servers, active, agent, backends, cluster_ip, eventually, status, write_service,
+    PORT, Web, active, agent, backends, cluster_ip, eventually, status, write_service,
 };
 
 const DNS: u16 = 53;
@@ -46,27 +46,22 @@ fn service(number: u8) -> SocketAddr {
 #[test]
 fn an_open_connection_is_counted_and_a_closed_one_is_not() {
     sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 3)?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let agent = agent(sandbox, &manifests);
-        let _running = agent.start()?;
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        let streams = client.enter(|| {
+        let web = Web::start(sandbox, 3, 3)?;
+        let to = Web::ADDRESS;
+        let streams = web.client.enter(|| {
             let streams = (0..200).map(|_| connect(to));
             streams.collect::<io::Result<Vec<TcpStream>>>()
         })??;
-        assert_eq!(active(&agent)?, 200);
+        assert_eq!(active(&web.agent)?, 200);
         for stream in &streams {
             assert_eq!(stream.peer_addr()?, to);
         }
         // A copy of the descriptor keeps the socket, and its count, alive.
         let copy = streams[0].try_clone()?;
         drop(streams);
-        assert_eq!(active(&agent)?, 1);
+        assert_eq!(active(&web.agent)?, 1);
         drop(copy);
-        assert_eq!(active(&agent)?, 0);
+        assert_eq!(active(&web.agent)?, 0);
         Ok(())
     });
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use lb_agent::serve::{self, BackendStatus, Status};
 use lb_testbed::{
-    Agent, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest,
-    connect_name,
+    Agent, AgentProcess, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
+    SliceManifest, connect_name,
 };
 
 /// The port of every Service here, unless said otherwise.
@@ -29,7 +29,7 @@ pub fn agent(sandbox: &Sandbox, manifests: &Manifests) -> Agent {
 }
 
 /// A ClusterIP that no pod has: 10.96.0.`number`.
-pub fn cluster_ip(number: u8) -> Ipv4Addr {
+pub const fn cluster_ip(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 96, 0, number)
 }
 
@@ -83,6 +83,38 @@ impl Servers {
 
     pub fn ipv4(&self) -> Vec<IpAddr> {
         self.addresses(Family::IPv4)
+    }
+}
+
+/// The Service `web`, the pods behind it, a client pod, and an agent that runs.
+pub struct Web {
+    pub servers: Servers,
+    pub client: Pod,
+    pub manifests: Manifests,
+    pub agent: Agent,
+    pub running: AgentProcess,
+}
+
+impl Web {
+    /// Where `web` is served.
+    pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(cluster_ip(10)), PORT);
+
+    /// Starts so many pods, of which the first so many are backends.
+    pub fn start(sandbox: &Sandbox, pods: usize, backends: usize) -> Result<Self> {
+        let servers = Servers::start(sandbox, pods)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let addresses = servers.ipv4();
+        write_service(&manifests, "web", cluster_ip(10), &addresses[..backends])?;
+        let agent = agent(sandbox, &manifests);
+        let running = agent.start()?;
+        Ok(Self {
+            servers,
+            client,
+            manifests,
+            agent,
+            running,
+        })
     }
 }
 
