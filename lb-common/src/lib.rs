@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod config;
+pub mod flow;
 pub mod frontend;
 pub mod origin;
 #[cfg(feature = "user")]

@@ -5,9 +5,15 @@ use bytemuck::{Pod, Zeroable};
 /// Frontend id and backend id; in the tables always as one word. Frontend 0: nothing yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pair {
+    /// Below 2³¹.
     pub frontend: u32,
     pub backend: u32,
+    /// The socket has sent to other frontends too: FLOWS and REPLIES know more.
+    pub has_flows: bool,
 }
+
+/// The bit of a pair's word that says [`Pair::has_flows`].
+pub const HAS_FLOWS: u64 = 1 << 63;
 
 impl Pair {
     #[must_use]
@@ -18,15 +24,17 @@ impl Pair {
     )]
     pub const fn from_word(word: u64) -> Self {
         Self {
-            frontend: (word >> 32) as u32,
+            frontend: ((word & !HAS_FLOWS) >> 32) as u32,
             backend: word as u32,
+            has_flows: word & HAS_FLOWS != 0,
         }
     }
 
     #[must_use]
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
-        (self.frontend as u64) << 32 | self.backend as u64
+        let flows = if self.has_flows { HAS_FLOWS } else { 0 };
+        flows | (self.frontend as u64) << 32 | self.backend as u64
     }
 }
 

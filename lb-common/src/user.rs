@@ -1,6 +1,7 @@
 //! What aya wants of a type before it puts it into a map.
 
 use crate::backend::Backend;
+use crate::flow::{FlowKey, Reply, ReplyKey};
 use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
 use crate::origin::Set;
 use crate::view::View;
@@ -19,5 +20,8 @@ pod!(
     FrontendEntry,
     View,
     Backend,
-    Set
+    Set,
+    FlowKey,
+    ReplyKey,
+    Reply
 );

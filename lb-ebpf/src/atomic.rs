@@ -15,6 +15,21 @@ pub unsafe fn add(word: *mut u64, value: u64) {
     let _ = (word, value);
 }
 
+/// Sets bits of a word of a table.
+///
+/// # Safety
+/// `word` points to an aligned word of a map's value.
+#[inline(always)]
+pub unsafe fn or(word: *mut u64, bits: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bits);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = (word, bits);
+}
+
 /// Puts a value into a word and returns what it held; orders all memory accesses around it.
 ///
 /// # Safety

@@ -6,12 +6,14 @@
 
 mod atomic;
 mod ctx;
+mod flow;
 mod frontend;
 mod maps;
 mod origin;
 mod pick;
 mod release;
 mod reply;
+mod send;
 mod translate;
 
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
@@ -27,6 +29,26 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
     translate::connect::<V6>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    send::sendmsg::<V4>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    send::sendmsg::<V6>(&ctx)
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    reply::recvmsg::<V4>(&ctx)
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    reply::recvmsg::<V6>(&ctx)
 }
 
 #[cgroup_sock_addr(getpeername4)]

@@ -4,8 +4,9 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::macros::btf_map;
+use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
 
@@ -36,6 +37,14 @@ pub static SPILL: HashMap<u64, u64, 1024> = HashMap::new();
 /// How many elements SPILL has, so that an empty one costs no look-up.
 #[btf_map]
 pub static SPILLED: Array<u64, 1, MMAPABLE> = Array::new();
+
+/// The backend that an unconnected UDP socket's further frontend has.
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, u32, 1024> = LruHashMap::new();
+
+/// The frontend that a reply to an unconnected UDP socket is turned back into.
+#[btf_map]
+pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 
 /// The agent's own words, kept here so that they outlive it; no program reads them yet.
 #[btf_map]

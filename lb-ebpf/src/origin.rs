@@ -4,7 +4,8 @@
 //! made here, and always in pairs. The pair is exchanged, not stored: the kernel runs the connect hook of
 //! a UDP socket without the socket's lock (`inet_dgram_connect`), so two threads may be here at once.
 
-use lb_common::origin::{WAYS, set_of};
+use aya_ebpf::bindings::BPF_NOEXIST;
+use lb_common::origin::{HAS_FLOWS, WAYS, set_of};
 use lb_common::{Backend, Pair, Way};
 
 use crate::{atomic, maps};
@@ -27,9 +28,25 @@ pub fn remember(cookie: u64, pair: Pair, backend: *mut Backend) {
         return;
     }
     forget_spilled(cookie);
-    if maps::SPILL.insert(cookie, pair.to_word(), 0).is_ok() {
+    // Should another thread have put this socket's pair there meanwhile, that one counts.
+    if maps::SPILL
+        .insert(cookie, pair.to_word(), u64::from(BPF_NOEXIST))
+        .is_ok()
+    {
         count(backend);
         add_spilled(1);
+    }
+}
+
+/// Notes that a socket has further frontends.
+#[inline(always)]
+pub fn mark_flows(cookie: u64) {
+    if let Some(way) = way_of(cookie) {
+        // SAFETY: `way` is one of ORIGINS. An OR, so that a pair that another thread has just exchanged stays.
+        unsafe { atomic::or(&raw mut (*way).pair, HAS_FLOWS) };
+    } else if let Some(element) = maps::SPILL.get_ptr_mut(cookie) {
+        // SAFETY: the look-up gave a word.
+        unsafe { atomic::or(element, HAS_FLOWS) };
     }
 }
 

@@ -1,11 +1,11 @@
-//! What a socket says of its peer: the frontend that it asked for.
+//! What a socket says of its peer, and of where a datagram came from: the frontend that it asked for.
 
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::ctx::{self, Family, Socket as _};
-use crate::{maps, origin};
+use crate::{flow, maps, origin};
 
-/// `getpeername` hooks may only return this.
+/// `getpeername` and `recvmsg` hooks may only return this.
 const DONE: i32 = 1;
 
 #[inline(always)]
@@ -13,6 +13,23 @@ pub fn getpeername<F: Family>(ctx: &SockAddrContext) -> i32 {
     if let Some(pair) = origin::recall(ctx.cookie()) {
         answer::<F>(ctx, pair);
     }
+    DONE
+}
+
+#[inline(always)]
+pub fn recvmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
+    let cookie = ctx.cookie();
+    let Some(pair) = origin::recall(cookie) else {
+        return DONE;
+    };
+    if pair.has_flows
+        && let Some(reply) = flow::reply(cookie, F::address(ctx), ctx::port(ctx))
+    {
+        F::set_address(ctx, reply.address);
+        ctx::set_port(ctx, reply.port as u16);
+        return DONE;
+    }
+    answer::<F>(ctx, pair);
     DONE
 }
 

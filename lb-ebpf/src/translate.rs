@@ -1,15 +1,17 @@
 //! `connect(2)`: a frontend becomes one of its backends; anything else is left as it is.
+//!
+//! `send` does the same for datagrams, with the helpers here.
 
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::{debug, info};
-use lb_common::{FrontendKey, Pair, TCP, UDP};
+use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
 use crate::ctx::{self, Family, Socket as _};
 use crate::{frontend, maps, origin, pick};
 
 /// What a hook returns to let the call go on.
-const GO_ON: i32 = 1;
+pub const GO_ON: i32 = 1;
 
 /// What a hook returns to end the call.
 const END: i32 = 0;
@@ -33,30 +35,32 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         return GO_ON;
     };
     let Some(picked) = pick::pick(view) else {
-        info!(
-            ctx,
-            "refused: no backend for frontend {}, port {}",
-            found.frontend,
-            u16::from_be(key.port)
-        );
-        return refuse();
+        return refuse(ctx, found.frontend);
     };
-    // SAFETY: `pick` gave a value of BACKENDS.
-    let (address, port) = unsafe { ((*picked.backend).address, (*picked.backend).port) };
-    F::set_address(ctx, address);
-    ctx::set_port(ctx, port);
     let pair = Pair {
         frontend: found.frontend,
         backend: picked.id,
+        has_flows: false,
     };
     origin::remember(ctx.cookie(), pair, picked.backend);
     debug!(ctx, "frontend {} to backend {}", found.frontend, picked.id);
+    go_to::<F>(ctx, picked.backend)
+}
+
+/// Puts a backend in the place of the frontend.
+#[inline(always)]
+pub fn go_to<F: Family>(ctx: &SockAddrContext, backend: *const Backend) -> i32 {
+    // SAFETY: `backend` is a value of BACKENDS.
+    let (address, port) = unsafe { ((*backend).address, (*backend).port) };
+    F::set_address(ctx, address);
+    ctx::set_port(ctx, port);
     GO_ON
 }
 
 /// Ends the call at once with ECONNREFUSED, as kube-proxy's REJECT does to a client on the node.
 #[inline(always)]
-fn refuse() -> i32 {
+pub fn refuse(ctx: &SockAddrContext, frontend: u32) -> i32 {
+    info!(ctx, "refused: no backend for frontend {}", frontend);
     // SAFETY: the helper only notes the number.
     unsafe { bpf_set_retval(-ECONNREFUSED) };
     END

@@ -11,6 +11,10 @@ const PROGRAMS: &[&str] = &[
     "cgroup/connect6",
     "cgroup/getpeername4",
     "cgroup/getpeername6",
+    "cgroup/recvmsg4",
+    "cgroup/recvmsg6",
+    "cgroup/sendmsg4",
+    "cgroup/sendmsg6",
     "cgroup/sock_release",
 ];
 

@@ -14,12 +14,16 @@ use super::{Cgroup, KernelError, sys};
 
 /// In the order in which they are put into place: first those that read and give back ways, then those that
 /// claim them, so that what a new program writes is never read by an old one.
-const HOOKS: [&str; 5] = [
+const HOOKS: [&str; 9] = [
     "getpeername4",
     "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
     "sock_release",
     "connect4",
     "connect6",
+    "sendmsg4",
+    "sendmsg6",
 ];
 
 /// A program that is in place.

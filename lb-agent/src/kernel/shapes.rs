@@ -1,6 +1,7 @@
 //! What each map looks like: the sizes that the loader sets, and what a pinned one must have.
 
 use aya::maps::{MapInfo, MapType};
+use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config};
 
@@ -46,17 +47,26 @@ const fn hash<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
     }
 }
 
+const fn lru<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
+    Shape {
+        kind: MapType::LruHash,
+        ..hash::<K, V>(name, room, length)
+    }
+}
+
 /// 10,000 Services with a few ports and both families.
 const FRONTENDS: u32 = 65_536;
 /// 250,000 endpoints of service ports.
 const BACKENDS: u32 = 262_144;
 /// Each cell holds two slots; a view that changes has two runs for a moment.
 const SLOTS: u32 = 262_144;
+/// Further frontends of unconnected UDP sockets.
+const FLOWS: u32 = 16_384;
 /// Four sockets a set; a power of two.
 const ORIGIN_SETS: u32 = 65_536;
 
 /// All maps that are pinned.
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 11] = [
     hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS),
     array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, FRONTENDS),
     array::<View>("VIEWS", Room::Tables, FRONTENDS),
@@ -66,6 +76,8 @@ const SHAPES: [Shape; 9] = [
     array::<Set>("ORIGINS", Room::Origins, ORIGIN_SETS),
     hash::<u64, u64>("SPILL", Room::Origins, 16_384),
     array::<u64>("SPILLED", Room::Origins, 1),
+    lru::<FlowKey, u32>("FLOWS", Room::Tables, FLOWS),
+    lru::<ReplyKey, Reply>("REPLIES", Room::Tables, FLOWS),
 ];
 
 /// All maps that are pinned.

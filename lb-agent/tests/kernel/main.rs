@@ -9,3 +9,4 @@ mod restart;
 mod scale;
 mod sockets;
 mod support;
+mod udp;

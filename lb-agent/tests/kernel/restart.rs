@@ -69,7 +69,7 @@ fn the_data_path_stays_after_sigterm_and_goes_with_unload() {
 
         let to = Web::ADDRESS;
         assert_eq!(answers(&web.client, to, 50)?.len(), 2);
-        ensure!(unload(&web.agent)?.contains("detached 5 hooks"));
+        ensure!(unload(&web.agent)?.contains("detached 9 hooks"));
         let error = failure(&web.client, to)?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
         ensure!(unload(&web.agent)?.contains("nothing to take away"));

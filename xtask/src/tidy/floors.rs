@@ -30,8 +30,9 @@ pub(super) const HOUSES: &[House] = &[
         sources: "lb-ebpf/src",
         floors: &[
             &["main"],
+            &["send"],
             &["translate", "reply", "release"],
-            &["frontend", "pick", "affinity", "origin", "report"],
+            &["frontend", "pick", "affinity", "origin", "flow", "report"],
             &["maps", "ctx", "atomic"],
         ],
     },

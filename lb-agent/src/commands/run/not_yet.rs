@@ -1,28 +1,22 @@
 //! What Services ask for and this version does not do: said aloud, since it would otherwise be missed in silence.
 
-use crate::catalog::Protocol;
 use crate::policy::{FrontendKind, ServicePort};
 
 /// One line about all of them; none when nothing is missing.
 pub fn line<'a>(ports: impl Iterator<Item = &'a ServicePort>) -> Option<String> {
-    let (mut node_ports, mut affinity, mut udp) = (0_usize, 0_usize, 0_usize);
+    let (mut node_ports, mut affinity) = (0_usize, 0_usize);
     for port in ports {
         let of_nodes = port.frontends.iter();
         node_ports += of_nodes
             .filter(|f| f.kind == FrontendKind::NodePort)
             .count();
         affinity += usize::from(port.affinity_seconds.is_some());
-        udp += usize::from(port.key.protocol == Protocol::Udp);
     }
     let said = [
         (node_ports, "NodePorts are not served"),
         (
             affinity,
             "service ports are balanced without their session affinity",
-        ),
-        (
-            udp,
-            "UDP service ports are balanced for connected sockets only",
         ),
     ];
     let said: Vec<String> = said

@@ -65,6 +65,7 @@ fn a_frontend_id_rests_until_no_socket_names_it() {
     tables.backing.state.pairs.push(Pair {
         frontend: 1,
         backend: 1,
+        has_flows: false,
     });
     tables.apply(remove(&first));
     grace(&mut tables);

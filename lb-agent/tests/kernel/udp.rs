@@ -1,0 +1,373 @@
+//! UDP without a connection: flows that stay, and replies that come from the address that was sent to.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{
+    Agent, AgentProcess, Endpoint, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
+    SliceManifest, sandboxed,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::support::{active, agent, backends, cluster_ip, eventually, status};
+
+const PORT: u16 = 53;
+
+/// Longer than any reply takes.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Pods that answer over UDP, in both families, and Services in front of them.
+struct Dns {
+    pods: Vec<Pod>,
+    _servers: Vec<NamedServer>,
+    client: Pod,
+    manifests: Manifests,
+    agent: Agent,
+    running: AgentProcess,
+}
+
+fn service_ipv6(number: u8) -> SocketAddr {
+    let address = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, u16::from(number));
+    (address, PORT).into()
+}
+
+fn service(number: u8) -> SocketAddr {
+    (cluster_ip(number), PORT).into()
+}
+
+impl Dns {
+    /// `services`: for each, which pods are its backends.
+    fn start(sandbox: &Sandbox, pods: usize, services: &[&[usize]]) -> Result<Self> {
+        let pods = sandbox.pods(pods)?;
+        let servers = pods
+            .iter()
+            .map(|pod| NamedServer::udp(pod, PORT, pod.name()))
+            .collect::<Result<_>>()?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let agent = agent(sandbox, &manifests);
+        let running = agent.spawn()?;
+        let mut dns = Self {
+            pods,
+            _servers: servers,
+            client,
+            manifests,
+            agent,
+            running,
+        };
+        for (number, backends) in (1..).zip(services) {
+            dns.write(number, backends.iter().map(|&pod| (pod, true, true)))?;
+        }
+        dns.running.wait_ready()?;
+        let frontends = 2 * services.len();
+        eventually("all Services are in effect", || {
+            Ok(status(&dns.agent)?.frontends == frontends)
+        })?;
+        Ok(dns)
+    }
+
+    /// Service `number` on `service(number)` and `service_ipv6(number)`; its endpoints: pod, ready, serving.
+    fn write(
+        &self,
+        number: u8,
+        endpoints: impl Iterator<Item = (usize, bool, bool)>,
+    ) -> Result<()> {
+        let name = format!("dns-{number}");
+        let endpoints: Vec<_> = endpoints.collect();
+        let service = ServiceManifest::new(&name)
+            .cluster_ip(service(number).ip())
+            .cluster_ip(service_ipv6(number).ip())
+            .udp_port("dns", PORT);
+        let slice = |family| {
+            let slice = SliceManifest::new(&name, family).udp_port("dns", PORT);
+            endpoints
+                .iter()
+                .fold(slice, |slice, &(pod, ready, serving)| {
+                    let endpoint = Endpoint::new(self.pods[pod].address(family));
+                    slice.endpoint(endpoint.conditions(ready, serving, !ready))
+                })
+        };
+        let slices = [Family::IPv4, Family::IPv6].map(slice);
+        let objects = [service.to_json(), slices[0].to_json(), slices[1].to_json()];
+        self.manifests.write(&format!("{name}.json"), objects)
+    }
+
+    /// Which pods are backends of a Service now, whether it chooses them or not: serving or not.
+    fn wait_for(&self, number: u8, family: Family, wanted: &[(usize, bool, bool)]) -> Result<()> {
+        let name = format!("dns-{number}");
+        let mut wanted: Vec<(IpAddr, bool, bool)> = wanted
+            .iter()
+            .map(|&(pod, chosen, serving)| (self.pods[pod].address(family), chosen, serving))
+            .collect();
+        wanted.sort();
+        eventually(&format!("{name} has {wanted:?}"), || {
+            let mut now = Vec::new();
+            for backend in backends(&self.agent)? {
+                let address: SocketAddr = backend.address.parse()?;
+                if backend.name == name && address.is_ipv4() == (family == Family::IPv4) {
+                    now.push((address.ip(), backend.internal, backend.serving));
+                }
+            }
+            now.sort();
+            Ok(now == wanted)
+        })
+    }
+}
+
+fn socket(domain: Domain) -> Result<UdpSocket> {
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    let any: SocketAddr = if domain == Domain::IPV4 {
+        "0.0.0.0:0".parse()?
+    } else {
+        "[::]:0".parse()?
+    };
+    socket.bind(&any.into())?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    Ok(socket.into())
+}
+
+/// Asks over an unconnected socket; the name, which must come from the address that was asked.
+fn ask(socket: &UdpSocket, to: SocketAddr) -> Result<String> {
+    let (name, from) = ask_from(socket, to)?;
+    ensure!(from == to, "{to} was asked, {from} answered");
+    Ok(name)
+}
+
+fn ask_from(socket: &UdpSocket, to: SocketAddr) -> Result<(String, SocketAddr)> {
+    socket
+        .send_to(b"?", to)
+        .with_context(|| format!("sending to {to}"))?;
+    let mut reply = [0; 256];
+    let (length, from) = socket
+        .recv_from(&mut reply)
+        .with_context(|| format!("no reply from {to}"))?;
+    let name = String::from_utf8_lossy(&reply[..length])
+        .trim_end()
+        .to_owned();
+    Ok((name, from))
+}
+
+#[test]
+fn a_flow_stays_with_its_backend_and_flows_are_split() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 3, &[&[0, 1, 2]])?;
+        dns.client.enter(|| -> Result<()> {
+            for (domain, to) in [
+                (Domain::IPV4, service(1)),
+                (Domain::IPV6, service_ipv6(1)),
+                // An IPv6 socket that sends to IPv4: sendmsg4 forward, recvmsg6 back.
+                (Domain::IPV6, (cluster_ip(1).to_ipv6_mapped(), PORT).into()),
+            ] {
+                let mut names = BTreeSet::new();
+                for _ in 0..60 {
+                    let socket = socket(domain)?;
+                    let name = ask(&socket, to)?;
+                    for _ in 0..5 {
+                        assert_eq!(ask(&socket, to)?, name, "the flow moved");
+                    }
+                    names.insert(name);
+                }
+                assert_eq!(names.len(), 3, "{to}: {names:?}");
+            }
+            Ok(())
+        })??;
+        assert_eq!(active(&dns.agent)?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_flow_ends_when_its_backend_stops_serving_and_not_before() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 2, &[&[0]])?;
+        let socket = dns.client.enter(|| socket(Domain::IPV4))??;
+        let first = ask(&socket, service(1))?;
+        assert_eq!(first, dns.pods[0].name());
+        // Terminating, still serving: it gets no new flows and keeps those that it has.
+        dns.write(1, [(0, false, true), (1, true, true)].into_iter())?;
+        dns.wait_for(1, Family::IPv4, &[(0, false, true), (1, true, true)])?;
+        let new = dns
+            .client
+            .enter(|| ask(&self::socket(Domain::IPV4)?, service(1)))??;
+        assert_eq!(new, dns.pods[1].name());
+        assert_eq!(ask(&socket, service(1))?, first);
+        // Gone.
+        dns.write(1, [(1, true, true)].into_iter())?;
+        dns.wait_for(1, Family::IPv4, &[(1, true, true)])?;
+        assert_eq!(ask(&socket, service(1))?, dns.pods[1].name());
+        // None at all: refused at once. One again: it is used.
+        dns.write(1, [].into_iter())?;
+        dns.wait_for(1, Family::IPv4, &[])?;
+        let error = socket
+            .send_to(b"?", service(1))
+            .expect_err("nobody is there");
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        dns.write(1, [(0, true, true)].into_iter())?;
+        dns.wait_for(1, Family::IPv4, &[(0, true, true)])?;
+        assert_eq!(ask(&socket, service(1))?, first);
+        drop(socket);
+        eventually("nothing is left", || {
+            Ok(active(&dns.agent)? == 0 && status(&dns.agent)?.resting == 0)
+        })?;
+        Ok(())
+    });
+}
+
+#[test]
+fn one_socket_sends_to_several_services_and_to_pods() {
+    sandboxed(|sandbox| {
+        // Four Services over the same four pods: there is a choice for each.
+        let all: &[usize] = &[0, 1, 2, 3];
+        let dns = Dns::start(sandbox, 5, &[all, all, all])?;
+        let direct = SocketAddr::from((dns.pods[4].ipv4(), PORT));
+        dns.client.enter(|| -> Result<()> {
+            for _ in 0..20 {
+                let socket = socket(Domain::IPV4)?;
+                let first: Vec<String> = (1..=3)
+                    .map(|number| ask(&socket, service(number)))
+                    .collect::<Result<_>>()?;
+                for round in 0..6_u8 {
+                    let number = 1 + round % 3;
+                    let name = ask(&socket, service(number))?;
+                    assert_eq!(name, first[usize::from(number) - 1], "the flow moved");
+                    assert_eq!(ask(&socket, direct)?, dns.pods[4].name());
+                }
+            }
+            Ok(())
+        })??;
+        assert_eq!(active(&dns.agent)?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn where_services_must_share_a_backend_the_reply_names_the_last_one() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 1, &[&[0], &[0]])?;
+        dns.client.enter(|| -> Result<()> {
+            let socket = socket(Domain::IPV4)?;
+            for round in 0..10 {
+                ask(&socket, service(1 + round % 2))?;
+                ask(&socket, service(1 + round % 2))?;
+            }
+            // Straight to the pod that both share: what was last sent to a Service decides.
+            let direct = SocketAddr::from((dns.pods[0].ipv4(), PORT));
+            let (_, from) = ask_from(&socket, direct)?;
+            assert_eq!(from, service(2));
+            Ok(())
+        })??;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connected_socket_may_send_elsewhere_and_connect_again() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 3, &[&[0], &[1]])?;
+        dns.client.enter(|| -> Result<()> {
+            let socket = socket(Domain::IPV4)?;
+            socket.connect(service(1))?;
+            assert_eq!(active(&dns.agent)?, 1);
+            // Where it is connected to is what its peer is, whatever it sends elsewhere meanwhile.
+            socket.send_to(b"?", service(2))?;
+            assert_eq!(socket.peer_addr()?, service(1));
+            assert_eq!(ask(&socket, service(1))?, dns.pods[0].name());
+            disconnect(&socket)?;
+            assert!(socket.peer_addr().is_err());
+            assert_eq!(ask(&socket, service(2))?, dns.pods[1].name());
+            assert_eq!(ask(&socket, service(1))?, dns.pods[0].name());
+            socket.connect(service(2))?;
+            assert_eq!(socket.peer_addr()?, service(2));
+            let direct = SocketAddr::from((dns.pods[2].ipv4(), PORT));
+            socket.connect(direct)?;
+            assert_eq!(socket.peer_addr()?, direct);
+            assert_eq!(active(&dns.agent)?, 0);
+            Ok(())
+        })??;
+        Ok(())
+    });
+}
+
+/// `connect` with AF_UNSPEC: no hook sees it.
+fn disconnect(socket: &UdpSocket) -> Result<()> {
+    let address = libc::sockaddr {
+        sa_family: 0,
+        sa_data: [0; 14],
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&address))?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(socket);
+    // SAFETY: the address is of the length given.
+    let result = unsafe { libc::connect(fd, &raw const address, length) };
+    ensure!(result == 0, "{}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+#[test]
+fn large_datagrams_and_many_at_once() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 2, &[&[0, 1]])?;
+        dns.client.enter(|| -> Result<()> {
+            let socket = socket(Domain::IPV4)?;
+            // Above the MTU: fragments of one datagram.
+            socket.send_to(&[b'?'; 20_000], service(1))?;
+            let mut reply = [0; 256];
+            let (_, from) = socket.recv_from(&mut reply)?;
+            assert_eq!(from, service(1));
+            // Many datagrams in one call (sendmmsg).
+            let sent = send_many(&socket, service(1), 16)?;
+            assert_eq!(sent, 16);
+            let mut names = BTreeSet::new();
+            for _ in 0..sent {
+                let (length, from) = socket.recv_from(&mut reply)?;
+                assert_eq!(from, service(1));
+                names.insert(String::from_utf8_lossy(&reply[..length]).into_owned());
+            }
+            assert_eq!(names.len(), 1, "one flow, one backend: {names:?}");
+            Ok(())
+        })??;
+        Ok(())
+    });
+}
+
+fn send_many(socket: &UdpSocket, to: SocketAddr, number: usize) -> Result<usize> {
+    let address = socket2::SockAddr::from(to);
+    let mut byte = *b"?";
+    let mut part = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: all bytes zero is a value of this plain C structure.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
+    message.msg_hdr.msg_namelen = address.len();
+    message.msg_hdr.msg_iov = &raw mut part;
+    message.msg_hdr.msg_iovlen = 1;
+    let mut messages = vec![message; number];
+    let fd = std::os::fd::AsRawFd::as_raw_fd(socket);
+    // SAFETY: the messages, and what they point to, outlive the call.
+    let sent = unsafe { libc::sendmmsg(fd, messages.as_mut_ptr(), u32::try_from(number)?, 0) };
+    usize::try_from(sent).map_err(|_| std::io::Error::last_os_error().into())
+}
+
+#[test]
+fn a_reply_without_a_wish_for_its_address_comes_through() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 1, &[&[0]])?;
+        dns.client.enter(|| -> Result<()> {
+            let socket = socket(Domain::IPV4)?;
+            socket.send_to(b"?", service(1))?;
+            let mut reply = [0; 256];
+            let length = socket.recv(&mut reply)?;
+            assert!(reply[..length].starts_with(dns.pods[0].name().as_bytes()));
+            // A connected socket, asked for the address all the same.
+            socket.connect(service(1))?;
+            socket.send(b"?")?;
+            let (_, from) = socket.recv_from(&mut reply)?;
+            assert_eq!(from, service(1));
+            Ok(())
+        })??;
+        Ok(())
+    });
+}

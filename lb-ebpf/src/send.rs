@@ -1,0 +1,131 @@
+//! `sendto(2)`, `sendmsg(2)`: each datagram to a frontend goes to the backend that its flow has.
+//!
+//! The first frontend that a socket sends to is remembered like a connected one; further ones are in `flow`. A flow
+//! stays with its backend for as long as that serves, whether the view still chooses it or not: kube-proxy cuts its
+//! conntrack entries by the same rule (pkg/proxy/conntrack/cleanup.go).
+
+use aya_ebpf::programs::SockAddrContext;
+use lb_common::backend::state;
+use lb_common::{Backend, FrontendKey, Pair, UDP, View};
+
+use crate::ctx::{self, Family, Socket as _};
+use crate::frontend::Found;
+use crate::pick::{self, Picked};
+use crate::translate::{GO_ON, go_to, refuse};
+use crate::{flow, frontend, maps, origin};
+
+/// How often to pick again for a further frontend when replies from that backend are another's already.
+const TRIES: usize = 3;
+
+#[inline(always)]
+pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
+    if ctx::protocol(ctx) != u32::from(UDP) {
+        return GO_ON;
+    }
+    let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), UDP);
+    let Some(found) = frontend::find(&key) else {
+        return GO_ON;
+    };
+    let Some(view) = maps::VIEWS.get(found.view) else {
+        return GO_ON;
+    };
+    let cookie = ctx.cookie();
+    let pair = origin::recall(cookie).unwrap_or_default();
+    let backend = if pair.frontend == 0 || pair.frontend == found.frontend {
+        first(cookie, pair, &found, view, &key)
+    } else {
+        further(cookie, pair, &found, view, &key)
+    };
+    match backend {
+        Some(backend) => go_to::<F>(ctx, backend),
+        None => refuse(ctx, found.frontend),
+    }
+}
+
+/// The backend for the frontend that ORIGINS has, or is to have.
+#[inline(always)]
+fn first(
+    cookie: u64,
+    pair: Pair,
+    found: &Found,
+    view: &View,
+    key: &FrontendKey,
+) -> Option<&'static Backend> {
+    if pair.frontend != 0
+        && let Some(backend) = serving(pair.backend, view)
+    {
+        if pair.has_flows && flow::is_taken(cookie, backend, key) {
+            flow::expect_reply(cookie, backend, key);
+        }
+        return Some(backend);
+    }
+    let picked = pick::pick(view)?;
+    let pair = Pair {
+        frontend: found.frontend,
+        backend: picked.id,
+        has_flows: pair.has_flows,
+    };
+    origin::remember(cookie, pair, picked.backend);
+    if pair.has_flows {
+        // SAFETY: `pick` gave a value of BACKENDS.
+        flow::expect_reply(cookie, unsafe { &*picked.backend }, key);
+    }
+    // SAFETY: `pick` gave a value of BACKENDS.
+    Some(unsafe { &*picked.backend })
+}
+
+/// The backend for a frontend that a socket sends to beside the one in ORIGINS.
+#[inline(always)]
+fn further(
+    cookie: u64,
+    pair: Pair,
+    found: &Found,
+    view: &View,
+    key: &FrontendKey,
+) -> Option<&'static Backend> {
+    let known = flow::find(cookie, found.frontend).and_then(|id| serving(id, view));
+    let backend = match known {
+        Some(backend) => backend,
+        None => {
+            let picked = pick_free(cookie, pair, view, key)?;
+            // SAFETY: `pick` gave a value of BACKENDS.
+            unsafe { crate::atomic::add(&raw mut (*picked.backend).connections, 1) };
+            flow::remember(cookie, found.frontend, picked.id);
+            // SAFETY: as above.
+            unsafe { &*picked.backend }
+        }
+    };
+    flow::expect_reply(cookie, backend, key);
+    if !pair.has_flows {
+        origin::mark_flows(cookie);
+    }
+    Some(backend)
+}
+
+/// A backend whose replies are no other frontend's of this socket, where there is a choice.
+#[inline(always)]
+fn pick_free(cookie: u64, pair: Pair, view: &View, key: &FrontendKey) -> Option<Picked> {
+    let first = maps::BACKENDS.get(pair.backend)?;
+    let mut last = None;
+    for _ in 0..TRIES {
+        let picked = pick::pick(view)?;
+        // SAFETY: `pick` gave a value of BACKENDS.
+        let backend = unsafe { &*picked.backend };
+        let is_first = backend.address == first.address && backend.port == first.port;
+        let is_free = !is_first && !flow::is_taken(cookie, backend, key);
+        last = Some(picked);
+        if is_free {
+            break;
+        }
+    }
+    last
+}
+
+/// The backend of an id that was noted for this view, if it still is one of the service port's and serves.
+#[inline(always)]
+fn serving(id: u32, view: &View) -> Option<&'static Backend> {
+    let backend = maps::BACKENDS.get(id)?;
+    let is_usable =
+        backend.service_port == view.service_port && backend.state & state::SERVING != 0;
+    is_usable.then_some(backend)
+}
