@@ -1,5 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,6 +73,14 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub socket: SocketArgs,
+
+    /// The node's addresses, on which NodePorts answer [default: those of its interfaces, kept up to date].
+    #[arg(long, num_args = 1.., value_name = "ADDRESS")]
+    pub node_address: Vec<IpAddr>,
+
+    /// NodePorts outside of this range are left to others.
+    #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
+    pub nodeport_range: (u16, u16),
 
     /// What to log: a level, or a filter like info,lb_agent::tables=debug.
     #[arg(
@@ -181,11 +190,22 @@ impl RunArgs {
                     BpfLog::Debug => LogLevel::Debug,
                 },
             },
+            node_addresses: self.node_address,
+            node_port_range: self.nodeport_range,
             socket: self.socket.socket,
             log: self.log,
             log_format: self.log_format,
         }
     }
+}
+
+/// `30000-32767`.
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let range = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (range.0 <= range.1).then_some(range)
+    });
+    range.ok_or_else(|| "write two ports, the smaller one first, like 30000-32767".to_owned())
 }
 
 impl SourceArgs {

@@ -5,3 +5,6 @@ pub const WORDS: u32 = 64;
 
 /// The next service port id to give out; ids are not used twice.
 pub const NEXT_SERVICE_PORT: u32 = 0;
+
+/// The cookie of the host's network namespace (SO_NETNS_COOKIE); 0: not known.
+pub const HOST_NETNS: u32 = 1;

@@ -63,14 +63,28 @@ pub struct FrontendValue {
     frontend: u64,
 }
 
+/// What FRONTENDS says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Index in VIEWS.
+    pub view: u32,
+    /// Id in FRONTEND_LIST; below 2³¹.
+    pub frontend: u32,
+    /// Only for clients in the host's network namespace.
+    pub is_host_only: bool,
+}
+
+/// The bit beside a frontend id that says [`Target::is_host_only`].
+const HOST_ONLY: u32 = 1 << 31;
+
 impl FrontendValue {
-    /// What FRONTENDS says of a key.
     #[must_use]
-    pub const fn new(key: &FrontendKey, view: u32, frontend: u32) -> Self {
+    pub const fn new(key: &FrontendKey, target: Target) -> Self {
         let tag = (key.tag() as u64) << 32;
+        let host_only = if target.is_host_only { HOST_ONLY } else { 0 };
         Self {
-            view: tag | view as u64,
-            frontend: tag | frontend as u64,
+            view: tag | target.view as u64,
+            frontend: tag | (target.frontend | host_only) as u64,
         }
     }
 
@@ -81,18 +95,23 @@ impl FrontendValue {
         Self { view, frontend }
     }
 
-    /// View index and frontend id, if both words are the key's that has this tag.
+    /// What it says, if both words are the key's that has this tag.
     #[must_use]
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the lower half is what is meant"
     )]
-    pub const fn read(&self, tag: u32) -> Option<(u32, u32)> {
+    pub const fn read(&self, tag: u32) -> Option<Target> {
         if (self.view >> 32) as u32 != tag || (self.frontend >> 32) as u32 != tag {
             return None;
         }
-        Some((self.view as u32, self.frontend as u32))
+        let frontend = self.frontend as u32;
+        Some(Target {
+            view: self.view as u32,
+            frontend: frontend & !HOST_ONLY,
+            is_host_only: frontend & HOST_ONLY != 0,
+        })
     }
 }
 

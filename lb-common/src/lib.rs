@@ -15,7 +15,7 @@ mod user;
 pub mod view;
 
 pub use backend::Backend;
-pub use frontend::{FrontendEntry, FrontendKey, FrontendValue};
+pub use frontend::{FrontendEntry, FrontendKey, FrontendValue, Target};
 pub use origin::{Pair, Way};
 pub use view::{SlotRun, View};
 

@@ -4,7 +4,7 @@
 //! written one by one, and never through a reference to the array.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use lb_common::{Address, mapped};
 
@@ -89,6 +89,13 @@ pub fn set_port(ctx: &SockAddrContext, port: u16) {
 pub fn protocol(ctx: &SockAddrContext) -> u32 {
     // SAFETY: the kernel's context is valid for the whole run.
     unsafe { (*ctx.sock_addr).protocol }
+}
+
+/// The cookie of the client's network namespace (SO_NETNS_COOKIE).
+#[inline(always)]
+pub fn network_namespace(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the helper takes the hook's own context.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
 }
 
 /// A hook's context from which the socket can be told.

@@ -46,7 +46,7 @@ pub static FLOWS: LruHashMap<FlowKey, u32, 1024> = LruHashMap::new();
 #[btf_map]
 pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 
-/// The agent's own words, kept here so that they outlive it; no program reads them yet.
+/// What the agent says to the programs, and to the next agent.
 #[btf_map]
 pub static CONFIG: Array<u64, { lb_common::config::WORDS as usize }, MMAPABLE> = Array::new();
 

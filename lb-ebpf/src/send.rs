@@ -6,10 +6,9 @@
 
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::backend::state;
-use lb_common::{Backend, FrontendKey, Pair, UDP, View};
+use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 
 use crate::ctx::{self, Family, Socket as _};
-use crate::frontend::Found;
 use crate::pick::{self, Picked};
 use crate::translate::{GO_ON, go_to, refuse};
 use crate::{flow, frontend, maps, origin};
@@ -23,7 +22,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
         return GO_ON;
     }
     let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), UDP);
-    let Some(found) = frontend::find(&key) else {
+    let Some(found) = frontend::find(ctx, &key) else {
         return GO_ON;
     };
     let Some(view) = maps::VIEWS.get(found.view) else {
@@ -47,7 +46,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
 fn first(
     cookie: u64,
     pair: Pair,
-    found: &Found,
+    found: &Target,
     view: &View,
     key: &FrontendKey,
 ) -> Option<&'static Backend> {
@@ -79,7 +78,7 @@ fn first(
 fn further(
     cookie: u64,
     pair: Pair,
-    found: &Found,
+    found: &Target,
     view: &View,
     key: &FrontendKey,
 ) -> Option<&'static Backend> {

@@ -26,7 +26,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         _ => return GO_ON,
     };
     let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), protocol);
-    let Some(found) = frontend::find(&key) else {
+    let Some(found) = frontend::find(ctx, &key) else {
         // The socket may have been connected to a frontend before.
         origin::forget(ctx.cookie());
         return GO_ON;

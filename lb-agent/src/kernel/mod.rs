@@ -10,6 +10,7 @@ mod grace;
 mod hooks;
 mod log;
 mod maps;
+mod netns;
 mod object;
 mod pins;
 mod shapes;
@@ -43,6 +44,8 @@ pub struct Opened {
     pub hooks: Vec<HookState>,
     pub cgroup: Cgroup,
     pub grace: Grace,
+    /// SO_NETNS_COOKIE of the host's network namespace.
+    pub host_network: u64,
     pub log: Option<ProgramLog>,
     /// Holds the folder's lock.
     pub pins: Pins,
@@ -65,6 +68,7 @@ pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
         hooks,
         cgroup,
         grace,
+        host_network: netns::cookie()?,
         log,
         pins,
     })

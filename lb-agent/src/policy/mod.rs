@@ -8,6 +8,7 @@ mod address;
 mod claims;
 mod endpoints;
 mod frontends;
+mod node_ports;
 mod report;
 mod service;
 mod service_port;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use self::claims::{Claimant, Claims, Site};
+pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
 };

@@ -1,6 +1,7 @@
 //! Where Services, EndpointSlices and Nodes come from: today, files with ordinary Kubernetes manifests.
 
 pub mod manifests;
+pub mod node_addresses;
 
 use crate::catalog::{Change, Problem};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, SlotRun, View};
+use lb_common::{
+    Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, SlotRun, Target, View,
+};
 
 use super::member::{self, Member};
 use super::reserve::{Planned, PlannedFrontend, Reserved};
@@ -209,7 +211,12 @@ impl<B: Backing> Tables<B> {
         if self.frontends.get(key).map(|before| before.view) == Some(view) {
             return Ok(());
         }
-        let value = FrontendValue::new(key, view, planned.id);
+        let target = Target {
+            view,
+            frontend: planned.id,
+            is_host_only: planned.is_host_only,
+        };
+        let value = FrontendValue::new(key, target);
         let written = self.backing.put_frontend(key, &value);
         if written.is_err() && planned.is_new {
             self.frontend_ids.give_back(planned.id);

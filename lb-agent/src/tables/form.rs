@@ -42,7 +42,7 @@ pub const fn protocol(protocol: Protocol) -> u8 {
     }
 }
 
-/// A frontend's key; none for a NodePort, which the tables do not hold yet.
+/// A frontend's key; none for a NodePort that has not been given the node's addresses.
 #[must_use]
 pub fn frontend_key(frontend: &Frontend, of: Protocol) -> Option<FrontendKey> {
     Some(FrontendKey::new(
@@ -50,6 +50,15 @@ pub fn frontend_key(frontend: &Frontend, of: Protocol) -> Option<FrontendKey> {
         frontend.port.to_be(),
         protocol(of),
     ))
+}
+
+/// Whether a frontend is only for the host's own processes: a NodePort on loopback.
+#[must_use]
+pub fn is_host_only(frontend: &Frontend) -> bool {
+    frontend.kind == FrontendKind::NodePort
+        && frontend
+            .address
+            .is_some_and(|address| address.is_loopback())
 }
 
 #[must_use]

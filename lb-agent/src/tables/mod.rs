@@ -26,7 +26,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use lb_common::backend::Backend as BackendLine;
-use lb_common::config::NEXT_SERVICE_PORT;
+use lb_common::config::{HOST_NETNS, NEXT_SERVICE_PORT};
 use lb_common::{FrontendKey, SlotRun};
 
 pub use self::backing::{Backing, Table};
@@ -168,6 +168,13 @@ impl<B: Backing> Tables<B> {
             if let Err(error) = self.remove(id) {
                 tracing::error!("a Service that is gone: not wholly removed: {error}");
             }
+        }
+    }
+
+    /// Tells the programs which network namespace is the host's (SO_NETNS_COOKIE).
+    pub fn set_host_network(&mut self, cookie: u64) {
+        if self.backing.load(Table::Config, HOST_NETNS, 0) != cookie {
+            self.backing.store(Table::Config, HOST_NETNS, 0, cookie);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, View};
+use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View};
 
 use super::ids::Ids;
 use super::member::Member;
@@ -92,12 +92,12 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
     let mut elements = backing.frontends()?;
     elements.sort_by_key(|(key, _)| *key);
     for (key, value) in elements {
-        let read = value.read(key.tag()).filter(|&(view, frontend)| {
-            (1..backing.length(Table::Views)).contains(&view)
-                && (1..backing.length(Table::FrontendList)).contains(&frontend)
-                && ids.insert(frontend)
+        let read = value.read(key.tag()).filter(|target| {
+            (1..backing.length(Table::Views)).contains(&target.view)
+                && (1..backing.length(Table::FrontendList)).contains(&target.frontend)
+                && ids.insert(target.frontend)
         });
-        let Some((view, frontend)) = read else {
+        let Some(Target { view, frontend, .. }) = read else {
             found.strays.push(key);
             continue;
         };

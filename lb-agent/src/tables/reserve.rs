@@ -35,6 +35,7 @@ pub struct PlannedFrontend {
     pub id: u32,
     pub role: Role,
     pub kind: u8,
+    pub is_host_only: bool,
     /// Not in the tables yet.
     pub is_new: bool,
 }
@@ -192,6 +193,7 @@ impl<B: Backing> Tables<B> {
                 id,
                 role: Role::of(view.scope),
                 kind: form::frontend_kind(frontend.kind),
+                is_host_only: form::is_host_only(frontend),
                 is_new: present.is_none(),
             };
             reserved.frontends.insert(key, planned);

@@ -4,6 +4,7 @@
 
 mod churn;
 mod connect;
+mod frontends;
 mod node;
 mod restart;
 mod scale;

@@ -1,10 +1,14 @@
 //! What is known, what follows from it, and what the tables say: one owner for all three.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::not_yet;
 use crate::catalog::{Catalog, Change};
-use crate::policy::{Options, Policy, Problem, ServicePort, ServicePortKey, Update};
+use crate::policy::{
+    Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
+    Update,
+};
 use crate::serve::BackendStatus;
 use crate::tables::{Backing, Counts, Refused, Tables};
 
@@ -13,6 +17,7 @@ use crate::tables::{Backing, Counts, Refused, Tables};
 pub struct Engine<B> {
     catalog: Catalog,
     policy: Policy,
+    node_ports: NodePorts,
     tables: Tables<B>,
     /// What the tables could not take yet, and why.
     refused: BTreeMap<ServicePortKey, (ServicePort, String)>,
@@ -24,10 +29,11 @@ pub struct Engine<B> {
 }
 
 impl<B: Backing> Engine<B> {
-    pub fn new(options: Options, tables: Tables<B>) -> Self {
+    pub fn new(options: Options, node_ports: NodePorts, tables: Tables<B>) -> Self {
         Self {
             catalog: Catalog::new(&options.node_name),
             policy: Policy::new(options),
+            node_ports,
             tables,
             refused: BTreeMap::new(),
             source_problems: Vec::new(),
@@ -49,10 +55,40 @@ impl<B: Backing> Engine<B> {
         for key in changed.chain(&update.removed) {
             self.refused.remove(key);
         }
-        let refused = self.tables.apply(update);
-        self.keep(refused);
+        self.bring_into_effect(update);
         self.source_problems = problems;
         self.tell();
+    }
+
+    /// The node has other addresses: its NodePorts move.
+    pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
+        if addresses == self.node_ports.addresses {
+            return;
+        }
+        tracing::info!("NodePorts answer on {addresses:?} from now on");
+        self.node_ports.addresses = addresses;
+        let is_node_port = |frontend: &Frontend| frontend.kind == FrontendKind::NodePort;
+        let changed = self
+            .policy
+            .service_ports()
+            .filter(|port| port.frontends.iter().any(is_node_port))
+            .cloned()
+            .collect();
+        self.bring_into_effect(Update {
+            changed,
+            removed: Vec::new(),
+        });
+        self.tell();
+    }
+
+    fn bring_into_effect(&mut self, mut update: Update) {
+        update.changed = update
+            .changed
+            .into_iter()
+            .map(|port| self.node_ports.expand(port))
+            .collect();
+        let refused = self.tables.apply(update);
+        self.keep(refused);
     }
 
     /// Every source has listed: what an earlier agent left and nobody wants goes.

@@ -3,6 +3,7 @@
 mod engine;
 mod not_yet;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use tokio::task::JoinHandle;
 use self::engine::Engine;
 use super::{LogFormat, SourceSettings, block_on, logging};
 use crate::kernel::{self, Grace, KernelError, Maps, Opened};
+use crate::policy::NodePorts;
 use crate::serve::{HookStatus, Question, Server, Status};
-use crate::source::{Batch, Manifests};
+use crate::source::{Batch, Manifests, node_addresses};
 use crate::tables::Tables;
 
 /// What `lb-agent run` needs to know.
@@ -24,6 +26,10 @@ use crate::tables::Tables;
 pub struct Settings {
     pub source: SourceSettings,
     pub kernel: kernel::Settings,
+    /// Where NodePorts answer; empty: on the addresses of the node's interfaces.
+    pub node_addresses: Vec<IpAddr>,
+    /// First and last.
+    pub node_port_range: (u16, u16),
     /// Where the agent answers.
     pub socket: PathBuf,
     /// A level or a filter.
@@ -75,10 +81,11 @@ impl Agent {
             hooks,
             cgroup,
             grace,
+            host_network,
             log,
             pins,
         } = opened;
-        let tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
+        let mut tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
         let found = tables.counts();
         if found.service_ports > 0 {
             tracing::info!(
@@ -87,7 +94,12 @@ impl Agent {
                 many(found.backends, "backend")
             );
         }
-        let mut engine = Engine::new(settings.source.policy.clone(), tables);
+        tables.set_host_network(host_network);
+        let node_ports = NodePorts {
+            addresses: addresses(&settings)?,
+            range: settings.node_port_range,
+        };
+        let mut engine = Engine::new(settings.source.policy.clone(), node_ports, tables);
         engine.apply(listing.changes, listing.problems);
         engine.settle();
         let server = Server::bind(&settings.socket)?;
@@ -116,6 +128,11 @@ impl Agent {
 
     async fn run(mut self) -> anyhow::Result<()> {
         let (batch_sender, mut batches) = mpsc::channel(16);
+        let (address_sender, mut addresses) = mpsc::channel(16);
+        if self.settings.node_addresses.is_empty() {
+            node_addresses::watch(address_sender)
+                .context("changes of the node's addresses cannot be watched")?;
+        }
         let (question_sender, mut questions) = mpsc::channel(16);
         self.server.start(question_sender);
         let manifests = std::mem::take(&mut self.manifests);
@@ -133,6 +150,7 @@ impl Agent {
             }
             tokio::select! {
                 Some(batch) = batches.recv() => self.apply(batch),
+                Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
                 Some(question) = questions.recv() => self.answer(question),
                 over = async { grace.as_mut().expect("polled only when there is one").await },
                     if grace.is_some() =>
@@ -207,6 +225,14 @@ impl Agent {
                 .collect(),
         }
     }
+}
+
+/// The node's addresses as they are given, else as they are.
+fn addresses(settings: &Settings) -> anyhow::Result<Vec<IpAddr>> {
+    if settings.node_addresses.is_empty() {
+        return node_addresses::list().context("the node's addresses cannot be listed");
+    }
+    Ok(settings.node_addresses.clone())
 }
 
 /// The signals that end the agent.

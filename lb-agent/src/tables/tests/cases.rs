@@ -122,7 +122,7 @@ fn a_frontend_that_moves_keeps_its_id() {
 }
 
 #[test]
-fn node_ports_are_left_out() {
+fn a_node_port_without_the_nodes_addresses_is_left_out() {
     let mut tables = tables([10, 10, 10, 10]);
     let mut service = port(1, vec![backend(1)]);
     service.frontends.push(crate::policy::Frontend {

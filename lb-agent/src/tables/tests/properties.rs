@@ -96,7 +96,7 @@ struct SlowReader {
 }
 
 fn slow_reader(state: &State, key: &FrontendKey) -> Option<SlowReader> {
-    let (view, _) = state.frontends.get(key)?.read(key.tag())?;
+    let view = state.frontends.get(key)?.read(key.tag())?.view;
     let run = SlotRun::from_word(state.load(Table::Views, view, View::SLOTS_WORD));
     let cells: Vec<(u32, u64)> = (run.base..run.base + run.cells())
         .map(|cell| (cell, state.load(Table::Slots, cell, 0)))
@@ -310,7 +310,7 @@ proptest! {
                 for (word, value) in words.into_iter().enumerate() {
                     memory.state.words.insert((Table::FrontendList, frontend % LENGTHS[0], word), value);
                 }
-                lb_common::FrontendValue::new(&key, view, frontend)
+                lb_common::FrontendValue::new(&key, lb_common::Target { view, frontend, is_host_only: false })
             } else {
                 lb_common::FrontendValue::from_words(u64::from(view), u64::from(frontend))
             };

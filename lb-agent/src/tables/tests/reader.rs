@@ -14,15 +14,15 @@ pub type Choice = Option<BTreeMap<SocketAddr, usize>>;
 
 /// What a reader that runs now, and is not interrupted, may choose from.
 pub fn choice(state: &State, key: &FrontendKey) -> Choice {
-    let (index, frontend) = state.frontends.get(key)?.read(key.tag())?;
-    let words = std::array::from_fn(|word| state.load(Table::FrontendList, frontend, word));
+    let target = state.frontends.get(key)?.read(key.tag())?;
+    let words = std::array::from_fn(|word| state.load(Table::FrontendList, target.frontend, word));
     let entry: lb_common::FrontendEntry = bytemuck::must_cast::<[u64; 3], _>(words);
     assert_eq!(
         (entry.address, entry.port, entry.protocol),
         (key.address, key.port, key.protocol),
         "getpeername would say something else"
     );
-    let words = std::array::from_fn(|word| state.load(Table::Views, index, word));
+    let words = std::array::from_fn(|word| state.load(Table::Views, target.view, word));
     let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
     let run = SlotRun::from_word(view.slots);
     let mut backends = BTreeMap::new();

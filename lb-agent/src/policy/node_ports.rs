@@ -1,0 +1,53 @@
+//! NodePorts on the node's own addresses: one frontend for each, so that a client's `getpeername` can say which.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::service_port::{Frontend, FrontendKind, ServicePort};
+use crate::catalog::Family;
+
+/// Where NodePorts answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePorts {
+    /// The node's addresses, sorted; loopback is not among them.
+    pub addresses: Vec<IpAddr>,
+    /// First and last; NodePorts outside are left to others.
+    pub range: (u16, u16),
+}
+
+impl NodePorts {
+    /// Puts the node's addresses, and loopback for the host's own processes, in the place of the NodePorts' `*`.
+    #[must_use]
+    pub fn expand(&self, mut port: ServicePort) -> ServicePort {
+        let is_open = |frontend: &&Frontend| frontend.address.is_none();
+        let open: Vec<u16> = port
+            .frontends
+            .iter()
+            .filter(is_open)
+            .map(|frontend| frontend.port)
+            .collect();
+        if open.is_empty() {
+            return port;
+        }
+        port.frontends.retain(|frontend| !is_open(&frontend));
+        let loopback: IpAddr = match port.key.family {
+            Family::Ipv4 => Ipv4Addr::LOCALHOST.into(),
+            Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        let of_family = self
+            .addresses
+            .iter()
+            .filter(|address| Family::of(**address) == port.key.family);
+        for address in of_family.chain([&loopback]) {
+            let in_range = open
+                .iter()
+                .filter(|number| (self.range.0..=self.range.1).contains(number));
+            port.frontends.extend(in_range.map(|&number| Frontend {
+                kind: FrontendKind::NodePort,
+                address: Some(*address),
+                port: number,
+            }));
+        }
+        port.frontends.sort();
+        port
+    }
+}

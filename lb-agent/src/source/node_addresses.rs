@@ -1,0 +1,79 @@
+//! The addresses of this node, as the kernel has them: NodePorts answer there.
+
+use std::io;
+use std::net::IpAddr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::ifaddrs::getifaddrs;
+use tokio::sync::mpsc::Sender;
+
+/// linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
+const ADDRESS_CHANGES: u32 = 0x10 | 0x100;
+
+/// After an error.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longer than any message of those groups; what does not fit is not needed.
+const MESSAGE: usize = 8192;
+
+/// The addresses of all interfaces, sorted, but for loopback and link-local ones.
+///
+/// # Errors
+/// The kernel does not list them.
+pub fn list() -> io::Result<Vec<IpAddr>> {
+    let mut addresses: Vec<IpAddr> = getifaddrs()?
+        .filter_map(|interface| interface.address)
+        .filter_map(|address| {
+            let ipv4 = address.as_sockaddr_in().map(|at| IpAddr::V4(at.ip()));
+            ipv4.or_else(|| address.as_sockaddr_in6().map(|at| IpAddr::V6(at.ip())))
+        })
+        .filter(is_reachable)
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn is_reachable(address: &IpAddr) -> bool {
+    !address.is_loopback()
+        && !match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }
+}
+
+/// Sends the addresses again after each change, from a thread of its own, until nobody receives.
+///
+/// # Errors
+/// The kernel does not tell of changes, or the thread cannot be started.
+pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind(&SocketAddr::new(0, ADDRESS_CHANGES))?;
+    thread::Builder::new()
+        .name("addresses".to_owned())
+        .spawn(move || {
+            let mut message = Vec::with_capacity(MESSAGE);
+            loop {
+                message.clear();
+                match socket.recv(&mut message, 0) {
+                    // A message that was lost tells of a change as well as one that came.
+                    Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => {
+                        tracing::warn!("changes of the node's addresses: {error}");
+                        thread::sleep(PATIENCE);
+                    }
+                    _ => {}
+                }
+                match list() {
+                    Ok(addresses) => {
+                        if changes.blocking_send(addresses).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => tracing::warn!("the node's addresses cannot be listed: {error}"),
+                }
+            }
+        })
+}

@@ -1,0 +1,160 @@
+//! Every kind of frontend: NodePorts on the node's own addresses, external IPs and LoadBalancer IPs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use lb_testbed::{Agent, Family, Pod, Sandbox, ServiceManifest, SliceManifest, connect, sandboxed};
+use serde_json::json;
+
+use crate::support::{
+    PORT, Servers, TARGET, agent, answers, cluster_ip, eventually, failure, status,
+};
+
+const NODE_PORT: u16 = 30_080;
+
+/// The node's address in the sandbox.
+const NODE: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
+
+const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const BALANCER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 20);
+const PROXIED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 30);
+
+/// A dual-stack Service with a frontend of every kind, and its agent.
+fn start(sandbox: &Sandbox) -> Result<(Servers, Pod, Agent)> {
+    let servers = Servers::start(sandbox, 2)?;
+    let client = sandbox.pod("client")?;
+    let manifests = sandbox.manifests()?;
+    let cluster_ips = json!([cluster_ip(10), "fd00:96::a"]);
+    let port = json!([{"name": "http", "port": PORT, "nodePort": NODE_PORT, "protocol": "TCP"}]);
+    let mut service = ServiceManifest::new("web")
+        .cluster_ip(cluster_ip(10))
+        .spec("clusterIPs", cluster_ips)
+        .spec("ipFamilies", json!(["IPv4", "IPv6"]))
+        .spec("type", json!("LoadBalancer"))
+        .spec("ports", port)
+        .spec("externalIPs", json!([EXTERNAL]))
+        .to_json();
+    service["status"] = json!({"loadBalancer": {"ingress": [
+        {"ip": BALANCER, "ipMode": "VIP"},
+        {"ip": PROXIED, "ipMode": "Proxy"},
+        {"hostname": "balancer.example"},
+    ]}});
+    let slice = |family| {
+        SliceManifest::new("web", family)
+            .port("http", TARGET)
+            .addresses(servers.addresses(family))
+            .to_json()
+    };
+    let objects = [service, slice(Family::IPv4), slice(Family::IPv6)];
+    manifests.write("web.json", objects)?;
+    let agent = agent(sandbox, &manifests);
+    Ok((servers, client, agent))
+}
+
+/// Connects until both backends have answered, and says what the peer is.
+fn assert_balanced(client: &Pod, to: SocketAddr) -> Result<()> {
+    assert_eq!(answers(client, to, 40)?.len(), 2, "{to}");
+    assert_eq!(client.enter(|| connect(to)?.peer_addr())??, to);
+    Ok(())
+}
+
+#[test]
+fn external_and_load_balancer_ips_are_balanced() {
+    sandboxed(|sandbox| {
+        let (_servers, client, agent) = start(sandbox)?;
+        let _running = agent.start()?;
+        for address in [cluster_ip(10), EXTERNAL, BALANCER] {
+            assert_balanced(&client, (address, PORT).into())?;
+        }
+        // What must pass through the load balancer itself is untouched.
+        let error = failure(&client, (PROXIED, PORT).into())?;
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_port_answers_on_the_nodes_addresses() {
+    sandboxed(|sandbox| {
+        let (servers, client, agent) = start(sandbox)?;
+        let _running = agent.start()?;
+        let ipv6: IpAddr = "fd00:244::1".parse()?;
+        assert_balanced(&client, (NODE, NODE_PORT).into())?;
+        assert_balanced(&client, (ipv6, NODE_PORT).into())?;
+        assert_balanced(&client, (NODE.to_ipv6_mapped(), NODE_PORT).into())?;
+        // Somebody else's address, and the node's address with another port: untouched.
+        for address in [
+            SocketAddr::from((servers.pods[0].ipv4(), NODE_PORT)),
+            SocketAddr::from((NODE, PORT)),
+        ] {
+            let error = failure(&client, address)?;
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_port_on_loopback_is_for_the_hosts_own_processes() {
+    sandboxed(|sandbox| {
+        let (_servers, client, agent) = start(sandbox)?;
+        let _running = agent.start()?;
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), "::1".parse()?];
+        for address in loopback {
+            let to = SocketAddr::from((address, NODE_PORT));
+            let peer = sandbox.namespace().enter(|| connect(to)?.peer_addr())??;
+            assert_eq!(peer, to);
+            let error = failure(&client, to)?;
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_port_follows_the_nodes_addresses() {
+    sandboxed(|sandbox| {
+        let (_servers, client, agent) = start(sandbox)?;
+        let _running = agent.start()?;
+        let address = Ipv4Addr::new(10, 244, 0, 200);
+        let frontends = status(&agent)?.frontends;
+        let change = |verb: &'static str| -> Result<()> {
+            let done = sandbox.namespace().enter(move || {
+                Command::new("ip")
+                    .args(["addr", verb, "10.244.0.200/32", "dev", "lo"])
+                    .status()
+            })??;
+            ensure!(done.success());
+            Ok(())
+        };
+        change("add")?;
+        eventually("the new address is a frontend", || {
+            Ok(status(&agent)?.frontends == frontends + 1)
+        })?;
+        assert_balanced(&client, (address, NODE_PORT).into())?;
+        change("del")?;
+        eventually("the address is no frontend any more", || {
+            Ok(status(&agent)?.frontends == frontends)
+        })?;
+        Ok(())
+    });
+}
+
+#[test]
+fn node_ports_can_be_limited_to_addresses_and_a_range() {
+    sandboxed(|sandbox| {
+        let (_servers, client, agent) = start(sandbox)?;
+        let mut running = agent.clone().arg("--node-address=10.244.0.250").start()?;
+        assert_balanced(&client, (Ipv4Addr::new(10, 244, 0, 250), NODE_PORT).into())?;
+        let error = failure(&client, (NODE, NODE_PORT).into())?;
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        running.terminate()?;
+
+        let _running = agent.arg("--nodeport-range=31000-32000").start()?;
+        let error = failure(&client, (NODE, NODE_PORT).into())?;
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        assert_balanced(&client, (cluster_ip(10), PORT).into())?;
+        Ok(())
+    });
+}
