@@ -1,5 +1,7 @@
 //! CONFIG: an array of 64-bit words that the agent writes.
 
+use crate::Address;
+
 /// How many words CONFIG has; unused ones are 0.
 pub const WORDS: u32 = 64;
 
@@ -8,3 +10,18 @@ pub const NEXT_SERVICE_PORT: u32 = 0;
 
 /// The cookie of the host's network namespace (SO_NETNS_COOKIE); 0: not known.
 pub const HOST_NETNS: u32 = 1;
+
+/// A net that covers all guarded IPv4 addresses: mask in the upper half, address in the lower, both in network byte
+/// order. A mask of 0 with another address: none.
+pub const GUARDED_IPV4: u32 = 2;
+
+/// The mask of a net that covers all guarded IPv6 addresses, of their first 64 bits as [`first_half`] has them. The next
+/// word has the address. A mask of 0 with another address: none.
+pub const GUARDED_IPV6: u32 = 3;
+
+/// The first 64 bits of an address, its words as they are.
+#[must_use]
+#[inline(always)]
+pub const fn first_half(address: Address) -> u64 {
+    (address[0] as u64) << 32 | address[1] as u64
+}

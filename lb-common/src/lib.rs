@@ -10,6 +10,7 @@ pub mod config;
 pub mod flow;
 pub mod frontend;
 pub mod origin;
+pub mod stats;
 #[cfg(feature = "user")]
 mod user;
 pub mod view;

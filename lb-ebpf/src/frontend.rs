@@ -1,8 +1,8 @@
 //! From a destination to the view that serves it.
 
 use aya_ebpf::programs::SockAddrContext;
-use lb_common::config::HOST_NETNS;
-use lb_common::{FrontendKey, FrontendValue, Target};
+use lb_common::config::{GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, first_half};
+use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
 use crate::{atomic, ctx, maps};
 
@@ -24,11 +24,41 @@ pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
     None
 }
 
+/// Whether a destination that is no frontend has a ClusterIP that we serve: then it has no such port.
+///
+/// Costs a look-up only inside of the nets that cover those ClusterIPs.
+#[inline(always)]
+pub fn is_guarded(key: &FrontendKey) -> bool {
+    is_covered(key.address)
+        && maps::FRONTENDS
+            .get_ptr(FrontendKey::new(key.address, 0, 0))
+            .is_some()
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is what is meant"
+)]
+fn is_covered(address: Address) -> bool {
+    if is_mapped(address) {
+        let net = config(GUARDED_IPV4);
+        return address[3] & (net >> 32) as u32 == net as u32;
+    }
+    first_half(address) & config(GUARDED_IPV6) == config(GUARDED_IPV6 + 1)
+}
+
+#[inline(always)]
+fn config(word: u32) -> u64 {
+    match maps::CONFIG.get_ptr(word) {
+        // SAFETY: the look-up gave a word.
+        Some(word) => unsafe { atomic::load(word) },
+        None => 0,
+    }
+}
+
 /// Whether the client is in the host's network namespace.
 #[inline(always)]
 fn is_on_host(ctx: &SockAddrContext) -> bool {
-    maps::CONFIG
-        .get_ptr(HOST_NETNS)
-        // SAFETY: the look-up gave a word.
-        .is_some_and(|cookie| unsafe { atomic::load(cookie) } == ctx::network_namespace(ctx))
+    config(HOST_NETNS) == ctx::network_namespace(ctx)
 }

@@ -4,7 +4,7 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::origin::Set;
@@ -49,6 +49,19 @@ pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 /// What the agent says to the programs, and to the next agent.
 #[btf_map]
 pub static CONFIG: Array<u64, { lb_common::config::WORDS as usize }, MMAPABLE> = Array::new();
+
+/// What the programs count.
+#[btf_map]
+pub static STATS: PerCpuArray<u64, { lb_common::stats::WORDS as usize }> = PerCpuArray::new();
+
+/// Counts one more of something.
+#[inline(always)]
+pub fn count(what: u32) {
+    if let Some(number) = STATS.get_ptr_mut(what) {
+        // SAFETY: the look-up gave this CPU's word. Where the kernel preempts programs a count may be lost.
+        unsafe { *number += 1 };
+    }
+}
 
 /// The number of sets in ORIGINS, a power of two, less one.
 #[unsafe(no_mangle)]

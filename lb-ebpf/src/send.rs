@@ -10,7 +10,7 @@ use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 
 use crate::ctx::{self, Family, Socket as _};
 use crate::pick::{self, Picked};
-use crate::translate::{GO_ON, go_to, refuse};
+use crate::translate::{GO_ON, go_to, refuse, refuse_port};
 use crate::{flow, frontend, maps, origin};
 
 /// How often to pick again for a further frontend when replies from that backend are another's already.
@@ -23,6 +23,9 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     }
     let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), UDP);
     let Some(found) = frontend::find(ctx, &key) else {
+        if frontend::is_guarded(&key) {
+            return refuse_port(ctx, &key);
+        }
         return GO_ON;
     };
     let Some(view) = maps::VIEWS.get(found.view) else {

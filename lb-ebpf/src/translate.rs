@@ -5,6 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::{debug, info};
+use lb_common::stats::{REFUSED_NO_BACKEND, REFUSED_UNKNOWN_PORT};
 use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
 use crate::ctx::{self, Family, Socket as _};
@@ -27,6 +28,9 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     };
     let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), protocol);
     let Some(found) = frontend::find(ctx, &key) else {
+        if frontend::is_guarded(&key) {
+            return refuse_port(ctx, &key);
+        }
         // The socket may have been connected to a frontend before.
         origin::forget(ctx.cookie());
         return GO_ON;
@@ -61,6 +65,24 @@ pub fn go_to<F: Family>(ctx: &SockAddrContext, backend: *const Backend) -> i32 {
 #[inline(always)]
 pub fn refuse(ctx: &SockAddrContext, frontend: u32) -> i32 {
     info!(ctx, "refused: no backend for frontend {}", frontend);
+    maps::count(REFUSED_NO_BACKEND);
+    end()
+}
+
+/// As [`refuse`], for a port that a ClusterIP does not have, as kube-proxy's nftables mode rejects it.
+#[inline(always)]
+pub fn refuse_port(ctx: &SockAddrContext, key: &FrontendKey) -> i32 {
+    info!(
+        ctx,
+        "refused: no port {} on this ClusterIP",
+        u16::from_be(key.port)
+    );
+    maps::count(REFUSED_UNKNOWN_PORT);
+    end()
+}
+
+#[inline(always)]
+fn end() -> i32 {
     // SAFETY: the helper only notes the number.
     unsafe { bpf_set_retval(-ECONNREFUSED) };
     END

@@ -30,6 +30,13 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         ("Service ports", status.service_ports.to_string()),
         ("Frontends", status.frontends.to_string()),
         ("Backends", status.backends.to_string()),
+        (
+            "Refused",
+            format!(
+                "{} without a backend, {} to a port that the ClusterIP has not",
+                status.refused_no_backend, status.refused_unknown_port
+            ),
+        ),
         ("Problems", status.problems.len().to_string()),
     ];
     for (name, value) in lines {

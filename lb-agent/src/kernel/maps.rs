@@ -106,7 +106,7 @@ impl Backing for Maps {
     }
 }
 
-fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+pub fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     object
         .take_map(name)
         .ok_or_else(|| KernelError::Maps(format!("{name} is not in the object")))

@@ -14,6 +14,7 @@ mod netns;
 mod object;
 mod pins;
 mod shapes;
+mod stats;
 mod sys;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use self::hooks::HookState;
 pub use self::log::{LogLevel, ProgramLog};
 pub use self::maps::Maps;
 pub use self::pins::{Pins, unload};
+pub use self::stats::{Refusals, Stats};
 
 /// Where the data path lives.
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ pub struct Opened {
     pub log: Option<ProgramLog>,
     /// Holds the folder's lock.
     pub pins: Pins,
+    pub stats: Stats,
 }
 
 /// Takes over the pinned tables, or makes them; loads the programs and puts them into place.
@@ -59,6 +62,7 @@ pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
     let mut object = object::load(&pins, settings.program_log)?;
     let hooks = hooks::put_into_place(&mut object, &pins, &cgroup)?;
     let log = log::reader(&mut object, settings.program_log)?;
+    let stats = Stats::take(&mut object)?;
     let maps = Maps::take(&mut object)?;
     let grace = Grace::new()?;
     // What a program of the last agent's time may still hold, before any of it is given out again.
@@ -71,5 +75,6 @@ pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
         host_network: netns::cookie()?,
         log,
         pins,
+        stats,
     })
 }

@@ -3,7 +3,7 @@
 use aya::maps::{MapInfo, MapType};
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::origin::Set;
-use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config};
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
 
 /// Which version a map is pinned under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ const fn lru<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
 
 /// 10,000 Services with a few ports and both families.
 const FRONTENDS: u32 = 65_536;
+/// ClusterIPs, which have an element each beside their frontends'.
+const GUARDS: u32 = 32_768;
 /// 250,000 endpoints of service ports.
 const BACKENDS: u32 = 262_144;
 /// Each cell holds two slots; a view that changes has two runs for a moment.
@@ -66,13 +68,17 @@ const FLOWS: u32 = 16_384;
 const ORIGIN_SETS: u32 = 65_536;
 
 /// All maps that are pinned.
-const SHAPES: [Shape; 11] = [
-    hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS),
+const SHAPES: [Shape; 12] = [
+    hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS + GUARDS),
     array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, FRONTENDS),
     array::<View>("VIEWS", Room::Tables, FRONTENDS),
     array::<u64>("SLOTS", Room::Tables, SLOTS),
     array::<Backend>("BACKENDS", Room::Tables, BACKENDS),
     array::<u64>("CONFIG", Room::Tables, config::WORDS),
+    Shape {
+        kind: MapType::PerCpuArray,
+        ..array::<u64>("STATS", Room::Tables, stats::WORDS)
+    },
     array::<Set>("ORIGINS", Room::Origins, ORIGIN_SETS),
     hash::<u64, u64>("SPILL", Room::Origins, 16_384),
     array::<u64>("SPILLED", Room::Origins, 1),

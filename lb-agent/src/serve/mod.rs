@@ -32,6 +32,10 @@ pub struct Status {
     pub backends: usize,
     /// Ids and runs that wait to be used again.
     pub resting: usize,
+    /// Calls refused because the frontend had no backend.
+    pub refused_no_backend: u64,
+    /// Calls refused because the ClusterIP has no such port.
+    pub refused_unknown_port: u64,
     /// What could not be used, one line each.
     pub problems: Vec<String>,
 }

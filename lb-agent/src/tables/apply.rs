@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use lb_common::frontend::kind;
 use lb_common::{
     Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, SlotRun, Target, View,
 };
@@ -185,8 +186,15 @@ impl<B: Backing> Tables<B> {
                 id: planned.id,
                 view: view.index,
                 owner: id,
+                is_cluster_ip: planned.kind == kind::CLUSTER_IP,
             };
             let before = self.frontends.insert(*key, state);
+            if before.is_some_and(|before| before.is_cluster_ip) {
+                self.guards.remove(key.address);
+            }
+            if state.is_cluster_ip {
+                self.guards.add(key.address);
+            }
             if before.is_none_or(|before| before.owner != id) {
                 self.ports.entry(id).or_default().frontends.push(*key);
             }
@@ -292,6 +300,9 @@ impl<B: Backing> Tables<B> {
             match self.backing.remove_frontend(&key) {
                 Ok(()) => {
                     self.resting.add(Item::Frontend(state.id));
+                    if state.is_cluster_ip {
+                        self.guards.remove(key.address);
+                    }
                     self.frontends.remove(&key);
                 }
                 Err(error) => {

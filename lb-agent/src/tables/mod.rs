@@ -12,6 +12,7 @@
 mod apply;
 mod backing;
 mod form;
+mod guard;
 mod ids;
 mod member;
 mod recover;
@@ -30,6 +31,7 @@ use lb_common::config::{HOST_NETNS, NEXT_SERVICE_PORT};
 use lb_common::{FrontendKey, SlotRun};
 
 pub use self::backing::{Backing, Table};
+use self::guard::Guards;
 use self::ids::Ids;
 use self::member::Member;
 use self::resting::{Item, Resting};
@@ -52,6 +54,7 @@ pub struct Tables<B> {
     backend_ids: Ids,
     runs: Runs,
     resting: Resting,
+    guards: Guards,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +87,8 @@ struct FrontendState {
     view: u32,
     /// Service port id.
     owner: u32,
+    /// A ClusterIP's: its address is guarded.
+    is_cluster_ip: bool,
 }
 
 /// A service port that the tables could not take; what they held of it stays in effect.
@@ -159,6 +164,7 @@ impl<B: Backing> Tables<B> {
                 tracing::error!("{key}: not wholly removed: {error}");
             }
         }
+        self.settle_guards();
         refused
     }
 
@@ -169,13 +175,12 @@ impl<B: Backing> Tables<B> {
                 tracing::error!("a Service that is gone: not wholly removed: {error}");
             }
         }
+        self.settle_guards();
     }
 
     /// Tells the programs which network namespace is the host's (SO_NETNS_COOKIE).
     pub fn set_host_network(&mut self, cookie: u64) {
-        if self.backing.load(Table::Config, HOST_NETNS, 0) != cookie {
-            self.backing.store(Table::Config, HOST_NETNS, 0, cookie);
-        }
+        self.store_config(HOST_NETNS, cookie);
     }
 
     /// Whether a grace period is to be waited for now; then say so with [`Self::grace_is_over`].

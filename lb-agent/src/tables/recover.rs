@@ -6,8 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View};
+use lb_common::frontend::kind;
+use lb_common::{
+    Address, Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View,
+};
 
+use super::guard::{self, Guards};
 use super::ids::Ids;
 use super::member::Member;
 use super::resting::{Item, Resting};
@@ -56,7 +60,13 @@ impl<B: Backing> Tables<B> {
             let port = found.ports.entry(state.owner).or_default();
             port.frontends.push(*key);
         }
-        Ok(Self {
+        let mut guards = Guards::recovered(found.guards);
+        for (key, state) in &found.frontends {
+            if state.is_cluster_ip {
+                guards.add(key.address);
+            }
+        }
+        let mut tables = Self {
             backing,
             ids: HashMap::new(),
             orphans: found.ports.keys().copied().collect(),
@@ -67,7 +77,10 @@ impl<B: Backing> Tables<B> {
             backend_ids,
             runs,
             resting,
-        })
+            guards,
+        };
+        tables.store_nets();
+        Ok(tables)
     }
 }
 
@@ -78,6 +91,7 @@ struct Found {
     views: BTreeMap<u32, FoundView>,
     ports: HashMap<u32, PortState>,
     strays: Vec<FrontendKey>,
+    guards: BTreeSet<Address>,
 }
 
 struct FoundView {
@@ -92,6 +106,10 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
     let mut elements = backing.frontends()?;
     elements.sort_by_key(|(key, _)| *key);
     for (key, value) in elements {
+        if guard::is_guard(&key) {
+            found.guards.insert(key.address);
+            continue;
+        }
         let read = value.read(key.tag()).filter(|target| {
             (1..backing.length(Table::Views)).contains(&target.view)
                 && (1..backing.length(Table::FrontendList)).contains(&target.frontend)
@@ -112,13 +130,14 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
             run: SlotRun::from_word(line.slots),
             role: Role::External,
         });
-        if entry.kind == lb_common::frontend::kind::CLUSTER_IP {
+        if entry.kind == kind::CLUSTER_IP {
             known.role = Role::Internal;
         }
         let state = FrontendState {
             id: frontend,
             view,
             owner: line.service_port,
+            is_cluster_ip: entry.kind == kind::CLUSTER_IP,
         };
         found.frontends.insert(key, state);
     }

@@ -130,7 +130,11 @@ fn no_connect_ever_lands_in_another_service() {
                 let to = SocketAddr::from((cluster_ip(number), PORT));
                 Client::start(&client, to, move |answer| match answer {
                     Ok(name) => *name == own,
-                    Err(error) => error.raw_os_error() == Some(libc::ENETUNREACH),
+                    // Refused while the Service goes: its ClusterIP has no such port any more.
+                    Err(error) => matches!(
+                        error.raw_os_error(),
+                        Some(libc::ENETUNREACH | libc::ECONNREFUSED)
+                    ),
                 })
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Every kind of frontend: NodePorts on the node's own addresses, external IPs and LoadBalancer IPs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -70,6 +70,48 @@ fn external_and_load_balancer_ips_are_balanced() {
         // What must pass through the load balancer itself is untouched.
         let error = failure(&client, (PROXIED, PORT).into())?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_port_that_a_cluster_ip_does_not_have_is_refused() {
+    sandboxed(|sandbox| {
+        let (_servers, client, agent) = start(sandbox)?;
+        let _running = agent.start()?;
+        let ipv6: IpAddr = "fd00:96::a".parse()?;
+        let guarded = [
+            SocketAddr::from((cluster_ip(10), PORT + 1)),
+            SocketAddr::from((ipv6, PORT + 1)),
+            SocketAddr::from((cluster_ip(10).to_ipv6_mapped(), PORT + 1)),
+        ];
+        for address in guarded {
+            let error = failure(&client, address)?;
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
+        }
+        // Another protocol: connected and not.
+        let udp = SocketAddr::from((cluster_ip(10), PORT));
+        let errors = client.enter(|| -> Result<_> {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            Ok([socket.connect(udp).err(), socket.send_to(b"?", udp).err()])
+        })??;
+        for error in errors {
+            let error = error.and_then(|error| error.raw_os_error());
+            assert_eq!(error, Some(libc::ECONNREFUSED));
+        }
+        assert_eq!(status(&agent)?.refused_unknown_port, 5);
+        // Other addresses, of the same nets and of the other kinds of frontend: untouched.
+        let other: IpAddr = "fd00:96::b".parse()?;
+        for address in [
+            SocketAddr::from((cluster_ip(11), PORT)),
+            SocketAddr::from((other, PORT)),
+            SocketAddr::from((EXTERNAL, PORT + 1)),
+            SocketAddr::from((BALANCER, PORT + 1)),
+        ] {
+            let error = failure(&client, address)?;
+            assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        }
+        assert_eq!(status(&agent)?.refused_no_backend, 0);
         Ok(())
     });
 }

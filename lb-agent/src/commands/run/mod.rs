@@ -61,6 +61,7 @@ struct Running {
     cgroup: PathBuf,
     grace: Arc<Grace>,
     log: Option<kernel::ProgramLog>,
+    stats: kernel::Stats,
     _pins: kernel::Pins,
 }
 
@@ -84,6 +85,7 @@ impl Agent {
             host_network,
             log,
             pins,
+            stats,
         } = opened;
         let mut tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
         let found = tables.counts();
@@ -121,6 +123,7 @@ impl Agent {
                 cgroup: cgroup.path,
                 grace: Arc::new(grace),
                 log,
+                stats,
                 _pins: pins,
             },
         })
@@ -205,6 +208,7 @@ impl Agent {
                 run_time_ns,
             }
         });
+        let refusals = self.opened.stats.refusals();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node_name: self.settings.source.policy.node_name.clone(),
@@ -217,6 +221,8 @@ impl Agent {
             frontends: counts.frontends,
             backends: counts.backends,
             resting: counts.resting,
+            refused_no_backend: refusals.no_backend,
+            refused_unknown_port: refusals.unknown_port,
             problems: self
                 .engine
                 .problems()

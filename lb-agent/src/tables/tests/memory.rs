@@ -98,7 +98,7 @@ impl Backing for Memory {
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
         assert!(
             self.state.frontends.contains_key(key)
-                || self.state.frontends.len() < self.lengths[0] as usize,
+                || self.state.frontends.len() < 2 * self.lengths[0] as usize,
             "FRONTENDS is full"
         );
         self.write(|state| {

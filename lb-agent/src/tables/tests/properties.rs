@@ -12,7 +12,8 @@ use super::memory::{Memory, State};
 use super::reader::{choice, wanted};
 use super::world::{World, any_world, change};
 use crate::policy::FrontendKind;
-use crate::tables::{Table, Tables};
+use crate::tables::guard::is_guard;
+use crate::tables::{Table, Tables, form};
 
 /// Enough for the old and the new of every world at once, and little more, so that ids come round soon.
 const LENGTHS: [u32; 4] = [40, 24, 120, 80];
@@ -28,8 +29,16 @@ fn grace<const N: usize>(tables: &mut Tables<Memory>) {
 fn check_reads_back(tables: &Tables<Memory>, world: &World) {
     let state = &tables.backing().state;
     let wanted = wanted(world.values());
-    let keys: Vec<FrontendKey> = state.frontends.keys().copied().collect();
+    let (guards, keys): (Vec<FrontendKey>, Vec<FrontendKey>) =
+        state.frontends.keys().partition(|key| is_guard(key));
     assert_eq!(keys, wanted.keys().copied().collect::<Vec<_>>());
+    let guarded: BTreeSet<_> = guards.iter().map(|key| key.address).collect();
+    let cluster_ips = world.values().flat_map(|port| &port.frontends);
+    let cluster_ips = cluster_ips
+        .filter(|frontend| frontend.kind == FrontendKind::ClusterIp)
+        .filter_map(|frontend| frontend.address)
+        .map(form::address);
+    assert_eq!(guarded, cluster_ips.collect());
     for (key, backends) in &wanted {
         assert_eq!(choice(state, key).as_ref(), Some(backends));
     }
