@@ -12,6 +12,8 @@ pub use self::manifests::{Manifests, OpenError};
 pub struct Listing {
     pub changes: Vec<Change>,
     pub problems: Vec<Problem>,
+    /// Nothing is missing because it could not be read.
+    pub is_complete: bool,
     /// How many files were read.
     pub files: usize,
     /// How many objects of other kinds were passed over.
@@ -24,4 +26,6 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// All that is wrong with the source now, not only what is new.
     pub problems: Vec<Problem>,
+    /// Nothing is missing because it could not be read.
+    pub is_complete: bool,
 }

@@ -114,6 +114,28 @@ fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
 }
 
 #[test]
+fn a_manifest_with_an_error_takes_nothing_away_at_a_restart() {
+    sandboxed(|sandbox| {
+        let mut web = Web::start(sandbox, 2, 2)?;
+        write_service(&web.manifests, "gone", cluster_ip(11), &web.servers.ipv4())?;
+        wait_for_backends(&web.agent, "gone", &web.servers.ipv4())?;
+        web.running.kill()?;
+        web.manifests.remove("gone.json")?;
+        web.manifests.write_text("web.json", "{\"kind\": ")?;
+        let mut running = web.agent.start()?;
+        running.wait_for_log("stays until every manifest can be read")?;
+        assert_eq!(answers(&web.client, Web::ADDRESS, 40)?.len(), 2);
+        // Mended: now it is known what is wanted, and what is not goes.
+        write_service(&web.manifests, "web", cluster_ip(10), &web.servers.ipv4())?;
+        eventually("the other Service is gone", || {
+            Ok(status(&web.agent)?.frontends == 1)
+        })?;
+        assert_eq!(answers(&web.client, Web::ADDRESS, 40)?.len(), 2);
+        Ok(())
+    });
+}
+
+#[test]
 fn counters_outlive_the_agent() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;

@@ -103,7 +103,11 @@ impl Agent {
         };
         let mut engine = Engine::new(settings.source.policy.clone(), node_ports, tables);
         engine.apply(listing.changes, listing.problems);
-        engine.settle();
+        if listing.is_complete {
+            engine.settle();
+        } else if found.service_ports > 0 {
+            tracing::warn!("what the earlier agent left stays until every manifest can be read");
+        }
         let server = Server::bind(&settings.socket)?;
         let counts = engine.counts();
         tracing::info!(
@@ -179,6 +183,9 @@ impl Agent {
         let began = Instant::now();
         let changes = batch.changes.len();
         self.engine.apply(batch.changes, batch.problems);
+        if batch.is_complete {
+            self.engine.settle();
+        }
         if changes > 0 {
             tracing::info!(
                 "{} in effect after {} µs",

@@ -55,6 +55,8 @@ struct File {
     hash: Option<u64>,
     objects: BTreeMap<ObjectId, Object>,
     problems: Vec<Problem>,
+    /// Something in it could not be read.
+    is_broken: bool,
     passed_over: usize,
 }
 
@@ -93,6 +95,7 @@ impl Manifests {
         let listing = Listing {
             changes: batch.changes,
             problems: batch.problems,
+            is_complete: manifests.is_complete(),
             files: manifests.files.len(),
             passed_over: manifests.files.values().map(|f| f.passed_over).sum(),
         };
@@ -128,7 +131,11 @@ impl Manifests {
             return None;
         }
         self.told.clone_from(&problems);
-        Some(Batch { changes, problems })
+        Some(Batch {
+            changes,
+            problems,
+            is_complete: self.is_complete(),
+        })
     }
 
     fn read_file(&mut self, key: FileKey, stamp: Stamp, look: &Look) {
@@ -146,6 +153,7 @@ impl Manifests {
             Ok(text) => text,
             Err(error) => {
                 file.hash = None;
+                file.is_broken = true;
                 file.problems = vec![Problem {
                     object: shown(&key.path),
                     message: format!("cannot be read: {error}; {}", keeps(file)),
@@ -171,6 +179,12 @@ impl Manifests {
         file.objects = parsed.objects;
         file.problems = parsed.problems;
         file.passed_over = parsed.passed_over;
+        file.is_broken = parsed.is_broken;
+    }
+
+    /// Whether every path, file and document could be read.
+    fn is_complete(&self) -> bool {
+        self.path_problems.is_empty() && !self.files.values().any(|file| file.is_broken)
     }
 
     /// All that is wrong now, in the order of the files.
