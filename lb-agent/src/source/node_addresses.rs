@@ -56,7 +56,16 @@ pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
         .name("addresses".to_owned())
         .spawn(move || {
             let mut message = Vec::with_capacity(MESSAGE);
+            // Listed first: they may have changed before the kernel was asked to tell.
             loop {
+                match list() {
+                    Ok(addresses) => {
+                        if changes.blocking_send(addresses).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => tracing::warn!("the node's addresses cannot be listed: {error}"),
+                }
                 message.clear();
                 match socket.recv(&mut message, 0) {
                     // A message that was lost tells of a change as well as one that came.
@@ -65,14 +74,6 @@ pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
                         thread::sleep(PATIENCE);
                     }
                     _ => {}
-                }
-                match list() {
-                    Ok(addresses) => {
-                        if changes.blocking_send(addresses).is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => tracing::warn!("the node's addresses cannot be listed: {error}"),
                 }
             }
         })

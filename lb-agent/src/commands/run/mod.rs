@@ -53,6 +53,7 @@ struct Agent {
     manifests: Manifests,
     opened: Running,
     server: Server,
+    ends: Ends,
 }
 
 /// What of the data path is needed once the tables have its maps.
@@ -109,6 +110,8 @@ impl Agent {
             tracing::warn!("what the earlier agent left stays until every manifest can be read");
         }
         let server = Server::bind(&settings.socket)?;
+        // From here on a signal ends the agent in order.
+        let ends = Ends::new()?;
         let counts = engine.counts();
         tracing::info!(
             "ready after {} ms: {}, {}, {} in effect",
@@ -120,6 +123,7 @@ impl Agent {
         Ok(Self {
             settings,
             server,
+            ends,
             engine,
             manifests,
             opened: Running {
@@ -147,7 +151,6 @@ impl Agent {
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
         }
-        let mut ends = Ends::new()?;
         let mut looks = tokio::time::interval(LOOK_FOR_ROOM);
         let mut grace: Option<JoinHandle<Result<(), KernelError>>> = None;
         loop {
@@ -167,7 +170,7 @@ impl Agent {
                     self.engine.grace_is_over();
                 }
                 _ = looks.tick() => self.engine.look_for_room(),
-                name = ends.next() => {
+                name = self.ends.next() => {
                     tracing::info!(
                         "{name}: ending; the data path stays in place and goes on balancing \
                          (`lb-agent unload --pin-dir {}` takes it away)",
