@@ -17,6 +17,10 @@ pub fn getpeername<F: Family>(ctx: &SockAddrContext) -> i32 {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a port, kept in 32 bits so that the value has no padding"
+)]
 pub fn recvmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     let cookie = ctx.cookie();
     let Some(pair) = origin::recall(cookie) else {
