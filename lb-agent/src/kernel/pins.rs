@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,8 @@ use aya::maps::MapInfo;
 use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
 use rustix::fs::{FlockOperation, flock, statfs};
 
-use super::KernelError;
 use super::shapes::{Room, Shape};
+use super::{KernelError, sys};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -106,6 +107,11 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
             .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
     };
     let (links, maps): (Vec<PathBuf>, Vec<PathBuf>) = pins.into_iter().partition(is_link);
+    for link in &links {
+        sys::object_at(link)
+            .and_then(|link| sys::detach_link(link.as_fd()))
+            .map_err(|error| failed(link, error))?;
+    }
     for pin in links.iter().chain(&maps) {
         fs::remove_file(pin).map_err(|error| failed(pin, error))?;
     }

@@ -27,6 +27,13 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
+/// Takes a link's program out of its hook now (BPF_LINK_DETACH); removing the last pin does it only some time later.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = number(link);
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
 /// The id of the cgroup that a link is attached to (BPF_OBJ_GET_INFO_BY_FD); 0 when the cgroup is gone.
 pub fn cgroup_of(link: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: all bytes zero is a value of this plain C structure.
