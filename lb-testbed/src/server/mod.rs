@@ -116,7 +116,8 @@ impl NamedServer {
         self.port
     }
 
-    /// How many connections were accepted, or datagrams answered.
+    /// How many connections were accepted, or datagrams received. Each is counted before it is answered: a client
+    /// that has its answer finds itself in the count.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }

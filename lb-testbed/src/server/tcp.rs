@@ -6,7 +6,6 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
     os::fd::AsRawFd as _,
-    sync::atomic::Ordering,
 };
 
 use anyhow::{Context as _, Result};
@@ -58,7 +57,7 @@ fn accept_all(task: &Task, epoll: &Epoll, open: &mut HashMap<u64, TcpStream>) ->
             // The client has gone again, or there are no files left for now.
             Err(_) => return Ok(()),
         };
-        task.served.fetch_add(1, Ordering::Relaxed);
+        task.count();
         // A new socket's buffer takes a name whole; a client that has gone shows in the epoll.
         let _ = stream.write(task.greeting.as_bytes());
         stream
