@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -81,6 +82,10 @@ pub struct RunArgs {
     /// NodePorts outside of this range are left to others.
     #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
     pub nodeport_range: (u16, u16),
+
+    /// How often to look for sockets whose end no hook sees (subflows of MPTCP, the kernel's own), like 5m or 90s.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub sweep_interval: Duration,
 
     /// What to log: a level, or a filter like info,lb_agent::tables=debug.
     #[arg(
@@ -192,11 +197,24 @@ impl RunArgs {
             },
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,
+            sweep_interval: self.sweep_interval,
             socket: self.socket.socket,
             log: self.log,
             log_format: self.log_format,
         }
     }
+}
+
+/// `5m`, `1h 30m`: at least a second.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a number with its unit, like 90s, 5m or 1h".to_owned())?;
+    let duration = Duration::try_from(span).unwrap_or_default();
+    if duration < Duration::from_secs(1) {
+        return Err("at least 1s".to_owned());
+    }
+    Ok(duration)
 }
 
 /// `30000-32767`.

@@ -8,5 +8,6 @@ pub mod commands;
 pub mod kernel;
 pub mod policy;
 pub mod serve;
+pub mod sockets;
 pub mod source;
 pub mod tables;

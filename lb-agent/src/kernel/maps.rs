@@ -1,16 +1,16 @@
 //! The kernel's maps as a backing of the tables: arrays in our own memory, hashes by system call.
 
+use std::collections::HashSet;
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use lb_common::origin::Set;
-use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, Way};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
 use super::KernelError;
+use super::mapped::Mapped;
+use super::places::Places;
 use crate::tables::{Backing, Table};
 
 /// The maps, for as long as this lives; in the kernel they stay.
@@ -22,9 +22,7 @@ pub struct Maps {
     slots: Mapped,
     backends: Mapped,
     config: Mapped,
-    origins: Mapped,
-    spill: HashMap<MapData, u64, u64>,
-    spilled: Mapped,
+    places: Places,
 }
 
 impl Maps {
@@ -37,9 +35,7 @@ impl Maps {
             slots: Mapped::take(object, "SLOTS", 1)?,
             backends: Mapped::take(object, "BACKENDS", Backend::WORDS)?,
             config: Mapped::take(object, "CONFIG", 1)?,
-            origins: Mapped::take(object, "ORIGINS", Set::WORDS)?,
-            spill: hash(object, "SPILL")?,
-            spilled: Mapped::take(object, "SPILLED", 1)?,
+            places: Places::take(object)?,
         })
     }
 
@@ -50,6 +46,14 @@ impl Maps {
             Table::Slots => &self.slots,
             Table::Backends => &self.backends,
             Table::Config => &self.config,
+        }
+    }
+
+    /// A socket that was counted at its backend is not there any more. Never below 0: a pinned table may say anything.
+    fn uncount(&self, pair: Pair) {
+        if pair.frontend != 0 && pair.backend < self.backends.length {
+            let active = self.backends.word(pair.backend, Backend::ACTIVE_WORD);
+            let _ = active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         }
     }
 }
@@ -87,22 +91,20 @@ impl Backing for Maps {
         }
     }
 
-    fn pairs(&self, see: &mut dyn FnMut(Pair)) -> io::Result<()> {
-        const WAY_WORDS: usize = size_of::<Way>() / 8;
-        for set in 0..self.origins.length {
-            for way in 0..lb_common::origin::WAYS {
-                let word = |word| self.origins.word(set, way * WAY_WORDS + word);
-                if word(0).load(Ordering::Acquire) != 0 {
-                    see(Pair::from_word(word(1).load(Ordering::Acquire)));
-                }
-            }
+    fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        self.places.show(see)
+    }
+
+    fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
+        let pairs = self.places.clear(of)?;
+        for pair in &pairs {
+            self.uncount(*pair);
         }
-        if self.spilled.word(0, 0).load(Ordering::Acquire) != 0 {
-            for element in self.spill.iter() {
-                see(Pair::from_word(element.map_err(io_error)?.1));
-            }
-        }
-        Ok(())
+        Ok(pairs.len())
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.places.is_crowded()
     }
 }
 
@@ -112,7 +114,7 @@ pub fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
         .ok_or_else(|| KernelError::Maps(format!("{name} is not in the object")))
 }
 
-fn hash<K: aya::Pod, V: aya::Pod>(
+pub fn hash<K: aya::Pod, V: aya::Pod>(
     object: &mut Ebpf,
     name: &'static str,
 ) -> Result<HashMap<MapData, K, V>, KernelError> {
@@ -121,81 +123,10 @@ fn hash<K: aya::Pod, V: aya::Pod>(
 }
 
 /// The error number that a system call gave, where there was one.
-fn io_error(error: MapError) -> io::Error {
+pub fn io_error(error: MapError) -> io::Error {
     match error {
         MapError::KeyNotFound => io::ErrorKind::NotFound.into(),
         MapError::SyscallError(error) => error.io_error,
         error => io::Error::other(error),
     }
 }
-
-/// An array, mapped into our memory as words.
-#[derive(Debug)]
-struct Mapped {
-    words: *mut AtomicU64,
-    /// In bytes.
-    size: usize,
-    /// In elements.
-    length: u32,
-    /// Words of an element.
-    width: usize,
-}
-
-impl Mapped {
-    fn take(object: &mut Ebpf, name: &'static str, width: usize) -> Result<Self, KernelError> {
-        let Map::Array(data) = take(object, name)? else {
-            return Err(KernelError::Maps(format!("{name} is not an array")));
-        };
-        let length = data
-            .info()
-            .map_err(|error| KernelError::Maps(format!("{name}: {error}")))?
-            .max_entries();
-        Self::new(data.fd(), length, width)
-            .map_err(|error| KernelError::Maps(format!("{name} cannot be mapped: {error}")))
-    }
-
-    fn new(fd: impl AsFd, length: u32, width: usize) -> io::Result<Self> {
-        let size = length as usize * width * 8;
-        // SAFETY: a new mapping, at an address that the kernel chooses.
-        let words = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                size,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )
-        }?;
-        Ok(Self {
-            words: words.cast(),
-            size,
-            length,
-            width,
-        })
-    }
-
-    /// # Panics
-    /// Outside of the array: a mistake of ours, never of what comes from outside.
-    fn word(&self, index: u32, word: usize) -> &AtomicU64 {
-        assert!(
-            index < self.length && word < self.width,
-            "outside of a table"
-        );
-        // SAFETY: within the mapping, which lives as long as `self`; aligned, since a mapping begins on a page;
-        // everybody else, the kernel too, writes these words atomically.
-        unsafe { &*self.words.add(index as usize * self.width + word) }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference to it outlives `self`. There is nothing to do if it fails.
-        let _ = unsafe { munmap(self.words.cast(), self.size) };
-    }
-}
-
-// SAFETY: a mapping belongs to the process, not to a thread, and all access to it is atomic.
-unsafe impl Send for Mapped {}
-// SAFETY: as above.
-unsafe impl Sync for Mapped {}

@@ -1,5 +1,6 @@
 //! What the tables are written to: the kernel's maps, or plain memory in tests.
 
+use std::collections::HashSet;
 use std::io;
 
 use lb_common::{FrontendKey, FrontendValue, Pair};
@@ -50,6 +51,12 @@ pub trait Backing {
     /// Removing what is not there is no error.
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()>;
 
-    /// Shows each pair that ORIGINS and SPILL hold.
-    fn pairs(&self, see: &mut dyn FnMut(Pair)) -> io::Result<()>;
+    /// Shows each place in ORIGINS and SPILL that a socket has: the socket's cookie and its pair.
+    fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()>;
+
+    /// Takes the places of sockets that are gone, and counts each off at its backend. Returns how many there were.
+    fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize>;
+
+    /// Whether more than three quarters of ORIGINS or of SPILL are in use.
+    fn is_crowded(&self) -> bool;
 }

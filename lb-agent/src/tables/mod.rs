@@ -19,6 +19,7 @@ mod recover;
 mod reserve;
 mod resting;
 mod runs;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -279,7 +280,7 @@ impl<B: Backing> Tables<B> {
             return None;
         }
         let mut named = BTreeSet::new();
-        let seen = self.backing.pairs(&mut |pair| {
+        let seen = self.backing.places(&mut |_, pair| {
             if wanted.contains(&pair.frontend) {
                 named.insert(pair.frontend);
             }

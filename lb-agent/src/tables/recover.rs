@@ -253,7 +253,7 @@ fn allocators(
     let mut frontends: BTreeSet<u32> = found.frontends.values().map(|state| state.id).collect();
     let length = backing.length(Table::FrontendList);
     let mut named = BTreeSet::new();
-    backing.pairs(&mut |pair| {
+    backing.places(&mut |_, pair| {
         if (1..length).contains(&pair.frontend) {
             named.insert(pair.frontend);
         }

@@ -1,6 +1,6 @@
 //! What is known, what follows from it, and what the tables say: one owner for all three.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::not_yet;
@@ -114,6 +114,26 @@ impl<B: Backing> Engine<B> {
             self.tables.free_unnamed();
             self.retry();
         }
+    }
+
+    /// Takes the places of sockets that ended unseen.
+    pub fn sweep(&mut self, gone: &HashSet<u64>) {
+        match self.tables.sweep(gone) {
+            Ok(0) => {}
+            Ok(swept) => {
+                tracing::info!(
+                    "no longer counted: {}",
+                    super::many(swept, "socket") + " that ended unseen"
+                );
+                self.retry();
+            }
+            Err(error) => tracing::warn!("sockets that ended unseen: {error}"),
+        }
+    }
+
+    #[must_use]
+    pub const fn tables(&self) -> &Tables<B> {
+        &self.tables
     }
 
     #[must_use]

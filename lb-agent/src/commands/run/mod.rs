@@ -2,6 +2,7 @@
 
 mod engine;
 mod not_yet;
+mod sweeper;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::engine::Engine;
+use self::sweeper::Sweeper;
 use super::{LogFormat, SourceSettings, block_on, logging};
 use crate::kernel::{self, Grace, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
@@ -30,6 +32,8 @@ pub struct Settings {
     pub node_addresses: Vec<IpAddr>,
     /// First and last.
     pub node_port_range: (u16, u16),
+    /// How often to look for sockets that ended unseen.
+    pub sweep_interval: Duration,
     /// Where the agent answers.
     pub socket: PathBuf,
     /// A level or a filter.
@@ -151,6 +155,7 @@ impl Agent {
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
         }
+        let mut sweeper = Sweeper::new(self.settings.sweep_interval);
         let mut looks = tokio::time::interval(LOOK_FOR_ROOM);
         let mut grace: Option<JoinHandle<Result<(), KernelError>>> = None;
         loop {
@@ -169,7 +174,11 @@ impl Agent {
                     over.context("the thread that waits for grace periods ended")??;
                     self.engine.grace_is_over();
                 }
-                _ = looks.tick() => self.engine.look_for_room(),
+                _ = looks.tick() => {
+                    self.engine.look_for_room();
+                    sweeper.tick(self.engine.tables());
+                }
+                gone = sweeper.gone() => self.engine.sweep(&gone),
                 name = self.ends.next() => {
                     tracing::info!(
                         "{name}: ending; the data path stays in place and goes on balancing \

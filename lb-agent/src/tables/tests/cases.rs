@@ -1,5 +1,7 @@
 //! Single cases that deserve a name.
 
+use std::collections::HashSet;
+
 use lb_common::{Backend as BackendLine, Pair};
 
 use super::memory::Memory;
@@ -62,17 +64,23 @@ fn a_frontend_id_rests_until_no_socket_names_it() {
     let mut tables = tables([2, 10, 10, 10]);
     let first = port(1, vec![backend(1)]);
     tables.apply(set([first.clone()]));
-    tables.backing.state.pairs.push(Pair {
+    let pair = Pair {
         frontend: 1,
         backend: 1,
         has_flows: false,
-    });
+    };
+    tables.backing.state.places = vec![(7, pair), (8, pair)];
     tables.apply(remove(&first));
     grace(&mut tables);
     assert_eq!(tables.apply(set([port(2, vec![])])).len(), 1);
 
-    tables.backing.state.pairs.clear();
+    tables.backing.state.places.pop();
     tables.free_unnamed();
+    assert_eq!(tables.apply(set([port(2, vec![])])).len(), 1);
+
+    // The last one ended unseen.
+    let gone = HashSet::from([7, 9]);
+    assert_eq!(tables.sweep(&gone).expect("memory takes it"), 1);
     assert!(tables.apply(set([port(2, vec![])])).is_empty());
 }
 

@@ -1,6 +1,6 @@
 //! A backing in plain memory that shows every store to an observer, and can stop taking them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 
@@ -13,7 +13,8 @@ use crate::tables::{Backing, Table};
 pub struct State {
     pub words: HashMap<(Table, u32, usize), u64>,
     pub frontends: BTreeMap<FrontendKey, FrontendValue>,
-    pub pairs: Vec<Pair>,
+    /// Cookie and pair of each socket that has a place.
+    pub places: Vec<(u64, Pair)>,
 }
 
 impl State {
@@ -114,9 +115,21 @@ impl Backing for Memory {
         Ok(())
     }
 
-    fn pairs(&self, see: &mut dyn FnMut(Pair)) -> io::Result<()> {
-        self.state.pairs.iter().copied().for_each(see);
+    fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        for &(cookie, pair) in &self.state.places {
+            see(cookie, pair);
+        }
         Ok(())
+    }
+
+    fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
+        let before = self.state.places.len();
+        self.write(|state| state.places.retain(|(cookie, _)| !of.contains(cookie)));
+        Ok(before - self.state.places.len())
+    }
+
+    fn is_crowded(&self) -> bool {
+        false
     }
 }
 

@@ -1,0 +1,116 @@
+//! What sockets hold: ORIGINS, and SPILL for those whose set there is full.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::Ebpf;
+use aya::maps::{HashMap, IterableMap as _, MapData};
+use lb_common::origin::{Set, WAYS};
+use lb_common::{Pair, Way};
+
+use super::KernelError;
+use super::mapped::Mapped;
+use super::maps::{hash, io_error};
+
+const WAY_WORDS: usize = size_of::<Way>() / 8;
+
+#[derive(Debug)]
+pub struct Places {
+    origins: Mapped,
+    /// Cookie to pair.
+    spill: HashMap<MapData, u64, u64>,
+    spill_length: u64,
+    /// How many elements SPILL has.
+    spilled: Mapped,
+}
+
+impl Places {
+    pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
+        let origins = Mapped::take(object, "ORIGINS", Set::WORDS)?;
+        let spill: HashMap<MapData, u64, u64> = hash(object, "SPILL")?;
+        let info = spill.map().info();
+        let info = info.map_err(|error| KernelError::Maps(format!("SPILL: {error}")))?;
+        Ok(Self {
+            origins,
+            spill_length: u64::from(info.max_entries()),
+            spill,
+            spilled: Mapped::take(object, "SPILLED", 1)?,
+        })
+    }
+
+    /// Shows the cookie and the pair of each socket that has a place.
+    pub fn show(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        for [cookie, pair] in self.ways() {
+            let cookie = cookie.load(Ordering::Acquire);
+            if cookie != 0 {
+                see(cookie, Pair::from_word(pair.load(Ordering::Acquire)));
+            }
+        }
+        if self.spilled() != 0 {
+            for element in self.spill.iter() {
+                let (cookie, pair) = element.map_err(io_error)?;
+                see(cookie, Pair::from_word(pair));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the places of sockets that are gone, as `forget` in lb-ebpf does when it sees a socket end. The pairs
+    /// are to be counted off at their backends.
+    pub fn clear(&mut self, of: &HashSet<u64>) -> io::Result<Vec<Pair>> {
+        let mut pairs = Vec::new();
+        for [cookie, pair] in self.ways() {
+            if of.contains(&cookie.load(Ordering::Acquire)) {
+                pairs.push(Pair::from_word(pair.swap(0, Ordering::AcqRel)));
+                cookie.store(0, Ordering::Release);
+            }
+        }
+        if self.spilled() != 0 {
+            self.clear_spilled(of, &mut pairs)?;
+        }
+        Ok(pairs)
+    }
+
+    fn clear_spilled(&mut self, of: &HashSet<u64>, pairs: &mut Vec<Pair>) -> io::Result<()> {
+        let elements: Vec<(u64, u64)> = self
+            .spill
+            .iter()
+            .filter(|element| !matches!(element, Ok((cookie, _)) if !of.contains(cookie)))
+            .collect::<Result<_, _>>()
+            .map_err(io_error)?;
+        for (cookie, pair) in elements {
+            match self.spill.remove(&cookie).map_err(io_error) {
+                Ok(()) => {
+                    self.spilled.word(0, 0).fetch_sub(1, Ordering::AcqRel);
+                    pairs.push(Pair::from_word(pair));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether more than three quarters of either are in use.
+    pub fn is_crowded(&self) -> bool {
+        let mut used = 0_u64;
+        for [cookie, _] in self.ways() {
+            used += u64::from(cookie.load(Ordering::Relaxed) != 0);
+        }
+        let ways = u64::from(self.origins.length) * WAYS as u64;
+        used * 4 > ways * 3 || self.spilled() * 4 > self.spill_length * 3
+    }
+
+    /// Cookie and pair of each way.
+    fn ways(&self) -> impl Iterator<Item = [&AtomicU64; 2]> {
+        (0..self.origins.length).flat_map(move |set| {
+            (0..WAYS)
+                .map(move |way| [0, 1].map(|word| self.origins.word(set, way * WAY_WORDS + word)))
+        })
+    }
+
+    fn spilled(&self) -> u64 {
+        self.spilled.word(0, 0).load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,268 @@
+//! However a socket ends, nothing of it stays in the tables.
+
+use std::io::{self, IoSlice, Read as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{Agent, Cgroup, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest};
+use lb_testbed::{AgentProcess, Family, connect, die_with_parent, sandboxed};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::support::{PORT, TARGET, Web, active, agent, cluster_ip, eventually, write_service};
+
+const TO: SocketAddr = Web::ADDRESS;
+
+/// The Service `web` over TCP and UDP with one pod behind it, and an agent that sweeps every second.
+struct Node {
+    pod: Pod,
+    client: Pod,
+    _servers: [NamedServer; 2],
+    agent: Agent,
+    running: AgentProcess,
+}
+
+impl Node {
+    fn start(sandbox: &Sandbox) -> Result<Self> {
+        let pod = sandbox.pod("server")?;
+        let manifests = sandbox.manifests()?;
+        let service = ServiceManifest::new("web")
+            .cluster_ip(TO.ip())
+            .port("tcp", PORT)
+            .udp_port("udp", PORT);
+        let slice = SliceManifest::new("web", Family::IPv4)
+            .port("tcp", TARGET)
+            .udp_port("udp", TARGET)
+            .address(pod.ipv4());
+        manifests.write("web.json", [service.to_json(), slice.to_json()])?;
+        let client = sandbox.pod("client")?;
+        // Its pod does not listen.
+        write_service(
+            &manifests,
+            "nobody",
+            cluster_ip(11),
+            &[client.ipv4().into()],
+        )?;
+        let agent = agent(sandbox, &manifests).arg("--sweep-interval").arg("1s");
+        Ok(Self {
+            _servers: [
+                NamedServer::tcp(&pod, TARGET, "server")?,
+                NamedServer::udp(&pod, TARGET, "server")?,
+            ],
+            client,
+            pod,
+            running: agent.start()?,
+            agent,
+        })
+    }
+
+    fn active(&self) -> Result<u64> {
+        active(&self.agent)
+    }
+
+    /// One socket of each kind: TCP, connected UDP, and UDP that only sent; each counts.
+    fn sockets(&self) -> Result<Vec<OwnedFd>> {
+        let sockets = self.client.enter(|| -> io::Result<Vec<OwnedFd>> {
+            let connected = UdpSocket::bind("0.0.0.0:0")?;
+            connected.connect(TO)?;
+            let sent = UdpSocket::bind("0.0.0.0:0")?;
+            sent.send_to(b"?", TO)?;
+            Ok(vec![connect(TO)?.into(), connected.into(), sent.into()])
+        })??;
+        ensure!(self.active()? >= 3, "they are counted");
+        Ok(sockets)
+    }
+}
+
+/// A process that has copies of these and does nothing with them.
+fn heir(sockets: &[OwnedFd]) -> Result<Child> {
+    for socket in sockets {
+        fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    }
+    let heir = die_with_parent(Command::new("sleep").arg("600")).spawn();
+    for socket in sockets {
+        fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
+    heir.context("`sleep` cannot be started")
+}
+
+#[test]
+fn a_process_that_is_killed() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        let sockets = node.sockets()?;
+        let mut heir = heir(&sockets)?;
+        drop(sockets);
+        assert_eq!(node.active()?, 3, "another process has them");
+        heir.kill()?;
+        heir.wait()?;
+        eventually("nothing is active", || Ok(node.active()? == 0))
+    });
+}
+
+#[test]
+fn a_socket_that_is_destroyed() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        let mut sockets = node.sockets()?;
+        for kind in ["--tcp", "--udp"] {
+            let ss = node
+                .client
+                .command("ss")
+                .args(["--kill", kind, "dst", &node.pod.ipv4().to_string()])
+                .output()
+                .context("`ss` cannot be run: install iproute2")?;
+            ensure!(
+                ss.status.success(),
+                "{}",
+                String::from_utf8_lossy(&ss.stderr)
+            );
+        }
+        let mut stream = TcpStream::from(sockets.remove(0));
+        let error = stream
+            .read(&mut [0; 64])
+            .and_then(|_| stream.read(&mut [0; 64]));
+        let error = error.err().and_then(|error| error.raw_os_error());
+        assert_eq!(error, Some(libc::ECONNABORTED));
+        drop((stream, sockets));
+        assert_eq!(node.active()?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_socket_that_is_disconnected() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        for socket in node.sockets()? {
+            disconnect(&socket)?;
+            disconnect(&socket)?;
+        }
+        assert_eq!(node.active()?, 0);
+        for socket in node.sockets()? {
+            disconnect(&socket)?;
+            let socket = Socket::from(socket);
+            let direct = SocketAddr::from((node.pod.ipv4(), TARGET));
+            socket.connect(&direct.into())?;
+            let peer = socket.peer_addr()?.as_socket();
+            assert_eq!(peer, Some(direct), "not the Service of before");
+        }
+        assert_eq!(node.active()?, 0);
+        Ok(())
+    });
+}
+
+/// `connect(2)` with AF_UNSPEC, which no hook sees.
+fn disconnect(socket: &OwnedFd) -> io::Result<()> {
+    let nowhere = libc::sockaddr {
+        sa_family: 0,
+        sa_data: [0; 14],
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&nowhere)).map_err(io::Error::other)?;
+    // SAFETY: an address of the length that is said.
+    match unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[test]
+fn a_socket_whose_connects_fail_one_after_the_other() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        let nobody = SocketAddr::from((cluster_ip(11), PORT));
+        node.client.enter(|| -> Result<()> {
+            for is_blocking in [true, false] {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_nonblocking(!is_blocking)?;
+                for _ in 0..20 {
+                    let error = socket.connect(&nobody.into()).err();
+                    let error = error.and_then(|error| error.raw_os_error());
+                    ensure!(
+                        matches!(
+                            error,
+                            Some(libc::ECONNREFUSED | libc::EINPROGRESS | libc::EALREADY)
+                        ),
+                        "{error:?}"
+                    );
+                    assert!(node.active()? <= 1);
+                }
+            }
+            Ok(())
+        })??;
+        assert_eq!(node.active()?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn sockets_that_were_sent_to_nobody() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        let (sender, receiver) = UnixStream::pair()?;
+        let sockets = node.sockets()?;
+        let raw: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+        sendmsg::<()>(
+            sender.as_fd().as_raw_fd(),
+            &[IoSlice::new(b"!")],
+            &[ControlMessage::ScmRights(&raw)],
+            MsgFlags::empty(),
+            None,
+        )?;
+        drop(sockets);
+        assert_eq!(node.active()?, 3, "they are on their way");
+        drop((sender, receiver));
+        eventually("nothing is active", || Ok(node.active()? == 0))
+    });
+}
+
+#[test]
+fn sockets_whose_cgroup_is_gone() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        let home = Cgroup::at(sandbox.cgroup());
+        let inner = home.child("inner")?;
+        inner.join()?;
+        let sockets = node.sockets()?;
+        home.join()?;
+        inner.remove()?;
+        assert_eq!(node.active()?, 3);
+        for socket in &sockets[1..] {
+            let socket = Socket::from(socket.try_clone()?);
+            socket.connect(&TO.into())?;
+            assert_eq!(socket.peer_addr()?.as_socket(), Some(TO), "still balanced");
+        }
+        drop(sockets);
+        assert_eq!(node.active()?, 0);
+        Ok(())
+    });
+}
+
+/// The release of an MPTCP socket tells nothing of its subflows: they are swept, but not while they live.
+#[test]
+fn a_subflow_of_mptcp() {
+    sandboxed(|sandbox| {
+        let mut node = Node::start(sandbox)?;
+        let [living, closed] = node.client.enter(|| [mptcp(), mptcp()])?;
+        let mut living = living?;
+        assert_eq!(node.active()?, 2);
+        drop(closed?);
+        node.running.wait_for_log("1 socket that ended unseen")?;
+        assert_eq!(node.active()?, 1);
+        let mut name = [0; 7];
+        living.read_exact(&mut name)?;
+        assert_eq!(&name, b"server\n");
+        drop(living);
+        eventually("nothing is active", || Ok(node.active()? == 0))
+    });
+}
+
+fn mptcp() -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
+    socket.connect(&TO.into())?;
+    Ok(socket.into())
+}
