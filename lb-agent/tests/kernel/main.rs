@@ -5,6 +5,7 @@
 mod churn;
 mod connect;
 mod frontends;
+mod full;
 mod leaks;
 mod node;
 mod restart;

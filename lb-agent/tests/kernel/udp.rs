@@ -116,7 +116,7 @@ impl Dns {
     }
 }
 
-fn socket(domain: Domain) -> Result<UdpSocket> {
+pub fn socket(domain: Domain) -> Result<UdpSocket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     let any: SocketAddr = if domain == Domain::IPV4 {
         "0.0.0.0:0".parse()?
@@ -129,7 +129,7 @@ fn socket(domain: Domain) -> Result<UdpSocket> {
 }
 
 /// Asks over an unconnected socket; the name, which must come from the address that was asked.
-fn ask(socket: &UdpSocket, to: SocketAddr) -> Result<String> {
+pub fn ask(socket: &UdpSocket, to: SocketAddr) -> Result<String> {
     let (name, from) = ask_from(socket, to)?;
     ensure!(from == to, "{to} was asked, {from} answered");
     Ok(name)
