@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use ipnet::IpNet;
+
 use crate::commands::{self, LogFormat, Output, backends, plan, run, status, unload};
 use crate::kernel::{self, LogLevel};
 use crate::policy::Options;
@@ -82,6 +84,14 @@ pub struct RunArgs {
     /// NodePorts outside of this range are left to others.
     #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
     pub nodeport_range: (u16, u16),
+
+    /// Refuse connects to addresses in the Service CIDRs that no Service has, instead of letting them time out.
+    #[arg(long, requires = "service_cidr")]
+    pub refuse_unknown: bool,
+
+    /// The cluster's Service CIDRs, like 10.96.0.0/12,fd00:96::/108; at most four.
+    #[arg(long, requires = "refuse_unknown", num_args = 1..=4, value_delimiter = ',', value_name = "CIDR", value_parser = service_cidr)]
+    pub service_cidr: Vec<IpNet>,
 
     /// How often to look for sockets whose end no hook sees (subflows of MPTCP, the kernel's own), like 5m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
@@ -184,8 +194,10 @@ impl Cli {
 
 impl RunArgs {
     fn settings(self) -> run::Settings {
+        let mut source = self.source.settings();
+        source.policy.refuse_unknown_in = self.service_cidr;
         run::Settings {
-            source: self.source.settings(),
+            source,
             kernel: kernel::Settings {
                 cgroup: self.cgroup,
                 pin_dir: self.pins.pin_dir,
@@ -217,6 +229,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The network of `10.96.0.0/12`.
+fn service_cidr(text: &str) -> Result<IpNet, String> {
+    let cidr: IpNet = text
+        .parse()
+        .map_err(|_| "write an address and a prefix length, like 10.96.0.0/12".to_owned())?;
+    if cidr.prefix_len() == 0 {
+        return Err("that is every address: write the cluster's Service CIDR".to_owned());
+    }
+    Ok(cidr.trunc())
+}
+
 /// `30000-32767`.
 fn port_range(text: &str) -> Result<(u16, u16), String> {
     let range = text.split_once('-').and_then(|(first, last)| {
@@ -237,6 +260,7 @@ impl SourceArgs {
                     None => commands::host_name(),
                 },
                 service_proxy_name: self.service_proxy_name.clone(),
+                ..Options::default()
             },
         }
     }

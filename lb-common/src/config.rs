@@ -19,6 +19,27 @@ pub const GUARDED_IPV4: u32 = 2;
 /// word has the address. A mask of 0 with another address: none.
 pub const GUARDED_IPV6: u32 = 3;
 
+/// How many Service CIDRs there are whose unknown addresses are refused; 0: none is. The words after it say which, four
+/// for each: the masks of the first and of the last half of an address, then the two halves.
+pub const SERVICE_CIDRS: u32 = 8;
+
+/// More have no place.
+pub const MOST_SERVICE_CIDRS: u32 = 4;
+
+/// The first of the four words of a Service CIDR.
+#[must_use]
+#[inline(always)]
+pub const fn service_cidr(number: u32) -> u32 {
+    SERVICE_CIDRS + 1 + 4 * number
+}
+
+/// The last 64 bits of an address, its words as they are.
+#[must_use]
+#[inline(always)]
+pub const fn last_half(address: Address) -> u64 {
+    (address[2] as u64) << 32 | address[3] as u64
+}
+
 /// The first 64 bits of an address, its words as they are.
 #[must_use]
 #[inline(always)]

@@ -133,6 +133,15 @@ impl FrontendEntry {
     pub const WORDS: usize = size_of::<Self>() / 8;
 }
 
+/// What the element of an address with port and protocol 0 says, in place of a frontend id: what becomes of ports of this
+/// address that are no frontends.
+pub mod guard {
+    /// They are refused: a ClusterIP that we serve.
+    pub const REFUSE: u32 = 0;
+    /// They are somebody else's business: a Service that we do not serve has the address.
+    pub const PASS: u32 = 1;
+}
+
 /// What kind of frontend it is.
 pub mod kind {
     pub const CLUSTER_IP: u8 = 1;

@@ -8,3 +8,6 @@ pub const REFUSED_NO_BACKEND: u32 = 0;
 
 /// Calls that were refused because the ClusterIP has no such port.
 pub const REFUSED_UNKNOWN_PORT: u32 = 1;
+
+/// Calls that were refused because no Service has the address, which is in a Service CIDR.
+pub const REFUSED_UNKNOWN_ADDRESS: u32 = 2;

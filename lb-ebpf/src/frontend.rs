@@ -1,7 +1,12 @@
 //! From a destination to the view that serves it.
 
 use aya_ebpf::programs::SockAddrContext;
-use lb_common::config::{GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, first_half};
+use lb_common::config::{
+    GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, SERVICE_CIDRS, first_half,
+    last_half, service_cidr,
+};
+use lb_common::frontend::guard;
+use lb_common::stats::{REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKNOWN_PORT};
 use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
 use crate::{atomic, ctx, maps};
@@ -13,26 +18,54 @@ use crate::{atomic, ctx, maps};
 #[inline(always)]
 pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
     for _ in 0..2 {
-        let value = maps::FRONTENDS.get_ptr(key)?.cast::<u64>();
-        // SAFETY: the look-up gave a value of two words.
-        let value =
-            unsafe { FrontendValue::from_words(atomic::load(value), atomic::load(value.add(1))) };
-        if let Some(target) = value.read(key.tag()) {
+        if let Some(target) = read(maps::FRONTENDS.get_ptr(key)?, key) {
             return (!target.is_host_only || is_on_host(ctx)).then_some(target);
         }
     }
     None
 }
 
-/// Whether a destination that is no frontend has a ClusterIP that we serve: then it has no such port.
-///
-/// Costs a look-up only inside of the nets that cover those ClusterIPs.
+/// What an element says, if it still is the key's.
 #[inline(always)]
-pub fn is_guarded(key: &FrontendKey) -> bool {
-    is_covered(key.address)
-        && maps::FRONTENDS
-            .get_ptr(FrontendKey::new(key.address, 0, 0))
-            .is_some()
+fn read(element: *const FrontendValue, key: &FrontendKey) -> Option<Target> {
+    let words = element.cast::<u64>();
+    // SAFETY: a look-up gave it, a value of two words.
+    let value =
+        unsafe { FrontendValue::from_words(atomic::load(words), atomic::load(words.add(1))) };
+    value.read(key.tag())
+}
+
+/// Why a destination that is no frontend is to be refused, as one of [`lb_common::stats`]: its ClusterIP is one that we
+/// serve, or no Service has its address, which is in a Service CIDR.
+///
+/// Costs a look-up only inside of the nets that cover those.
+#[inline(always)]
+pub fn refusal(key: &FrontendKey) -> Option<u32> {
+    if !is_covered(key.address) {
+        return None;
+    }
+    let key = FrontendKey::new(key.address, 0, 0);
+    let Some(element) = maps::FRONTENDS.get_ptr(key) else {
+        return is_in_service_cidr(key.address).then_some(REFUSED_UNKNOWN_ADDRESS);
+    };
+    let is_guarded = read(element, &key).is_some_and(|target| target.frontend == guard::REFUSE);
+    is_guarded.then_some(REFUSED_UNKNOWN_PORT)
+}
+
+#[inline(always)]
+fn is_in_service_cidr(address: Address) -> bool {
+    let (first, last) = (first_half(address), last_half(address));
+    let number = config(SERVICE_CIDRS);
+    for index in 0..MOST_SERVICE_CIDRS {
+        let word = service_cidr(index);
+        if u64::from(index) < number
+            && first & config(word) == config(word + 2)
+            && last & config(word + 1) == config(word + 3)
+        {
+            return true;
+        }
+    }
+    false
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 
 use crate::ctx::{self, Family, Socket as _};
 use crate::pick::{self, Picked};
-use crate::translate::{GO_ON, go_to, refuse, refuse_port};
+use crate::translate::{GO_ON, go_to, refuse, refuse_unknown};
 use crate::{flow, frontend, maps, origin};
 
 /// How often to pick again for a further frontend when replies from that backend are another's already.
@@ -23,8 +23,8 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     }
     let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), UDP);
     let Some(found) = frontend::find(ctx, &key) else {
-        if frontend::is_guarded(&key) {
-            return refuse_port(ctx, &key);
+        if let Some(why) = frontend::refusal(&key) {
+            return refuse_unknown(ctx, &key, why);
         }
         return GO_ON;
     };

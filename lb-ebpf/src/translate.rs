@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::{debug, info};
-use lb_common::stats::{REFUSED_NO_BACKEND, REFUSED_UNKNOWN_PORT};
+use lb_common::stats::REFUSED_NO_BACKEND;
 use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
 use crate::ctx::{self, Family, Socket as _};
@@ -28,8 +28,8 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     };
     let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), protocol);
     let Some(found) = frontend::find(ctx, &key) else {
-        if frontend::is_guarded(&key) {
-            return refuse_port(ctx, &key);
+        if let Some(why) = frontend::refusal(&key) {
+            return refuse_unknown(ctx, &key, why);
         }
         // The socket may have been connected to a frontend before.
         origin::forget(ctx.cookie());
@@ -69,15 +69,17 @@ pub fn refuse(ctx: &SockAddrContext, frontend: u32) -> i32 {
     end()
 }
 
-/// As [`refuse`], for a port that a ClusterIP does not have, as kube-proxy's nftables mode rejects it.
+/// As [`refuse`], for what is no frontend and nobody else's either, as kube-proxy's nftables mode rejects it.
+///
+/// `why`: one of [`lb_common::stats`].
 #[inline(always)]
-pub fn refuse_port(ctx: &SockAddrContext, key: &FrontendKey) -> i32 {
+pub fn refuse_unknown(ctx: &SockAddrContext, key: &FrontendKey, why: u32) -> i32 {
     info!(
         ctx,
-        "refused: no port {} on this ClusterIP",
+        "refused: no Service has this address with port {}",
         u16::from_be(key.port)
     );
-    maps::count(REFUSED_UNKNOWN_PORT);
+    maps::count(why);
     end()
 }
 

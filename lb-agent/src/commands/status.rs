@@ -33,8 +33,10 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         (
             "Refused",
             format!(
-                "{} without a backend, {} to a port that the ClusterIP has not",
-                status.refused_no_backend, status.refused_unknown_port
+                "{} without a backend, {} to an unknown port, {} to an unknown address",
+                status.refused_no_backend,
+                status.refused_unknown_port,
+                status.refused_unknown_address
             ),
         ),
         ("Problems", status.problems.len().to_string()),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
-use lb_common::stats::{REFUSED_NO_BACKEND, REFUSED_UNKNOWN_PORT};
+use lb_common::stats::{REFUSED_NO_BACKEND, REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKNOWN_PORT};
 
 use super::KernelError;
 
@@ -22,6 +22,7 @@ impl fmt::Debug for Stats {
 pub struct Refusals {
     pub no_backend: u64,
     pub unknown_port: u64,
+    pub unknown_address: u64,
 }
 
 impl Stats {
@@ -38,6 +39,7 @@ impl Stats {
         Refusals {
             no_backend: self.sum(REFUSED_NO_BACKEND),
             unknown_port: self.sum(REFUSED_UNKNOWN_PORT),
+            unknown_address: self.sum(REFUSED_UNKNOWN_ADDRESS),
         }
     }
 

@@ -8,6 +8,7 @@ mod address;
 mod claims;
 mod endpoints;
 mod frontends;
+mod named;
 mod node_ports;
 mod report;
 mod service;
@@ -20,7 +21,12 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use self::claims::{Claimant, Claims, Site};
+use self::named::Named;
 pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
@@ -36,6 +42,8 @@ pub struct Options {
     pub node_name: String,
     /// Services with this value of the label `service.kubernetes.io/service-proxy-name` are ours too.
     pub service_proxy_name: Option<String>,
+    /// Where addresses that no Service has are to be refused; empty: nowhere.
+    pub refuse_unknown_in: Vec<IpNet>,
 }
 
 /// The service ports that this node is to serve, and what is wrong with the objects they come from.
@@ -45,6 +53,7 @@ pub struct Policy {
     entries: BTreeMap<ServicePortKey, Entry>,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
+    named: Named,
 }
 
 /// What [`Policy::update`] found to be different.
@@ -54,6 +63,10 @@ pub struct Update {
     pub changed: Vec<ServicePort>,
     /// Service ports that are no more.
     pub removed: Vec<ServicePortKey>,
+    /// Addresses that a Service has now, whoever serves it; only of [`Options::refuse_unknown_in`].
+    pub named: Vec<IpAddr>,
+    /// Addresses that no Service has any more.
+    pub unnamed: Vec<IpAddr>,
 }
 
 /// A service port as it is: published when it has a frontend.
@@ -80,6 +93,7 @@ impl Policy {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
+            named: Named::new(options.refuse_unknown_in.clone()),
             options,
             entries: BTreeMap::new(),
             claims: Claims::default(),
@@ -97,7 +111,10 @@ impl Policy {
     ) -> Update {
         let mut fresh = BTreeMap::new();
         let mut holders = Holders::new();
+        let mut update = Update::default();
         for name in touched {
+            self.named
+                .update(&name, catalog.service(&name), &mut update);
             self.judge(catalog, &name, &mut fresh, &mut holders);
         }
         let mut dirty: BTreeSet<ServicePortKey> = fresh.keys().cloned().collect();
@@ -106,7 +123,6 @@ impl Policy {
                 dirty.extend(self.claims.claimants(&site).map(|c| c.key.clone()));
             }
         }
-        let mut update = Update::default();
         for key in dirty {
             match fresh.remove(&key) {
                 Some(None) => self.remove(key, &mut update),

@@ -36,6 +36,8 @@ pub struct Status {
     pub refused_no_backend: u64,
     /// Calls refused because the ClusterIP has no such port.
     pub refused_unknown_port: u64,
+    /// Calls refused because no Service has the address (`--refuse-unknown`).
+    pub refused_unknown_address: u64,
     /// What could not be used, one line each.
     pub problems: Vec<String>,
 }

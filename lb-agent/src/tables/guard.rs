@@ -1,35 +1,52 @@
-//! ClusterIPs that refuse the ports that they do not have.
+//! What becomes of destinations that are no frontends: ClusterIPs refuse the ports that they do not have, and, where
+//! asked for, Service CIDRs the addresses that no Service has.
 //!
-//! Each has an element of FRONTENDS with port and protocol 0. The programs look for it only after a miss, and only
-//! inside of the nets in CONFIG, which cover all guarded addresses and as little else as a prefix can.
+//! An address of which something is to be said has an element of FRONTENDS with port and protocol 0. The programs look
+//! for it only after a miss, and only inside of the nets in CONFIG, which cover all guarded addresses and as little else
+//! as a prefix can.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use lb_common::config::{GUARDED_IPV4, GUARDED_IPV6, first_half};
+use ipnet::IpNet;
+use lb_common::config::{
+    GUARDED_IPV4, GUARDED_IPV6, MOST_SERVICE_CIDRS, SERVICE_CIDRS, first_half, last_half,
+    service_cidr,
+};
+use lb_common::frontend::guard::{PASS, REFUSE};
 use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
-use super::{Backing, Table, Tables};
+use super::net::{Net, in_order};
+use super::{Backing, Table, Tables, form};
+use crate::policy::{ServicePort, ServicePortKey, Update};
 
 /// Which addresses are guarded, and how many frontends each has.
 #[derive(Debug, Default)]
 pub struct Guards {
+    /// By ClusterIP.
     frontends: BTreeMap<Address, usize>,
-    /// Those that have their element.
-    pub in_place: BTreeSet<Address>,
-    /// Those that may need one, or no longer.
+    /// The ClusterIPs of service ports that the tables could not take: somebody else may serve these.
+    unfit: BTreeMap<ServicePortKey, Vec<Address>>,
+    /// Addresses in Service CIDRs that a Service has, whoever serves it.
+    named: BTreeSet<Address>,
+    /// Those that have their element, and what it says.
+    pub in_place: BTreeMap<Address, u32>,
+    /// Those whose element may have to change.
     changed: BTreeSet<Address>,
     ipv4: Net,
     ipv6: Net,
+    /// None: not known what an earlier agent left.
+    service_cidrs: Option<Vec<IpNet>>,
 }
 
 impl Guards {
     /// What an earlier agent left.
-    pub fn recovered(in_place: BTreeSet<Address>) -> Self {
+    pub fn recovered(in_place: BTreeMap<Address, u32>) -> Self {
         let mut guards = Self {
-            changed: in_place.clone(),
+            changed: in_place.keys().copied().collect(),
             ..Self::default()
         };
-        for &address in &in_place {
+        for &address in in_place.keys() {
             guards.cover(address);
         }
         guards.in_place = in_place;
@@ -53,6 +70,48 @@ impl Guards {
         self.changed.insert(address);
     }
 
+    /// A service port is not in the tables as it should be.
+    pub fn add_unfit(&mut self, port: &ServicePort) {
+        let addresses: Vec<Address> = port
+            .frontends
+            .iter()
+            .filter_map(|frontend| frontend.address)
+            .map(form::address)
+            .collect();
+        self.changed.extend(&addresses);
+        self.unfit.insert(port.key.clone(), addresses);
+    }
+
+    /// A service port is in the tables as it should be, or not wanted any more.
+    pub fn remove_unfit(&mut self, key: &ServicePortKey) {
+        let addresses = self.unfit.remove(key);
+        self.changed.extend(addresses.into_iter().flatten());
+    }
+
+    /// Takes over which addresses Services have.
+    pub fn name(&mut self, update: &Update) {
+        for &address in &update.unnamed {
+            let address = form::address(address);
+            self.named.remove(&address);
+            self.changed.insert(address);
+        }
+        for &address in &update.named {
+            let address = form::address(address);
+            self.named.insert(address);
+            self.changed.insert(address);
+        }
+    }
+
+    /// What is to be said of an address, if anything.
+    fn wanted(&self, address: &Address) -> Option<u32> {
+        if self.frontends.contains_key(address)
+            && !self.unfit.values().any(|unfit| unfit.contains(address))
+        {
+            return Some(REFUSE);
+        }
+        self.named.contains(address).then_some(PASS)
+    }
+
     /// Widens the net of the address's family so that it covers the address.
     fn cover(&mut self, address: Address) {
         if is_mapped(address) {
@@ -74,33 +133,63 @@ pub const fn is_guard(key: &FrontendKey) -> bool {
 }
 
 impl<B: Backing> Tables<B> {
-    /// Guards each ClusterIP that has a frontend, and no other; once all their frontends are in place.
+    /// Refuses what no Service has in these nets, from now on; none: nothing.
+    ///
+    /// To be called with nets only while everything is known that Services have. More than
+    /// [`MOST_SERVICE_CIDRS`] are not taken.
+    pub fn refuse_unknown(&mut self, service_cidrs: &[IpNet]) {
+        if self.guards.service_cidrs.as_deref() == Some(service_cidrs) {
+            return;
+        }
+        self.store_config(SERVICE_CIDRS, 0);
+        for cidr in service_cidrs {
+            self.guards.cover(form::address(cidr.network()));
+            self.guards.cover(form::address(cidr.broadcast()));
+        }
+        self.store_nets();
+        let mut number = 0;
+        for (index, cidr) in (0..MOST_SERVICE_CIDRS).zip(service_cidrs) {
+            let mask = mask(cidr);
+            let network = form::address(cidr.network());
+            let words = [
+                first_half(mask),
+                last_half(mask),
+                first_half(network),
+                last_half(network),
+            ];
+            for (word, value) in (service_cidr(index)..).zip(words) {
+                self.store_config(word, value);
+            }
+            number += 1;
+        }
+        self.store_config(SERVICE_CIDRS, number);
+        self.guards.service_cidrs = Some(service_cidrs.to_vec());
+    }
+
+    /// Says of each address what is to be said of it, once all frontends are in place.
     pub(super) fn settle_guards(&mut self) {
         for address in std::mem::take(&mut self.guards.changed) {
-            let wanted = self.guards.frontends.contains_key(&address);
-            if wanted == self.guards.in_place.contains(&address) {
+            let wanted = self.guards.wanted(&address);
+            if wanted == self.guards.in_place.get(&address).copied() {
                 continue;
             }
-            let key = key(address);
-            let done = if wanted {
-                self.guards.cover(address);
-                self.store_nets();
-                let nothing = Target {
-                    view: 0,
-                    frontend: 0,
-                    is_host_only: false,
-                };
-                self.backing
-                    .put_frontend(&key, &FrontendValue::new(&key, nothing))
-            } else {
-                self.backing.remove_frontend(&key)
+            let done = match wanted {
+                Some(what) => {
+                    if what == REFUSE {
+                        self.guards.cover(address);
+                        self.store_nets();
+                    }
+                    self.backing
+                        .put_frontend(&key(address), &guard_value(address, what))
+                }
+                None => self.backing.remove_frontend(&key(address)),
             };
-            match done {
-                Ok(()) if wanted => drop(self.guards.in_place.insert(address)),
-                Ok(()) => drop(self.guards.in_place.remove(&address)),
-                Err(error) => tracing::warn!(
-                    "unknown ports of {} are not refused: {error}",
-                    super::form::socket_address(address, 0).ip()
+            match (done, wanted) {
+                (Ok(()), Some(what)) => drop(self.guards.in_place.insert(address, what)),
+                (Ok(()), None) => drop(self.guards.in_place.remove(&address)),
+                (Err(error), _) => tracing::warn!(
+                    "what is to become of other ports of {} is not in the tables: {error}",
+                    form::socket_address(address, 0).ip()
                 ),
             }
         }
@@ -123,49 +212,22 @@ impl<B: Backing> Tables<B> {
     }
 }
 
-/// Between two 32-bit words in network byte order and 64 bits of which the first is the uppermost.
-fn in_order(words: u64) -> u64 {
-    let swap = |word: u64| u64::from(u32::try_from(word & 0xffff_ffff).unwrap_or(0).to_be());
-    swap(words >> 32) << 32 | swap(words)
+fn guard_value(address: Address, what: u32) -> FrontendValue {
+    let target = Target {
+        view: 0,
+        frontend: what,
+        is_host_only: false,
+    };
+    FrontendValue::new(&key(address), target)
 }
 
-/// A prefix of up to 64 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Net(Option<(u32, u64)>);
-
-impl Net {
-    fn cover(&mut self, address: u64) {
-        let (length, value) = self.0.unwrap_or((64, address));
-        let common = (value ^ address).leading_zeros().min(length);
-        self.0 = Some((common, address & mask(common)));
-    }
-
-    fn mask_and_value(self) -> (u64, u64) {
-        self.0
-            .map_or((0, u64::MAX), |(length, value)| (mask(length), value))
-    }
-}
-
-const fn mask(length: u32) -> u64 {
-    match u64::MAX.checked_shl(64 - length) {
-        Some(mask) => mask,
-        None => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Net;
-
-    #[test]
-    fn a_net_covers_what_it_was_given_and_little_else() {
-        let mut net = Net::default();
-        assert_eq!(net.mask_and_value(), (0, u64::MAX));
-        net.cover(0x0a60_000a << 32);
-        assert_eq!(net.mask_and_value(), (u64::MAX, 0x0a60_000a << 32));
-        net.cover(0x0a60_0001 << 32);
-        assert_eq!(net.mask_and_value().0 >> 32, 0xffff_fff0);
-        net.cover(0xac1e_0001 << 32);
-        assert_eq!(net.mask_and_value(), (0, 0));
+/// As an address, of which IPv4 has only the last 32 bits.
+fn mask(cidr: &IpNet) -> Address {
+    match cidr {
+        IpNet::V4(cidr) => {
+            let last = u32::from_be_bytes(cidr.netmask().octets());
+            [u32::MAX, u32::MAX, u32::MAX, last.to_be()]
+        }
+        IpNet::V6(cidr) => form::address(IpAddr::V6(cidr.netmask())),
     }
 }

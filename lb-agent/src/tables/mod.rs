@@ -15,6 +15,7 @@ mod form;
 mod guard;
 mod ids;
 mod member;
+mod net;
 mod recover;
 mod reserve;
 mod resting;
@@ -142,6 +143,7 @@ impl<B: Backing> Tables<B> {
     pub fn apply(&mut self, update: Update) -> Vec<Refused> {
         let mut refused = Vec::new();
         let mut raised = Vec::new();
+        self.guards.name(&update);
         self.remove_unwanted_frontends(&update.changed);
         for mut port in update.changed {
             port.backends.retain(|b| form::backend_state(b) != 0);
@@ -164,6 +166,15 @@ impl<B: Backing> Tables<B> {
             {
                 tracing::error!("{key}: not wholly removed: {error}");
             }
+        }
+        for port in &raised {
+            self.guards.remove_unfit(&port.key);
+        }
+        for key in &update.removed {
+            self.guards.remove_unfit(key);
+        }
+        for Refused { port, .. } in &refused {
+            self.guards.add_unfit(port);
         }
         self.settle_guards();
         refused

@@ -91,7 +91,7 @@ struct Found {
     views: BTreeMap<u32, FoundView>,
     ports: HashMap<u32, PortState>,
     strays: Vec<FrontendKey>,
-    guards: BTreeSet<Address>,
+    guards: BTreeMap<Address, u32>,
 }
 
 struct FoundView {
@@ -107,7 +107,9 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
     elements.sort_by_key(|(key, _)| *key);
     for (key, value) in elements {
         if guard::is_guard(&key) {
-            found.guards.insert(key.address);
+            // What is not readable is written again.
+            let what = value.read(key.tag()).map_or(u32::MAX, |t| t.frontend);
+            found.guards.insert(key.address, what);
             continue;
         }
         let read = value.read(key.tag()).filter(|target| {

@@ -200,3 +200,94 @@ fn node_ports_can_be_limited_to_addresses_and_a_range() {
         Ok(())
     });
 }
+
+#[test]
+fn an_address_that_no_service_has_is_refused_where_asked_for() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let write = |name: &str, number, is_ours: bool| {
+            let service = ServiceManifest::new(name)
+                .cluster_ip(cluster_ip(number))
+                .port("http", PORT);
+            let mut service = service.to_json();
+            if !is_ours {
+                let labels = json!({"service.kubernetes.io/service-proxy-name": "other"});
+                service["metadata"]["labels"] = labels;
+            }
+            let slice = SliceManifest::new(name, Family::IPv4)
+                .port("http", TARGET)
+                .addresses(servers.ipv4());
+            manifests.write(&format!("{name}.json"), [service, slice.to_json()])
+        };
+        write("ours", 10, true)?;
+        write("theirs", 11, false)?;
+        let agent = agent(sandbox, &manifests);
+        let cidrs = "10.96.0.0/24,fd00:96::/112";
+        let refusing = agent
+            .clone()
+            .arg("--refuse-unknown")
+            .arg("--service-cidr")
+            .arg(cidrs);
+        let mut running = refusing.start()?;
+        let outcome = |address: &str, port: u16| -> Result<Option<i32>> {
+            let to = (address.parse::<IpAddr>()?, port);
+            let error = client.enter(|| connect(to).err())?;
+            Ok(error.and_then(|error| error.raw_os_error()))
+        };
+        let (refused, untouched) = (Some(libc::ECONNREFUSED), Some(libc::ENETUNREACH));
+        for address in [
+            "10.96.0.0",
+            "10.96.0.12",
+            "10.96.0.255",
+            "fd00:96::c",
+            "fd00:96::ffff",
+        ] {
+            assert_eq!(outcome(address, PORT)?, refused, "{address}");
+        }
+        for address in [
+            "10.96.0.11",
+            "10.96.1.0",
+            "10.95.255.255",
+            "fd00:96::1:0",
+            "fd00:95::c",
+        ] {
+            assert_eq!(outcome(address, PORT)?, untouched, "{address}");
+        }
+        assert_eq!(status(&agent)?.refused_unknown_address, 5);
+        assert_eq!(answers(&client, (cluster_ip(10), PORT).into(), 1)?.len(), 1);
+
+        // A Service changes hands, another one goes and comes.
+        write("ours", 10, false)?;
+        eventually("it is left to others", || {
+            Ok(outcome("10.96.0.10", PORT)? == untouched)
+        })?;
+        manifests.remove("theirs.json")?;
+        eventually("the address is free", || {
+            Ok(outcome("10.96.0.11", PORT)? == refused)
+        })?;
+        write("theirs", 12, false)?;
+        eventually("the address is taken", || {
+            Ok(outcome("10.96.0.12", PORT)? == untouched)
+        })?;
+
+        // What can't be read may have any address.
+        manifests.write_text("broken.yaml", "kind: [")?;
+        eventually("nothing is refused", || {
+            Ok(outcome("10.96.0.13", PORT)? == untouched)
+        })?;
+        manifests.remove("broken.yaml")?;
+        eventually(
+            "it is again",
+            || Ok(outcome("10.96.0.13", PORT)? == refused),
+        )?;
+
+        // A new agent without the flag takes it back.
+        running.terminate()?;
+        assert_eq!(outcome("10.96.0.13", PORT)?, refused, "the data path stays");
+        let _running = agent.start()?;
+        assert_eq!(outcome("10.96.0.13", PORT)?, untouched);
+        Ok(())
+    });
+}

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::not_yet;
 use crate::catalog::{Catalog, Change};
 use crate::policy::{
@@ -18,6 +20,7 @@ pub struct Engine<B> {
     catalog: Catalog,
     policy: Policy,
     node_ports: NodePorts,
+    refuse_unknown_in: Vec<IpNet>,
     tables: Tables<B>,
     /// What the tables could not take yet, and why.
     refused: BTreeMap<ServicePortKey, (ServicePort, String)>,
@@ -32,6 +35,7 @@ impl<B: Backing> Engine<B> {
     pub fn new(options: Options, node_ports: NodePorts, tables: Tables<B>) -> Self {
         Self {
             catalog: Catalog::new(&options.node_name),
+            refuse_unknown_in: options.refuse_unknown_in.clone(),
             policy: Policy::new(options),
             node_ports,
             tables,
@@ -51,13 +55,20 @@ impl<B: Backing> Engine<B> {
         }
         let touched = self.catalog.take_touched();
         let update = self.policy.update(&self.catalog, touched);
-        let changed = update.changed.iter().map(|port| &port.key);
-        for key in changed.chain(&update.removed) {
-            self.refused.remove(key);
-        }
         self.bring_into_effect(update);
         self.source_problems = problems;
         self.tell();
+    }
+
+    /// Refuses what no Service has, if that is wanted; not while `is_complete` is false: what could not be read may have
+    /// any address.
+    pub fn refuse_unknown(&mut self, is_complete: bool) {
+        let nets: &[IpNet] = if is_complete {
+            &self.refuse_unknown_in
+        } else {
+            &[]
+        };
+        self.tables.refuse_unknown(nets);
     }
 
     /// The node has other addresses: its NodePorts move.
@@ -76,12 +87,16 @@ impl<B: Backing> Engine<B> {
             .collect();
         self.bring_into_effect(Update {
             changed,
-            removed: Vec::new(),
+            ..Update::default()
         });
         self.tell();
     }
 
     fn bring_into_effect(&mut self, mut update: Update) {
+        let changed = update.changed.iter().map(|port| &port.key);
+        for key in changed.chain(&update.removed) {
+            self.refused.remove(key);
+        }
         update.changed = update
             .changed
             .into_iter()
@@ -201,7 +216,7 @@ impl<B: Backing> Engine<B> {
         let ports = std::mem::take(&mut self.refused);
         let refused = self.tables.apply(Update {
             changed: ports.into_values().map(|(port, _)| port).collect(),
-            removed: Vec::new(),
+            ..Update::default()
         });
         self.keep(refused);
         self.tell();

@@ -107,7 +107,9 @@ impl Agent {
             range: settings.node_port_range,
         };
         let mut engine = Engine::new(settings.source.policy.clone(), node_ports, tables);
+        engine.refuse_unknown(false);
         engine.apply(listing.changes, listing.problems);
+        engine.refuse_unknown(listing.is_complete);
         if listing.is_complete {
             engine.settle();
         } else if found.service_ports > 0 {
@@ -195,6 +197,7 @@ impl Agent {
         let began = Instant::now();
         let changes = batch.changes.len();
         self.engine.apply(batch.changes, batch.problems);
+        self.engine.refuse_unknown(batch.is_complete);
         if batch.is_complete {
             self.engine.settle();
         }
@@ -242,6 +245,7 @@ impl Agent {
             resting: counts.resting,
             refused_no_backend: refusals.no_backend,
             refused_unknown_port: refusals.unknown_port,
+            refused_unknown_address: refusals.unknown_address,
             problems: self
                 .engine
                 .problems()

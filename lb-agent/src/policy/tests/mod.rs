@@ -46,6 +46,7 @@ impl Case {
             policy: Policy::new(Options {
                 node_name: "n1".to_owned(),
                 service_proxy_name: Some("socklb".to_owned()),
+                ..Options::default()
             }),
         };
         case.set(yaml);

@@ -8,6 +8,7 @@ use super::memory::Memory;
 use super::reader::choice;
 use super::world::{World, backend, change, frontend, port};
 use crate::policy::{FrontendKind, ServicePort, Update};
+use crate::tables::guard::is_guard;
 use crate::tables::{ApplyError, Table, Tables, form};
 
 fn tables(lengths: [u32; 4]) -> Tables<Memory> {
@@ -23,6 +24,7 @@ fn remove(port: &ServicePort) -> Update {
     Update {
         changed: Vec::new(),
         removed: vec![port.key.clone()],
+        ..Update::default()
     }
 }
 
@@ -140,4 +142,27 @@ fn a_node_port_without_the_nodes_addresses_is_left_out() {
     });
     assert!(tables.apply(set([service])).is_empty());
     assert_eq!(tables.counts().frontends, 1);
+}
+
+/// Somebody else may serve what did not fit.
+#[test]
+fn a_cluster_ip_refuses_no_port_while_one_of_its_own_does_not_fit() {
+    let mut tables = tables([10, 10, 10, 4]);
+    let fits = port(1, vec![backend(1)]);
+    let mut other = port(1, (1..9).map(backend).collect());
+    other.key.port = "other".into();
+    for frontend in &mut other.frontends {
+        frontend.port += 1;
+    }
+    let guards = |tables: &Tables<Memory>| {
+        let keys = tables.backing.state.frontends.keys();
+        keys.filter(|key| is_guard(key)).count()
+    };
+    tables.apply(set([fits.clone()]));
+    assert_eq!(guards(&tables), 1);
+    assert_eq!(tables.apply(set([other.clone()])).len(), 1);
+    assert_eq!(guards(&tables), 0);
+    other.backends.truncate(1);
+    assert!(tables.apply(set([other])).is_empty());
+    assert_eq!(guards(&tables), 1);
 }

@@ -69,6 +69,7 @@ pub fn change(from: &World, to: &World) -> Update {
             .filter(|key| !to.contains_key(key))
             .cloned()
             .collect(),
+        ..Update::default()
     }
 }
 
