@@ -14,7 +14,7 @@ const DEBIAN_LLVM: u32 = 22;
 /// `cargo xtask setup`.
 pub(crate) fn everything() -> Result<()> {
     let (toolchain, linker) = bpf()?;
-    ip()?;
+    test_programs()?;
     println!("setup: ready: {toolchain}, {}", linker.display());
     Ok(())
 }
@@ -31,11 +31,26 @@ pub(crate) fn bpf() -> Result<(Toolchain, PathBuf)> {
 
 /// `ip`, with which tests and playground make network namespaces.
 pub(crate) fn ip() -> Result<()> {
-    if process::find_program("ip").is_some() {
+    program("ip", "iproute2")
+}
+
+/// What the kernel tests run that is not ours: a DNS server and a resolver.
+pub(crate) fn test_programs() -> Result<()> {
+    ip()?;
+    program("dnsmasq", "dnsmasq-base")?;
+    program("adnshost", "adns-tools")
+}
+
+fn program(name: &str, package: &str) -> Result<()> {
+    if process::find_program(name).is_some() {
         return Ok(());
     }
-    apt::install(&["iproute2".to_owned()], "for the program `ip`", "5 s")
-        .context("the program `ip` (iproute2) is missing")
+    apt::install(
+        &[package.to_owned()],
+        &format!("for the program `{name}`"),
+        "5 s",
+    )
+    .with_context(|| format!("the program `{name}` ({package}) is missing"))
 }
 
 /// A cargo subcommand that is a component of its own: `fmt`, `clippy`.

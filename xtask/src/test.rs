@@ -107,7 +107,7 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 }
 
 fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    setup::ip()?;
+    setup::test_programs()?;
     let mut cargo = cargo_test(workspace);
     cargo.args(["--test", KERNEL_TEST]);
     if !process::is_root()? {

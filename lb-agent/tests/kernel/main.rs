@@ -8,6 +8,7 @@ mod frontends;
 mod full;
 mod leaks;
 mod node;
+mod resolver;
 mod restart;
 mod scale;
 mod sockets;
