@@ -46,31 +46,40 @@ impl Agent {
         manifests: &Path,
         cgroup: &Path,
     ) -> Self {
-        let (socket, pin_dir) = (
-            sandbox.dir().join("agent.sock"),
-            sandbox.bpffs().join("socklb"),
-        );
-        let arguments: [&OsStr; 11] = [
+        Self::on_default_cgroup(binary, sandbox, manifests)
+            .arg("--cgroup")
+            .arg(cgroup)
+    }
+
+    /// As [`Self::new`], on the cgroup that the agent finds by itself: the machine's root, unless the caller has seen to it
+    /// that the agent finds another.
+    pub fn on_default_cgroup(
+        binary: impl Into<PathBuf>,
+        sandbox: &Sandbox,
+        manifests: &Path,
+    ) -> Self {
+        let arguments: [&OsStr; 5] = [
             "run".as_ref(),
             "--manifests".as_ref(),
             manifests.as_ref(),
             "--node-name".as_ref(),
             "node-a".as_ref(),
-            "--cgroup".as_ref(),
-            cgroup.as_ref(),
-            "--pin-dir".as_ref(),
-            pin_dir.as_ref(),
-            "--socket".as_ref(),
-            socket.as_ref(),
         ];
-        let arguments = arguments.map(OsStr::to_owned).to_vec();
         Self {
             binary: binary.into(),
-            arguments,
+            arguments: arguments.map(OsStr::to_owned).to_vec(),
             dir: sandbox.dir().to_owned(),
-            socket,
-            pin_dir,
+            socket: sandbox.dir().join("agent.sock"),
+            pin_dir: sandbox.bpffs().join("socklb"),
         }
+    }
+
+    /// With a socket and a pin folder of its own, so that two can run side by side.
+    #[must_use]
+    pub fn beside(mut self, name: &str) -> Self {
+        self.socket.set_file_name(format!("{name}.sock"));
+        self.pin_dir.set_file_name(name);
+        self
     }
 
     /// One more argument.
@@ -105,6 +114,10 @@ impl Agent {
         let mut command = Command::new(&self.binary);
         command
             .args(&self.arguments)
+            .arg("--pin-dir")
+            .arg(&self.pin_dir)
+            .arg("--socket")
+            .arg(&self.socket)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(same_log)

@@ -10,24 +10,27 @@ use super::KernelError;
 /// linux/magic.h: CGROUP2_SUPER_MAGIC.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
+/// The root's id: the first that kernfs gives (`kernfs_create_root` in fs/kernfs/dir.c).
+const ROOT: u64 = 1;
+
 /// An open folder of a cgroup2 hierarchy.
 #[derive(Debug)]
 pub struct Cgroup {
     pub path: PathBuf,
     /// Its inode number, which is what the kernel calls the cgroup's id.
     pub id: u64,
-    /// Whether it is where the hierarchy is mounted.
-    pub is_root: bool,
+    /// Nobody asked for this one.
+    pub is_default: bool,
     folder: File,
 }
 
 impl Cgroup {
-    /// Opens a cgroup: the one given, else the root of the first cgroup2 hierarchy that is mounted.
+    /// Opens a cgroup: the one given, else the root of the hierarchy where that is mounted, else what is mounted of it.
     pub fn open(path: Option<&Path>) -> Result<Self, KernelError> {
-        let roots = mounted_at(&mountinfo()?);
+        let is_default = path.is_none();
         let path = match path {
             Some(path) => path.to_owned(),
-            None => roots.first().cloned().ok_or(KernelError::NoCgroup2)?,
+            None => best(mounted_at(&mountinfo()?)).ok_or(KernelError::NoCgroup2)?,
         };
         let failed = |error| KernelError::Cgroup {
             path: path.clone(),
@@ -39,9 +42,8 @@ impl Cgroup {
         if kind.f_type != CGROUP2_MAGIC {
             return Err(KernelError::NotCgroup2 { path });
         }
-        let full = path.canonicalize().map_err(failed)?;
         Ok(Self {
-            is_root: roots.contains(&full),
+            is_default,
             path,
             id,
             folder,
@@ -49,10 +51,24 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// Whether all processes of the machine are in it. In a cgroup namespace what is mounted is not the root.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        self.id == ROOT
+    }
+}
+
 impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
     }
+}
+
+fn best(mounts: Vec<PathBuf>) -> Option<PathBuf> {
+    let is_root = |path: &PathBuf| path.metadata().is_ok_and(|folder| folder.ino() == ROOT);
+    let best = mounts.iter().find(|path| is_root(path)).cloned();
+    best.or_else(|| mounts.into_iter().find(|path| path.is_dir()))
 }
 
 fn mountinfo() -> Result<String, KernelError> {

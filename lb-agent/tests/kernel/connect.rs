@@ -1,17 +1,17 @@
 //! One connect: where it goes, what it says of its peer, and what is left alone.
 
 use std::io::BufRead as _;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use anyhow::Result;
 use lb_testbed::{
-    Agent, ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect,
-    connect_name, sandboxed,
+    ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect, connect_name,
+    sandboxed,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{
-    PORT, Servers, TARGET, Web, agent, answers, backends, cluster_ip, failure, write_service,
+    PORT, Servers, Web, agent, answers, backends, cluster_ip, failure, write_service,
 };
 
 const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
@@ -228,30 +228,6 @@ fn an_mptcp_connection_is_balanced_too() {
             Ok(name)
         })??;
         assert_eq!(name.trim_end(), web.servers.pods[0].name());
-        Ok(())
-    });
-}
-
-#[test]
-fn a_process_outside_of_the_cgroup_is_not_balanced() {
-    sandboxed(|sandbox| {
-        let servers = Servers::start(sandbox, 1)?;
-        let manifests = sandbox.manifests()?;
-        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
-        let inside = sandbox.cgroup().join("inside");
-        std::fs::create_dir(&inside)?;
-        let binary = env!("CARGO_BIN_EXE_lb-agent");
-        let agent = Agent::on_cgroup(binary, sandbox, manifests.folder(), &inside).start()?;
-        assert!(agent.log().contains("is not the root of the hierarchy"));
-        let to = SocketAddr::from((cluster_ip(10), PORT));
-        let outside = sandbox.namespace().enter(|| TcpStream::connect(to).err())?;
-        let outside = outside.and_then(|error| error.raw_os_error());
-        assert_eq!(outside, Some(libc::ENETUNREACH));
-        std::fs::write(inside.join("cgroup.procs"), std::process::id().to_string())?;
-        let name = sandbox.namespace().enter(|| connect_name(to))??;
-        assert_eq!(name, servers.pods[0].name());
-        let direct = SocketAddr::from((servers.pods[0].ipv4(), TARGET));
-        assert_eq!(sandbox.namespace().enter(|| connect_name(direct))??, name);
         Ok(())
     });
 }

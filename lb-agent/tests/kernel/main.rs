@@ -2,8 +2,10 @@
 //!
 //! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
 
+mod cgroups;
 mod churn;
 mod connect;
+mod foreign;
 mod frontends;
 mod full;
 mod leaks;

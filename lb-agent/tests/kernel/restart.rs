@@ -1,28 +1,15 @@
 //! The data path outlives its agent.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 
 use anyhow::{Result, ensure};
-use lb_testbed::{Agent, sandboxed};
+use lb_testbed::sandboxed;
 
 use crate::churn::Client;
 use crate::support::{
     PORT, Servers, Web, active, agent, answers, backends, cluster_ip, eventually, failure, status,
-    wait_for_backends, write_service,
+    unload, wait_for_backends, write_service,
 };
-
-/// `lb-agent unload`; its output.
-fn unload(agent: &Agent) -> Result<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
-        .arg("unload")
-        .arg("--pin-dir")
-        .arg(agent.pin_dir())
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
-    Ok(said.into_owned())
-}
 
 #[test]
 fn no_connect_fails_while_the_agent_is_killed_twenty_times() {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus, Status};
 use lb_testbed::{
     Agent, AgentProcess, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
@@ -116,6 +117,18 @@ impl Web {
             running,
         })
     }
+}
+
+/// `lb-agent unload`; its output.
+pub fn unload(agent: &Agent) -> Result<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+        .arg("unload")
+        .arg("--pin-dir")
+        .arg(agent.pin_dir())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(said.into_owned())
 }
 
 /// How often each name answers to so many connects from a pod.

@@ -300,10 +300,16 @@ fn tell_of_hooks(opened: &Opened) {
     if !swapped.is_empty() {
         tracing::info!("on {cgroup} already, programs replaced without a gap: {swapped}");
     }
-    if !opened.cgroup.is_root {
+    if !opened.cgroup.is_root() {
         tracing::info!(
             "{cgroup} is not the root of the hierarchy: only processes in it and below are balanced"
         );
+        if opened.cgroup.is_default {
+            tracing::warn!(
+                "this process sees no more than that of the machine's cgroups: run it in the host's cgroup namespace, \
+                 or name the host's cgroup2 folder with --cgroup"
+            );
+        }
     }
     tracing::info!("pinned in {}", opened.pins.folder().display());
 }

@@ -1,0 +1,110 @@
+//! Programs of somebody else on the connect hook, attached the old way (BPF_PROG_ATTACH) as systemd does.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+
+/// What the program does with every connect.
+#[derive(Debug)]
+pub enum Verdict {
+    Refuse,
+    GoTo(SocketAddr),
+}
+
+/// A program that is attached.
+#[derive(Debug)]
+pub struct Foreign {
+    program: OwnedFd,
+    cgroup: File,
+}
+
+/// linux/bpf.h: BPF_F_ALLOW_MULTI.
+const ALLOW_MULTI: u32 = 2;
+
+/// Offsets in `struct bpf_sock_addr`.
+const USER_IP4: i16 = 4;
+const USER_PORT: i16 = 24;
+
+/// Attaches a program to connect4, behind those that are there.
+pub fn attach(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {
+    let foreign = Foreign {
+        program: load(&instructions(verdict)?).context("the foreign program is not loaded")?,
+        cgroup: File::open(cgroup)?,
+    };
+    foreign.call(bpf_cmd::BPF_PROG_ATTACH, ALLOW_MULTI)?;
+    Ok(foreign)
+}
+
+impl Foreign {
+    pub fn detach(self) -> Result<()> {
+        self.call(bpf_cmd::BPF_PROG_DETACH, 0)
+    }
+
+    fn call(&self, command: bpf_cmd, flags: u32) -> Result<()> {
+        let mut attr = zeroed();
+        // SAFETY: the fields of the commands that attach and detach.
+        let fields = unsafe { &mut attr.__bindgen_anon_5 };
+        fields.__bindgen_anon_1.target_fd = number(self.cgroup.as_raw_fd())?;
+        fields.attach_bpf_fd = number(self.program.as_raw_fd())?;
+        fields.attach_type = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
+        fields.attach_flags = flags;
+        bpf(command, &mut attr)?;
+        Ok(())
+    }
+}
+
+fn instructions(verdict: &Verdict) -> Result<Vec<u64>> {
+    const EXIT: u64 = 0x95;
+    let set = |register: u64, value: u32| 0xb7 | register << 8 | u64::from(value) << 32;
+    // A word from r2 to the context in r1.
+    let store = |offset: i16| 0x63 | 1 << 8 | 2 << 12 | u64::from(offset.cast_unsigned()) << 16;
+    Ok(match verdict {
+        Verdict::Refuse => vec![set(0, 0), EXIT],
+        Verdict::GoTo(SocketAddr::V4(to)) => vec![
+            set(2, u32::from_ne_bytes(to.ip().octets())),
+            store(USER_IP4),
+            set(2, u32::from(to.port().to_be())),
+            store(USER_PORT),
+            set(0, 1),
+            EXIT,
+        ],
+        Verdict::GoTo(SocketAddr::V6(_)) => bail!("only IPv4"),
+    })
+}
+
+fn load(instructions: &[u64]) -> Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the fields of the command that loads.
+    let fields = unsafe { &mut attr.__bindgen_anon_3 };
+    fields.prog_type = bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR as u32;
+    fields.expected_attach_type = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
+    fields.insn_cnt = u32::try_from(instructions.len())?;
+    fields.insns = instructions.as_ptr() as u64;
+    fields.license = c"GPL".as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?;
+    // SAFETY: a new file descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) })
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: all bytes zero is a value of this plain C union.
+    unsafe { std::mem::zeroed() }
+}
+
+fn number(fd: RawFd) -> Result<u32> {
+    Ok(u32::try_from(fd)?)
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: the attributes are whole, and what they point to outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<bpf_attr>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
