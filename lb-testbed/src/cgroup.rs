@@ -84,12 +84,16 @@ pub(crate) fn remove_stale(root: &Path, prefix: &str) {
                 .parse::<u32>()
                 .ok()
         });
-        // A zombie has no program any more.
-        if owner.is_some_and(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_err()) {
+        if owner.is_some_and(is_gone) {
             // Somebody else may be removing the same one: best effort.
             let _ = Cgroup::at(entry.path()).remove();
         }
     }
+}
+
+/// Whether a process has ended. A zombie has no program any more.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_err()
 }
 
 /// Calls `work` with a mount of cgroup2: the machine's own, or, where it has none, one made for the occasion on

@@ -2,7 +2,7 @@
 //! killed cannot remove its own cgroup.
 
 use std::{
-    io,
+    fs, io,
     os::unix::process::CommandExt as _,
     process::{Child, Command, ExitStatus},
     thread,
@@ -56,8 +56,9 @@ impl Supervised {
         make: impl FnOnce(&Setting) -> Command,
     ) -> Result<Self> {
         require_root()?;
+        remove_stale_folders(prefix);
         let dir = tempfile::Builder::new()
-            .prefix(&format!("{prefix}-"))
+            .prefix(&format!("{prefix}-{}-", std::process::id()))
             .tempdir()
             .context("cannot make a temporary folder")?;
         let setting = Setting {
@@ -140,6 +141,25 @@ impl Drop for Supervised {
         }
         if let Err(error) = self.remove_cgroup() {
             eprintln!("left behind: {error:#}");
+        }
+    }
+}
+
+/// Removes the folders `PREFIX-PID-…` whose process was killed before it could.
+fn remove_stale_folders(prefix: &str) {
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| {
+            let rest = name.strip_prefix(prefix)?.strip_prefix('-')?;
+            rest.split_once('-')?.0.parse::<u32>().ok()
+        });
+        if owner.is_some_and(cgroup::is_gone) {
+            // Somebody else may be removing the same one: best effort.
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }

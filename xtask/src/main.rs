@@ -33,7 +33,7 @@ enum Task {
     /// Show socklb at work in a small playground; `run -- ARGS` runs lb-agent with ARGS instead
     Run {
         /// End by itself after so many seconds, with a summary
-        #[arg(long, value_name = "N", conflicts_with = "agent")]
+        #[arg(long, value_name = "N", conflicts_with = "agent", value_parser = clap::value_parser!(u64).range(1..))]
         seconds: Option<u64>,
         /// What to run lb-agent with
         #[arg(last = true, value_name = "ARGS")]

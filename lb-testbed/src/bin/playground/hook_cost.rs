@@ -1,18 +1,12 @@
 //! What a connect hook costs: the kernel counts the programs' runs and their time while somebody holds
 //! BPF_ENABLE_STATS, and the agent's API passes the numbers on.
 
-use std::{collections::VecDeque, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{collections::VecDeque, os::fd::OwnedFd};
 
-use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::{net::UnixStream, time::timeout};
 
-/// The agent's part is small; the view does not wait for more.
-const TIME_LIMIT: Duration = Duration::from_millis(200);
+use crate::status::Hook;
+
 /// Samples that the live number spans: two seconds.
 const WINDOW: usize = 8;
 const HOOK: &str = "connect4";
@@ -35,21 +29,6 @@ pub(crate) struct HookCost {
     last: VecDeque<Hook>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Status {
-    #[serde(default)]
-    hooks: Vec<Hook>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Hook {
-    hook: String,
-    program_id: u32,
-    run_count: u64,
-    run_time_ns: u64,
-}
-
 impl HookCost {
     pub(crate) fn start() -> Self {
         Self {
@@ -59,12 +38,8 @@ impl HookCost {
         }
     }
 
-    /// Asks the agent; one that does not answer adds nothing.
-    pub(crate) async fn sample(&mut self, socket: &Path) {
-        let Ok(Ok(status)) = timeout(TIME_LIMIT, ask(socket)).await else {
-            return;
-        };
-        let Some(hook) = status.hooks.into_iter().find(|hook| hook.hook == HOOK) else {
+    pub(crate) fn sample(&mut self, hooks: Vec<Hook>) {
+        let Some(hook) = hooks.into_iter().find(|hook| hook.hook == HOOK) else {
             return;
         };
         if self
@@ -103,23 +78,4 @@ impl Hook {
         let time = later.run_time_ns.checked_sub(self.run_time_ns)?;
         Some(time as f64 / runs as f64)
     }
-}
-
-async fn ask(socket: &Path) -> Result<Status> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .context("the agent's socket")?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::get("/v1/status")
-        .header(header::HOST, "agent")
-        .body(Empty::<Bytes>::new())?;
-    let body = sender
-        .send_request(request)
-        .await?
-        .into_body()
-        .collect()
-        .await?
-        .to_bytes();
-    serde_json::from_slice(&body).context("the agent's status is not as expected")
 }

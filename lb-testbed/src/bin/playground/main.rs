@@ -10,6 +10,7 @@ mod children;
 mod hook_cost;
 mod progress;
 mod screen;
+mod status;
 mod view;
 
 mod exec;
@@ -38,7 +39,7 @@ struct Options {
     #[arg(long)]
     examples: PathBuf,
     /// End after so many seconds: with status 0, or with 1 when a request failed
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
 }
 

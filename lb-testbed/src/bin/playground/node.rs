@@ -1,7 +1,7 @@
 //! The node: builds it, starts pods, agent and client, watches until it is time to end, and says how it went.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use crate::{
     hook_cost::HookCost,
     screen::Screen,
     state::State,
+    status,
     supervise::PREFIX,
     view::{Facts, View},
 };
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
     let facts = Facts {
         frontend: FRONTEND.trim_end_matches(":80"),
         pods: SERVERS.map(|(name, _)| name),
-        agent: options.agent.clone(),
+        agent: as_typed(&options.agent),
         examples: options.examples.clone(),
         socket: agent.socket().to_owned(),
         log_file: process.log_file().to_owned(),
@@ -106,7 +107,10 @@ async fn watch(
             _ = interrupted.recv() => break,
             _ = tick.tick() => {}
         }
-        cost.sample(&view.facts.socket).await;
+        if let Some(status) = status::ask(&view.facts.socket).await {
+            cost.sample(status.hooks);
+            view.problems = status.problems;
+        }
         view.window.push(client.progress());
         view.elapsed = started.elapsed();
         view.hook = cost.reading();
@@ -129,6 +133,12 @@ fn start_server(sandbox: &Sandbox, name: &str, number: u8) -> Result<PodProcess>
     })?;
     process.wait_for_a_line()?;
     Ok(process)
+}
+
+/// From the folder that the reader is in.
+fn as_typed(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).to_owned()
 }
 
 /// For `playground exec`. Gives the note to show when it cannot work.

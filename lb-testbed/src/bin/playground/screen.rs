@@ -23,12 +23,17 @@ use crate::view::{View, nanoseconds, percent};
 /// Of a pod that gets all requests.
 const BAR: f64 = 44.0;
 
+/// More are in the agent's log.
+const PROBLEMS: usize = 4;
+
 #[derive(Debug)]
 pub(crate) enum Screen {
     Terminal(DefaultTerminal),
     Plain {
         /// The second that the next line is for.
         next: u64,
+        /// Those that were said.
+        problems: Vec<String>,
     },
 }
 
@@ -41,7 +46,10 @@ impl Screen {
             execute!(io::stdout(), Clear(ClearType::All)).context("cannot clear the terminal")?;
             return Ok(Self::Terminal(terminal));
         }
-        Ok(Self::Plain { next: 1 })
+        Ok(Self::Plain {
+            next: 1,
+            problems: Vec::new(),
+        })
     }
 
     pub(crate) fn draw(&mut self, view: &View) -> Result<()> {
@@ -51,11 +59,16 @@ impl Screen {
                     .draw(|frame| draw(frame, view))
                     .context("cannot draw on the terminal")?;
             }
-            Self::Plain { next } if view.elapsed.as_secs() >= *next => {
-                println!("{}", view.line());
-                *next = view.elapsed.as_secs() + 1;
+            Self::Plain { next, problems } => {
+                for problem in view.problems.iter().filter(|new| !problems.contains(new)) {
+                    println!("the agent: {problem}");
+                }
+                problems.clone_from(&view.problems);
+                if view.elapsed.as_secs() >= *next {
+                    println!("{}", view.line());
+                    *next = view.elapsed.as_secs() + 1;
+                }
             }
-            Self::Plain { .. } => {}
         }
         Ok(())
     }
@@ -167,6 +180,9 @@ fn trouble(view: &View) -> Vec<Line<'static>> {
             " (not lately)"
         };
         lines.push(Line::from(format!("last failure{now}: {failure}")).red());
+    }
+    for problem in view.problems.iter().take(PROBLEMS) {
+        lines.push(Line::from(format!("the agent: {problem}")).yellow());
     }
     if let Some(status) = view.agent_ended {
         lines.push(

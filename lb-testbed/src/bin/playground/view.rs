@@ -25,6 +25,8 @@ pub(crate) struct View {
     pub(crate) window: Window,
     pub(crate) hook: Reading,
     pub(crate) agent_ended: Option<ExitStatus>,
+    /// What the agent could not use, one line each.
+    pub(crate) problems: Vec<String>,
 }
 
 impl View {
@@ -35,6 +37,7 @@ impl View {
             window: Window::default(),
             hook: Reading::default(),
             agent_ended: None,
+            problems: Vec::new(),
         }
     }
 
