@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::commands::{self, LogFormat, Output, backends, plan, run, status, unload};
 use crate::kernel::{self, LogLevel};
-use crate::policy::Options;
+use crate::policy::{Algorithm, Options};
 
 /// Kubernetes Services at connect(2): balances connections on this node with cgroup BPF hooks.
 #[derive(Debug, Parser)]
@@ -50,6 +50,11 @@ pub struct SourceArgs {
     /// This node's name, as EndpointSlices have it in nodeName [default: the host name].
     #[arg(long, env = "NODE_NAME", hide_env_values = true, value_name = "NAME")]
     pub node_name: Option<String>,
+
+    /// How backends are picked where the annotation socklb.dev/algorithm says nothing: random, least-conn, maglev or
+    /// round-robin.
+    #[arg(long, value_name = "ALGORITHM", default_value = "random")]
+    pub default_algorithm: Algorithm,
 
     /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value [default: none].
     #[arg(long, value_name = "NAME")]
@@ -260,6 +265,7 @@ impl SourceArgs {
                     None => commands::host_name(),
                 },
                 service_proxy_name: self.service_proxy_name.clone(),
+                default_algorithm: self.default_algorithm,
                 ..Options::default()
             },
         }

@@ -5,6 +5,7 @@
 //! A change of any layout here raises [`TABLES_VERSION`] or [`ORIGINS_VERSION`].
 #![no_std]
 
+pub mod affinity;
 pub mod backend;
 pub mod config;
 pub mod flow;
@@ -60,6 +61,7 @@ const _: () = {
     assert!(size_of::<FrontendEntry>() == 24);
     assert!(size_of::<View>() == 32);
     assert!(size_of::<Backend>() == 64);
+    assert!(size_of::<affinity::AffinityKey>() == 16);
     assert!(size_of::<origin::Set>() == 64);
     assert!(core::mem::offset_of!(Backend, service_port) / 8 == Backend::OWNER_WORD);
     assert!(core::mem::offset_of!(Backend, state) / 8 == Backend::STATE_WORD);

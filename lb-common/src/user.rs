@@ -1,5 +1,6 @@
 //! What aya wants of a type before it puts it into a map.
 
+use crate::affinity::AffinityKey;
 use crate::backend::Backend;
 use crate::flow::{FlowKey, Reply, ReplyKey};
 use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
@@ -20,6 +21,7 @@ pod!(
     FrontendEntry,
     View,
     Backend,
+    AffinityKey,
     Set,
     FlowKey,
     ReplyKey,

@@ -14,7 +14,8 @@ pub struct View {
     pub affinity_seconds: u32,
     /// One of [`algorithm`].
     pub algorithm: u32,
-    pub flags: u32,
+    /// The bit of [`crate::backend::state`] that says of a backend that it is in this view.
+    pub member: u32,
     pub zero: u64,
 }
 
@@ -27,7 +28,14 @@ impl View {
 
 /// How a backend is picked from the slots.
 pub mod algorithm {
+    /// A uniform slot.
     pub const RANDOM: u32 = 0;
+    /// Of two random slots the one whose backend has fewer active connections.
+    pub const LEAST_CONN: u32 = 1;
+    /// The slot that a hash of the client names, in a Maglev table.
+    pub const MAGLEV: u32 = 2;
+    /// One slot after the other.
+    pub const ROUND_ROBIN: u32 = 3;
 }
 
 /// A view's run of cells in SLOTS. A cell holds two backend ids, the first in its lower half.

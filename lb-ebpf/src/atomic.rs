@@ -30,6 +30,26 @@ pub unsafe fn or(word: *mut u64, bits: u64) {
     let _ = (word, bits);
 }
 
+/// Adds to a word of a table and returns what it held.
+///
+/// # Safety
+/// `word` points to an aligned word of a map's value.
+#[inline(always)]
+pub unsafe fn fetch_add(word: *mut u64, value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's.
+    unsafe {
+        let mut old = value;
+        core::arch::asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) word, inout(reg) old);
+        old
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = word;
+        value
+    }
+}
+
 /// Puts a value into a word and returns what it held; orders all memory accesses around it.
 ///
 /// # Safety

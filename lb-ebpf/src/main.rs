@@ -4,6 +4,7 @@
 //! Built for the host this is a stub, so that `cargo build --workspace` and editors work on the whole tree.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+mod affinity;
 mod atomic;
 mod ctx;
 mod flow;

@@ -6,6 +6,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
@@ -45,6 +46,14 @@ pub static FLOWS: LruHashMap<FlowKey, u32, 1024> = LruHashMap::new();
 /// The frontend that a reply to an unconnected UDP socket is turned back into.
 #[btf_map]
 pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
+
+/// The backend that a client of a service port has: an [`lb_common::affinity::Affinity`] as a word.
+#[btf_map]
+pub static AFFINITY: LruHashMap<AffinityKey, u64, 1024> = LruHashMap::new();
+
+/// How many connections each view with round-robin has had: apart from VIEWS, whose lines are only read.
+#[btf_map]
+pub static ROUNDS: Array<u64, 1024> = Array::new();
 
 /// What the agent says to the programs, and to the next agent.
 #[btf_map]

@@ -11,7 +11,7 @@ use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 use crate::ctx::{self, Family, Socket as _};
 use crate::pick::{self, Picked};
 use crate::translate::{GO_ON, go_to, refuse, refuse_unknown};
-use crate::{flow, frontend, maps, origin};
+use crate::{affinity, flow, frontend, maps, origin};
 
 /// How often to pick again for a further frontend when replies from that backend are another's already.
 const TRIES: usize = 3;
@@ -34,9 +34,9 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     let cookie = ctx.cookie();
     let pair = origin::recall(cookie).unwrap_or_default();
     let backend = if pair.frontend == 0 || pair.frontend == found.frontend {
-        first(cookie, pair, &found, view, &key)
+        first(ctx, cookie, pair, &found, view, &key)
     } else {
-        further(cookie, pair, &found, view, &key)
+        further(ctx, cookie, pair, &found, view, &key)
     };
     match backend {
         Some(backend) => go_to::<F>(ctx, backend),
@@ -47,6 +47,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
 /// The backend for the frontend that ORIGINS has, or is to have.
 #[inline(always)]
 fn first(
+    ctx: &SockAddrContext,
     cookie: u64,
     pair: Pair,
     found: &Target,
@@ -61,7 +62,7 @@ fn first(
         }
         return Some(backend);
     }
-    let picked = pick::pick(view)?;
+    let picked = affinity::choose(ctx, found.view, view)?;
     let pair = Pair {
         frontend: found.frontend,
         backend: picked.id,
@@ -69,16 +70,17 @@ fn first(
     };
     origin::remember(cookie, pair, picked.backend);
     if pair.has_flows {
-        // SAFETY: `pick` gave a value of BACKENDS.
+        // SAFETY: `choose` gave a value of BACKENDS.
         flow::expect_reply(cookie, unsafe { &*picked.backend }, key);
     }
-    // SAFETY: `pick` gave a value of BACKENDS.
+    // SAFETY: `choose` gave a value of BACKENDS.
     Some(unsafe { &*picked.backend })
 }
 
 /// The backend for a frontend that a socket sends to beside the one in ORIGINS.
 #[inline(always)]
 fn further(
+    ctx: &SockAddrContext,
     cookie: u64,
     pair: Pair,
     found: &Target,
@@ -89,8 +91,8 @@ fn further(
     let backend = match known {
         Some(backend) => backend,
         None => {
-            let picked = pick_free(cookie, pair, view, key)?;
-            // SAFETY: `pick` gave a value of BACKENDS.
+            let picked = pick_free(ctx, cookie, pair, found.view, view, key)?;
+            // SAFETY: `choose` gave a value of BACKENDS.
             unsafe { crate::atomic::add(&raw mut (*picked.backend).connections, 1) };
             flow::remember(cookie, found.frontend, picked.id);
             // SAFETY: as above.
@@ -106,12 +108,19 @@ fn further(
 
 /// A backend whose replies are no other frontend's of this socket, where there is a choice.
 #[inline(always)]
-fn pick_free(cookie: u64, pair: Pair, view: &View, key: &FrontendKey) -> Option<Picked> {
+fn pick_free(
+    ctx: &SockAddrContext,
+    cookie: u64,
+    pair: Pair,
+    index: u32,
+    view: &View,
+    key: &FrontendKey,
+) -> Option<Picked> {
     let first = maps::BACKENDS.get(pair.backend)?;
     let mut last = None;
     for _ in 0..TRIES {
-        let picked = pick::pick(view)?;
-        // SAFETY: `pick` gave a value of BACKENDS.
+        let picked = affinity::choose(ctx, index, view)?;
+        // SAFETY: `choose` gave a value of BACKENDS.
         let backend = unsafe { &*picked.backend };
         let is_first = backend.address == first.address && backend.port == first.port;
         let is_free = !is_first && !flow::is_taken(cookie, backend, key);
@@ -123,11 +132,9 @@ fn pick_free(cookie: u64, pair: Pair, view: &View, key: &FrontendKey) -> Option<
     last
 }
 
-/// The backend of an id that was noted for this view, if it still is one of the service port's and serves.
+/// The backend of a flow, if it still serves.
 #[inline(always)]
 fn serving(id: u32, view: &View) -> Option<&'static Backend> {
-    let backend = maps::BACKENDS.get(id)?;
-    let is_usable =
-        backend.service_port == view.service_port && backend.state & state::SERVING != 0;
-    is_usable.then_some(backend)
+    // SAFETY: it gave a value of BACKENDS.
+    pick::noted(id, view, state::SERVING).map(|picked| unsafe { &*picked.backend })
 }

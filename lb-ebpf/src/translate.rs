@@ -9,7 +9,7 @@ use lb_common::stats::REFUSED_NO_BACKEND;
 use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
 use crate::ctx::{self, Family, Socket as _};
-use crate::{frontend, maps, origin, pick};
+use crate::{affinity, frontend, maps, origin};
 
 /// What a hook returns to let the call go on.
 pub const GO_ON: i32 = 1;
@@ -38,7 +38,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     let Some(view) = maps::VIEWS.get(found.view) else {
         return GO_ON;
     };
-    let Some(picked) = pick::pick(view) else {
+    let Some(picked) = affinity::choose(ctx, found.view, view) else {
         return refuse(ctx, found.frontend);
     };
     let pair = Pair {

@@ -1,6 +1,7 @@
 //! What each map looks like: the sizes that the loader sets, and what a pinned one must have.
 
 use aya::maps::{MapInfo, MapType};
+use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
@@ -64,11 +65,13 @@ const BACKENDS: u32 = 262_144;
 const SLOTS: u32 = 262_144;
 /// Further frontends of unconnected UDP sockets.
 const FLOWS: u32 = 16_384;
+/// Clients of service ports with session affinity.
+const AFFINITIES: u32 = 65_536;
 /// Four sockets a set; a power of two.
 const ORIGIN_SETS: u32 = 65_536;
 
 /// All maps that are pinned.
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 14] = [
     hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS + GUARDS),
     array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, FRONTENDS),
     array::<View>("VIEWS", Room::Tables, FRONTENDS),
@@ -84,6 +87,8 @@ const SHAPES: [Shape; 12] = [
     array::<u64>("SPILLED", Room::Origins, 1),
     lru::<FlowKey, u32>("FLOWS", Room::Tables, FLOWS),
     lru::<ReplyKey, Reply>("REPLIES", Room::Tables, FLOWS),
+    lru::<AffinityKey, u64>("AFFINITY", Room::Tables, AFFINITIES),
+    array::<u64>("ROUNDS", Room::Tables, FRONTENDS),
 ];
 
 /// All maps that are pinned.

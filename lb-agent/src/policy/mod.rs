@@ -42,6 +42,8 @@ pub struct Options {
     pub node_name: String,
     /// Services with this value of the label `service.kubernetes.io/service-proxy-name` are ours too.
     pub service_proxy_name: Option<String>,
+    /// For Services whose annotations say nothing.
+    pub default_algorithm: Algorithm,
     /// Where addresses that no Service has are to be refused; empty: nowhere.
     pub refuse_unknown_in: Vec<IpNet>,
 }
@@ -156,6 +158,7 @@ impl Policy {
             node_name: &self.options.node_name,
             zone: catalog.zone(),
             service_proxy_name: self.options.service_proxy_name.as_deref(),
+            default_algorithm: self.options.default_algorithm,
         };
         let (ports, problems) = service::judge(&context, catalog, name);
         if problems.is_empty() {

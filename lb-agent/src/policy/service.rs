@@ -24,6 +24,7 @@ pub(super) struct Context<'a> {
     pub(super) node_name: &'a str,
     pub(super) zone: Option<&'a str>,
     pub(super) service_proxy_name: Option<&'a str>,
+    pub(super) default_algorithm: Algorithm,
 }
 
 /// The service ports of a Service with all the frontends they want, and what is wrong.
@@ -50,7 +51,7 @@ pub(super) fn judge(
     let endpoints = Endpoints::merge(catalog.slices(name), &families, &mut problems);
 
     let mut report = Report::new(id, &mut problems);
-    let shared = Shared::of(service, &mut report);
+    let shared = Shared::of(context, service, &mut report);
     let place = Place {
         node_name: context.node_name,
         zone: context.zone,
@@ -135,7 +136,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(service: &Service, report: &mut Report<'_>) -> Self {
+    fn of(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> Self {
         let internal_local = match service.spec.internal_traffic_policy.as_deref() {
             Some("Local") => true,
             None | Some("" | "Cluster") => false,
@@ -147,24 +148,24 @@ impl Shared {
             }
         };
         Self {
-            algorithm: algorithm(service, report),
+            algorithm: algorithm(context, service, report),
             affinity_seconds: affinity_seconds(service, report),
             internal_local,
         }
     }
 }
 
-fn algorithm(service: &Service, report: &mut Report<'_>) -> Algorithm {
-    match service.metadata.annotations.algorithm.as_deref() {
-        None | Some("random") => {}
-        Some(later @ ("least-conn" | "maglev" | "round-robin")) => report.add(format!(
-            "annotation socklb.dev/algorithm: {later} is not available in this version, random is used"
-        )),
-        Some(other) => report.add(format!(
-            "annotation socklb.dev/algorithm: {other:?} is not known, random is used: write random"
-        )),
-    }
-    Algorithm::Random
+fn algorithm(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> Algorithm {
+    let Some(text) = service.metadata.annotations.algorithm.as_deref() else {
+        return context.default_algorithm;
+    };
+    text.parse().unwrap_or_else(|error| {
+        report.add(format!(
+            "annotation socklb.dev/algorithm {text:?}: {error}; {} is used",
+            context.default_algorithm
+        ));
+        context.default_algorithm
+    })
 }
 
 fn affinity_seconds(service: &Service, report: &mut Report<'_>) -> Option<u32> {

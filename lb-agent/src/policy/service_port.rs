@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::catalog::{Family, Protocol};
@@ -31,8 +32,37 @@ impl fmt::Display for ServicePortKey {
 /// How a backend is picked from the slots of a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
+    /// Uniformly at random.
     #[default]
     Random,
+    /// Of two random backends the one with fewer active connections.
+    LeastConn,
+    /// By a hash of the client, which keeps most clients where they are when backends change.
+    Maglev,
+    /// One after the other.
+    RoundRobin,
+}
+
+impl Algorithm {
+    /// All of them, as annotations and flags name them.
+    pub const NAMES: [(&str, Self); 4] = [
+        ("random", Self::Random),
+        ("least-conn", Self::LeastConn),
+        ("maglev", Self::Maglev),
+        ("round-robin", Self::RoundRobin),
+    ];
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::NAMES.into_iter().find(|(name, _)| *name == text);
+        found.map(|(_, algorithm)| algorithm).ok_or_else(|| {
+            let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+            format!("write one of {}", names.join(", "))
+        })
+    }
 }
 
 /// Where clients of a service port connect to.
@@ -86,9 +116,8 @@ pub struct ServicePort {
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Random => "random",
-        })
+        let name = Self::NAMES.iter().find(|(_, algorithm)| algorithm == self);
+        f.write_str(name.map_or("", |(name, _)| name))
     }
 }
 

@@ -121,7 +121,7 @@ impl<B: Backing> Tables<B> {
 
     /// The slots into a free run, then one store that makes them the view's.
     fn write_view(&mut self, service_port: u32, port: &ServicePort, planned: &Planned) {
-        let mut line = form::view_line(service_port, port.algorithm, port.affinity_seconds);
+        let mut line = form::view_line(service_port, port, planned.role);
         let words: [u64; View::WORDS] = bytemuck::must_cast(line);
         for (word, &value) in words.iter().enumerate() {
             if word != View::SLOTS_WORD

@@ -7,8 +7,9 @@ use lb_common::frontend::kind;
 use lb_common::view::algorithm;
 use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, View};
 
+use super::Role;
 use crate::catalog::Protocol;
-use crate::policy::{Algorithm, Backend, Frontend, FrontendKind};
+use crate::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort};
 
 /// An address as the tables hold it, IPv4 mapped.
 #[must_use]
@@ -107,16 +108,24 @@ pub fn backend_line(at: SocketAddr, service_port: u32, state: u64) -> BackendLin
 pub const fn algorithm_number(of: Algorithm) -> u32 {
     match of {
         Algorithm::Random => algorithm::RANDOM,
+        Algorithm::LeastConn => algorithm::LEAST_CONN,
+        Algorithm::Maglev => algorithm::MAGLEV,
+        Algorithm::RoundRobin => algorithm::ROUND_ROBIN,
     }
 }
 
 /// A view without slots.
 #[must_use]
-pub fn view_line(service_port: u32, of: Algorithm, affinity_seconds: Option<u32>) -> View {
+pub fn view_line(service_port: u32, port: &ServicePort, role: Role) -> View {
+    let member = match role {
+        Role::Internal => state::INTERNAL,
+        Role::External => state::EXTERNAL,
+    };
     View {
         service_port,
-        algorithm: algorithm_number(of),
-        affinity_seconds: affinity_seconds.unwrap_or(0),
+        algorithm: algorithm_number(port.algorithm),
+        affinity_seconds: port.affinity_seconds.unwrap_or(0),
+        member: u32::try_from(member).unwrap_or_default(),
         ..View::default()
     }
 }

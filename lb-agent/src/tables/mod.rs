@@ -14,6 +14,7 @@ mod backing;
 mod form;
 mod guard;
 mod ids;
+mod maglev;
 mod member;
 mod net;
 mod recover;

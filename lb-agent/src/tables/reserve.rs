@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use lb_common::{FrontendKey, SlotRun};
 
 use super::member::{self, Member};
-use super::{ApplyError, Backing, Role, Table, Tables, ViewState, form};
+use super::{ApplyError, Backing, Role, Table, Tables, ViewState, form, maglev};
 use crate::catalog::Protocol;
-use crate::policy::{ServicePort, View};
+use crate::policy::{Algorithm, ServicePort, View};
 
 /// What a service port is to look like, with ids and runs already given to it.
 pub struct Reserved {
@@ -59,7 +59,7 @@ impl<B: Backing> Tables<B> {
             .reserve_members(port, id, &mut reserved)
             .and_then(|()| {
                 port.views().iter().try_for_each(|view| {
-                    self.reserve_view(view, id, &mut reserved)?;
+                    self.reserve_view(port.algorithm, view, id, &mut reserved)?;
                     self.reserve_frontends(view, port.key.protocol, &mut reserved)
                 })
             });
@@ -113,6 +113,7 @@ impl<B: Backing> Tables<B> {
 
     fn reserve_view(
         &mut self,
+        algorithm: Algorithm,
         view: &View<'_>,
         id: Option<u32>,
         reserved: &mut Reserved,
@@ -122,7 +123,12 @@ impl<B: Backing> Tables<B> {
             .and_then(|id| self.ports.get(&id))
             .and_then(|state| state.views.iter().find(|view| view.role == role))
             .copied();
-        let slots = member::slots(&view.backends, &reserved.members);
+        let slots = if algorithm == Algorithm::Maglev {
+            let length = present.map_or(0, |view| view.run.length);
+            maglev::slots(&view.backends, &reserved.members, length)
+        } else {
+            member::slots(&view.backends, &reserved.members)
+        };
         let run = if present.is_some_and(|view| self.has_slots(&view, &slots)) {
             None
         } else {

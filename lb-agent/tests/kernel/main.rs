@@ -3,6 +3,7 @@
 //! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
 
 mod cgroups;
+mod choice;
 mod churn;
 mod connect;
 mod foreign;

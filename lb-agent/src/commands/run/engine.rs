@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::not_yet;
 use crate::catalog::{Catalog, Change};
 use crate::policy::{
     Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
@@ -27,8 +26,6 @@ pub struct Engine<B> {
     source_problems: Vec<Problem>,
     /// Problems that were logged and still are.
     told: BTreeSet<Problem>,
-    /// What was last said of what this version does not do.
-    not_yet: Option<String>,
 }
 
 impl<B: Backing> Engine<B> {
@@ -42,7 +39,6 @@ impl<B: Backing> Engine<B> {
             refused: BTreeMap::new(),
             source_problems: Vec::new(),
             told: BTreeSet::new(),
-            not_yet: None,
         }
     }
 
@@ -243,10 +239,5 @@ impl<B: Backing> Engine<B> {
             tracing::info!("mended: {problem}");
         }
         self.told = now;
-        let not_yet = not_yet::line(self.policy.service_ports());
-        if let Some(line) = not_yet.as_ref().filter(|_| not_yet != self.not_yet) {
-            tracing::warn!("{line}");
-        }
-        self.not_yet = not_yet;
     }
 }

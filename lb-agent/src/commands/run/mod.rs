@@ -1,7 +1,6 @@
 //! `lb-agent run`: wires the rooms together and keeps them going until a signal.
 
 mod engine;
-mod not_yet;
 mod sweeper;
 
 use std::net::IpAddr;

@@ -1,0 +1,192 @@
+//! Maglev tables (Eisenbud and others, "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, 3.4): equal
+//! shares, and most of the slots keep their backend when another one goes or comes.
+
+use std::net::SocketAddr;
+
+use super::form;
+use super::member::{self, Member};
+use crate::policy::Backend;
+
+/// Primes, each about twice the one before. The last is a view's longest table.
+const LENGTHS: [u32; 12] = [
+    31, 61, 127, 251, 509, 1_021, 2_039, 4_093, 8_191, 16_381, 32_749, 65_521,
+];
+
+/// A table is made with so many slots for each share, and replaced when there are fewer than half or more than four
+/// times as many: another length moves nearly everybody. With ten times fewer, a backend of ten that goes would take 8 %
+/// of the others' clients with it instead of 2 %.
+const SLOTS_A_SHARE: u32 = 100;
+
+/// The slots of a view.
+///
+/// `members` has all of `backends` and is sorted by address. `length`: of the table that the view has now.
+pub fn slots(backends: &[&Backend], members: &[Member], length: u32) -> Vec<u32> {
+    let mut turns: Vec<Turn> = backends
+        .iter()
+        .filter_map(|backend| {
+            let member = member::find(members, backend.address)?;
+            Some((member, backend.weight.max(1)))
+        })
+        .map(|(member, weight)| Turn::new(member, weight))
+        .collect();
+    let shares = turns.iter().map(|turn| u32::from(turn.weight)).sum();
+    if shares == 0 {
+        return Vec::new();
+    }
+    fill(&mut turns, table_length(length, shares))
+}
+
+fn table_length(length: u32, shares: u32) -> u32 {
+    let wanted = shares.saturating_mul(SLOTS_A_SHARE);
+    let is_good = LENGTHS.contains(&length) && length >= wanted / 2 && length / 4 <= wanted;
+    if is_good {
+        return length;
+    }
+    let longest = LENGTHS[LENGTHS.len() - 1];
+    LENGTHS
+        .into_iter()
+        .find(|&l| l >= wanted)
+        .unwrap_or(longest)
+}
+
+/// A backend on its own way through the table.
+struct Turn {
+    id: u32,
+    weight: u16,
+    hash: u64,
+    next: u32,
+    skip: u32,
+}
+
+impl Turn {
+    fn new(member: &Member, weight: u16) -> Self {
+        Self {
+            id: member.id,
+            weight,
+            hash: hash(member.address),
+            next: 0,
+            skip: 1,
+        }
+    }
+}
+
+/// Each backend in turn takes the next slot on its way that is free.
+fn fill(turns: &mut [Turn], length: u32) -> Vec<u32> {
+    for turn in &mut *turns {
+        turn.next = below(turn.hash >> 32, length);
+        turn.skip = below(turn.hash & 0xffff_ffff, length - 1) + 1;
+    }
+    let mut slots = vec![None; length as usize];
+    let mut left = slots.len();
+    while left > 0 {
+        for turn in &mut *turns {
+            for _ in 0..turn.weight {
+                if left == 0 {
+                    break;
+                }
+                // A prime length and a skip below it: the way passes every slot.
+                while slots[turn.next as usize].is_some() {
+                    turn.next = (turn.next + turn.skip) % length;
+                }
+                slots[turn.next as usize] = Some(turn.id);
+                left -= 1;
+            }
+        }
+    }
+    slots.into_iter().flatten().collect()
+}
+
+/// `number` has 32 bits.
+fn below(number: u64, length: u32) -> u32 {
+    u32::try_from((number * u64::from(length)) >> 32).unwrap_or(0)
+}
+
+/// The same in every agent, so that a new one finds the table as it is. The finalizer of SplitMix64, a word at a time.
+fn hash(address: SocketAddr) -> u64 {
+    let [a, b, c, d] = form::address(address.ip()).map(u32::from_be).map(u64::from);
+    let mut hash = 0;
+    for word in [a << 32 | b, c << 32 | d, u64::from(address.port())] {
+        hash ^= word;
+        hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        hash ^= hash >> 31;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn turns(numbers: impl IntoIterator<Item = u32>) -> Vec<Turn> {
+        let member = |number: u32| Member {
+            address: (Ipv4Addr::from(0x0a00_0000 + number), 80).into(),
+            id: number,
+            state: 1,
+        };
+        numbers
+            .into_iter()
+            .map(|n| Turn::new(&member(n), 1))
+            .collect()
+    }
+
+    #[test]
+    fn shares_are_equal() {
+        for number in [1, 2, 3, 10, 100, 1_000] {
+            let length = table_length(0, number);
+            let slots = fill(&mut turns(1..=number), length);
+            let mut shares = HashMap::new();
+            slots
+                .iter()
+                .for_each(|id| *shares.entry(id).or_insert(0_u32) += 1);
+            let fair = length / number;
+            assert_eq!(shares.len(), number as usize);
+            assert!(
+                shares.values().all(|&share| share.abs_diff(fair) <= 1),
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_heavier_backend_has_more() {
+        let mut turns = turns([1, 2]);
+        turns[1].weight = 3;
+        let slots = fill(&mut turns, 127);
+        let heavy = slots.iter().filter(|&&id| id == 2).count();
+        assert!((94..=96).contains(&heavy), "{heavy}");
+    }
+
+    /// In percent of all clients, beside those of the backend that went.
+    #[test]
+    fn few_others_move_when_a_backend_goes() {
+        for number in [3_u32, 10, 50, 200] {
+            let length = table_length(0, number);
+            let before = fill(&mut turns(1..=number), length);
+            let after = fill(&mut turns(2..=number), table_length(length, number - 1));
+            assert_eq!(before.len(), after.len(), "the table keeps its length");
+            let moved = before
+                .iter()
+                .zip(&after)
+                .filter(|(a, b)| **a != 1 && a != b)
+                .count();
+            let percent = 100.0 * moved as f64 / f64::from(length);
+            assert!(percent < 4.0, "{number} backends: {percent:.1} %");
+        }
+    }
+
+    #[test]
+    fn a_table_keeps_its_length_as_long_as_it_is_good() {
+        assert_eq!(table_length(0, 3), 509);
+        assert_eq!(table_length(509, 10), 509);
+        assert_eq!(table_length(509, 11), 2_039);
+        assert_eq!(table_length(2_039, 6), 2_039);
+        assert_eq!(table_length(2_039, 5), 509);
+        assert_eq!(table_length(300, 3), 509);
+        assert_eq!(table_length(0, 1_000_000), 65_521);
+    }
+}
