@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Read as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 
@@ -79,7 +79,7 @@ impl Node {
 }
 
 /// A process that has copies of these and does nothing with them.
-fn heir(sockets: &[OwnedFd]) -> Result<Child> {
+pub fn heir(sockets: &[OwnedFd]) -> Result<Child> {
     for socket in sockets {
         fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty()))?;
     }
@@ -157,7 +157,7 @@ fn a_socket_that_is_disconnected() {
 }
 
 /// `connect(2)` with AF_UNSPEC, which no hook sees.
-fn disconnect(socket: &OwnedFd) -> io::Result<()> {
+pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
     let nowhere = libc::sockaddr {
         sa_family: 0,
         sa_data: [0; 14],
@@ -205,19 +205,25 @@ fn sockets_that_were_sent_to_nobody() {
         let node = Node::start(sandbox)?;
         let (sender, receiver) = UnixStream::pair()?;
         let sockets = node.sockets()?;
-        let raw: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
-        sendmsg::<()>(
-            sender.as_fd().as_raw_fd(),
-            &[IoSlice::new(b"!")],
-            &[ControlMessage::ScmRights(&raw)],
-            MsgFlags::empty(),
-            None,
-        )?;
+        send_to_nobody(&sender, &sockets)?;
         drop(sockets);
         assert_eq!(node.active()?, 3, "they are on their way");
         drop((sender, receiver));
         eventually("nothing is active", || Ok(node.active()? == 0))
     });
+}
+
+/// Puts copies of sockets on their way (SCM_RIGHTS).
+pub fn send_to_nobody(sender: &UnixStream, sockets: &[OwnedFd]) -> io::Result<()> {
+    let raw: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    sendmsg::<()>(
+        sender.as_raw_fd(),
+        &[IoSlice::new(b"!")],
+        &[ControlMessage::ScmRights(&raw)],
+        MsgFlags::empty(),
+        None,
+    )?;
+    Ok(())
 }
 
 #[test]

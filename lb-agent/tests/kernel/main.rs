@@ -6,6 +6,7 @@ mod cgroups;
 mod choice;
 mod churn;
 mod connect;
+mod counts;
 mod foreign;
 mod frontends;
 mod full;
