@@ -1,0 +1,163 @@
+//! What a file's text comes to.
+
+use std::path::Path;
+
+use super::super::parse;
+use super::{lines, service};
+use crate::catalog::Object;
+
+/// What a text with that name says: objects, then problems.
+fn parsed(name: &str, text: &str) -> (Vec<String>, Vec<String>) {
+    let parsed = parse::text(Path::new(name), text);
+    let objects = parsed.objects.keys().map(ToString::to_string).collect();
+    (objects, lines(&parsed.problems))
+}
+
+#[test]
+fn documents_lists_and_other_kinds() {
+    let text = format!(
+        "%YAML 1.2\n# a comment\n---\n{}---\n\n--- # nothing\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n---\n\
+         apiVersion: v1\nkind: List\nitems:\n- apiVersion: discovery.k8s.io/v1\n  kind: EndpointSlice\n  metadata: {{name: a, namespace: shop, creationTimestamp: null}}\n  \
+         addressType: IPv4\n  endpoints: null\n  ports: null\n- {{apiVersion: v1, kind: Node, metadata: {{name: n1}}}}\n---\n\
+         apiVersion: v1\nkind: ServiceList\nitems: [{{metadata: {{name: db}}, spec: {{}}, status: {{loadBalancer: {{}}}}}}]\n---\n\
+         apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {{name: fn}}\n---\nreplicas: 3\n...\n",
+        service("web")
+    );
+    let (objects, problems) = parsed("all.yaml", &text);
+    assert_eq!(
+        objects,
+        [
+            "Service default/db",
+            "Service default/web",
+            "EndpointSlice shop/a",
+            "Node n1"
+        ]
+    );
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(parse::text(Path::new("all.yaml"), &text).passed_over, 3);
+}
+
+#[test]
+fn json_files_and_json_in_yaml_files() {
+    let web =
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": null}"#;
+    let two = format!("{web}\n{}", web.replace("web", "db"));
+    for name in ["a.json", "a.yaml"] {
+        assert_eq!(
+            parsed(name, &two).0,
+            ["Service default/db", "Service default/web"],
+            "{name}"
+        );
+    }
+    let (objects, problems) = parsed("a.json", &format!("{web}\n{{\"kind\": }}"));
+    assert_eq!(objects, ["Service default/web"]);
+    assert_eq!(
+        problems,
+        ["a.json: line 2, column 10: expected value: correct it"]
+    );
+    assert_eq!(
+        parsed(
+            "a.yaml",
+            "{apiVersion: v1, kind: Node, metadata: {name: n1}}"
+        )
+        .0,
+        ["Node n1"]
+    );
+}
+
+#[test]
+fn bad_yaml_is_told_with_line_and_column_and_leaves_the_other_documents() {
+    let text = format!(
+        "{}---\nkind: Service\nmetadata:\n  name: [a\nspec: b\n---\n{}",
+        service("a"),
+        service("b")
+    );
+    let (objects, problems) = parsed("web.yaml", &text);
+    assert_eq!(objects, ["Service default/a", "Service default/b"]);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(
+        problems[0].starts_with("web.yaml: line 10, column"),
+        "{problems:#?}"
+    );
+    assert!(!problems[0].contains('\n'), "{problems:#?}");
+}
+
+#[test]
+fn a_wrong_type_names_object_field_and_file() {
+    let text = service("web").replace("port: 80", "port: http");
+    assert_eq!(
+        parsed("web.yaml", &text).1,
+        [
+            "Service default/web: spec.ports[0].port: invalid type: string \"http\", expected a whole number (web.yaml, document at line 1)"
+        ]
+    );
+    let text = service("web").replace("[{port: 80}]", "80");
+    assert!(
+        parsed("web.yaml", &text).1[0]
+            .contains("spec.ports: invalid type: integer `80`, expected a sequence")
+    );
+    let text = service("web").replace("metadata:\n  name: web\n", "metadata: web\n");
+    assert!(parsed("web.yaml", &text).1[0].starts_with(
+        "Service in web.yaml: metadata: invalid type: string \"web\", expected a mapping"
+    ));
+}
+
+#[test]
+fn what_does_not_say_what_it_is_is_told() {
+    let cases = [
+        (
+            service("web").replace("apiVersion: v1\n", ""),
+            "Service default/web: apiVersion is missing: write v1",
+        ),
+        (
+            service("web").replace("kind: Service\n", ""),
+            "web.yaml: kind is missing",
+        ),
+        (
+            service("web").replace("  name: web\n", "  labels: {}\n"),
+            "Service in web.yaml: metadata: missing field `name`",
+        ),
+        (
+            "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n"
+                .to_owned(),
+            "EndpointSlice default/a: apiVersion discovery.k8s.io/v1beta1 is not read",
+        ),
+        (
+            "hello\n".to_owned(),
+            "web.yaml: this is not a Kubernetes object",
+        ),
+        (
+            service("web") + "---\n" + &service("web"),
+            "Service default/web: is there twice in web.yaml, document at line 7",
+        ),
+    ];
+    for (text, expected) in cases {
+        let problems = parsed("web.yaml", &text).1;
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].starts_with(expected), "{problems:#?}");
+    }
+}
+
+#[test]
+fn a_dump_of_a_large_cluster_is_not_too_large() {
+    let item = "- {apiVersion: v1, kind: Service, metadata: {name: sNUMBER}, spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}\n";
+    let items: String = (0..20_000)
+        .map(|n| item.replace("NUMBER", &n.to_string()))
+        .collect();
+    let text = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
+    assert_eq!(
+        parse::text(Path::new("all.yaml"), &text).objects.len(),
+        20_000
+    );
+}
+
+#[test]
+fn objects_are_whole() {
+    let parsed = parse::text(Path::new("a.yaml"), &service("web"));
+    let object = parsed.objects.into_values().next().expect("one object");
+    let Object::Service(service) = &object else {
+        panic!("a Service")
+    };
+    assert_eq!(service.spec.cluster_ip.as_deref(), Some("10.96.0.1"));
+    assert_eq!(service.spec.ports[0].port, Some(80));
+}
