@@ -1,6 +1,6 @@
 //! Manifests as a source: remembers what each file defines, and gives what differs when it reads again.
 //!
-//! `paths` finds the files, `document` splits them, `parse` makes objects of them, `definitions` settles which file
+//! `paths` finds the files, `read` reads and `document` splits them, `parse` makes objects of them, `definitions` settles which file
 //! counts for an object, `watch` says when to look. A file that breaks keeps the objects that it last had: a typing
 //! error must not take a Service away.
 
@@ -8,6 +8,7 @@ mod definitions;
 mod document;
 mod parse;
 mod paths;
+mod read;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -41,6 +42,8 @@ pub struct Manifests {
     definitions: Definitions,
     /// About paths and folders; what is about a file is with the file.
     path_problems: Vec<Problem>,
+    /// The same, where nothing is missing for it.
+    path_notes: Vec<Problem>,
     /// The problems that were last handed out.
     told: Vec<Problem>,
     /// A file looks half-written: worth another look soon.
@@ -88,6 +91,7 @@ impl Manifests {
             files: BTreeMap::new(),
             definitions: Definitions::default(),
             path_problems: Vec::new(),
+            path_notes: Vec::new(),
             told: Vec::new(),
             is_holding: false,
         };
@@ -114,6 +118,7 @@ impl Manifests {
             self.is_holding = true;
         } else {
             self.path_problems = found.problems;
+            self.path_notes = found.notes;
             for key in gone {
                 if let Some(file) = self.files.remove(&key) {
                     self.definitions
@@ -142,26 +147,26 @@ impl Manifests {
         let file = self.files.entry(key.clone()).or_default();
         let is_suspect = || {
             let name = key.path.file_name();
-            name.is_some_and(|name| look.suspects.contains(name))
+            !stamp.is_stream && name.is_some_and(|name| look.suspects.contains(name))
         };
         let is_known = stamp != Stamp::default();
         if is_known && file.stamp == stamp && !is_suspect() {
             return;
         }
         file.stamp = stamp;
-        let text = match paths::read(&key.path) {
+        let text = match read::text(&key.path, stamp.is_stream) {
             Ok(text) => text,
             Err(error) => {
                 file.hash = None;
                 file.is_broken = true;
                 file.problems = vec![Problem {
                     object: shown(&key.path),
-                    message: format!("cannot be read: {error}; {}", keeps(file)),
+                    message: error.line(!file.objects.is_empty()),
                 }];
                 return;
             }
         };
-        let hash = paths::hash(&text);
+        let hash = read::hash(&text);
         if file.hash == Some(hash) {
             return;
         }
@@ -190,7 +195,8 @@ impl Manifests {
     /// All that is wrong now, in the order of the files.
     fn problems(&self) -> Vec<Problem> {
         let of_files = self.files.values().flat_map(|file| &file.problems);
-        let found = self.path_problems.iter().chain(of_files).cloned();
+        let of_paths = self.path_problems.iter().chain(&self.path_notes);
+        let found = of_paths.chain(of_files).cloned();
         found.chain(self.definitions.problems()).collect()
     }
 }
@@ -205,14 +211,6 @@ impl File {
             let kept = parsed.objects.entry(id.clone());
             kept.or_insert_with(|| object.clone());
         }
-    }
-}
-
-fn keeps(file: &File) -> &'static str {
-    if file.objects.is_empty() {
-        "make it readable"
-    } else {
-        "what it last said stays in effect: make it readable"
     }
 }
 

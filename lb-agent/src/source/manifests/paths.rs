@@ -1,8 +1,10 @@
 //! Finds the files, as `kubectl -f` does: a file as it is, of a folder its *.yaml, *.yml and *.json, not deeper.
+//!
+//! What is named may be a pipe or `/dev/stdin`; in a folder only regular files count, since a FIFO there would be
+//! waited for until somebody writes to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ pub(super) struct Stamp {
     modified: (i64, i64),
     /// Seconds and nanoseconds.
     changed: (i64, i64),
+    /// Not a regular file: it says what it has to say once, and reading may wait.
+    pub(super) is_stream: bool,
 }
 
 /// All files there are.
@@ -37,6 +41,8 @@ pub(super) struct Found {
     /// Given paths that exist but could not be looked into: what was known of them still holds.
     pub(super) unreadable: BTreeSet<usize>,
     pub(super) problems: Vec<Problem>,
+    /// What is passed over, and is no reason to miss anything.
+    pub(super) notes: Vec<Problem>,
 }
 
 /// Whether a path can be read at all.
@@ -78,22 +84,6 @@ pub(super) fn find(given: &[PathBuf]) -> Found {
     found
 }
 
-/// A file's text, without a byte order mark. `Err` says what is wrong.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    if text.starts_with('\u{feff}') {
-        text.remove(0);
-    }
-    Ok(text)
-}
-
-pub(super) fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
 impl Found {
     fn add_folder(
         &mut self,
@@ -112,7 +102,11 @@ impl Found {
         for path in paths {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => {}
-                Ok(metadata) => self.add_file(index, path, &metadata, seen),
+                Ok(metadata) if metadata.is_file() => self.add_file(index, path, &metadata, seen),
+                Ok(_) => self.notes.push(Problem {
+                    object: shown(&path),
+                    message: "is not a regular file; passed over".to_owned(),
+                }),
                 // It went between the listing and now, or is a link to nothing: reading it will say so.
                 Err(_) if path.is_symlink() => {
                     let key = FileKey { given: index, path };
@@ -140,21 +134,26 @@ impl Found {
 
 impl Stamp {
     /// Only what says that it is the same file or folder, whatever is in it.
-    pub(super) fn identity(self) -> Self {
+    pub(super) fn identity(metadata: &Metadata) -> Self {
         Self {
-            device: self.device,
-            inode: self.inode,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            is_stream: !metadata.is_file(),
             ..Self::default()
         }
     }
 
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    /// A stream's changes with every write: only another in its place is worth a look.
+    fn of(metadata: &Metadata) -> Self {
+        let identity = Self::identity(metadata);
+        if !metadata.is_file() {
+            return identity;
+        }
         Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+            ..identity
         }
     }
 }

@@ -101,7 +101,7 @@ impl Folders {
             let Ok(metadata) = fs::metadata(&folder) else {
                 continue;
             };
-            let stamp = Stamp::of(&metadata).identity();
+            let stamp = Stamp::identity(&metadata);
             if self.watched.get(&folder) == Some(&stamp) {
                 continue;
             }

@@ -1,10 +1,12 @@
 //! Which files are found, and which of them can be read.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
 
 use tempfile::TempDir;
 
-use super::super::Manifests;
+use super::super::{Look, Manifests};
 use super::{lines, service, told};
 
 #[test]
@@ -44,4 +46,66 @@ fn a_folder_is_read_like_kubectl_does_and_the_first_definition_counts() {
         "{problems:?}"
     );
     assert!(problems[0].contains("a.yaml and again in "), "{problems:?}");
+}
+
+#[test]
+fn in_a_folder_only_regular_files_are_read() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("web.yaml"), service("web")).expect("written");
+    nix::unistd::mkfifo(&path("fifo.yaml"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    symlink("/dev/zero", path("zero.yaml")).expect("linked");
+    symlink("web.yaml", path("link.yml")).expect("linked");
+    let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
+    assert_eq!(told(&listing.changes), ["+Service default/web"]);
+    assert!(listing.is_complete, "what is passed over hides nothing");
+    assert_eq!(
+        lines(&listing.problems),
+        ["fifo.yaml", "zero.yaml"].map(|name| format!(
+            "{}: is not a regular file; passed over",
+            path(name).display()
+        ))
+    );
+}
+
+#[test]
+fn what_never_ends_is_too_large() {
+    let (_, listing) = Manifests::open(vec!["/dev/zero".into()]).expect("readable");
+    assert_eq!(
+        lines(&listing.problems),
+        ["/dev/zero: is larger than 64 MiB: split it"]
+    );
+    assert!(!listing.is_complete);
+}
+
+#[test]
+fn a_pipe_that_is_named_is_read_once() {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(service("web").as_bytes()).expect("room");
+    drop(writer);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
+    let given = format!("/proc/self/fd/{fd}");
+    let (mut manifests, listing) = Manifests::open(vec![given.into()]).expect("readable");
+    assert_eq!(told(&listing.changes), ["+Service default/web"]);
+    assert!(manifests.look(&Look::default()).is_none(), "it holds");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_a_remedy() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    symlink("/nowhere/web.yaml", path("a.yaml")).expect("linked");
+    fs::write(path("b.yaml"), b"\xff\xfea\0").expect("written");
+    let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
+    let expected = [
+        (
+            "a.yaml",
+            "is a link to /nowhere/web.yaml, which is not there: correct the link or remove it",
+        ),
+        ("b.yaml", "is not UTF-8 text: save it as UTF-8"),
+    ];
+    assert_eq!(
+        lines(&listing.problems),
+        expected.map(|(name, line)| format!("{}: {line}", path(name).display()))
+    );
 }

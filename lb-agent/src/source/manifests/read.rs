@@ -1,0 +1,109 @@
+//! A file's text: what is no text, too large or not a file after all is said and never waited for.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A dump of a large cluster is half of it; what never ends, like /dev/zero, ends here.
+const LARGEST: u64 = 64 << 20;
+
+/// What is wrong with a file, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    why: String,
+    remedy: &'static str,
+}
+
+/// A file's text, without a byte order mark.
+///
+/// `is_stream`: it was named though it is no regular file, so it may be waited for.
+pub(super) fn text(path: &Path, is_stream: bool) -> Result<String, Unreadable> {
+    let file = open(path, is_stream)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| LARGEST < length) {
+        return Err(Unreadable {
+            why: format!("is larger than {} MiB", LARGEST >> 20),
+            remedy: "split it",
+        });
+    }
+    let mut text = String::from_utf8(bytes).map_err(|_| Unreadable {
+        why: "is not UTF-8 text".to_owned(),
+        remedy: "save it as UTF-8",
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
+}
+
+pub(super) fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A regular file may have become a FIFO since it was found: opening that would wait for a writer.
+fn open(path: &Path, is_stream: bool) -> Result<File, Unreadable> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    if !is_stream {
+        options.custom_flags(libc::O_NONBLOCK);
+    }
+    let file = options
+        .open(path)
+        .map_err(|error| not_opened(path, &error))?;
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    if is_stream || is_file {
+        return Ok(file);
+    }
+    Err(Unreadable {
+        why: "is not a regular file".to_owned(),
+        remedy: "write one",
+    })
+}
+
+fn not_opened(path: &Path, error: &io::Error) -> Unreadable {
+    let target = fs::read_link(path).ok();
+    match target.filter(|_| error.kind() == io::ErrorKind::NotFound) {
+        Some(target) => Unreadable {
+            why: format!("is a link to {}, which is not there", target.display()),
+            remedy: "correct the link or remove it",
+        },
+        None => failed(error),
+    }
+}
+
+fn failed(error: &io::Error) -> Unreadable {
+    Unreadable {
+        why: format!("cannot be read: {error}"),
+        remedy: "make it readable",
+    }
+}
+
+impl Unreadable {
+    /// The line to tell.
+    ///
+    /// `keeps`: the file has said something before, which still holds.
+    pub(super) fn line(&self, keeps: bool) -> String {
+        if keeps {
+            format!(
+                "{}; what it last said stays in effect: {}",
+                self.why, self.remedy
+            )
+        } else {
+            self.to_string()
+        }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.why, self.remedy)
+    }
+}
