@@ -18,7 +18,8 @@ pub enum LogFormat {
 /// # Errors
 /// The filter makes no sense, or there is a log already.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| {
+    // notify warns when a folder goes, since it hears of it twice.
+    let filter = EnvFilter::try_new(format!("error,notify=error,{filter}")).with_context(|| {
         format!("--log {filter:?}: write a level, or pairs like lb_agent=debug")
     })?;
     let log = tracing_subscriber::fmt()

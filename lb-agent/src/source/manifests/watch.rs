@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::Sender;
 
@@ -73,6 +73,8 @@ struct Folders {
     events: Receiver<notify::Result<Event>>,
     /// With the folder's device and inode, to notice when another stands in its place.
     watched: BTreeMap<PathBuf, Stamp>,
+    /// A folder that matters is not watched: it is not there, or the kernel has no watch left.
+    is_blind: bool,
 }
 
 impl Folders {
@@ -89,6 +91,7 @@ impl Folders {
             watcher,
             events,
             watched: BTreeMap::new(),
+            is_blind: true,
         }
     }
 
@@ -97,38 +100,65 @@ impl Folders {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        for folder in paths.iter().flat_map(|path| folders_of(path)) {
-            let Ok(metadata) = fs::metadata(&folder) else {
-                continue;
-            };
-            let stamp = Stamp::identity(&metadata);
-            if self.watched.get(&folder) == Some(&stamp) {
+        self.is_blind = false;
+        let wanted: BTreeSet<PathBuf> = paths.iter().flat_map(|path| folders_of(path)).collect();
+        self.watched.retain(|folder, _| wanted.contains(folder));
+        for folder in wanted {
+            let stamp = fs::metadata(&folder).ok().map(|m| Stamp::identity(&m));
+            if stamp.is_some() && self.watched.get(&folder) == stamp.as_ref() {
                 continue;
             }
-            // The old watch, if any, went with the old folder.
+            // A watch that is left is of what stood there before.
+            self.watched.remove(&folder);
             let _ = watcher.unwatch(&folder);
+            let Some(stamp) = stamp else {
+                self.is_blind = true;
+                continue;
+            };
             match watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.watched.insert(folder, stamp);
                 }
-                Err(error) => tracing::debug!("cannot watch {}: {error}", folder.display()),
+                Err(error) => {
+                    self.is_blind = true;
+                    tracing::debug!("cannot watch {}: {error}", folder.display());
+                }
             }
         }
+    }
+
+    /// Takes note of an event, and of watches that may have gone with it.
+    fn hear(
+        &mut self,
+        event: notify::Result<Event>,
+        paths: &[PathBuf],
+        suspects: &mut BTreeSet<OsString>,
+    ) {
+        let is_watched = |path: &PathBuf| self.watched.contains_key(path);
+        if let Ok(event) = &event
+            && is_move(event.kind)
+            && event.paths.iter().any(is_watched)
+        {
+            // What stands there next may have the same inode. All are watched anew: two paths may share a watch.
+            self.watched.clear();
+            suspects.insert(OsString::new());
+        }
+        note(event, paths, suspects);
     }
 
     /// Waits until something happened and it is quiet again.
     fn wait(&mut self, paths: &[PathBuf]) -> Look {
         let mut suspects = BTreeSet::new();
-        let unasked = if self.watcher.is_some() && !self.watched.is_empty() {
-            UNASKED
-        } else {
+        let unasked = if self.is_blind {
             UNASKED_BLIND
+        } else {
+            UNASKED
         };
         let until = Instant::now() + unasked;
         while suspects.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(event) => note(event, paths, &mut suspects),
+                Ok(event) => self.hear(event, paths, &mut suspects),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     thread::sleep(left);
@@ -139,7 +169,7 @@ impl Folders {
         let until = Instant::now() + LONGEST;
         while !suspects.is_empty() && Instant::now() < until {
             match self.events.recv_timeout(QUIET) {
-                Ok(event) => note(event, paths, &mut suspects),
+                Ok(event) => self.hear(event, paths, &mut suspects),
                 Err(_) => break,
             }
         }
@@ -165,6 +195,14 @@ fn folders_of(path: &Path) -> Vec<PathBuf> {
         folders.extend(target.parent().map(Path::to_owned));
     }
     folders
+}
+
+/// Whether something has gone from where it was, or come there.
+const fn is_move(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    )
 }
 
 /// Notes the names of what an event speaks of, if it may matter.

@@ -151,3 +151,47 @@ fn a_config_map_that_swaps_its_link_is_noticed() {
         watched.changes();
     }
 }
+
+#[test]
+fn a_folder_that_goes_and_comes_back_is_watched_again() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let given = path("m");
+    let write = |text: &str| fs::write(given.join("a.yaml"), text).expect("written");
+    fs::create_dir(&given).expect("a folder");
+    write(&service("a"));
+    let (manifests, _) = Manifests::open(vec![given.clone()]).expect("readable");
+    let (sender, batches) = tokio::sync::mpsc::channel(16);
+    manifests.watch(sender).expect("a thread");
+    std::thread::sleep(Duration::from_millis(50));
+    let mut watched = Watched {
+        folder: TempDir::new().expect("a folder"),
+        batches,
+    };
+    let went_and_came: [&dyn Fn(); 3] = [
+        &|| {
+            fs::rename(&given, path("away")).expect("moved");
+            fs::rename(path("away"), &given).expect("moved back");
+        },
+        &|| {
+            fs::remove_dir_all(&given).expect("removed");
+            fs::create_dir(&given).expect("a folder");
+        },
+        &|| {
+            fs::rename(&given, path("away")).expect("moved");
+            std::thread::sleep(Duration::from_millis(150));
+            fs::rename(path("away"), &given).expect("moved back");
+        },
+    ];
+    for (name, go_and_come) in ["b", "c", "d"].into_iter().zip(went_and_came) {
+        go_and_come();
+        std::thread::sleep(Duration::from_millis(200));
+        while watched.batches.try_recv().is_ok() {}
+        write(&service(name));
+        let changes = watched.changes();
+        assert!(
+            changes.contains(&format!("+Service default/{name}")),
+            "{changes:?}"
+        );
+    }
+}
