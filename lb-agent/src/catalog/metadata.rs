@@ -12,8 +12,8 @@ use super::ObjectName;
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     pub name: Arc<str>,
-    /// "default" when a manifest has none; a Node's says nothing.
-    #[serde(default = "default_namespace")]
+    /// "default" when a manifest has none, null or ""; a Node's says nothing.
+    #[serde(default = "default_namespace", deserialize_with = "default_when_empty")]
     pub namespace: Arc<str>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: Labels,
@@ -64,6 +64,13 @@ pub struct Annotations {
 
 fn default_namespace() -> Arc<str> {
     "default".into()
+}
+
+fn default_when_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    let namespace: Option<Arc<str>> = Option::deserialize(deserializer)?;
+    Ok(namespace
+        .filter(|namespace| !namespace.is_empty())
+        .unwrap_or_else(default_namespace))
 }
 
 /// What Go writes as `null` is what serde calls absent.
