@@ -9,6 +9,7 @@ mod document;
 mod parse;
 mod paths;
 mod read;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod watch;

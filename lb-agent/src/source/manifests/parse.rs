@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::document::{self, Document};
 use super::shown;
+use super::strict::Strict;
 use crate::catalog::{Kind, Object, ObjectId, Problem};
 
 /// What a file says.
@@ -186,7 +187,7 @@ impl std::fmt::Display for Place<'_> {
 
 /// An object of ours. `Err` names the field and what was expected.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
         let message = plain(&error.inner().to_string());
         match error.path().to_string().as_str() {
             "." => message,

@@ -103,6 +103,48 @@ fn a_wrong_type_names_object_field_and_file() {
 }
 
 #[test]
+fn a_sequence_is_not_taken_for_a_mapping() {
+    let web = |metadata: &str, spec: &str| {
+        format!("{{apiVersion: v1, kind: Service, metadata: {metadata}, spec: {spec}}}")
+    };
+    let slice = |endpoint: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a}}, endpoints: [{endpoint}]}}"
+        )
+    };
+    let cases = [
+        (web("{name: a, labels: [a, b]}", "null"), "metadata.labels"),
+        (web("[a, b]", "null"), "metadata"),
+        (
+            web("{name: a}", "{ports: [[http, TCP, 80]]}"),
+            "spec.ports[0]",
+        ),
+        (web("{name: a}", "[a]"), "spec"),
+        (slice("{conditions: [false]}"), "endpoints[0].conditions"),
+        (slice("[[10.1.0.1]]"), "endpoints[0]"),
+    ];
+    for (text, field) in cases {
+        let (objects, problems) = parsed("a.yaml", &text);
+        assert_eq!(objects, [""; 0]);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        let expected = format!(": {field}: invalid type: sequence, expected a mapping");
+        assert!(problems[0].contains(&expected), "{problems:#?}");
+    }
+}
+
+#[test]
+fn without_a_namespace_it_is_the_default_one() {
+    for namespace in ["", ", namespace: null", ", namespace: ''"] {
+        let text = service("web").replace("name: web", &format!("{{name: web{namespace}}}"));
+        let text = text.replace("metadata:\n  {", "metadata: {");
+        assert_eq!(
+            parsed("a.yaml", &text),
+            (vec!["Service default/web".to_owned()], vec![])
+        );
+    }
+}
+
+#[test]
 fn what_does_not_say_what_it_is_is_told() {
     let cases = [
         (
