@@ -11,7 +11,7 @@ mod problem;
 mod service;
 mod word;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use self::endpoint_slice::{
@@ -38,6 +38,8 @@ pub struct Catalog {
     slices: HashMap<ObjectName, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
     /// The Service under which a slice is kept: its label may have changed since.
     owners: HashMap<ObjectName, ObjectName>,
+    /// Services that are there and cannot be read.
+    unread: HashSet<ObjectName>,
     touched: BTreeSet<ObjectName>,
 }
 
@@ -51,6 +53,7 @@ impl Catalog {
             services: HashMap::new(),
             slices: HashMap::new(),
             owners: HashMap::new(),
+            unread: HashSet::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -66,6 +69,13 @@ impl Catalog {
                 }
             }
             Change::Remove(id) => self.remove(&id),
+            Change::Unread(id) => {
+                self.remove(&id);
+                if id.kind == Kind::Service {
+                    self.touched.insert(id.name.clone());
+                    self.unread.insert(id.name);
+                }
+            }
         }
     }
 
@@ -79,6 +89,12 @@ impl Catalog {
     #[must_use]
     pub fn service(&self, name: &ObjectName) -> Option<&Service> {
         self.services.get(name).map(Arc::as_ref)
+    }
+
+    /// Whether there is such a Service, of which nothing is known since it cannot be read.
+    #[must_use]
+    pub fn is_unread(&self, name: &ObjectName) -> bool {
+        self.unread.contains(name)
     }
 
     /// The slices that name this Service, sorted by their names.
@@ -107,6 +123,7 @@ impl Catalog {
 
     fn set_service(&mut self, service: Arc<Service>) {
         let name = service.metadata.object_name();
+        self.unread.remove(&name);
         if self.services.get(&name) != Some(&service) {
             self.services.insert(name.clone(), service);
             self.touched.insert(name);
@@ -143,7 +160,8 @@ impl Catalog {
     fn remove(&mut self, id: &ObjectId) {
         match id.kind {
             Kind::Service => {
-                if self.services.remove(&id.name).is_some() {
+                let was_unread = self.unread.remove(&id.name);
+                if self.services.remove(&id.name).is_some() || was_unread {
                     self.touched.insert(id.name.clone());
                 }
             }

@@ -12,6 +12,8 @@ pub enum Change {
     Set(Object),
     /// The object is no more.
     Remove(ObjectId),
+    /// There is such an object, but it cannot be read and nothing is known of it.
+    Unread(ObjectId),
 }
 
 /// One of the objects that the agent reads; cheap to clone.
@@ -30,11 +32,7 @@ impl Object {
             Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.metadata),
             Self::Node(node) => (Kind::Node, &node.metadata),
         };
-        let mut name = metadata.object_name();
-        if kind == Kind::Node {
-            name.namespace = Arc::default();
-        }
-        ObjectId { kind, name }
+        ObjectId::new(kind, metadata.object_name())
     }
 }
 
@@ -87,6 +85,17 @@ impl fmt::Display for ObjectName {
 pub struct ObjectId {
     pub kind: Kind,
     pub name: ObjectName,
+}
+
+impl ObjectId {
+    /// The namespace of a Node is forgotten.
+    #[must_use]
+    pub fn new(kind: Kind, mut name: ObjectName) -> Self {
+        if kind == Kind::Node {
+            name.namespace = Arc::default();
+        }
+        Self { kind, name }
+    }
 }
 
 impl fmt::Display for ObjectId {

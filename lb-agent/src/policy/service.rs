@@ -35,7 +35,10 @@ pub(super) fn judge(
 ) -> (Vec<ServicePort>, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some(service) = catalog.service(name) else {
-        report_orphans(catalog, name, &mut problems);
+        // Of one that cannot be read the source has told.
+        if !catalog.is_unread(name) {
+            report_orphans(catalog, name, &mut problems);
+        }
         return (Vec::new(), problems);
     };
     let id = ObjectId {

@@ -1,5 +1,7 @@
 //! Which Services are ours, and what is said of those that are wrong.
 
+use crate::catalog::{Change, Kind, ObjectId, ObjectName};
+
 use super::{Case, check, check_problems, service, slice};
 
 const PLAIN: &str = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ";
@@ -81,6 +83,23 @@ fn a_slice_without_its_service_is_reported() {
     case.set(&service("web", ""));
     assert_eq!(case.problems(), [""; 0]);
     assert_eq!(case.plan(), [format!("{PLAIN}10.1.0.1:8080")]);
+}
+
+#[test]
+fn a_service_that_cannot_be_read_is_not_told_to_be_missing() {
+    let mut case = Case::new(&slice("a", &["{addresses: [10.1.0.1]}"]));
+    let web = ObjectId::new(Kind::Service, ObjectName::new("default", "web"));
+    case.catalog.apply(Change::Unread(web.clone()));
+    case.update();
+    assert_eq!(case.problems(), [""; 0]);
+    case.catalog.apply(Change::Remove(web.clone()));
+    case.update();
+    assert_eq!(case.problems().len(), 1);
+    case.catalog.apply(Change::Unread(web));
+    case.set(&service("web", ""));
+    assert_eq!(case.plan(), [format!("{PLAIN}10.1.0.1:8080")]);
+    case.remove(&service("web", ""));
+    assert_eq!(case.problems().len(), 1);
 }
 
 #[test]

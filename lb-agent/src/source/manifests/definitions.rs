@@ -49,6 +49,10 @@ impl Definitions {
         changes.collect()
     }
 
+    pub(super) fn defines(&self, id: &ObjectId) -> bool {
+        self.by_object.contains_key(id)
+    }
+
     /// A line for each object that is defined more than once.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         self.repeated.iter().flat_map(|id| {

@@ -1,6 +1,7 @@
 //! Manifests as a source: remembers what each file defines, and gives what differs when it reads again.
 //!
-//! `paths` finds the files, `read` reads and `document` splits them, `parse` makes objects of them, `definitions` settles which file
+//! `paths` finds the files, `read` reads and `document` splits them, `parse` makes objects of them (`what` they
+//! are, and `strict` about their types), `definitions` settles which file
 //! counts for an object, `watch` says when to look. A file that breaks keeps the objects that it last had: a typing
 //! error must not take a Service away.
 
@@ -13,6 +14,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod what;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -23,7 +25,7 @@ use self::definitions::Definitions;
 use self::parse::Parsed;
 use self::paths::{FileKey, Stamp};
 use super::{Batch, Listing};
-use crate::catalog::{Object, ObjectId, Problem};
+use crate::catalog::{Change, Object, ObjectId, Problem};
 
 /// A path that was asked for cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ pub struct Manifests {
     paths: Vec<PathBuf>,
     files: BTreeMap<FileKey, File>,
     definitions: Definitions,
+    /// Objects that are there, of which nothing is known since they cannot be read.
+    unread: BTreeSet<ObjectId>,
     /// About paths and folders; what is about a file is with the file.
     path_problems: Vec<Problem>,
     /// The same, where nothing is missing for it.
@@ -61,6 +65,8 @@ struct File {
     problems: Vec<Problem>,
     /// Something in it could not be read.
     is_broken: bool,
+    /// Objects in it that could not be read.
+    unread: BTreeSet<ObjectId>,
     passed_over: usize,
 }
 
@@ -91,6 +97,7 @@ impl Manifests {
             paths,
             files: BTreeMap::new(),
             definitions: Definitions::default(),
+            unread: BTreeSet::new(),
             path_problems: Vec::new(),
             path_notes: Vec::new(),
             told: Vec::new(),
@@ -131,7 +138,8 @@ impl Manifests {
             self.read_file(key, stamp, look);
         }
 
-        let changes = self.definitions.take_changes();
+        let mut changes = self.definitions.take_changes();
+        changes.extend(self.unread_changes());
         let problems = self.problems();
         if changes.is_empty() && problems == self.told {
             return None;
@@ -171,7 +179,7 @@ impl Manifests {
         if file.hash == Some(hash) {
             return;
         }
-        let mut parsed = parse::text(&key.path, &text);
+        let mut parsed = parse::text(&key.path, &text, &file.objects);
         let looks_half_written = parsed.is_broken || text.is_empty();
         if look.is_patient && looks_half_written && !file.objects.is_empty() {
             file.stamp = Stamp::default();
@@ -184,8 +192,23 @@ impl Manifests {
             .replace(&key, &file.objects, &parsed.objects);
         file.objects = parsed.objects;
         file.problems = parsed.problems;
+        file.unread = parsed.unread;
         file.passed_over = parsed.passed_over;
         file.is_broken = parsed.is_broken;
+    }
+
+    /// What has become unreadable, and what was and is gone.
+    fn unread_changes(&mut self) -> Vec<Change> {
+        let is_defined = |id: &&ObjectId| self.definitions.defines(id);
+        let found = self.files.values().flat_map(|file| &file.unread);
+        let unread: BTreeSet<ObjectId> = found.filter(|id| !is_defined(id)).cloned().collect();
+        let new = unread.difference(&self.unread).cloned();
+        let gone = self.unread.difference(&unread);
+        let gone = gone.filter(|id| !is_defined(id)).cloned();
+        let changes = new.map(Change::Unread).chain(gone.map(Change::Remove));
+        let changes = changes.collect();
+        self.unread = unread;
+        changes
     }
 
     /// Whether every path, file and document could be read.

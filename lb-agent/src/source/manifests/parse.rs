@@ -1,17 +1,18 @@
 //! From a file's text to objects: kinds that we read, lists of them, and what is wrong with the others.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::document::{self, Document};
+use super::document::{self, Document, SyntaxError};
 use super::shown;
 use super::strict::Strict;
-use crate::catalog::{Kind, Object, ObjectId, Problem};
+use super::what::What;
+use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -20,38 +21,32 @@ pub(super) struct Parsed {
     pub(super) problems: Vec<Problem>,
     /// Something could not be read, so an object may be missing.
     pub(super) is_broken: bool,
+    /// Objects that are there and cannot be read.
+    pub(super) unread: BTreeSet<ObjectId>,
     /// Objects of other kinds.
     pub(super) passed_over: usize,
 }
 
-/// Where an object stands, to be told.
-#[derive(Clone, Copy, Debug)]
-struct Place<'a> {
-    path: &'a Path,
-    line: u64,
-}
-
 /// Reads a file's text: JSON when it is called so or looks so, else YAML.
-pub(super) fn text(path: &Path, text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
+///
+/// `known`: what the file last said, which stays where it cannot be read now.
+pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) -> Parsed {
+    let mut parser = Parser {
+        path,
+        known,
+        line: 0,
+        endpoints: Vec::new(),
+        parsed: Parsed::default(),
+    };
     for (line, document) in documents(path, text) {
-        let place = Place { path, line };
+        parser.line = line;
         match document {
-            Ok(value) => parsed.add(place, value),
-            Err(error) => {
-                parsed.is_broken = true;
-                let at = match (error.line, error.column) {
-                    (line, 0) => format!("line {line}"),
-                    (line, column) => format!("line {line}, column {column}"),
-                };
-                parsed.problems.push(Problem {
-                    object: shown(path),
-                    message: format!("{at}: {}: correct it", error.message),
-                });
-            }
+            Ok(value) => parser.add(value),
+            Err(error) => parser.cannot_read(&error),
         }
     }
-    parsed
+    parser.tell_of_endpoints();
+    parser.parsed
 }
 
 fn documents(path: &Path, text: &str) -> Vec<Document> {
@@ -68,39 +63,47 @@ fn documents(path: &Path, text: &str) -> Vec<Document> {
     documents
 }
 
-impl Parsed {
-    fn add(&mut self, place: Place<'_>, mut value: Value) {
-        let kind = word(&value, "kind").to_owned();
-        let version = word(&value, "apiVersion").to_owned();
-        match (&*version, &*kind) {
-            ("v1", "Service") => self.add_object(place, Kind::Service, value),
-            ("discovery.k8s.io/v1", "EndpointSlice") => {
-                self.add_object(place, Kind::EndpointSlice, value);
-            }
-            ("v1", "Node") => self.add_object(place, Kind::Node, value),
-            ("v1", "List") => {
-                for item in items(&mut value) {
-                    self.add(place, item);
+/// A file on its way to objects.
+struct Parser<'a> {
+    path: &'a Path,
+    known: &'a BTreeMap<ObjectId, Object>,
+    /// Of the document at hand.
+    line: u64,
+    /// The names of Endpoints.
+    endpoints: Vec<String>,
+    parsed: Parsed,
+}
+
+impl Parser<'_> {
+    fn add(&mut self, mut value: Value) {
+        match What::is(&value) {
+            What::One(kind) => self.add_object(kind, value),
+            What::ListOf(kind) => {
+                for item in self.items(&mut value) {
+                    self.add_object(kind, item);
                 }
             }
-            ("v1", "ServiceList") => self.add_list(place, Kind::Service, value),
-            ("discovery.k8s.io/v1", "EndpointSliceList") => {
-                self.add_list(place, Kind::EndpointSlice, value);
+            What::List => {
+                for item in self.items(&mut value) {
+                    self.add(item);
+                }
             }
-            ("v1", "NodeList") => self.add_list(place, Kind::Node, value),
-            _ => self.add_other(place, &version, &kind, &value),
+            What::Endpoints => {
+                self.parsed.passed_over += 1;
+                let name = name(&value).map(|name| format!(" {name}"));
+                self.endpoints.push(name.unwrap_or_default());
+            }
+            What::Other => {
+                tracing::debug!("{}: another kind passed over", self.place());
+                self.parsed.passed_over += 1;
+            }
+            What::Nothing => {}
+            What::Wrong { kind, message } => self.broken(kind, name(&value), &message),
         }
     }
 
-    /// A list of one kind, whose items need not say their kind again.
-    fn add_list(&mut self, place: Place<'_>, kind: Kind, mut value: Value) {
-        for item in items(&mut value) {
-            self.add_object(place, kind, item);
-        }
-    }
-
-    fn add_object(&mut self, place: Place<'_>, kind: Kind, value: Value) {
-        let named = title(place, kind, &value);
+    fn add_object(&mut self, kind: Kind, value: Value) {
+        let name = name(&value);
         let object = match kind {
             Kind::Service => typed(value).map(|service| Object::Service(Arc::new(service))),
             Kind::EndpointSlice => typed(value).map(|slice| Object::EndpointSlice(Arc::new(slice))),
@@ -113,75 +116,89 @@ impl Parsed {
             Ok(object)
         });
         match object {
-            Ok(object) => self.insert(place, object),
-            Err(message) => self.broken(named, message, place),
+            Ok(object) => self.insert(object),
+            Err(message) => self.broken(Some(kind), name, &message),
         }
     }
 
-    fn insert(&mut self, place: Place<'_>, object: Object) {
-        match self.objects.entry(object.id()) {
+    fn insert(&mut self, object: Object) {
+        let place = self.place();
+        match self.parsed.objects.entry(object.id()) {
             Entry::Vacant(entry) => {
                 entry.insert(object);
             }
             Entry::Occupied(entry) => {
                 let message = format!("is there twice in {place}: the first counts; remove one");
-                self.problems.push(Problem::of(entry.key(), message));
+                self.parsed.problems.push(Problem::of(entry.key(), message));
             }
         }
     }
 
-    /// Something else, or one of ours that does not say so properly.
-    fn add_other(&mut self, place: Place<'_>, version: &str, kind: &str, value: &Value) {
-        let group = version.split('/').next().unwrap_or_default();
-        let is_ours = ["Service", "EndpointSlice", "Node"].contains(&kind);
-        let wanted = match kind {
-            "EndpointSlice" => "discovery.k8s.io/v1",
-            _ => "v1",
+    fn items(&mut self, list: &mut Value) -> Vec<Value> {
+        let message = match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => return items,
+            // An empty list, as Go may write it.
+            Some(Value::Null) => return Vec::new(),
+            Some(_) => "items is not a sequence: write one, with an object in each item",
+            None => "items is missing: write the list's objects there",
         };
-        let named = || match named(value) {
-            Some(name) if is_ours => format!("{kind} {name}"),
-            _ => shown(place.path),
-        };
-        match value {
-            Value::Null | Value::Array(_) => {}
-            Value::Object(_) if is_ours && version.is_empty() => self.broken(
-                named(),
-                format!("apiVersion is missing: write {wanted}"),
-                place,
-            ),
-            Value::Object(_) if kind == "EndpointSlice" && group == "discovery.k8s.io" => self
-                .broken(
-                    named(),
-                    format!("apiVersion {version} is not read: convert it to {wanted}"),
-                    place,
-                ),
-            Value::Object(_) if kind.is_empty() && !version.is_empty() => {
-                self.broken(named(), "kind is missing: write it".to_owned(), place);
-            }
-            Value::Object(_) => {
-                tracing::debug!("{place}: {version} {kind:?} passed over");
-                self.passed_over += 1;
-            }
-            _ => self.broken(
-                shown(place.path),
-                "this is not a Kubernetes object: write apiVersion, kind and metadata".to_owned(),
-                place,
-            ),
-        }
+        self.broken(None, None, message);
+        Vec::new()
     }
 
-    fn broken(&mut self, object: String, message: String, place: Place<'_>) {
-        self.is_broken = true;
-        self.problems.push(Problem {
+    /// Tells of something that is meant for us and cannot be read, and what becomes of it.
+    fn broken(&mut self, kind: Option<Kind>, name: Option<ObjectName>, message: &str) {
+        self.parsed.is_broken = true;
+        let file = shown(self.path);
+        let id = kind.zip(name).map(|(kind, name)| ObjectId::new(kind, name));
+        let object = match (&id, kind) {
+            (Some(id), _) => id.to_string(),
+            (None, Some(kind)) => format!("{kind} in {file}"),
+            (None, None) => file,
+        };
+        let fate = match (&id, kind) {
+            (Some(id), _) if self.known.contains_key(id) => "; it stays as it was last read",
+            (_, Some(_)) => "; it is left out",
+            _ => "",
+        };
+        self.parsed.problems.push(Problem {
             object,
-            message: format!("{message} ({place})"),
+            message: format!("{message}{fate} ({})", self.place()),
+        });
+        self.parsed.unread.extend(id);
+    }
+
+    fn cannot_read(&mut self, error: &SyntaxError) {
+        self.parsed.is_broken = true;
+        let at = match (error.line, error.column) {
+            (line, 0) => format!("line {line}"),
+            (line, column) => format!("line {line}, column {column}"),
+        };
+        self.parsed.problems.push(Problem {
+            object: shown(self.path),
+            message: format!("{at}: {}: correct it", error.message),
         });
     }
-}
 
-impl std::fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, document at line {}", self.path.display(), self.line)
+    /// One line about all of them: a dump of a cluster has one for each Service.
+    fn tell_of_endpoints(&mut self) {
+        let Some(first) = self.endpoints.first() else {
+            return;
+        };
+        let more = match self.endpoints.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        self.parsed.problems.push(Problem {
+            object: shown(self.path),
+            message: format!(
+                "Endpoints{first}{more}: Endpoints are not read: write an EndpointSlice"
+            ),
+        });
+    }
+
+    fn place(&self) -> String {
+        format!("{}, document at line {}", self.path.display(), self.line)
     }
 }
 
@@ -207,33 +224,17 @@ fn plain(message: &str) -> String {
     format!("{before}expected a mapping{rest}")
 }
 
-/// `Service default/web`, or the file when it has no name.
-fn title(place: Place<'_>, kind: Kind, value: &Value) -> String {
-    match (kind, named(value)) {
-        (Kind::Node, Some(_)) => format!(
-            "{kind} {}",
-            value["metadata"]["name"].as_str().unwrap_or("")
-        ),
-        (_, Some(name)) => format!("{kind} {name}"),
-        (_, None) => format!("{kind} in {}", shown(place.path)),
-    }
-}
-
 /// The namespace and name that a value gives itself.
-fn named(value: &Value) -> Option<String> {
+fn name(value: &Value) -> Option<ObjectName> {
     let metadata = value.get("metadata")?;
-    let name = metadata.get("name")?.as_str().filter(|n| !n.is_empty())?;
-    let namespace = metadata.get("namespace").and_then(Value::as_str);
-    Some(format!("{}/{name}", namespace.unwrap_or("default")))
-}
-
-fn word<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn items(value: &mut Value) -> Vec<Value> {
-    match value.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => items,
-        _ => Vec::new(),
-    }
+    let text = |key| {
+        metadata
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    Some(ObjectName::new(
+        text("namespace").unwrap_or("default"),
+        text("name")?,
+    ))
 }

@@ -12,11 +12,12 @@ fn service(name: &str) -> String {
     )
 }
 
-/// `+` set, `-` removed.
+/// `+` set, `-` removed, `?` unread.
 fn told(changes: &[Change]) -> Vec<String> {
     let line = |change: &Change| match change {
         Change::Set(object) => format!("+{}", object.id()),
         Change::Remove(id) => format!("-{id}"),
+        Change::Unread(id) => format!("?{id}"),
     };
     changes.iter().map(line).collect()
 }

@@ -109,3 +109,27 @@ fn what_cannot_be_read_is_told_with_a_remedy() {
         expected.map(|(name, line)| format!("{}: {line}", path(name).display()))
     );
 }
+
+#[test]
+fn a_service_that_cannot_be_read_is_known_to_be_there() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("web.yaml");
+    let broken = service("web").replace("80", "http");
+    fs::write(&path, &broken).expect("written");
+    let (mut manifests, listing) = Manifests::open(vec![path.clone()]).expect("readable");
+    assert_eq!(told(&listing.changes), ["?Service default/web"]);
+
+    let mut rewrite = |text: &str| {
+        fs::write(&path, text).expect("written");
+        manifests.look(&Look::default()).expect("something differs")
+    };
+    let batch = rewrite(&service("web"));
+    assert_eq!(told(&batch.changes), ["+Service default/web"]);
+    let batch = rewrite(&broken);
+    assert_eq!(told(&batch.changes), [""; 0]);
+    let line = batch.problems[0].to_string();
+    assert!(line.contains("; it stays as it was last read ("), "{line}");
+    assert_eq!(told(&rewrite("").changes), ["-Service default/web"]);
+    assert_eq!(told(&rewrite(&broken).changes), ["?Service default/web"]);
+    assert_eq!(told(&rewrite("").changes), ["-Service default/web"]);
+}

@@ -1,5 +1,6 @@
 //! What a file's text comes to.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::parse;
@@ -8,7 +9,7 @@ use crate::catalog::Object;
 
 /// What a text with that name says: objects, then problems.
 fn parsed(name: &str, text: &str) -> (Vec<String>, Vec<String>) {
-    let parsed = parse::text(Path::new(name), text);
+    let parsed = parse::text(Path::new(name), text, &BTreeMap::new());
     let objects = parsed.objects.keys().map(ToString::to_string).collect();
     (objects, lines(&parsed.problems))
 }
@@ -34,7 +35,10 @@ fn documents_lists_and_other_kinds() {
         ]
     );
     assert_eq!(problems, [""; 0]);
-    assert_eq!(parse::text(Path::new("all.yaml"), &text).passed_over, 3);
+    assert_eq!(
+        parse::text(Path::new("all.yaml"), &text, &BTreeMap::new()).passed_over,
+        3
+    );
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn a_wrong_type_names_object_field_and_file() {
     assert_eq!(
         parsed("web.yaml", &text).1,
         [
-            "Service default/web: spec.ports[0].port: invalid type: string \"http\", expected a whole number (web.yaml, document at line 1)"
+            "Service default/web: spec.ports[0].port: invalid type: string \"http\", expected a whole number; it is left out (web.yaml, document at line 1)"
         ]
     );
     let text = service("web").replace("[{port: 80}]", "80");
@@ -162,7 +166,40 @@ fn what_does_not_say_what_it_is_is_told() {
         (
             "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n"
                 .to_owned(),
-            "EndpointSlice default/a: apiVersion discovery.k8s.io/v1beta1 is not read",
+            "EndpointSlice default/a: apiVersion \"discovery.k8s.io/v1beta1\" is not read: write discovery.k8s.io/v1; it is left out",
+        ),
+        (
+            service("web").replace("kind: Service", "kind: service"),
+            "Service default/web: kind \"service\" is not known: write Service; it is left out",
+        ),
+        (
+            service("web").replace("apiVersion: v1", "apiVersion: v2"),
+            "Service default/web: apiVersion \"v2\" is not read: write v1; it is left out",
+        ),
+        (
+            "apiVersion: v1\nkind: endpointslice\nmetadata: {name: a}\n".to_owned(),
+            "EndpointSlice default/a: apiVersion \"v1\" is not read: write discovery.k8s.io/v1; \
+             kind \"endpointslice\" is not known: write EndpointSlice; it is left out",
+        ),
+        (
+            "kind: List\nitems: [{metadata: {name: a}}]\n".to_owned(),
+            "web.yaml: apiVersion is missing: write v1 (web.yaml, document at line 1)",
+        ),
+        (
+            "apiVersion: v1\nkind: List\nitems: {a: b}\n".to_owned(),
+            "web.yaml: items is not a sequence: write one",
+        ),
+        (
+            "apiVersion: v1\nkind: ServiceList\n".to_owned(),
+            "web.yaml: items is missing: write the list's objects there",
+        ),
+        (
+            "- apiVersion: v1\n  kind: Service\n  metadata: {name: a}\n".to_owned(),
+            "web.yaml: this is a sequence: write its objects apart",
+        ),
+        (
+            "apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Endpoints\n".to_owned(),
+            "web.yaml: Endpoints default/a and 1 more: Endpoints are not read: write an EndpointSlice",
         ),
         (
             "hello\n".to_owned(),
@@ -188,14 +225,16 @@ fn a_dump_of_a_large_cluster_is_not_too_large() {
         .collect();
     let text = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
     assert_eq!(
-        parse::text(Path::new("all.yaml"), &text).objects.len(),
+        parse::text(Path::new("all.yaml"), &text, &BTreeMap::new())
+            .objects
+            .len(),
         20_000
     );
 }
 
 #[test]
 fn objects_are_whole() {
-    let parsed = parse::text(Path::new("a.yaml"), &service("web"));
+    let parsed = parse::text(Path::new("a.yaml"), &service("web"), &BTreeMap::new());
     let object = parsed.objects.into_values().next().expect("one object");
     let Object::Service(service) = &object else {
         panic!("a Service")

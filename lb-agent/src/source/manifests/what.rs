@@ -1,0 +1,111 @@
+//! What a document says that it is: a kind that we read, one of these misspelt, or something that is not for us.
+
+use serde_json::Value;
+
+use crate::catalog::Kind;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    One(Kind),
+    /// The items of this need not say their kind again.
+    ListOf(Kind),
+    List,
+    /// The older form of EndpointSlices.
+    Endpoints,
+    /// An object that belongs in the folder of an application.
+    Other,
+    Nothing,
+    /// Meant for us, surely, but not written so.
+    Wrong {
+        kind: Option<Kind>,
+        message: String,
+    },
+}
+
+const SLICES: &str = "discovery.k8s.io/v1";
+
+/// What we read: `kind`, `apiVersion`.
+const READ: [(&str, &str, What); 7] = [
+    ("Service", "v1", What::One(Kind::Service)),
+    ("EndpointSlice", SLICES, What::One(Kind::EndpointSlice)),
+    ("Node", "v1", What::One(Kind::Node)),
+    ("List", "v1", What::List),
+    ("ServiceList", "v1", What::ListOf(Kind::Service)),
+    (
+        "EndpointSliceList",
+        SLICES,
+        What::ListOf(Kind::EndpointSlice),
+    ),
+    ("NodeList", "v1", What::ListOf(Kind::Node)),
+];
+
+impl What {
+    pub(super) fn is(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Nothing,
+            Value::Object(_) => Self::of(word(value, "apiVersion"), word(value, "kind")),
+            Value::Array(_) => Self::wrong(
+                "this is a sequence: write its objects apart, with lines of ---, or as the items of a kind: List",
+            ),
+            _ => {
+                Self::wrong("this is not a Kubernetes object: write apiVersion, kind and metadata")
+            }
+        }
+    }
+
+    fn of(version: &str, kind: &str) -> Self {
+        if kind.is_empty() && !version.is_empty() {
+            return Self::wrong("kind is missing: write it");
+        }
+        if (version, kind) == ("v1", "Endpoints") {
+            return Self::Endpoints;
+        }
+        let alike = READ
+            .iter()
+            .find(|(name, ..)| name.eq_ignore_ascii_case(kind));
+        let Some((name, wanted, what)) = alike else {
+            return Self::Other;
+        };
+        if (kind, version) == (name, wanted) {
+            return what.clone();
+        }
+        if is_foreign(version) {
+            return Self::Other;
+        }
+        let mut mistakes = Vec::new();
+        if version.is_empty() {
+            mistakes.push(format!("apiVersion is missing: write {wanted}"));
+        } else if version != *wanted {
+            mistakes.push(format!(
+                "apiVersion {version:?} is not read: write {wanted}"
+            ));
+        }
+        if kind != *name {
+            mistakes.push(format!("kind {kind:?} is not known: write {name}"));
+        }
+        Self::Wrong {
+            kind: match what {
+                Self::One(kind) => Some(*kind),
+                _ => None,
+            },
+            message: mistakes.join("; "),
+        }
+    }
+
+    fn wrong(message: &str) -> Self {
+        Self::Wrong {
+            kind: None,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// Whether the group is one that others have made, and may have a Service of its own (Knative has).
+fn is_foreign(version: &str) -> bool {
+    let group = version.split_once('/').map(|(group, _)| group);
+    group.is_some_and(|group| group.contains('.') && group != "discovery.k8s.io")
+}
+
+fn word<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
