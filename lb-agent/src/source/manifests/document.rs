@@ -71,7 +71,7 @@ fn push_yaml(documents: &mut Vec<Document>, start: u64, text: &str) {
         SyntaxError {
             line: location.map_or(start, |at| start - 1 + at.line()),
             column: location.map_or(0, |at| at.column()),
-            message: one_line(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter)),
+            message: one_line(&text_of(error)),
         }
     });
     let first = start + u64::try_from(blank).unwrap_or(0);
@@ -110,6 +110,24 @@ fn json_error(error: &serde_json::Error) -> SyntaxError {
         line: u64::try_from(error.line()).unwrap_or(0),
         column: u64::try_from(error.column()).unwrap_or(0),
         message: message[..end].to_owned(),
+    }
+}
+
+fn text_of(mut error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    // Rendered, it would say in one breath where the anchor and the alias are.
+    while let E::AliasError { error: inner, .. } = error {
+        error = inner;
+    }
+    match error {
+        E::Budget { .. }
+        | E::AliasReplayCounterOverflow { .. }
+        | E::AliasReplayLimitExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. } => {
+            "with its aliases written out it is too large".to_owned()
+        }
+        _ => error.render_with_formatter(&serde_saphyr::UserMessageFormatter),
     }
 }
 

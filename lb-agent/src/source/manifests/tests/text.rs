@@ -242,3 +242,17 @@ fn objects_are_whole() {
     assert_eq!(service.spec.cluster_ip.as_deref(), Some("10.96.0.1"));
     assert_eq!(service.spec.ports[0].port, Some(80));
 }
+
+#[test]
+fn aliases_of_aliases_are_told_in_one_line() {
+    let mut text = "a0: &a0 [x]\n".to_owned();
+    for n in 1..10 {
+        let aliases = vec![format!("*a{}", n - 1); 10].join(",");
+        text.push_str(&format!("a{n}: &a{n} [{aliases}]\n"));
+    }
+    let (_, problems) = parsed("a.yaml", &text);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].starts_with("a.yaml: line "), "{problems:#?}");
+    let end = ": with its aliases written out it is too large: correct it";
+    assert!(problems[0].ends_with(end), "{problems:#?}");
+}
