@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::ObjectName;
 
@@ -19,9 +20,8 @@ pub struct Metadata {
     pub labels: Labels,
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: Annotations,
-    /// None in a manifest that was never in a cluster.
     #[serde(default)]
-    pub creation_timestamp: Option<Timestamp>,
+    pub creation_timestamp: CreationTimestamp,
 }
 
 impl Metadata {
@@ -31,6 +31,37 @@ impl Metadata {
             namespace: Arc::clone(&self.namespace),
             name: Arc::clone(&self.name),
         }
+    }
+}
+
+/// When an API server made the object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum CreationTimestamp {
+    /// The manifest was never in a cluster.
+    #[default]
+    Absent,
+    At(Timestamp),
+    /// Something else, as written: no reason to lose the object.
+    Unreadable(String),
+}
+
+impl CreationTimestamp {
+    #[must_use]
+    pub const fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::At(time) => Some(*time),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CreationTimestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Null => Self::Absent,
+            Value::String(text) => text.parse().map_or(Self::Unreadable(text), Self::At),
+            other => Self::Unreadable(other.to_string()),
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use self::endpoint_slice::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
 };
-pub use self::metadata::{Annotations, Labels, Metadata};
+pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
 pub use self::node::Node;
 pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
 pub use self::problem::Problem;

@@ -53,13 +53,25 @@ impl<'a> Endpoints<'a> {
         at.into_iter().flat_map(BTreeMap::values).copied().collect()
     }
 
-    /// The names of the slices' ports of this protocol, when there are any and this one is not among them.
-    pub(super) fn other_names(&self, port: &str, protocol: &str) -> Option<Vec<&'a str>> {
+    /// What the slices have instead of this port; none when they have it, or have no ports.
+    pub(super) fn instead(&self, port: &str, protocol: &str) -> Option<String> {
         if self.named.is_empty() || self.named.contains(&(port, protocol)) {
             return None;
         }
-        let of_protocol = self.named.iter().filter(|(_, of)| *of == protocol);
-        Some(of_protocol.map(|(name, _)| *name).collect())
+        let names = self.named.iter().filter(|(_, of)| *of == protocol);
+        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+        let protocols = self.named.iter().filter(|(name, _)| *name == port);
+        let protocols: Vec<&str> = protocols.map(|(_, of)| *of).collect();
+        Some(if !protocols.is_empty() {
+            format!(
+                "have it for {}: the protocols must be the same",
+                protocols.join(" and ")
+            )
+        } else if names.is_empty() {
+            format!("have no port for {protocol}: add it there")
+        } else {
+            format!("have {names:?} for {protocol}: the names must be the same")
+        })
     }
 
     fn add(&mut self, slice: &'a EndpointSlice, families: &[Family], report: &mut Report<'_>) {

@@ -169,7 +169,7 @@ impl Policy {
 
         let created = catalog
             .service(name)
-            .and_then(|service| service.metadata.creation_timestamp);
+            .and_then(|service| service.metadata.creation_timestamp.time());
         let mut gone = self.keys(name);
         for port in ports {
             let key = port.key.clone();

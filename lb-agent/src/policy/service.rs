@@ -10,7 +10,8 @@ use super::report::Report;
 use super::service_port::{Algorithm, ServicePort, ServicePortKey};
 use super::topology::{self, Place};
 use crate::catalog::{
-    Catalog, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol, Service,
+    Catalog, CreationTimestamp, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol,
+    Service,
 };
 
 /// What the API server writes when `timeoutSeconds` is not given.
@@ -48,6 +49,12 @@ pub(super) fn judge(
     let mut report = Report::new(id.clone(), &mut problems);
     if is_skipped(context, service, &mut report) {
         return (Vec::new(), problems);
+    }
+    if let CreationTimestamp::Unreadable(text) = &service.metadata.creation_timestamp {
+        report.add(format!(
+            "metadata.creationTimestamp {text:?} is not a time like 2026-01-31T12:00:00Z: correct it; \
+             the Service counts as the oldest"
+        ));
     }
     let addresses = Addresses::of(service, &mut report);
     let families: Vec<Family> = addresses.iter().map(|of| of.family).collect();
@@ -245,9 +252,9 @@ fn usable_port(
             .map_err(|error| report.add(format!("{field}.nodePort {error}; it is skipped")))
             .ok(),
     };
-    if let Some(others) = endpoints.other_names(&spec.name, word) {
+    if let Some(instead) = endpoints.instead(&spec.name, word) {
         report.add(format!(
-            "{field}.name {:?} ({word}) is in none of its EndpointSlices, which have {others:?}: the names must be the same",
+            "{field}.name {:?} ({word}) is in none of its EndpointSlices, which {instead}",
             spec.name
         ));
     }

@@ -78,7 +78,37 @@ fn a_port_name_that_no_slice_has_is_reported() {
     check_problems(
         &(web + &slice("a", &["{addresses: [10.1.0.1]}"])),
         &["default/web:http/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> "],
-        &["spec.ports[0].name \"http\" (TCP) is in none of its EndpointSlices, which have [\"\"]"],
+        &[
+            "spec.ports[0].name \"http\" (TCP) is in none of its EndpointSlices, which have [\"\"] for TCP: the names must be the same",
+        ],
+    );
+}
+
+#[test]
+fn a_port_that_slices_have_for_another_protocol_is_reported_as_that() {
+    let a = slice("a", &["{addresses: [10.1.0.1]}"]);
+    let with = |port: &str, of_slice: &str| {
+        service("web", "").replace("{port: 80}", port) + &a.replace("{port: 8080}", of_slice)
+    };
+    check_problems(
+        &with(
+            "{name: dns, port: 53}",
+            "{name: dns, port: 53, protocol: UDP}",
+        ),
+        &["default/web:dns/TCP (IPv4) all [ClusterIP 10.96.0.1 53] -> "],
+        &[
+            "\"dns\" (TCP) is in none of its EndpointSlices, which have it for UDP: the protocols must be the same",
+        ],
+    );
+    check_problems(
+        &with(
+            "{name: dns, port: 53, protocol: UDP}",
+            "{name: http, port: 80}",
+        ),
+        &["default/web:dns/UDP (IPv4) all [ClusterIP 10.96.0.1 53] -> "],
+        &[
+            "\"dns\" (UDP) is in none of its EndpointSlices, which have no port for UDP: add it there",
+        ],
     );
 }
 

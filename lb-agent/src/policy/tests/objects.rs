@@ -150,3 +150,20 @@ fn an_algorithm_that_is_not_known_is_reported() {
         ]
     );
 }
+
+#[test]
+fn a_creation_timestamp_that_is_none_is_told_and_nothing_is_lost() {
+    let created = |time: &str| {
+        let metadata = format!("{{name: web, creationTimestamp: {time}}}");
+        service("web", "").replace("{name: web}", &metadata)
+    };
+    check(&created("2024-01-01T00:00:00Z"), &[PLAIN]);
+    check(&created("null"), &[PLAIN]);
+    for time in ["yesterday", "5", "[]"] {
+        check_problems(
+            &created(time),
+            &[PLAIN],
+            &["Service default/web: metadata.creationTimestamp"],
+        );
+    }
+}
