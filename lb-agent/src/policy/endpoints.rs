@@ -77,7 +77,11 @@ impl<'a> Endpoints<'a> {
     fn add(&mut self, slice: &'a EndpointSlice, families: &[Family], report: &mut Report<'_>) {
         let family = match (Family::parse(&slice.address_type), &*slice.address_type) {
             (Some(family), _) => family,
-            (None, "FQDN") => return,
+            (None, "FQDN") => {
+                return report.add(
+                    "addressType FQDN: names are not resolved here; write addresses, and IPv4 or IPv6",
+                );
+            }
             (None, "") => return report.add("addressType is missing: write IPv4 or IPv6"),
             (None, other) => {
                 return report.add(format!("addressType {other:?}: write IPv4 or IPv6"));
@@ -85,6 +89,11 @@ impl<'a> Endpoints<'a> {
         };
         if !families.contains(&family) || slice.endpoints.is_empty() {
             return;
+        }
+        if slice.ports.is_empty() {
+            return report.add(
+                "ports is empty: write the ports of its endpoints, which are skipped without",
+            );
         }
         let ports = self.ports(slice, report);
         for (index, endpoint) in slice.endpoints.iter().enumerate() {

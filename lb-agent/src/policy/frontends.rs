@@ -113,19 +113,32 @@ fn add_external_ips(service: &Service, families: &mut [Addresses], report: &mut 
 fn add_load_balancer_ips(service: &Service, families: &mut [Addresses], report: &mut Report<'_>) {
     let filtered = filtered_families(service, report);
     for (index, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
+        let field = format!("status.loadBalancer.ingress[{index}]");
         let text = ingress.ip.as_deref().unwrap_or_default();
-        let is_vip = ingress.ip_mode.as_deref().is_none_or(|mode| mode == "VIP");
-        if text.is_empty() || !is_vip {
+        if text.is_empty() {
             continue;
+        }
+        match ingress.ip_mode.as_deref() {
+            None | Some("VIP") => {}
+            Some("Proxy") => continue,
+            Some(other) => {
+                report.add(format!(
+                    "{field}.ipMode {other:?}: write VIP or Proxy; {text} is not balanced"
+                ));
+                continue;
+            }
         }
         let added = address::parse(text).and_then(|address| {
             if filtered.contains(&Family::of(address)) {
-                return Ok(());
+                return Err(format!(
+                    "{text} is not balanced, since spec.loadBalancerSourceRanges lets only some clients in: \
+                     let something on the packets' way serve it, or take the ranges away"
+                ));
             }
             Addresses::add(families, FrontendKind::LoadBalancer, address)
         });
         if let Err(error) = added {
-            report.add(format!("status.loadBalancer.ingress[{index}].ip: {error}"));
+            report.add(format!("{field}.ip: {error}"));
         }
     }
 }

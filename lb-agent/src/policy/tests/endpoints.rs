@@ -132,7 +132,8 @@ fn bad_endpoints_and_ports_leave_the_others() {
         &(service("web", "")
             + &a
             + &b.replace("IPv4", "FQDN")
-            + &b.replace("IPv4", "IPv5").replace("name: b", "name: c")),
+            + &b.replace("IPv4", "IPv5").replace("name: b", "name: c")
+            + &slice("d", &["{addresses: [10.1.0.4]}"]).replace("ports: [{port: 8080}]\n", "")),
         &["default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080"],
         &[
             "EndpointSlice default/a: ports[1].port 0 is not a port",
@@ -140,7 +141,9 @@ fn bad_endpoints_and_ports_leave_the_others() {
             "EndpointSlice default/a: endpoints[0].addresses[0]: fd00::1 is not an IPv4 address",
             "EndpointSlice default/a: endpoints[1].addresses is empty",
             "EndpointSlice default/a: endpoints[2].addresses[0]: \"x\" is not an IP address",
+            "EndpointSlice default/b: addressType FQDN: names are not resolved here",
             "EndpointSlice default/c: addressType \"IPv5\": write IPv4 or IPv6",
+            "EndpointSlice default/d: ports is empty: write the ports",
         ],
     );
 }

@@ -37,7 +37,13 @@ fn source_ranges_leave_the_load_balancer_to_the_packet_path() {
     let without =
         "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80] -> ";
     let open = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80, LoadBalancer 192.0.2.9 80] -> ";
-    check(&with("' 10.0.0.0/8'"), &[without]);
+    check_problems(
+        &with("' 10.0.0.0/8'"),
+        &[without],
+        &[
+            "status.loadBalancer.ingress[0].ip: 192.0.2.9 is not balanced, since spec.loadBalancerSourceRanges",
+        ],
+    );
     check(&with("10.0.0.0/8, 0.0.0.0/0"), &[open]);
     check(&with("'fd00::/8'"), &[open]);
     check_problems(
@@ -63,5 +69,21 @@ fn bad_addresses_are_reported_and_left_out() {
         "kind: Service\nmetadata: {name: web}\nspec: {clusterIPs: [10.96.0.1, 10.96.0.2], ipFamilies: [IPv6], ports: [{port: 80}]}\n",
         &["default/web/TCP (IPv4) all [ClusterIP 10.96.0.2 80] -> "],
         &["spec.clusterIPs: 10.96.0.1 is not an IPv6 address, but spec.ipFamilies[0] is IPv6"],
+    );
+}
+
+#[test]
+fn an_ip_mode_is_a_word_of_the_api() {
+    let ingress =
+        "[{ip: 192.0.2.8, ipMode: vip}, {ip: 192.0.2.9, ipMode: VIP}, {hostname: a.b, ipMode: x}]";
+    check_problems(
+        &format!(
+            "kind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: 10.96.0.1, ports: [{{port: 80}}]}}\n\
+             status: {{loadBalancer: {{ingress: {ingress}}}}}\n"
+        ),
+        &["default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, LoadBalancer 192.0.2.9 80] -> "],
+        &[
+            "status.loadBalancer.ingress[0].ipMode \"vip\": write VIP or Proxy; 192.0.2.8 is not balanced",
+        ],
     );
 }
