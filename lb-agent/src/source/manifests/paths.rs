@@ -92,16 +92,19 @@ impl Found {
         seen: &mut HashSet<(u64, u64)>,
     ) -> io::Result<()> {
         let mut paths = Vec::new();
+        let mut others = Others::default();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             if is_manifest(&path) {
                 paths.push(path);
+            } else {
+                others.count(&path);
             }
         }
         paths.sort();
         for path in paths {
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) if metadata.is_dir() => others.folders += 1,
                 Ok(metadata) if metadata.is_file() => self.add_file(index, path, &metadata, seen),
                 Ok(_) => self.notes.push(Problem {
                     object: shown(&path),
@@ -114,6 +117,11 @@ impl Found {
                 }
                 Err(_) => {}
             }
+        }
+        let has_manifests = self.files.keys().any(|key| key.given == index);
+        if let Some(message) = others.line().filter(|_| !has_manifests) {
+            let object = shown(folder);
+            self.notes.push(Problem { object, message });
         }
         Ok(())
     }
@@ -158,10 +166,53 @@ impl Stamp {
     }
 }
 
+/// What else is in a folder, to say why nothing is read from it.
+#[derive(Debug, Default)]
+struct Others {
+    files: usize,
+    folders: usize,
+}
+
+impl Others {
+    fn count(&mut self, path: &Path) {
+        if is_hidden(path) {
+            return;
+        }
+        if path.is_dir() {
+            self.folders += 1;
+        } else {
+            self.files += 1;
+        }
+    }
+
+    fn line(&self) -> Option<String> {
+        let many = |number: usize, what: &str| {
+            let s = if number == 1 { "" } else { "s" };
+            format!("{number} {what}{s}")
+        };
+        let not_read = match (self.folders, self.files) {
+            (0, 0) => return None,
+            (0, files) => format!("passed over: {}", many(files, "other file")),
+            (folders, 0) => format!("not looked into: {}", many(folders, "subfolder")),
+            (folders, files) => format!(
+                "not looked into: {}; passed over: {}",
+                many(folders, "subfolder"),
+                many(files, "other file")
+            ),
+        };
+        Some(format!(
+            "has no *.yaml, *.yml or *.json itself ({not_read}): name the folders that have"
+        ))
+    }
+}
+
 /// Hidden files are editors' own.
-fn is_manifest(path: &Path) -> bool {
+fn is_hidden(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
-    !name.as_encoded_bytes().starts_with(b".")
-        && ["yaml", "yml", "json"].iter().any(|e| extension == *e)
+    !is_hidden(path) && ["yaml", "yml", "json"].iter().any(|e| extension == *e)
 }

@@ -133,3 +133,30 @@ fn a_service_that_cannot_be_read_is_known_to_be_there() {
     assert_eq!(told(&rewrite(&broken).changes), ["?Service default/web"]);
     assert_eq!(told(&rewrite("").changes), ["-Service default/web"]);
 }
+
+#[test]
+fn a_folder_whose_manifests_are_deeper_is_told() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let told_of_it = || {
+        let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
+        assert!(listing.is_complete);
+        lines(&listing.problems)
+    };
+    fs::create_dir(path(".git")).expect("a folder");
+    assert_eq!(told_of_it(), [""; 0]);
+    fs::create_dir(path("shop")).expect("a folder");
+    fs::create_dir(path("b.yaml")).expect("a folder");
+    fs::write(path("shop/web.yaml"), service("web")).expect("written");
+    fs::write(path("README.md"), "").expect("written");
+    assert_eq!(
+        told_of_it(),
+        [format!(
+            "{}: has no *.yaml, *.yml or *.json itself (not looked into: 2 subfolders; passed over: 1 other file): \
+             name the folders that have",
+            folder.path().display()
+        )]
+    );
+    fs::write(path("web.yaml"), service("web")).expect("written");
+    assert_eq!(told_of_it(), [""; 0]);
+}
