@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::catalog::Family;
 
-/// An address that clients or backends may have.
+/// An address that clients or backends may have, as the API server's validation has it.
 ///
 /// Leading zeros are decimal (as Go's `ParseIPSloppy` has it, for old objects); an IPv4-mapped address is the
 /// IPv4 address in it. `Err` says what is wrong, to stand after the field's name.
@@ -14,10 +14,8 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr =
         address.map_err(|_| format!("{text:?} is not an IP address: correct it"))?;
     let address = address.to_canonical();
-    if address.is_unspecified() || address.is_multicast() {
-        return Err(format!(
-            "{text} cannot be connected to: write a unicast address"
-        ));
+    if let Some(special) = special(address) {
+        return Err(format!("{text} is {special}: write another"));
     }
     Ok(address)
 }
@@ -41,6 +39,27 @@ pub(super) fn port(number: Option<i32>) -> Result<u16, String> {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(format!("{number} is not a port: write one from 1 to 65535")),
     }
+}
+
+/// What the address means to every host by itself, so that it cannot be a Service's or an endpoint's.
+const fn special(address: IpAddr) -> Option<&'static str> {
+    let (is_link_local, is_broadcast) = match address {
+        IpAddr::V4(address) => (address.is_link_local(), address.is_broadcast()),
+        IpAddr::V6(address) => (address.is_unicast_link_local(), false),
+    };
+    Some(if address.is_unspecified() {
+        "the unspecified address"
+    } else if address.is_loopback() {
+        "a loopback address"
+    } else if is_link_local {
+        "a link-local address"
+    } else if address.is_multicast() {
+        "a multicast address"
+    } else if is_broadcast {
+        "the broadcast address"
+    } else {
+        return None;
+    })
 }
 
 fn strip_zeros(text: &str) -> String {
@@ -71,9 +90,33 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_said() {
-        for text in ["", "10.0.0", "10.0.0.256", "web", "0.0.0.0", "ff02::1"] {
+        for text in ["", "10.0.0", "10.0.0.256", "web"] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse_of(Family::Ipv6, "10.0.0.1").is_err());
+    }
+
+    #[test]
+    fn an_address_of_every_host_is_refused() {
+        let cases = [
+            ("the unspecified address", ["0.0.0.0", "::"]),
+            ("a loopback address", ["127.1.2.3", "::1"]),
+            ("a loopback address", ["::ffff:127.0.0.1", "127.0.0.1"]),
+            ("a link-local address", ["169.254.169.254", "fe80::1"]),
+            ("a multicast address", ["224.0.0.5", "ff02::1"]),
+            (
+                "the broadcast address",
+                ["255.255.255.255", "255.255.255.255"],
+            ),
+        ];
+        for (special, texts) in cases {
+            for text in texts {
+                let line = format!("{text} is {special}: write another");
+                assert_eq!(parse(text), Err(line));
+            }
+        }
+        for text in ["192.0.2.255", "fec0::1", "0.0.0.1", "100.64.0.1"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
     }
 }

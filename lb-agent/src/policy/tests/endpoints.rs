@@ -120,6 +120,7 @@ fn bad_endpoints_and_ports_leave_the_others() {
             "{addresses: ['fd00::1']}",
             "{addresses: []}",
             "{addresses: [x]}",
+            "{addresses: [127.0.0.1]}",
             "{addresses: [10.1.0.1]}",
         ],
     );
@@ -141,6 +142,7 @@ fn bad_endpoints_and_ports_leave_the_others() {
             "EndpointSlice default/a: endpoints[0].addresses[0]: fd00::1 is not an IPv4 address",
             "EndpointSlice default/a: endpoints[1].addresses is empty",
             "EndpointSlice default/a: endpoints[2].addresses[0]: \"x\" is not an IP address",
+            "EndpointSlice default/a: endpoints[3].addresses[0]: 127.0.0.1 is a loopback address",
             "EndpointSlice default/b: addressType FQDN: names are not resolved here",
             "EndpointSlice default/c: addressType \"IPv5\": write IPv4 or IPv6",
             "EndpointSlice default/d: ports is empty: write the ports",

@@ -62,7 +62,7 @@ fn bad_addresses_are_reported_and_left_out() {
         &[
             "spec.externalIPs[0]: \"web\" is not an IP address",
             "spec.externalIPs[1]: 2001:db8::1 is not of the Service's family",
-            "spec.externalIPs[2]: 0.0.0.0 cannot be connected to",
+            "spec.externalIPs[2]: 0.0.0.0 is the unspecified address: write another",
         ],
     );
     check_problems(
