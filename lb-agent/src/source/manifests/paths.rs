@@ -91,20 +91,21 @@ impl Found {
         folder: &Path,
         seen: &mut HashSet<(u64, u64)>,
     ) -> io::Result<()> {
-        let mut paths = Vec::new();
+        let mut paths = BTreeSet::new();
         let mut others = Others::default();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             if is_manifest(&path) {
-                paths.push(path);
+                paths.insert(path);
             } else {
                 others.count(&path);
             }
         }
-        paths.sort();
+        let (folders, paths): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
+        others.folders += folders.len();
+        let has_manifests = !paths.is_empty();
         for path in paths {
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => others.folders += 1,
                 Ok(metadata) if metadata.is_file() => self.add_file(index, path, &metadata, seen),
                 Ok(_) => self.notes.push(Problem {
                     object: shown(&path),
@@ -118,7 +119,6 @@ impl Found {
                 Err(_) => {}
             }
         }
-        let has_manifests = self.files.keys().any(|key| key.given == index);
         if let Some(message) = others.line().filter(|_| !has_manifests) {
             let object = shown(folder);
             self.notes.push(Problem { object, message });

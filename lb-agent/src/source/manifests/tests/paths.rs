@@ -159,4 +159,7 @@ fn a_folder_whose_manifests_are_deeper_is_told() {
     );
     fs::write(path("web.yaml"), service("web")).expect("written");
     assert_eq!(told_of_it(), [""; 0]);
+    let given = vec![path("web.yaml"), folder.path().into()];
+    let (_, listing) = Manifests::open(given).expect("readable");
+    assert_eq!(lines(&listing.problems), [""; 0]);
 }
