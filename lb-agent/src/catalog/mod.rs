@@ -25,7 +25,7 @@ pub use self::service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortSpec, Service, ServiceSpec,
     ServiceStatus, SessionAffinityConfig,
 };
-pub use self::word::{Family, Protocol};
+pub use self::word::{Family, Protocol, is_name};
 
 /// Services, their slices and the agent's own node.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What is wrong with an object, in one line that says what to do.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -27,6 +27,41 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.object, self.message)
+        write!(
+            f,
+            "{}: {}",
+            Printable(&self.object),
+            Printable(&self.message)
+        )
+    }
+}
+
+/// A text in one line, whatever a manifest or a path had in it.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Problem;
+
+    #[test]
+    fn a_problem_is_one_line_without_control_characters() {
+        let problem = Problem {
+            object: "a\nb".to_owned(),
+            message: "\u{1b}[31mré".to_owned(),
+        };
+        assert_eq!(problem.to_string(), r"a\nb: \u{1b}[31mré");
     }
 }

@@ -3,6 +3,15 @@
 use std::fmt;
 use std::net::IpAddr;
 
+/// Whether it can be the name of an object or a port.
+///
+/// The API server is stricter; this keeps out what would not be one word where it is shown.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+    !text.is_empty() && text.bytes().all(is_fit)
+}
+
 /// A transport protocol that has socket hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {

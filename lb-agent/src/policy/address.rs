@@ -1,8 +1,8 @@
-//! Reads addresses the way kube-proxy does.
+//! Reads addresses and ports the way kube-proxy does.
 
 use std::net::IpAddr;
 
-use crate::catalog::Family;
+use crate::catalog::{Family, is_name};
 
 /// An address that clients or backends may have, as the API server's validation has it.
 ///
@@ -39,6 +39,16 @@ pub(super) fn port(number: Option<i32>) -> Result<u16, String> {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(format!("{number} is not a port: write one from 1 to 65535")),
     }
+}
+
+/// A port's name, which may be empty. `Err` says what is wrong, to stand after the field's name.
+pub(super) fn port_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || is_name(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} is not a name: write small letters, digits and -"
+    ))
 }
 
 /// What the address means to every host by itself, so that it cannot be a Service's or an endpoint's.

@@ -117,6 +117,10 @@ impl<'a> Endpoints<'a> {
     ) -> Vec<(&'a str, Protocol, u16)> {
         let mut ports = Vec::with_capacity(slice.ports.len());
         for (index, port) in slice.ports.iter().enumerate() {
+            if let Err(error) = address::port_name(&port.name) {
+                report.add(format!("ports[{index}].name {error}; this port is skipped"));
+                continue;
+            }
             let word = port.protocol.as_deref().unwrap_or("TCP");
             self.named.insert((&port.name, word));
             let Some(protocol) = Protocol::parse(word) else {

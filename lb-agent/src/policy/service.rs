@@ -245,6 +245,7 @@ fn usable_port(
         "SCTP" => "protocol SCTP has no socket hook in the kernel and is not covered".to_owned(),
         _ => format!("protocol {word:?} is not known: write TCP or UDP"),
     })?;
+    address::port_name(&spec.name).map_err(|error| format!("name {error}"))?;
     let port = address::port(spec.port).map_err(|error| format!("port {error}"))?;
     let node_port = match spec.node_port {
         None | Some(0) => None,

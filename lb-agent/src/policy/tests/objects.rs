@@ -71,6 +71,20 @@ fn a_bad_port_leaves_the_others() {
 }
 
 #[test]
+fn a_port_name_that_would_not_be_one_word_is_skipped() {
+    let bad = r#"{name: "a b\n", port: 80}, {port: 80}"#;
+    check_problems(
+        &(service("web", "").replace("{port: 80}", bad)
+            + &slice("a", &["{addresses: [10.1.0.1]}"]).replace("{port: 8080}", bad)),
+        &[&format!("{PLAIN}10.1.0.1:80")],
+        &[
+            r#"EndpointSlice default/a: ports[0].name "a b\n" is not a name"#,
+            r#"Service default/web: spec.ports[0].name "a b\n" is not a name"#,
+        ],
+    );
+}
+
+#[test]
 fn a_slice_without_its_service_is_reported() {
     let mut case = Case::new(&slice("a", &["{addresses: [10.1.0.1]}"]));
     assert_eq!(case.plan(), [""; 0]);

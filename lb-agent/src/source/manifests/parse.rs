@@ -12,7 +12,7 @@ use super::document::{self, Document, SyntaxError};
 use super::shown;
 use super::strict::Strict;
 use super::what::What;
-use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
+use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem, is_name};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -109,12 +109,7 @@ impl Parser<'_> {
             Kind::EndpointSlice => typed(value).map(|slice| Object::EndpointSlice(Arc::new(slice))),
             Kind::Node => typed(value).map(|node| Object::Node(Arc::new(node))),
         };
-        let object = object.and_then(|object| {
-            if object.id().name.name.is_empty() {
-                return Err("metadata.name is empty: write one".to_owned());
-            }
-            Ok(object)
-        });
+        let object = object.and_then(|object| well_named(&object.id().name).map(|()| object));
         match object {
             Ok(object) => self.insert(object),
             Err(message) => self.broken(Some(kind), name, &message),
@@ -222,6 +217,22 @@ fn plain(message: &str) -> String {
     let rest = after.split_once(' ').map(|(_, rest)| rest);
     let rest = rest.map(|rest| format!(" {rest}")).unwrap_or_default();
     format!("{before}expected a mapping{rest}")
+}
+
+fn well_named(name: &ObjectName) -> Result<(), String> {
+    if name.name.is_empty() {
+        return Err("metadata.name is empty: write one".to_owned());
+    }
+    let fields = [("name", &name.name), ("namespace", &name.namespace)];
+    match fields
+        .iter()
+        .find(|(_, text)| !text.is_empty() && !is_name(text))
+    {
+        Some((field, text)) => Err(format!(
+            "metadata.{field} {text:?} is not a name: write small letters, digits, - and ."
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The namespace and name that a value gives itself.

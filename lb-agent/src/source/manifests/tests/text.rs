@@ -169,6 +169,14 @@ fn what_does_not_say_what_it_is_is_told() {
             "EndpointSlice default/a: apiVersion \"discovery.k8s.io/v1beta1\" is not read: write discovery.k8s.io/v1; it is left out",
         ),
         (
+            service("web").replace("name: web", r#"name: "A b\n\e[31m""#),
+            r#"Service default/A b\n\u{1b}[31m: metadata.name "A b\n\u{1b}[31m" is not a name: write"#,
+        ),
+        (
+            service("web").replace("name: web", r#"{name: web, namespace: "a/b"}"#).replace("\n  {", " {"),
+            r#"Service a/b/web: metadata.namespace "a/b" is not a name: write"#,
+        ),
+        (
             service("web").replace("kind: Service", "kind: service"),
             "Service default/web: kind \"service\" is not known: write Service; it is left out",
         ),
