@@ -98,10 +98,10 @@ fn the_table_reads_like_kubectls() {
     assert_eq!(
         text(&output.stdout),
         "\
-NAMESPACE   NAME   PORT      PROTOCOL   FRONTENDS         BACKENDS
-default     db     <unset>   TCP        10.96.0.11:5432   <none>
-shop        web    http      TCP        *:30080           10.1.0.1:8080,10.1.0.2:8080,10.1.0.3:8080 + 1 more...
-shop        web    http      TCP        10.96.0.10:80     10.1.0.1:8080
+NAMESPACE   NAME   PORT      PROTOCOL   SCOPE      FRONTENDS         BACKENDS
+default     db     <unset>   TCP        all        10.96.0.11:5432   <none>
+shop        web    http      TCP        external   *:30080           10.1.0.1:8080,10.1.0.2:8080,10.1.0.3:8080 + 1 more...
+shop        web    http      TCP        internal   10.96.0.10:80     10.1.0.1:8080
 "
     );
 }
@@ -175,4 +175,18 @@ fn a_wrong_command_is_answered_helpfully() {
         agent(&["plan", "--manifests", "/tmp", "-o", "yaml"])
             .contains("[possible values: table, json]")
     );
+}
+
+#[test]
+fn a_pipe_that_is_named_is_read() {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut writer, SHOP.as_bytes()).expect("room");
+    drop(writer);
+    let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+        .args(["plan", "--manifests", "/dev/stdin"])
+        .stdin(reader)
+        .output()
+        .expect("the agent runs");
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(text(&output.stdout).lines().count(), 4);
 }

@@ -131,6 +131,7 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
         "NAME",
         "PORT",
         "PROTOCOL",
+        "SCOPE",
         "FRONTENDS",
         "BACKENDS",
     ];
@@ -142,6 +143,7 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
                 port.key.name.to_string(),
                 table::port_name(&port.key.port).to_owned(),
                 port.key.protocol.to_string(),
+                view.scope.to_string(),
                 frontends_cell(&view),
                 backends_cell(&view),
             ]);
