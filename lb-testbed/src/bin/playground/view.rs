@@ -1,6 +1,12 @@
 //! What there is to see, in words: the screen and the plain lines say the same.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitStatus, time::Duration};
+use std::{
+    env,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use crate::{hook_cost::Reading, progress::Window};
 
@@ -74,7 +80,7 @@ impl View {
         vec![
             format!(
                 "edit {}: make one endpoint `ready: false`, save",
-                facts.examples.join("web.yaml").display()
+                from_here(&facts.examples.join("web.yaml")).display()
             ),
             format!(
                 "cargo xtask exec client -- curl -s http://{}/",
@@ -83,7 +89,7 @@ impl View {
             "cargo xtask exec web-1 -- ip addr".to_owned(),
             format!(
                 "{} status --socket {}",
-                facts.agent.display(),
+                from_here(&facts.agent).display(),
                 facts.socket.display()
             ),
         ]
@@ -122,6 +128,13 @@ impl View {
     }
 }
 
+/// The path as it is typed where the playground was started, where that is shorter: a line of a terminal is not long.
+fn from_here(path: &Path) -> &Path {
+    let here = env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok())
+        .unwrap_or(path)
+}
+
 pub(crate) fn nanoseconds(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0} ns"))
 }
@@ -131,5 +144,18 @@ pub(crate) fn percent(part: u64, whole: u64) -> f64 {
         0.0
     } else {
         100.0 * part as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_below_the_folder_at_hand_is_told_short() {
+        let here = env::current_dir().expect("there is one");
+        let agent = Path::new("target/release/lb-agent");
+        assert_eq!(from_here(&here.join(agent)), agent);
+        assert_eq!(from_here(Path::new("/run/agent")), Path::new("/run/agent"));
     }
 }
