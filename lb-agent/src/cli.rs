@@ -43,7 +43,7 @@ pub enum Command {
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug, Args)]
 pub struct SourceArgs {
-    /// Files, or folders with *.yaml, *.yml and *.json: Services, EndpointSlices and Nodes; others are passed over.
+    /// Files, or folders with *.yaml, *.yml and *.json in them, not deeper: Services, EndpointSlices and Nodes; others are passed over.
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub manifests: Vec<PathBuf>,
 

@@ -14,6 +14,8 @@ pub struct Listing {
     pub problems: Vec<Problem>,
     /// Nothing is missing because it could not be read.
     pub is_complete: bool,
+    /// How many objects were read.
+    pub objects: usize,
     /// How many files were read.
     pub files: usize,
     /// How many objects of other kinds were passed over.

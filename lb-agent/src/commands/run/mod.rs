@@ -76,7 +76,7 @@ impl Agent {
         let (manifests, listing) = Manifests::open(settings.source.manifests.clone())?;
         tracing::info!(
             "read {} from {}",
-            many(listing.changes.len(), "object"),
+            many(listing.objects, "object"),
             many(listing.files, "file")
         );
         let opened = kernel::open(&settings.kernel)?;

@@ -104,7 +104,9 @@ impl Manifests {
             is_holding: false,
         };
         let batch = manifests.look(&Look::default()).unwrap_or_default();
+        let is_object = |change: &&Change| matches!(change, Change::Set(_));
         let listing = Listing {
+            objects: batch.changes.iter().filter(is_object).count(),
             changes: batch.changes,
             problems: batch.problems,
             is_complete: manifests.is_complete(),

@@ -118,6 +118,7 @@ fn a_service_that_cannot_be_read_is_known_to_be_there() {
     fs::write(&path, &broken).expect("written");
     let (mut manifests, listing) = Manifests::open(vec![path.clone()]).expect("readable");
     assert_eq!(told(&listing.changes), ["?Service default/web"]);
+    assert_eq!(listing.objects, 0);
 
     let mut rewrite = |text: &str| {
         fs::write(&path, text).expect("written");
