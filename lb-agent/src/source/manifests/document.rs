@@ -125,7 +125,7 @@ fn text_of(mut error: &serde_saphyr::Error) -> String {
         | E::AliasReplayLimitExceeded { .. }
         | E::AliasExpansionLimitExceeded { .. }
         | E::AliasReplayStackDepthExceeded { .. } => {
-            "with its aliases written out it is too large".to_owned()
+            "it is nested too deeply, or its aliases stand for too much".to_owned()
         }
         _ => error.render_with_formatter(&serde_saphyr::UserMessageFormatter),
     }
