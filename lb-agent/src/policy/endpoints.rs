@@ -29,6 +29,8 @@ pub(super) struct Endpoints<'a> {
     by_port: BTreeMap<PortKey<'a>, BTreeMap<SocketAddr, Candidate<'a>>>,
     /// The ports that slices with endpoints have, usable or not.
     named: BTreeSet<(&'a str, &'a str)>,
+    /// The names of ports whose protocol is not known, which has been told.
+    doubtful: BTreeSet<&'a str>,
 }
 
 impl<'a> Endpoints<'a> {
@@ -55,7 +57,8 @@ impl<'a> Endpoints<'a> {
 
     /// What the slices have instead of this port; none when they have it, or have no ports.
     pub(super) fn instead(&self, port: &str, protocol: &str) -> Option<String> {
-        if self.named.is_empty() || self.named.contains(&(port, protocol)) {
+        let is_told = self.named.is_empty() || self.doubtful.contains(port);
+        if is_told || self.named.contains(&(port, protocol)) {
             return None;
         }
         let names = self.named.iter().filter(|(_, of)| *of == protocol);
@@ -125,6 +128,7 @@ impl<'a> Endpoints<'a> {
             self.named.insert((&port.name, word));
             let Some(protocol) = Protocol::parse(word) else {
                 if word != "SCTP" {
+                    self.doubtful.insert(&port.name);
                     report.add(format!(
                         "ports[{index}].protocol {word:?} is not known: write TCP or UDP"
                     ));
