@@ -77,6 +77,8 @@ struct Look {
     suspects: BTreeSet<OsString>,
     /// Leave a file that looks half-written as it was, this time.
     is_patient: bool,
+    /// Wait for what a pipe has to say: only before anything else depends on it.
+    may_wait: bool,
 }
 
 impl Manifests {
@@ -103,7 +105,11 @@ impl Manifests {
             told: Vec::new(),
             is_holding: false,
         };
-        let batch = manifests.look(&Look::default()).unwrap_or_default();
+        let first = Look {
+            may_wait: true,
+            ..Look::default()
+        };
+        let batch = manifests.look(&first).unwrap_or_default();
         let is_object = |change: &&Change| matches!(change, Change::Set(_));
         let listing = Listing {
             objects: batch.changes.iter().filter(is_object).count(),
@@ -165,7 +171,7 @@ impl Manifests {
             return;
         }
         file.stamp = stamp;
-        let text = match read::text(&key.path, stamp.is_stream) {
+        let text = match read::text(&key.path, stamp.is_stream && look.may_wait) {
             Ok(text) => text,
             Err(error) => {
                 file.hash = None;

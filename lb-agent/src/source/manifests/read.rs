@@ -19,9 +19,9 @@ pub(super) struct Unreadable {
 
 /// A file's text, without a byte order mark.
 ///
-/// `is_stream`: it was named though it is no regular file, so it may be waited for.
-pub(super) fn text(path: &Path, is_stream: bool) -> Result<String, Unreadable> {
-    let file = open(path, is_stream)?;
+/// `may_wait`: it was named though it is no regular file, and may be waited for.
+pub(super) fn text(path: &Path, may_wait: bool) -> Result<String, Unreadable> {
+    let file = open(path, may_wait)?;
     let mut bytes = Vec::new();
     file.take(LARGEST + 1)
         .read_to_end(&mut bytes)
@@ -48,18 +48,18 @@ pub(super) fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// A regular file may have become a FIFO since it was found: opening that would wait for a writer.
-fn open(path: &Path, is_stream: bool) -> Result<File, Unreadable> {
+/// What was a regular file may be a FIFO now: opening that would wait for a writer.
+fn open(path: &Path, may_wait: bool) -> Result<File, Unreadable> {
     let mut options = OpenOptions::new();
     options.read(true);
-    if !is_stream {
+    if !may_wait {
         options.custom_flags(libc::O_NONBLOCK);
     }
     let file = options
         .open(path)
         .map_err(|error| not_opened(path, &error))?;
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    if is_stream || is_file {
+    if may_wait || is_file {
         return Ok(file);
     }
     Err(Unreadable {

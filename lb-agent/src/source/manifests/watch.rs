@@ -176,6 +176,7 @@ impl Folders {
         Look {
             suspects,
             is_patient: true,
+            may_wait: false,
         }
     }
 }

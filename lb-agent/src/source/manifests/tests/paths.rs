@@ -91,6 +91,25 @@ fn a_pipe_that_is_named_is_read_once() {
 }
 
 #[test]
+fn a_file_that_becomes_a_pipe_is_not_waited_for() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("web.yaml");
+    fs::write(&path, service("web")).expect("written");
+    let (mut manifests, _) = Manifests::open(vec![path.clone()]).expect("readable");
+    fs::remove_file(&path).expect("removed");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let batch = manifests.look(&Look::default()).expect("something differs");
+    assert_eq!(told(&batch.changes), [""; 0]);
+    assert_eq!(
+        lines(&batch.problems),
+        [format!(
+            "{}: is not a regular file; what it last said stays in effect: write one",
+            path.display()
+        )]
+    );
+}
+
+#[test]
 fn what_cannot_be_read_is_told_with_a_remedy() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
