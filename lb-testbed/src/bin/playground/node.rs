@@ -1,7 +1,7 @@
 //! The node: builds it, starts pods, agent and client, watches until it is time to end, and says how it went.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
     let facts = Facts {
         frontend: FRONTEND.trim_end_matches(":80"),
         pods: SERVERS.map(|(name, _)| name),
-        agent: as_typed(&options.agent),
+        agent: options.agent.clone(),
         examples: options.examples.clone(),
         socket: agent.socket().to_owned(),
         log_file: process.log_file().to_owned(),
@@ -133,12 +133,6 @@ fn start_server(sandbox: &Sandbox, name: &str, number: u8) -> Result<PodProcess>
     })?;
     process.wait_for_a_line()?;
     Ok(process)
-}
-
-/// From the folder that the reader is in.
-fn as_typed(path: &Path) -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).to_owned()
 }
 
 /// For `playground exec`. Gives the note to show when it cannot work.
