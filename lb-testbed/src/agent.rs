@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 
 use crate::{
+    patience::stretched,
     sandbox::Sandbox,
     supervisor::{die_with_parent, pid_of, wait_until},
 };
@@ -166,7 +167,7 @@ impl AgentProcess {
     /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too
     /// long.
     pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + stretched(PATIENCE);
         loop {
             if self.log().contains(part) {
                 return Ok(());
@@ -179,7 +180,8 @@ impl AgentProcess {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "the agent has not logged {part:?} within {PATIENCE:?}; its log:\n{}",
+                    "the agent has not logged {part:?} within {:?}; its log:\n{}",
+                    stretched(PATIENCE),
                     self.log()
                 );
             }
@@ -194,10 +196,11 @@ impl AgentProcess {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        match wait_until(&mut self.child, Instant::now() + PATIENCE)? {
+        match wait_until(&mut self.child, Instant::now() + stretched(PATIENCE))? {
             Some(status) => Ok(status),
             None => bail!(
-                "the agent has not ended within {PATIENCE:?}; its log:\n{}",
+                "the agent has not ended within {:?}; its log:\n{}",
+                stretched(PATIENCE),
                 self.log()
             ),
         }

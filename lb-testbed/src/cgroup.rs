@@ -17,6 +17,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::patience::stretched;
+
 /// How long the kernel may take to reap the processes of a cgroup that was killed.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -57,7 +59,7 @@ impl Cgroup {
 
     /// Kills what still runs in it and removes it with all that is inside. One that is gone already is fine.
     pub fn remove(&self) -> Result<()> {
-        let deadline = Instant::now() + EMPTY_WITHIN;
+        let deadline = Instant::now() + stretched(EMPTY_WITHIN);
         loop {
             kill_all(&self.path);
             match remove_tree(&self.path) {

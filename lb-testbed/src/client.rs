@@ -8,26 +8,28 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::patience::stretched;
+
 /// How long connecting, and waiting for an answer, may take.
-pub const TIME_LIMIT: Duration = Duration::from_secs(2);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// Longer than any server's name.
 const LONGEST_NAME: usize = 256;
 
-/// Connects over TCP, as an application does: blocking, for [`TIME_LIMIT`] at most. Closing it resets the
+/// Connects over TCP, as an application does: blocking, for two seconds at most. Closing it resets the
 /// connection, so that tens of thousands leave nothing in TIME_WAIT.
 pub fn connect(to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     let to = to.into();
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_linger(Some(Duration::ZERO))?;
-    socket.set_read_timeout(Some(TIME_LIMIT))?;
+    socket.set_read_timeout(Some(stretched(TIME_LIMIT)))?;
     // On Linux the time limit of writing is that of connecting too (socket(7)).
-    socket.set_write_timeout(Some(TIME_LIMIT))?;
+    socket.set_write_timeout(Some(stretched(TIME_LIMIT)))?;
     match socket.connect(&SockAddr::from(to)) {
         Ok(()) => Ok(socket.into()),
         Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => Err(io::Error::new(
             ErrorKind::TimedOut,
-            format!("no connection to {to} within {TIME_LIMIT:?}"),
+            format!("no connection to {to} within {:?}", stretched(TIME_LIMIT)),
         )),
         Err(error) => Err(error),
     }
@@ -47,7 +49,7 @@ pub fn ask_udp(to: impl Into<SocketAddr>) -> io::Result<String> {
         (Ipv6Addr::UNSPECIFIED, 0).into()
     };
     let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(TIME_LIMIT))?;
+    socket.set_read_timeout(Some(stretched(TIME_LIMIT)))?;
     socket.connect(to)?;
     socket.send(b"?")?;
     let mut reply = [0; LONGEST_NAME];
@@ -76,7 +78,7 @@ fn name_time_limit(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock {
         return io::Error::new(
             ErrorKind::TimedOut,
-            format!("no answer within {TIME_LIMIT:?}"),
+            format!("no answer within {:?}", stretched(TIME_LIMIT)),
         );
     }
     error

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    patience::stretched,
     sandbox::{Sandbox, Setting},
     supervisor::{Ended, Supervised},
 };
@@ -87,6 +88,7 @@ fn run_outside(name: &str, limit: Duration) -> Result<()> {
             .stderr(errors);
         command
     })?;
+    let limit = stretched(limit);
     let ended = child.wait_within(limit)?;
     drop(child);
     judge(name, ended, limit, outputs.path())

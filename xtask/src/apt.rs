@@ -28,11 +28,16 @@ pub(crate) fn install(packages: &[String], why: &str, time: &str) -> Result<()> 
         bail!("Debian packages are missing {why}; run as root: {by_hand}");
     }
     println!("setup: installing Debian packages {why} (about {time}): {list}");
-    process::run(apt_get()?.arg("update"))?;
+    update()?;
     // --no-remove: rustc-web conflicts with Debian's rustup, which is not ours to take away.
     let mut command = apt_get()?;
     command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
     process::run(command.args(&missing)).with_context(|| format!("by hand: {by_hand}"))
+}
+
+/// Reads anew which packages there are.
+pub(crate) fn update() -> Result<()> {
+    process::run(apt_get()?.arg("update"))
 }
 
 fn apt_get() -> Result<Command> {

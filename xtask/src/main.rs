@@ -10,6 +10,7 @@ mod setup;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::ffi::OsString;
@@ -55,6 +56,15 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
+    /// Run the kernel tests on another kernel, in a virtual machine
+    Vm {
+        /// Its version; Debian's newest package of it is taken
+        #[arg(long, value_name = "VERSION", default_value = "6.1")]
+        kernel: vm::Version,
+        /// `test kernel`, also with `-- ARGS` for the test binary
+        #[arg(last = true, value_name = "TASK")]
+        words: Vec<OsString>,
+    },
     /// Build the kernel programs, check them, and build target/release/lb-agent with them
     Build {
         /// Only the kernel programs
@@ -88,6 +98,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Run { agent, .. } => run::agent(&workspace, &agent)?,
         Task::Exec { pod, command } => run::exec(&workspace, &pod, &command)?,
         Task::Test { steps, args } => return test::run(&workspace, &steps, &args),
+        Task::Vm { kernel, words } => return vm::run(&workspace, kernel, &words),
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),
         Task::Setup => setup::everything()?,

@@ -92,6 +92,14 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// As [`find_program`].
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    find_program(name).with_context(|| format!("the program `{name}` is missing"))
+}
+
 /// The command as one would type it.
 fn words(command: &Command) -> String {
     let program = Path::new(command.get_program());

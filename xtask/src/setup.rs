@@ -41,6 +41,14 @@ pub(crate) fn test_programs() -> Result<()> {
     program("adnshost", "adns-tools")
 }
 
+/// What makes a virtual machine.
+pub(crate) fn vm_programs() -> Result<()> {
+    test_programs()?;
+    program("qemu-system-x86_64", "qemu-system-x86")?;
+    program("depmod", "kmod")?;
+    program("strip", "binutils")
+}
+
 fn program(name: &str, package: &str) -> Result<()> {
     if process::find_program(name).is_some() {
         return Ok(());

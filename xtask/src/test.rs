@@ -28,7 +28,7 @@ pub(crate) enum Step {
 }
 
 /// The integration test of lb-agent that needs root.
-const KERNEL_TEST: &str = "kernel";
+pub(crate) const KERNEL_TEST: &str = "kernel";
 
 /// Runs the steps asked for, or all. `args` go to the test binaries.
 pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> Result<ExitCode> {
@@ -117,7 +117,7 @@ fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 }
 
 /// With the same packages for all tests, so that each dependency has one set of features and is built once.
-fn cargo_test(workspace: &Workspace) -> Command {
+pub(crate) fn cargo_test(workspace: &Workspace) -> Command {
     let mut cargo = cargo(workspace);
     cargo.args(["test", "--workspace", "--exclude", "lb-ebpf"]);
     cargo

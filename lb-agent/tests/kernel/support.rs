@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus, Status};
 use lb_testbed::{
     Agent, AgentProcess, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
-    SliceManifest, connect_name,
+    SliceManifest, connect_name, stretched,
 };
 
 /// The port of every Service here, unless said otherwise.
@@ -155,8 +155,8 @@ pub fn failure(client: &Pod, to: SocketAddr) -> Result<io::Error> {
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let began = Instant::now();
     while !is_so()? {
-        if began.elapsed() > LIMIT {
-            bail!("not within {LIMIT:?}: {what}");
+        if began.elapsed() > stretched(LIMIT) {
+            bail!("not within {:?}: {what}", stretched(LIMIT));
         }
         thread::sleep(Duration::from_millis(5));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{
     Agent, AgentProcess, Endpoint, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
-    SliceManifest, sandboxed,
+    SliceManifest, sandboxed, stretched,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -124,7 +124,7 @@ pub fn socket(domain: Domain) -> Result<UdpSocket> {
         "[::]:0".parse()?
     };
     socket.bind(&any.into())?;
-    socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_read_timeout(Some(stretched(LIMIT)))?;
     Ok(socket.into())
 }
 

@@ -1,0 +1,24 @@
+#!/bin/sh
+# The guest's first process: mounts, modules, the tests; then their exit status on a line of its own, and off.
+export PATH=/bin:/sbin RUST_BACKTRACE=0
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+ln -sf /proc/self/fd /dev/fd
+ip link set lo up
+while read -r module; do
+    modprobe "$module" || echo "vm: no module $module"
+done </etc/modules
+echo 3 >/proc/sys/kernel/printk
+echo "vm: ready"
+# Words of the kernel's command line that it does not know itself come as ours.
+/test "$@"
+echo "vm: status $?"
+echo o >/proc/sysrq-trigger
+sleep 60

@@ -1,0 +1,162 @@
+//! Debian's linux-image packages: downloaded and unpacked below the target folder, never installed.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::{apt, process};
+
+/// A kernel's version as far as it is asked for: `6.1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for Version {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let numbers = text.split_once('.').and_then(|(major, minor)| {
+            Some(Self {
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+            })
+        });
+        numbers.ok_or_else(|| anyhow!("two numbers with a dot between them, such as 6.1"))
+    }
+}
+
+/// An unpacked package.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// What `uname -r` says there.
+    pub(crate) release: String,
+    root: PathBuf,
+}
+
+impl Image {
+    /// The bootable file.
+    pub(crate) fn boot(&self) -> PathBuf {
+        self.root
+            .join("boot")
+            .join(format!("vmlinuz-{}", self.release))
+    }
+
+    /// The folder of modules, with their index.
+    pub(crate) fn modules(&self) -> PathBuf {
+        self.root.join("lib/modules").join(&self.release)
+    }
+}
+
+/// The newest package of this version that apt knows: unpacked before, or downloaded now.
+pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Image> {
+    let package = match newest(version)? {
+        Some(package) => package,
+        None => {
+            apt::update()?;
+            newest(version)?.with_context(|| missing(version))?
+        }
+    };
+    let image = Image {
+        release: package.trim_start_matches("linux-image-").to_owned(),
+        root: folder.join(&package),
+    };
+    if !image.root.is_dir() {
+        download(folder, &package, &image)?;
+    }
+    Ok(image)
+}
+
+fn missing(version: Version) -> String {
+    format!(
+        "Debian's packages known here have no kernel {version}: \
+         add a release that has it to apt's sources (6.1 is Debian 12's, 6.12 is Debian 13's) and run apt-get update"
+    )
+}
+
+fn download(folder: &Path, package: &str, image: &Image) -> Result<()> {
+    println!("vm: downloading {package} (not installed, only unpacked below the target folder)");
+    let scratch = folder.join(format!("{package}.{}", std::process::id()));
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let mut apt_get = Command::new("apt-get");
+    apt_get.args(["--quiet", "--quiet", "download", package]);
+    process::run(apt_get.current_dir(&scratch))?;
+    let root = scratch.join("root");
+    process::run(
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .arg(only_file(&scratch)?)
+            .arg(&root),
+    )?;
+    let mut depmod = Command::new(process::program("depmod")?);
+    process::run(depmod.arg("--basedir").arg(&root).arg(&image.release))?;
+    // A folder that is there is whole: it gets its name last.
+    fs::rename(&root, &image.root)
+        .with_context(|| format!("cannot move what was unpacked to {}", image.root.display()))?;
+    fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
+}
+
+fn only_file(folder: &Path) -> Result<PathBuf> {
+    let mut files = fs::read_dir(folder)
+        .with_context(|| format!("cannot list {}", folder.display()))?
+        .flatten();
+    match files.next() {
+        Some(file) => Ok(file.path()),
+        None => bail!("apt-get has downloaded nothing"),
+    }
+}
+
+/// The smaller kernel that Debian makes for virtual machines.
+fn newest(version: Version) -> Result<Option<String>> {
+    let mut search = Command::new("apt-cache");
+    let Version { major, minor } = version;
+    let pattern = format!(r"^linux-image-{major}\.{minor}\.[^-]+(-[0-9]+)?-cloud-amd64$");
+    let found = process::output(search.args(["search", "--names-only", &pattern]))?;
+    let names = found.lines().filter_map(|line| line.split(' ').next());
+    Ok(names.max_by_key(|name| numbers(name)).map(str::to_owned))
+}
+
+/// All numbers in a package's name, for comparing.
+fn numbers(name: &str) -> Vec<u32> {
+    name.split(|letter: char| !letter.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_two_numbers() {
+        let version: Version = "6.12".parse().expect("a version");
+        assert_eq!(
+            version,
+            Version {
+                major: 6,
+                minor: 12
+            }
+        );
+        for wrong in ["6", "6.x", "6.1.3", ""] {
+            assert!(wrong.parse::<Version>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_higher_number_is_newer() {
+        let older = "linux-image-6.1.0-9-cloud-amd64";
+        let newer = "linux-image-6.1.0-56-cloud-amd64";
+        assert!(numbers(older) < numbers(newer));
+    }
+}

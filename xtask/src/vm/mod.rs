@@ -1,0 +1,54 @@
+//! `cargo xtask vm --kernel VERSION -- test kernel`: the kernel tests on another kernel, in a virtual machine that is
+//! made on the spot and leaves nothing behind.
+
+mod guest;
+mod kernel;
+mod qemu;
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::kernel::Version;
+use crate::workspace::Workspace;
+use crate::{build, setup};
+
+/// The words that `cargo xtask` would take itself.
+pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -> Result<ExitCode> {
+    let args = match words {
+        [] => &[],
+        [test, kernel] if is(test, "test") && is(kernel, "kernel") => &[],
+        [test, kernel, dashes, args @ ..]
+            if is(test, "test") && is(kernel, "kernel") && is(dashes, "--") =>
+        {
+            args
+        }
+        _ => bail!("a virtual machine runs `test kernel`, or `test kernel -- ARGS`"),
+    };
+    print!("{}", build::bpf(workspace)?);
+    test_kernel(workspace, version, args)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the kernel tests on a kernel of this version; `args` go to the test binary.
+pub(crate) fn test_kernel(
+    workspace: &Workspace,
+    version: Version,
+    args: &[OsString],
+) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("virtual machines are made on x86-64 only");
+    }
+    setup::vm_programs()?;
+    let folder = workspace.target.join("vm");
+    let image = kernel::find_or_download(&folder, version)?;
+    let binaries = tests::build(workspace)?;
+    let initramfs = guest::initramfs(&folder, &image, &binaries)?;
+    qemu::test(&image, &initramfs, args)
+}
+
+fn is(word: &OsString, wanted: &str) -> bool {
+    word == wanted
+}

@@ -1,0 +1,40 @@
+//! What runs in the guest: the test binary and the agent that it starts, as `cargo test` builds them.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process;
+use crate::test::{KERNEL_TEST, cargo_test};
+use crate::workspace::Workspace;
+
+/// Paths of what was built. The test binary has the agent's path compiled in.
+#[derive(Debug)]
+pub(crate) struct Binaries {
+    pub(crate) test: PathBuf,
+    pub(crate) agent: PathBuf,
+}
+
+/// Builds what `cargo xtask test kernel` runs.
+pub(crate) fn build(workspace: &Workspace) -> Result<Binaries> {
+    let mut cargo = cargo_test(workspace);
+    cargo.args(["--test", KERNEL_TEST, "--no-run"]);
+    cargo.arg("--message-format=json-render-diagnostics");
+    let messages = process::output(cargo.stderr(Stdio::inherit()))?;
+    let executable = |kind: &str, name: &str| {
+        let found = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|message| {
+                message["target"]["kind"][0] == kind && message["target"]["name"] == name
+            })
+            .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+        found.with_context(|| format!("cargo has not said where the {kind} {name} is"))
+    };
+    Ok(Binaries {
+        test: executable("test", KERNEL_TEST)?,
+        agent: executable("bin", "lb-agent")?,
+    })
+}
