@@ -48,13 +48,13 @@ impl Maps {
             Table::Config => &self.config,
         }
     }
+}
 
-    /// A socket that was counted at its backend is not there any more. Never below 0: a pinned table may say anything.
-    fn uncount(&self, pair: Pair) {
-        if pair.frontend != 0 && pair.backend < self.backends.length {
-            let active = self.backends.word(pair.backend, Backend::ACTIVE_WORD);
-            let _ = active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
-        }
+/// A socket that was counted at its backend is not there any more. Never below 0: a pinned table may say anything.
+fn uncount(backends: &Mapped, pair: Pair) {
+    if pair.frontend != 0 && pair.backend < backends.length {
+        let active = backends.word(pair.backend, Backend::ACTIVE_WORD);
+        let _ = active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
     }
 }
 
@@ -96,11 +96,8 @@ impl Backing for Maps {
     }
 
     fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
-        let pairs = self.places.clear(of)?;
-        for pair in &pairs {
-            self.uncount(*pair);
-        }
-        Ok(pairs.len())
+        let backends = &self.backends;
+        self.places.clear(of, |pair| uncount(backends, pair))
     }
 
     fn is_crowded(&self) -> bool {

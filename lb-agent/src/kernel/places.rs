@@ -56,23 +56,30 @@ impl Places {
         Ok(())
     }
 
-    /// Takes the places of sockets that are gone, as `forget` in lb-ebpf does when it sees a socket end. The pairs
-    /// are to be counted off at their backends.
-    pub fn clear(&mut self, of: &HashSet<u64>) -> io::Result<Vec<Pair>> {
-        let mut pairs = Vec::new();
+    /// Takes the places of sockets that are gone, as `forget` in lb-ebpf does when it sees a socket end, and has each
+    /// pair counted off at its backend. One after the other: what an agent that is killed has taken and not counted
+    /// off, nobody ever counts off. Returns how many there were.
+    pub fn clear(&mut self, of: &HashSet<u64>, mut uncount: impl FnMut(Pair)) -> io::Result<usize> {
+        let mut cleared = 0;
         for [cookie, pair] in self.ways() {
             if of.contains(&cookie.load(Ordering::Acquire)) {
-                pairs.push(Pair::from_word(pair.swap(0, Ordering::AcqRel)));
+                uncount(Pair::from_word(pair.swap(0, Ordering::AcqRel)));
+                cleared += 1;
                 cookie.store(0, Ordering::Release);
             }
         }
         if self.spilled() != 0 {
-            self.clear_spilled(of, &mut pairs)?;
+            cleared += self.clear_spilled(of, uncount)?;
         }
-        Ok(pairs)
+        Ok(cleared)
     }
 
-    fn clear_spilled(&mut self, of: &HashSet<u64>, pairs: &mut Vec<Pair>) -> io::Result<()> {
+    fn clear_spilled(
+        &mut self,
+        of: &HashSet<u64>,
+        mut uncount: impl FnMut(Pair),
+    ) -> io::Result<usize> {
+        let mut cleared = 0;
         let elements: Vec<(u64, u64)> = self
             .spill
             .iter()
@@ -82,14 +89,15 @@ impl Places {
         for (cookie, pair) in elements {
             match self.spill.remove(&cookie).map_err(io_error) {
                 Ok(()) => {
+                    uncount(Pair::from_word(pair));
                     self.spilled.word(0, 0).fetch_sub(1, Ordering::AcqRel);
-                    pairs.push(Pair::from_word(pair));
+                    cleared += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(cleared)
     }
 
     /// Whether more than three quarters of either are in use.
