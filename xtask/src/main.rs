@@ -59,7 +59,7 @@ enum Task {
     /// Run the kernel tests on another kernel, in a virtual machine
     Vm {
         /// Its version; Debian's newest package of it is taken
-        #[arg(long, value_name = "VERSION", default_value = "6.1")]
+        #[arg(long, value_name = "VERSION", default_value_t = vm::OLDEST)]
         kernel: vm::Version,
         /// `test kernel`, also with `-- ARGS` for the test binary
         #[arg(last = true, value_name = "TASK")]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{build, process, setup, tidy};
+use crate::{build, process, setup, tidy, vm};
 
 /// The steps, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Unit,
     /// Real sockets, programs and maps in namespaces of their own; as root
     Kernel,
+    /// The same on Linux 6.1, in a virtual machine
+    Vm,
     /// House rules
     Tidy,
 }
@@ -53,7 +55,9 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
 /// The kernel tests run what is embedded, so the object is built first.
 fn chosen(asked: &[Step]) -> Vec<Step> {
     let wants = |step: &Step| match step {
-        Step::Bpf => asked.contains(&Step::Bpf) || asked.contains(&Step::Kernel),
+        Step::Bpf => [Step::Bpf, Step::Kernel, Step::Vm]
+            .iter()
+            .any(|step| asked.contains(step)),
         step => asked.contains(step),
     };
     Step::value_variants()
@@ -70,6 +74,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> 
         Step::Clippy => clippy(workspace),
         Step::Unit => unit(workspace, args),
         Step::Kernel => kernel(workspace, args),
+        Step::Vm => vm::test_kernel(workspace, vm::OLDEST, args),
         Step::Tidy => tidy::check(&workspace.root),
     }
 }
@@ -156,6 +161,7 @@ fn name(step: Step) -> &'static str {
         Step::Clippy => "clippy",
         Step::Unit => "unit",
         Step::Kernel => "kernel",
+        Step::Vm => "vm",
         Step::Tidy => "tidy",
     }
 }
@@ -167,6 +173,9 @@ fn title(step: Step) -> &'static str {
         Step::Clippy => "clippy: lints",
         Step::Unit => "unit: unit and property tests",
         Step::Kernel => "kernel: real sockets, programs and maps, as root",
+        Step::Vm => {
+            "vm: the kernel tests on the oldest kernel that is promised, in a virtual machine"
+        }
         Step::Tidy => "tidy: house rules",
     }
 }

@@ -13,8 +13,8 @@ use crate::{apt, process};
 /// A kernel's version as far as it is asked for: `6.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
+    pub(super) major: u32,
+    pub(super) minor: u32,
 }
 
 impl fmt::Display for Version {
@@ -61,6 +61,9 @@ impl Image {
 
 /// The newest package of this version that apt knows: unpacked before, or downloaded now.
 pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Image> {
+    if !apt::is_here() {
+        bail!("other kernels are Debian's packages, and there is no apt-get on this machine");
+    }
     let package = match newest(version)? {
         Some(package) => package,
         None => {
@@ -90,7 +93,8 @@ fn download(folder: &Path, package: &str, image: &Image) -> Result<()> {
     let scratch = folder.join(format!("{package}.{}", std::process::id()));
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let mut apt_get = Command::new("apt-get");
-    apt_get.args(["--quiet", "--quiet", "download", package]);
+    // The sandbox of apt cannot write here, and says so at length.
+    apt_get.args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]);
     process::run(apt_get.current_dir(&scratch))?;
     let root = scratch.join("root");
     process::run(

@@ -15,6 +15,9 @@ pub(crate) use self::kernel::Version;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 
+/// The oldest kernel that is promised to work.
+pub(crate) const OLDEST: Version = Version { major: 6, minor: 1 };
+
 /// The words that `cargo xtask` would take itself.
 pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -> Result<ExitCode> {
     let args = match words {
