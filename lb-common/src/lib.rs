@@ -7,6 +7,7 @@
 
 pub mod affinity;
 pub mod backend;
+pub mod classic;
 pub mod config;
 pub mod flow;
 pub mod frontend;

@@ -2,6 +2,7 @@
 
 use crate::affinity::AffinityKey;
 use crate::backend::Backend;
+use crate::classic;
 use crate::flow::{FlowKey, Reply, ReplyKey};
 use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
 use crate::origin::Set;
@@ -25,5 +26,10 @@ pod!(
     Set,
     FlowKey,
     ReplyKey,
-    Reply
+    Reply,
+    classic::ServiceKey,
+    classic::ServiceValue,
+    classic::BackendValue,
+    classic::OriginKey,
+    classic::OriginValue
 );

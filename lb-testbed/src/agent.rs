@@ -129,6 +129,22 @@ impl Agent {
         Ok(AgentProcess { child, log_file })
     }
 
+    /// Takes away what it left in the kernel.
+    pub fn unload(&self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("unload").arg("--pin-dir").arg(&self.pin_dir);
+        let output = command
+            .output()
+            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        if !output.status.success() {
+            bail!(
+                "unload failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    }
+
     /// Starts it and waits until it is ready.
     pub fn start(&self) -> Result<AgentProcess> {
         let mut agent = self.spawn()?;

@@ -28,8 +28,10 @@ mod manifest;
 mod patience;
 mod pod;
 mod server;
+mod status;
 
 mod cgroup;
+mod foreground;
 mod namespace;
 mod supervisor;
 
@@ -37,6 +39,7 @@ pub use agent::{Agent, AgentProcess};
 pub use cgroup::Cgroup;
 pub use chi_square::ChiSquare;
 pub use client::{ask_udp, connect, connect_name};
+pub use foreground::wait_in_foreground;
 pub use harness::{sandboxed, sandboxed_within};
 pub use manifest::{Endpoint, Manifests, ServiceManifest, SliceManifest};
 pub use namespace::NetworkNamespace;
@@ -44,4 +47,5 @@ pub use patience::stretched;
 pub use pod::{Family, Pod};
 pub use sandbox::{Sandbox, Setting};
 pub use server::NamedServer;
+pub use status::{AgentHook, AgentStatus, ask_status};
 pub use supervisor::{Ended, Supervised, die_with_parent, require_root};

@@ -3,7 +3,7 @@
 use std::env::consts::ARCH;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
@@ -25,20 +25,31 @@ pub(crate) fn release(workspace: &Workspace) -> Result<String> {
 
 /// The kernel programs; gives the table of their instruction counts.
 pub(crate) fn bpf(workspace: &Workspace) -> Result<String> {
-    compile(workspace)?;
-    let built = workspace.target.join(TARGET).join("release/lb-ebpf");
-    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let built = compile(workspace, "lb-ebpf")?;
+    let bytes = read(&built)?;
     let table = object::check(&bytes).context("lb-ebpf")?;
     publish(workspace, &bytes)?;
     Ok(table)
 }
 
-fn compile(workspace: &Workspace) -> Result<()> {
+/// What the benches compare with; gives the object's path.
+pub(crate) fn reference(workspace: &Workspace) -> Result<PathBuf> {
+    let built = compile(workspace, "reference")?;
+    object::check_any(&read(&built)?).context("lb-ebpf's reference")?;
+    Ok(built)
+}
+
+fn read(built: &Path) -> Result<Vec<u8>> {
+    fs::read(built).with_context(|| format!("cannot read {}", built.display()))
+}
+
+/// Builds one of lb-ebpf's objects; gives its path.
+fn compile(workspace: &Workspace, object: &str) -> Result<PathBuf> {
     let (toolchain, linker) = setup::bpf()?;
     let flags = format!("-Cdebuginfo=2 -Clink-arg=--btf --cfg=bpf_target_arch=\"{ARCH}\"");
     let mut cargo = Command::new(&toolchain.cargo);
     cargo
-        .args(["build", "--release", "-p", "lb-ebpf"])
+        .args(["build", "--release", "-p", "lb-ebpf", "--bin", object])
         .args(["-Z", "build-std=core", "--target", TARGET])
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target)
@@ -55,7 +66,8 @@ fn compile(workspace: &Workspace) -> Result<()> {
     ] {
         cargo.env_remove(other);
     }
-    process::run(&mut cargo).with_context(|| format!("lb-ebpf, with {toolchain}"))
+    process::run(&mut cargo).with_context(|| format!("lb-ebpf, with {toolchain}"))?;
+    Ok(workspace.target.join(TARGET).join("release").join(object))
 }
 
 /// Leaves the object alone when it says the same already, so that nothing that embeds it is built again.

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the one door to every task of this workspace.
 
 mod apt;
+mod bench;
 mod build;
 mod linker;
 mod object;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::test::Step;
 use crate::workspace::Workspace;
 
@@ -55,6 +57,11 @@ enum Task {
         /// What to hand to the test binaries
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
+    },
+    /// Measure socklb beside others, in one run
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
     },
     /// Run the kernel tests on another kernel, in a virtual machine
     Vm {
@@ -98,6 +105,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Run { agent, .. } => run::agent(&workspace, &agent)?,
         Task::Exec { pod, command } => run::exec(&workspace, &pod, &command)?,
         Task::Test { steps, args } => return test::run(&workspace, &steps, &args),
+        Task::Bench { bench } => bench::run(&workspace, &bench)?,
         Task::Vm { kernel, words } => return vm::run(&workspace, kernel, &words),
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),

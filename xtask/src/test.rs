@@ -87,6 +87,7 @@ fn fmt(workspace: &Workspace) -> Result<()> {
 
 fn bpf(workspace: &Workspace) -> Result<()> {
     print!("{}", build::bpf(workspace)?);
+    build::reference(workspace)?;
     Ok(())
 }
 

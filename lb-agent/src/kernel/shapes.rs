@@ -58,7 +58,7 @@ const fn lru<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
 /// 10,000 Services with a few ports and both families.
 const FRONTENDS: u32 = 65_536;
 /// ClusterIPs, which have an element each beside their frontends'.
-const GUARDS: u32 = 32_768;
+const GUARDS: u32 = 65_536;
 /// 250,000 endpoints of service ports.
 const BACKENDS: u32 = 262_144;
 /// Each cell holds two slots; a view that changes has two runs for a moment.

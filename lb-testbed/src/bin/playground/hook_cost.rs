@@ -5,7 +5,7 @@ use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use aya::sys::{Stats, enable_stats};
 
-use crate::status::Hook;
+use lb_testbed::AgentHook;
 
 /// Samples that the live number spans: two seconds.
 const WINDOW: usize = 8;
@@ -25,8 +25,8 @@ pub(crate) struct Reading {
 pub(crate) struct HookCost {
     // The kernel measures as long as this is open. None: it does not let us, and nothing is shown.
     _measuring: Option<OwnedFd>,
-    first: Option<Hook>,
-    last: VecDeque<Hook>,
+    first: Option<AgentHook>,
+    last: VecDeque<AgentHook>,
 }
 
 impl HookCost {
@@ -38,7 +38,7 @@ impl HookCost {
         }
     }
 
-    pub(crate) fn sample(&mut self, hooks: Vec<Hook>) {
+    pub(crate) fn sample(&mut self, hooks: Vec<AgentHook>) {
         let Some(hook) = hooks.into_iter().find(|hook| hook.hook == HOOK) else {
             return;
         };
@@ -58,9 +58,9 @@ impl HookCost {
     }
 
     pub(crate) fn reading(&self) -> Reading {
-        let between = |from: Option<&Hook>| {
+        let between = |from: Option<&AgentHook>| {
             from.zip(self.last.back())
-                .and_then(|(from, to)| from.cost_until(to))
+                .and_then(|(from, to)| cost(from, to))
         };
         Reading {
             recent: between(self.last.front()),
@@ -69,13 +69,11 @@ impl HookCost {
     }
 }
 
-impl Hook {
-    fn cost_until(&self, later: &Self) -> Option<f64> {
-        let runs = later
-            .run_count
-            .checked_sub(self.run_count)
-            .filter(|&runs| runs > 0)?;
-        let time = later.run_time_ns.checked_sub(self.run_time_ns)?;
-        Some(time as f64 / runs as f64)
-    }
+fn cost(from: &AgentHook, to: &AgentHook) -> Option<f64> {
+    let runs = to
+        .run_count
+        .checked_sub(from.run_count)
+        .filter(|&runs| runs > 0)?;
+    let time = to.run_time_ns.checked_sub(from.run_time_ns)?;
+    Some(time as f64 / runs as f64)
 }

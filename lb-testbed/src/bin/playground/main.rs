@@ -10,7 +10,6 @@ mod children;
 mod hook_cost;
 mod progress;
 mod screen;
-mod status;
 mod view;
 
 mod exec;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use lb_testbed::{Agent, AgentProcess, Sandbox, Setting};
+use lb_testbed::{Agent, AgentProcess, Sandbox, Setting, ask_status};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
     hook_cost::HookCost,
     screen::Screen,
     state::State,
-    status,
     supervise::PREFIX,
     view::{Facts, View},
 };
@@ -107,7 +106,7 @@ async fn watch(
             _ = interrupted.recv() => break,
             _ = tick.tick() => {}
         }
-        if let Some(status) = status::ask(&view.facts.socket).await {
+        if let Some(status) = ask_status(&view.facts.socket).await {
             cost.sample(status.hooks);
             view.problems = status.problems;
         }

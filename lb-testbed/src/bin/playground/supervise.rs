@@ -4,24 +4,16 @@ use std::{
     env,
     io::IsTerminal as _,
     process::{Command, ExitCode, ExitStatus},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use lb_testbed::Supervised;
-use nix::sys::{
-    signal::Signal,
-    termios::{SetArg, Termios, tcgetattr, tcsetattr},
-};
-use tokio::signal::unix::{SignalKind, signal};
+use lb_testbed::{Supervised, wait_in_foreground};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::{Options, state::State};
 
 /// The node's cgroup is called `socklb-playground-PID`.
 pub(crate) const PREFIX: &str = "socklb-playground";
-
-/// How long the node may take to end when asked, before it is killed.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     check(options)?;
@@ -40,10 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         command
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let ended = runtime.block_on(wait(&mut node));
+    let ended = wait_in_foreground(&mut node);
     State::remove_of(node.id());
     drop(node);
     if let Some(settings) = terminal {
@@ -68,30 +57,6 @@ fn check(options: &Options) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Waits for the node; passes on the wish to end.
-async fn wait(node: &mut Supervised) -> Result<ExitStatus> {
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut hung_up = signal(SignalKind::hangup())?;
-    let mut deadline = None;
-    loop {
-        if let Some(status) = node.try_wait()? {
-            return Ok(status);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            bail!("the node has not ended within {PATIENCE:?} and was killed");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(20)) => continue,
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-            _ = hung_up.recv() => {}
-        }
-        deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
-        node.signal(Signal::SIGTERM)?;
-    }
 }
 
 fn terminal_settings() -> Option<Termios> {

@@ -9,34 +9,35 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::{net::UnixStream, time::timeout};
 
-/// The agent's part is small; the view does not wait for more.
+/// The agent's part is small; whoever asks does not wait for more.
 const TIME_LIMIT: Duration = Duration::from_millis(200);
 
-/// The part of the agent's status that is shown.
+/// The part of the agent's status that the testbed uses.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Status {
+pub struct AgentStatus {
     #[serde(default)]
-    pub(crate) hooks: Vec<Hook>,
+    pub hooks: Vec<AgentHook>,
     /// What it could not use, one line each.
     #[serde(default)]
-    pub(crate) problems: Vec<String>,
+    pub problems: Vec<String>,
 }
 
+/// A program in its place, with the kernel's count of its runs while somebody holds BPF_ENABLE_STATS.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Hook {
-    pub(crate) hook: String,
-    pub(crate) program_id: u32,
-    pub(crate) run_count: u64,
-    pub(crate) run_time_ns: u64,
+pub struct AgentHook {
+    pub hook: String,
+    pub program_id: u32,
+    pub run_count: u64,
+    pub run_time_ns: u64,
 }
 
 /// Asks the agent; none from one that does not answer.
-pub(crate) async fn ask(socket: &Path) -> Option<Status> {
+pub async fn ask_status(socket: &Path) -> Option<AgentStatus> {
     timeout(TIME_LIMIT, fetch(socket)).await.ok()?.ok()
 }
 
-async fn fetch(socket: &Path) -> Result<Status> {
+async fn fetch(socket: &Path) -> Result<AgentStatus> {
     let stream = UnixStream::connect(socket)
         .await
         .context("the agent's socket")?;

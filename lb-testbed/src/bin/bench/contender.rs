@@ -1,0 +1,114 @@
+//! One of those that are compared: a cgroup with programs, whose runs the kernel counts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya::programs::loaded_programs;
+use lb_testbed::{Agent, AgentHook, Cgroup, Sandbox, ask_status};
+
+/// The hooks that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hook {
+    Connect4,
+    Sendmsg4,
+    Recvmsg4,
+    Getpeername4,
+    SockRelease,
+}
+
+impl Hook {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Connect4,
+        Self::Sendmsg4,
+        Self::Recvmsg4,
+        Self::Getpeername4,
+        Self::SockRelease,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connect4 => "connect4",
+            Self::Sendmsg4 => "sendmsg4",
+            Self::Recvmsg4 => "recvmsg4",
+            Self::Getpeername4 => "getpeername4",
+            Self::SockRelease => "sock_release",
+        }
+    }
+}
+
+/// A cgroup of its own, and the programs on it.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    cgroup: Cgroup,
+    programs: BTreeMap<Hook, u32>,
+}
+
+/// The kernel's counters of a program.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Runs {
+    number: u64,
+    time: Duration,
+}
+
+impl Runs {
+    /// Nanoseconds for each run since an earlier reading; none when there were none.
+    pub(crate) fn nanoseconds_since(self, earlier: Self) -> Option<f64> {
+        let number = self.number.checked_sub(earlier.number)?;
+        let time = self.time.checked_sub(earlier.time)?;
+        (number > 0).then(|| time.as_nanos() as f64 / number as f64)
+    }
+}
+
+impl Contender {
+    pub(crate) fn new(sandbox: &Sandbox, name: &str) -> Result<Self> {
+        Ok(Self {
+            cgroup: Cgroup::at(sandbox.cgroup()).child(name)?,
+            programs: BTreeMap::new(),
+        })
+    }
+
+    pub(crate) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// `id`: the kernel's of the program.
+    pub(crate) fn set_program(&mut self, hook: Hook, id: u32) {
+        self.programs.insert(hook, id);
+    }
+
+    /// Asks a running agent which programs are its own.
+    pub(crate) fn set_programs_of(&mut self, agent: &Agent) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let status = runtime
+            .block_on(ask_status(agent.socket()))
+            .context("the agent does not say its status")?;
+        for hook in Hook::ALL {
+            let is_it = |program: &&AgentHook| program.hook == hook.name();
+            let program = status.hooks.iter().find(is_it);
+            let program = program.with_context(|| format!("the agent has no {}", hook.name()))?;
+            self.set_program(hook, program.program_id);
+        }
+        Ok(())
+    }
+
+    /// The counters now.
+    pub(crate) fn runs(&self) -> Result<BTreeMap<Hook, Runs>> {
+        let mut runs = BTreeMap::new();
+        for program in loaded_programs() {
+            // One that was unloaded while we looked is not ours.
+            let Ok(program) = program else { continue };
+            for (hook, id) in &self.programs {
+                if *id == program.id() {
+                    let counted = Runs {
+                        number: program.run_count(),
+                        time: program.run_time(),
+                    };
+                    runs.insert(*hook, counted);
+                }
+            }
+        }
+        Ok(runs)
+    }
+}

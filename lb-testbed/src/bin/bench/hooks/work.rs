@@ -1,0 +1,294 @@
+//! What is done to make the hooks run, always the same for all that are compared.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use fastrand::Rng;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::affinity::AffinityPin;
+use crate::{
+    contender::{Contender, Hook, Runs},
+    pod::BenchPod,
+    services::{self, BACKEND_PORT, BACKENDS, Kind},
+};
+
+/// Sockets that are open at once, where it is their number that spreads memory accesses.
+const SOCKETS: usize = 512;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// TCP connections that are to no Service.
+    Direct,
+    Tcp,
+    Udp,
+    /// Datagrams of unconnected sockets that have sent before.
+    UdpFlow,
+    Getpeername,
+    Recvmsg,
+    AffinityFirst,
+    AffinityHit,
+    LeastConn,
+}
+
+impl Work {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Tcp,
+        Self::Udp,
+        Self::UdpFlow,
+        Self::Getpeername,
+        Self::Recvmsg,
+        Self::AffinityFirst,
+        Self::AffinityHit,
+        Self::LeastConn,
+    ];
+
+    /// The Services that it wants.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::Direct | Self::Tcp => Kind::Tcp,
+            Self::Udp | Self::UdpFlow | Self::Getpeername | Self::Recvmsg => Kind::Udp,
+            Self::AffinityFirst | Self::AffinityHit => Kind::Affinity,
+            Self::LeastConn => Kind::LeastConn,
+        }
+    }
+
+    /// The hooks that it measures, and what the case is called.
+    pub(super) fn cases(self) -> &'static [(Hook, &'static str)] {
+        match self {
+            Self::Direct => &[
+                (Hook::Connect4, "miss"),
+                (Hook::SockRelease, "release-miss"),
+            ],
+            Self::Tcp => &[
+                (Hook::Connect4, "tcp-hit"),
+                (Hook::SockRelease, "release-hit"),
+            ],
+            Self::Udp => &[(Hook::Connect4, "udp-hit")],
+            Self::UdpFlow => &[(Hook::Sendmsg4, "udp-flow")],
+            Self::Getpeername => &[(Hook::Getpeername4, "getpeername-miss")],
+            Self::Recvmsg => &[(Hook::Recvmsg4, "recvmsg-miss")],
+            Self::AffinityFirst => &[(Hook::Connect4, "affinity-first")],
+            Self::AffinityHit => &[(Hook::Connect4, "affinity-hit")],
+            Self::LeastConn => &[(Hook::Connect4, "least-conn")],
+        }
+    }
+
+    /// Whether the classic design does this too.
+    pub(super) fn is_classic(self) -> bool {
+        matches!(self.kind(), Kind::Tcp | Kind::Udp)
+    }
+}
+
+/// A batch of the same operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batch {
+    pub(super) work: Work,
+    pub(super) services: usize,
+    /// A random Service each time, not always the same.
+    pub(super) spread: bool,
+    pub(super) operations: usize,
+    pub(super) seed: u64,
+}
+
+/// Nanoseconds for each run of a hook.
+pub(super) type Costs = BTreeMap<Hook, f64>;
+
+impl Batch {
+    /// Does it among a contender's processes. Without `affinity` all goes straight to the pod: that is for programs that
+    /// translate nothing.
+    pub(super) fn run(
+        self,
+        contender: &Contender,
+        pod: &BenchPod,
+        affinity: Option<&AffinityPin>,
+        is_direct: bool,
+    ) -> Result<Costs> {
+        contender.cgroup().join()?;
+        let costs = pod.pod().enter(|| {
+            let worker = Worker {
+                batch: self,
+                contender,
+                pod,
+                affinity,
+                is_direct,
+            };
+            worker.run()
+        })??;
+        pod.accept_all()?;
+        Ok(costs)
+    }
+}
+
+#[derive(Debug)]
+struct Worker<'a> {
+    batch: Batch,
+    contender: &'a Contender,
+    pod: &'a BenchPod,
+    affinity: Option<&'a AffinityPin>,
+    is_direct: bool,
+}
+
+impl Worker<'_> {
+    fn run(&self) -> Result<Costs> {
+        let mut rng = Rng::with_seed(self.batch.seed);
+        let targets = self.targets(&mut rng);
+        match self.batch.work {
+            Work::Direct | Work::Tcp | Work::LeastConn => self.measured(|| tcp(&targets)),
+            Work::Udp => self.measured(|| udp(&targets)),
+            Work::UdpFlow => {
+                let sockets =
+                    self.sockets(|socket, to| socket.send_to(b"?", to).map(drop), &targets)?;
+                self.measured(|| {
+                    each(&sockets, self.batch, &mut rng, |(socket, to)| {
+                        socket.send_to(b"?", to).map(drop)
+                    })
+                })
+            }
+            Work::Getpeername => {
+                let sockets = self.sockets(|socket, to| socket.connect(to), &targets)?;
+                self.measured(|| {
+                    each(&sockets, self.batch, &mut rng, |(socket, _)| {
+                        socket.peer_addr().map(drop)
+                    })
+                })
+            }
+            Work::Recvmsg => {
+                let sockets = self.sockets(|_, _| Ok(()), &targets)?;
+                self.measured(|| {
+                    each(&sockets, self.batch, &mut rng, |(socket, _)| {
+                        self.pod.send_to(socket.local_addr()?)?;
+                        socket.recv_from(&mut [0; 8]).map(drop)
+                    })
+                })
+            }
+            Work::AffinityHit => {
+                tcp(&targets)?;
+                self.pod.accept_all()?;
+                self.measured(|| tcp(&targets))
+            }
+            Work::AffinityFirst => self.first(&mut rng),
+        }
+    }
+
+    /// What the kernel counts while something is done.
+    fn measured(&self, work: impl FnOnce() -> Result<()>) -> Result<Costs> {
+        let before = self.contender.runs()?;
+        work()?;
+        let after = self.contender.runs()?;
+        let cost = |hook: &Hook| {
+            let earlier = before.get(hook).copied().unwrap_or_default();
+            Runs::nanoseconds_since(after[hook], earlier)
+        };
+        let costs = after.keys().filter_map(|hook| Some((*hook, cost(hook)?)));
+        Ok(costs.collect())
+    }
+
+    /// Connections of clients that the affinity table does not know.
+    fn first(&self, rng: &mut Rng) -> Result<Costs> {
+        let mut numbers: Vec<usize> = (0..self.batch.services).collect();
+        if self.batch.spread {
+            rng.shuffle(&mut numbers);
+            numbers.truncate(self.batch.operations);
+        } else {
+            numbers.truncate(1);
+        }
+        let targets: Vec<SocketAddr> = numbers.iter().map(|&number| self.service(number)).collect();
+        let repetitions = 0..self.batch.operations.div_ceil(targets.len());
+        let Some(pin) = self.affinity else {
+            return self.measured(|| repetitions.into_iter().try_for_each(|_| tcp(&targets)));
+        };
+        let mut table = pin.open()?;
+        table.clear()?;
+        tcp(&targets)?;
+        let known = table.keys()?;
+        self.measured(|| {
+            for _ in repetitions {
+                table.remove(&known)?;
+                tcp(&targets)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn targets(&self, rng: &mut Rng) -> Vec<SocketAddr> {
+        let target = |_| match (self.batch.work, self.batch.spread) {
+            (Work::Direct, false) => backend(),
+            (Work::Direct, true) => {
+                let anywhere = Ipv4Addr::from(0x7f00_0001 + rng.u32(..0x00ff_fff0));
+                (anywhere, BACKEND_PORT).into()
+            }
+            (Work::Getpeername, _) => backend(),
+            (_, false) => self.service(0),
+            (_, true) => self.service(rng.usize(..self.batch.services)),
+        };
+        (0..self.batch.operations).map(target).collect()
+    }
+
+    fn service(&self, number: usize) -> SocketAddr {
+        if self.is_direct {
+            return backend();
+        }
+        services::frontend(number).into()
+    }
+
+    /// Sockets that wait for their turn, one or many.
+    fn sockets(
+        &self,
+        prepare: impl Fn(&UdpSocket, SocketAddr) -> std::io::Result<()>,
+        targets: &[SocketAddr],
+    ) -> Result<Vec<(UdpSocket, SocketAddr)>> {
+        let number = if self.batch.spread { SOCKETS } else { 1 };
+        let open = |&to: &SocketAddr| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            prepare(&socket, to)?;
+            Ok((socket, to))
+        };
+        let sockets: Result<_> = targets.iter().cycle().take(number).map(open).collect();
+        sockets.context("cannot open sockets")
+    }
+}
+
+/// Where those go that nothing translates.
+fn backend() -> SocketAddr {
+    SocketAddrV4::new(BACKENDS[0], BACKEND_PORT).into()
+}
+
+fn each(
+    sockets: &[(UdpSocket, SocketAddr)],
+    batch: Batch,
+    rng: &mut Rng,
+    work: impl Fn(&(UdpSocket, SocketAddr)) -> std::io::Result<()>,
+) -> Result<()> {
+    for _ in 0..batch.operations {
+        work(&sockets[rng.usize(..sockets.len())])?;
+    }
+    Ok(())
+}
+
+fn tcp(targets: &[SocketAddr]) -> Result<()> {
+    for &to in targets {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        // Closing resets the connection, so that nothing stays in TIME_WAIT.
+        socket.set_linger(Some(Duration::ZERO))?;
+        socket
+            .connect(&SockAddr::from(to))
+            .with_context(|| format!("cannot connect to {to}"))?;
+    }
+    Ok(())
+}
+
+fn udp(targets: &[SocketAddr]) -> Result<()> {
+    for &to in targets {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        socket
+            .connect(&SockAddr::from(to))
+            .with_context(|| format!("cannot connect to {to}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The pod where clients and servers are, so that no packet leaves its loopback: one thread plays both sides.
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+};
+
+use anyhow::{Context as _, Result};
+use lb_testbed::{Pod, Sandbox};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::services::{BACKEND_PORT, BACKENDS};
+
+/// Connections that may wait to be accepted; the kernel's own cap in a new network namespace is the same.
+pub(crate) const BACKLOG: i32 = 4096;
+
+/// The pod with its servers. Its sockets were made outside of all contenders' cgroups.
+#[derive(Debug)]
+pub(crate) struct BenchPod {
+    pod: Pod,
+    listener: TcpListener,
+    /// Takes datagrams until its buffer is full, so that none is answered with an error; sends those that others want.
+    datagrams: UdpSocket,
+}
+
+impl BenchPod {
+    pub(crate) fn new(sandbox: &Sandbox) -> Result<Self> {
+        let pod = sandbox.pod("bench")?;
+        pod.add_addresses(BACKENDS.map(IpAddr::from))?;
+        let (listener, datagrams) = pod.enter(|| -> Result<_> {
+            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, BACKEND_PORT));
+            let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            listener.bind(&SockAddr::from(any))?;
+            listener.listen(BACKLOG)?;
+            listener.set_nonblocking(true)?;
+            Ok((TcpListener::from(listener), UdpSocket::bind(any)?))
+        })??;
+        Ok(Self {
+            pod,
+            listener,
+            datagrams,
+        })
+    }
+
+    pub(crate) fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn send_to(&self, to: SocketAddr) -> std::io::Result<()> {
+        let port = to.port();
+        self.datagrams
+            .send_to(b"!", (Ipv4Addr::LOCALHOST, port))
+            .map(drop)
+    }
+
+    /// Closes the servers' ends of the connections that were made.
+    pub(crate) fn accept_all(&self) -> Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // The client has closed before it was accepted.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => return Err(error).context("cannot accept"),
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The programs to compare with: loaded, filled, attached. They last as long as their object.
+
+use std::{fs, net::Ipv4Addr, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::HashMap,
+    programs::{CgroupAttachMode, Program},
+};
+use lb_common::{
+    TCP, UDP,
+    classic::{BackendValue, ServiceKey, ServiceValue},
+};
+
+use crate::{
+    contender::{Contender, Hook},
+    services::{self, BACKEND_PORT, BACKENDS},
+};
+
+/// Which of the object's programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The classic design.
+    Classic,
+    /// Programs that do nothing.
+    Empty,
+}
+
+impl Which {
+    /// The program's name for a hook.
+    fn program(self, hook: Hook) -> String {
+        let design = match self {
+            Self::Classic => "classic",
+            Self::Empty => "empty",
+        };
+        let hook = match hook {
+            Hook::Connect4 => "connect",
+            Hook::Sendmsg4 => "sendmsg",
+            Hook::Recvmsg4 => "recvmsg",
+            Hook::Getpeername4 => "getpeer",
+            Hook::SockRelease => "release",
+        };
+        format!("{design}_{hook}")
+    }
+}
+
+/// Loads the object with room for so many Services, and attaches its programs to the contender's cgroup.
+pub(crate) fn attach(
+    object: &Path,
+    which: Which,
+    services: usize,
+    contender: &mut Contender,
+) -> Result<Ebpf> {
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let room = u32::try_from(services.next_power_of_two().max(1024))?;
+    let mut ebpf = EbpfLoader::new()
+        .map_max_entries("SERVICES", 8 * room)
+        .map_max_entries("BACKENDS", 4 * room)
+        .load(&bytes)
+        .with_context(|| format!("cannot load {}", object.display()))?;
+    let cgroup = fs::File::open(contender.cgroup().path())?;
+    for hook in Hook::ALL {
+        let name = which.program(hook);
+        let program = ebpf
+            .program_mut(&name)
+            .with_context(|| format!("{} has no program {name}", object.display()))?;
+        let mode = CgroupAttachMode::Single;
+        match program {
+            Program::CgroupSockAddr(program) => {
+                program.load()?;
+                program.attach(&cgroup, mode)?;
+            }
+            Program::CgroupSock(program) => {
+                program.load()?;
+                program.attach(&cgroup, mode)?;
+            }
+            _ => bail!("{name} is of another type than expected"),
+        }
+        contender.set_program(hook, program.info()?.id());
+    }
+    Ok(ebpf)
+}
+
+/// Puts the Services into the tables of the classic design, each for TCP and for UDP.
+pub(crate) fn fill(ebpf: &mut Ebpf, services: usize) -> Result<()> {
+    let map = ebpf.map_mut("BACKENDS").context("no map BACKENDS")?;
+    let mut backends: HashMap<_, u32, BackendValue> = HashMap::try_from(map)?;
+    let number = u32::try_from(services * BACKENDS.len())?;
+    for (id, address) in (0..number).zip(BACKENDS.iter().cycle()) {
+        let backend = BackendValue {
+            address: network_order(*address),
+            port: u32::from(BACKEND_PORT.to_be()),
+        };
+        backends.insert(id, backend, 0)?;
+    }
+    let map = ebpf.map_mut("SERVICES").context("no map SERVICES")?;
+    let mut table: HashMap<_, ServiceKey, ServiceValue> = HashMap::try_from(map)?;
+    for number in 0..services {
+        let frontend = services::frontend(number);
+        for protocol in [TCP, UDP] {
+            let mut key = ServiceKey {
+                address: network_order(*frontend.ip()),
+                port: frontend.port().to_be(),
+                slot: 0,
+                protocol,
+                zero: [0; 3],
+            };
+            let mut value = ServiceValue {
+                backend: 0,
+                slots: u32::try_from(BACKENDS.len())?,
+            };
+            table.insert(key, value, 0)?;
+            for index in 0..BACKENDS.len() {
+                key.slot = u16::try_from(index + 1)?;
+                value.backend = u32::try_from(number * BACKENDS.len() + index)?;
+                table.insert(key, value, 0)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn network_order(address: Ipv4Addr) -> u32 {
+    u32::from(address).to_be()
+}

@@ -1,0 +1,47 @@
+//! Waiting for a sandbox that the user started from a terminal: Ctrl-C reaches it as a wish to end, and what it leaves
+//! behind is still cleaned up.
+
+use std::{
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::supervisor::Supervised;
+
+/// How long it may take to end when asked, before it is killed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the process ends; passes on the wish to end, as SIGTERM.
+pub fn wait_in_foreground(node: &mut Supervised) -> Result<ExitStatus> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(wait(node))
+}
+
+async fn wait(node: &mut Supervised) -> Result<ExitStatus> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    let mut deadline = None;
+    loop {
+        if let Some(status) = node.try_wait()? {
+            return Ok(status);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            bail!("it has not ended within {PATIENCE:?} and was killed");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(20)) => continue,
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+            _ = hung_up.recv() => {}
+        }
+        deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+        node.signal(Signal::SIGTERM)?;
+    }
+}

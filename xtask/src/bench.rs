@@ -1,0 +1,64 @@
+//! `cargo xtask bench`: builds what is measured and what it is compared with, and runs the bench as root.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::workspace::Workspace;
+use crate::{build, process, setup};
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Nanoseconds for a run of each hook, beside a classic design's, at 1 to 50,000 services
+    Hooks {
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// What all benches take.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fewer sizes and rounds: about a minute
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Bench {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Hooks { .. } => "hooks",
+        }
+    }
+
+    fn options(&self) -> &Options {
+        match self {
+            Self::Hooks { options } => options,
+        }
+    }
+}
+
+/// Runs a bench, from the folder we were called in.
+pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
+    setup::ip()?;
+    build::release(workspace)?;
+    let reference = build::reference(workspace)?;
+    let mut command = process::as_root(workspace.release("bench"))?;
+    command.arg(bench.name());
+    command.arg("--agent").arg(workspace.release("lb-agent"));
+    command.arg("--reference").arg(reference);
+    let options = bench.options();
+    if options.quick {
+        command.arg("--quick");
+    }
+    if let Some(file) = &options.json {
+        command.arg("--json").arg(file);
+    }
+    process::become_program(&mut command)?;
+    Ok(())
+}
