@@ -55,6 +55,25 @@ impl FrontendKey {
     }
 }
 
+/// FILTER: a bit for each tag's upper bits, set while FRONTENDS may have a key with such a tag. What is to no frontend,
+/// most of a node's connects, is then told by one word of a small array and costs no look-up in a hash.
+pub mod filter {
+    /// How many words FILTER has, a power of two: eight bits for each element of a full FRONTENDS.
+    pub const WORDS: u32 = 1 << WORDS_LOG2;
+
+    const WORDS_LOG2: u32 = 13;
+
+    /// The word and the bit of a tag.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(tag: u32) -> (u32, u64) {
+        (
+            tag >> (32 - WORDS_LOG2),
+            1 << (tag >> (26 - WORDS_LOG2) & 63),
+        )
+    }
+}
+
 /// Value of FRONTENDS: two words, each with the tag of its key in the upper half, for each is read on its own.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

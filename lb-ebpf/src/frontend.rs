@@ -5,7 +5,7 @@ use lb_common::config::{
     GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, SERVICE_CIDRS, first_half,
     last_half, service_cidr,
 };
-use lb_common::frontend::guard;
+use lb_common::frontend::{filter, guard};
 use lb_common::stats::{REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKNOWN_PORT};
 use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
@@ -18,11 +18,22 @@ use crate::{atomic, ctx, maps};
 #[inline(always)]
 pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
     for _ in 0..2 {
-        if let Some(target) = read(maps::FRONTENDS.get_ptr(key)?, key) {
+        if let Some(target) = read(element(key)?, key) {
             return (!target.is_host_only || is_on_host(ctx)).then_some(target);
         }
     }
     None
+}
+
+/// The key's element of FRONTENDS.
+#[inline(always)]
+fn element(key: &FrontendKey) -> Option<*const FrontendValue> {
+    let (word, bit) = filter::place(key.tag());
+    // SAFETY: the look-up gave a word.
+    if unsafe { atomic::load(maps::FILTER.get_ptr(word)?) } & bit == 0 {
+        return None;
+    }
+    maps::FRONTENDS.get_ptr(key)
 }
 
 /// What an element says, if it still is the key's.
@@ -45,7 +56,7 @@ pub fn refusal(key: &FrontendKey) -> Option<u32> {
         return None;
     }
     let key = FrontendKey::new(key.address, 0, 0);
-    let Some(element) = maps::FRONTENDS.get_ptr(key) else {
+    let Some(element) = element(&key) else {
         return is_in_service_cidr(key.address).then_some(REFUSED_UNKNOWN_ADDRESS);
     };
     let is_guarded = read(element, &key).is_some_and(|target| target.frontend == guard::REFUSE);

@@ -16,6 +16,11 @@ const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 #[btf_map]
 pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, 1024> = HashMap::new();
 
+/// What FRONTENDS surely does not have.
+#[btf_map]
+pub static FILTER: Array<u64, { lb_common::frontend::filter::WORDS as usize }, MMAPABLE> =
+    Array::new();
+
 #[btf_map]
 pub static FRONTEND_LIST: Array<FrontendEntry, 1024, MMAPABLE> = Array::new();
 

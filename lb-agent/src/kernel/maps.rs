@@ -9,6 +9,7 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
 use super::KernelError;
+use super::filter::Filter;
 use super::mapped::Mapped;
 use super::places::Places;
 use crate::tables::{Backing, Table};
@@ -17,6 +18,7 @@ use crate::tables::{Backing, Table};
 #[derive(Debug)]
 pub struct Maps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
+    filter: Filter,
     frontend_list: Mapped,
     views: Mapped,
     slots: Mapped,
@@ -26,9 +28,11 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of the object, whose programs must be loaded by now.
+    /// Takes the maps out of the object, whose programs must be loaded by now, but not in their places: they rely on
+    /// FILTER, which is made here from what FRONTENDS has.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
-        Ok(Self {
+        let mut maps = Self {
+            filter: Filter::take(object)?,
             frontends: hash(object, "FRONTENDS")?,
             frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
             views: Mapped::take(object, "VIEWS", View::WORDS)?,
@@ -36,7 +40,16 @@ impl Maps {
             backends: Mapped::take(object, "BACKENDS", Backend::WORDS)?,
             config: Mapped::take(object, "CONFIG", 1)?,
             places: Places::take(object)?,
-        })
+        };
+        maps.make_filter()
+            .map_err(|error| KernelError::Maps(format!("FRONTENDS: {error}")))?;
+        Ok(maps)
+    }
+
+    fn make_filter(&mut self) -> Result<(), MapError> {
+        let keys: Vec<FrontendKey> = self.frontends.keys().collect::<Result<_, _>>()?;
+        self.filter.make(keys.into_iter());
+        Ok(())
     }
 
     const fn table(&self, table: Table) -> &Mapped {
@@ -81,14 +94,21 @@ impl Backing for Maps {
     }
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
+        self.filter.add(key);
         self.frontends.insert(key, value, 0).map_err(io_error)
     }
 
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
         match self.frontends.remove(key).map_err(io_error) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result?,
         }
+        if self.filter.remove()
+            && let Err(error) = self.make_filter()
+        {
+            tracing::warn!("FILTER stays as it is, and lets too much through: {error}");
+        }
+        Ok(())
     }
 
     fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {

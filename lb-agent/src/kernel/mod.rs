@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod error;
+mod filter;
 mod fit;
 mod grace;
 mod hooks;
@@ -62,10 +63,10 @@ pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
     let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
     let pins = Pins::open(&settings.pin_dir)?;
     let mut object = object::load(&pins, settings.program_log)?;
+    let maps = Maps::take(&mut object)?;
     let hooks = hooks::put_into_place(&mut object, &pins, &cgroup)?;
     let log = log::reader(&mut object, settings.program_log)?;
     let stats = Stats::take(&mut object)?;
-    let maps = Maps::take(&mut object)?;
     let grace = Grace::new()?;
     // What a program of the last agent's time may still hold, before any of it is given out again.
     grace.wait()?;
