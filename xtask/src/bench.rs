@@ -16,6 +16,11 @@ pub(crate) enum Bench {
         #[command(flatten)]
         options: Options,
     },
+    /// How long connect() and a short exchange take: direct, ours, a classic design, kube-proxy's nftables and iptables rules
+    Connect {
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// What all benches take.
@@ -33,12 +38,13 @@ impl Bench {
     fn name(&self) -> &'static str {
         match self {
             Self::Hooks { .. } => "hooks",
+            Self::Connect { .. } => "connect",
         }
     }
 
     fn options(&self) -> &Options {
         match self {
-            Self::Hooks { options } => options,
+            Self::Hooks { options } | Self::Connect { options } => options,
         }
     }
 }
@@ -46,6 +52,9 @@ impl Bench {
 /// Runs a bench, from the folder we were called in.
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     setup::ip()?;
+    if matches!(bench, Bench::Connect { .. }) {
+        setup::netfilter_programs()?;
+    }
     build::release(workspace)?;
     let reference = build::reference(workspace)?;
     let mut command = process::as_root(workspace.release("bench"))?;

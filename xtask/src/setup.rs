@@ -41,6 +41,12 @@ pub(crate) fn test_programs() -> Result<()> {
     program("adnshost", "adns-tools")
 }
 
+/// What loads the rules that the benches compare with.
+pub(crate) fn netfilter_programs() -> Result<()> {
+    program("nft", "nftables")?;
+    program("iptables-legacy-restore", "iptables")
+}
+
 /// What makes a virtual machine.
 pub(crate) fn vm_programs() -> Result<()> {
     test_programs()?;

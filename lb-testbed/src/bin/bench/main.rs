@@ -1,12 +1,15 @@
 //! What socklb costs, measured: in a node in miniature, with the real agent, real sockets and the real kernel, and beside
 //! others in the same run, since one machine's nanoseconds say nothing to another.
 
+mod connect;
 mod hooks;
 
 mod contender;
+mod ours;
 mod pod;
 mod reference;
 mod services;
+mod verdict;
 
 mod limits;
 
@@ -49,6 +52,8 @@ struct Common {
 enum Bench {
     /// What each hook costs
     Hooks(hooks::Options),
+    /// What connect() and a short exchange take, beside others' ways to balance
+    Connect(connect::Options),
 }
 
 fn main() -> ExitCode {
@@ -88,5 +93,6 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
     })?;
     match &cli.bench {
         Bench::Hooks(options) => hooks::run(options, &cli.common, &sandbox),
+        Bench::Connect(options) => connect::run(options, &cli.common, &sandbox),
     }
 }

@@ -12,7 +12,17 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::services::{BACKEND_PORT, BACKENDS};
 
 /// Connections that may wait to be accepted; the kernel's own cap in a new network namespace is the same.
-pub(crate) const BACKLOG: i32 = 4096;
+const BACKLOG: i32 = 4096;
+
+/// Listens on all addresses of the calling thread's network namespace, without blocking.
+pub(crate) fn listen() -> Result<TcpListener> {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, BACKEND_PORT));
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    listener.bind(&SockAddr::from(any))?;
+    listener.listen(BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener.into())
+}
 
 /// The pod with its servers. Its sockets were made outside of all contenders' cgroups.
 #[derive(Debug)]
@@ -28,12 +38,8 @@ impl BenchPod {
         let pod = sandbox.pod("bench")?;
         pod.add_addresses(BACKENDS.map(IpAddr::from))?;
         let (listener, datagrams) = pod.enter(|| -> Result<_> {
-            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, BACKEND_PORT));
-            let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-            listener.bind(&SockAddr::from(any))?;
-            listener.listen(BACKLOG)?;
-            listener.set_nonblocking(true)?;
-            Ok((TcpListener::from(listener), UdpSocket::bind(any)?))
+            let datagrams = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, BACKEND_PORT))?;
+            Ok((listen()?, datagrams))
         })??;
         Ok(Self {
             pod,

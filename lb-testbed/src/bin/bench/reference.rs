@@ -45,6 +45,13 @@ impl Which {
     }
 }
 
+/// The classic design with its tables filled.
+pub(crate) fn classic(object: &Path, services: usize, contender: &mut Contender) -> Result<Ebpf> {
+    let mut ebpf = attach(object, Which::Classic, services, contender)?;
+    fill(&mut ebpf, services)?;
+    Ok(ebpf)
+}
+
 /// Loads the object with room for so many Services, and attaches its programs to the contender's cgroup.
 pub(crate) fn attach(
     object: &Path,
@@ -83,7 +90,7 @@ pub(crate) fn attach(
 }
 
 /// Puts the Services into the tables of the classic design, each for TCP and for UDP.
-pub(crate) fn fill(ebpf: &mut Ebpf, services: usize) -> Result<()> {
+fn fill(ebpf: &mut Ebpf, services: usize) -> Result<()> {
     let map = ebpf.map_mut("BACKENDS").context("no map BACKENDS")?;
     let mut backends: HashMap<_, u32, BackendValue> = HashMap::try_from(map)?;
     let number = u32::try_from(services * BACKENDS.len())?;

@@ -11,12 +11,9 @@ mod work;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    sys::{Stats, enable_stats},
-};
+use aya::sys::{Stats, enable_stats};
 use clap::Args;
-use lb_testbed::{Agent, AgentProcess, Manifests, Sandbox};
+use lb_testbed::Sandbox;
 
 use self::{
     affinity::AffinityPin,
@@ -26,9 +23,11 @@ use self::{
 use crate::{
     Common,
     contender::{Contender, Hook},
+    ours::Ours,
     pod::BenchPod,
     reference::{self, Which},
-    services::{self, Kind},
+    services::Kind,
+    verdict::write_json,
 };
 
 #[derive(Debug, Args)]
@@ -70,14 +69,16 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     println!("{}", report::head());
     for &services in options.sizes() {
         let mut classic = Contender::new(sandbox, &format!("classic-{services}"))?;
-        let _classic = fill_classic(common, services, &mut classic)?;
+        let _classic = reference::classic(&common.reference, services, &mut classic)?;
         for kind in KINDS {
             let ours = Ours::start(common, sandbox, kind, services)?;
+            let affinity = AffinityPin::of(ours.agent());
             let bench = Bench {
                 pod: &pod,
                 empty: &empty,
                 classic: &classic,
-                ours: &ours,
+                ours: ours.contender(),
+                affinity: &affinity,
                 services,
                 rounds: options.rounds(),
             };
@@ -98,51 +99,9 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
         println!("{verdict}");
     }
     if let Some(path) = &options.json {
-        report::write_json(path, &rows)?;
+        write_json(path, &rows)?;
     }
     Ok(())
-}
-
-fn fill_classic(common: &Common, services: usize, contender: &mut Contender) -> Result<Ebpf> {
-    let mut object = reference::attach(&common.reference, Which::Classic, services, contender)?;
-    reference::fill(&mut object, services)?;
-    Ok(object)
-}
-
-/// A real agent with its Services, on a cgroup of its own.
-#[derive(Debug)]
-struct Ours {
-    contender: Contender,
-    agent: Agent,
-    process: AgentProcess,
-    affinity: AffinityPin,
-}
-
-impl Ours {
-    fn start(common: &Common, sandbox: &Sandbox, kind: Kind, services: usize) -> Result<Self> {
-        let name = format!("ours-{kind:?}-{services}").to_lowercase();
-        eprintln!("bench: an agent with {services} services ({kind:?})");
-        let mut contender = Contender::new(sandbox, &name)?;
-        let manifests = Manifests::in_folder(sandbox.dir().join(&name))?;
-        services::write(&manifests, kind, services)?;
-        let cgroup = contender.cgroup().path().to_owned();
-        let agent = Agent::on_cgroup(&common.agent, sandbox, manifests.folder(), &cgroup);
-        let agent = agent.beside(&name);
-        let process = agent.start()?;
-        contender.set_programs_of(&agent)?;
-        let affinity = AffinityPin::of(&agent);
-        Ok(Self {
-            contender,
-            agent,
-            process,
-            affinity,
-        })
-    }
-
-    fn end(mut self) -> Result<()> {
-        self.process.terminate()?;
-        self.agent.unload()
-    }
 }
 
 #[derive(Debug)]
@@ -150,7 +109,8 @@ struct Bench<'a> {
     pod: &'a BenchPod,
     empty: &'a Contender,
     classic: &'a Contender,
-    ours: &'a Ours,
+    ours: &'a Contender,
+    affinity: &'a AffinityPin,
     services: usize,
     rounds: u64,
 }
@@ -168,8 +128,8 @@ impl Bench<'_> {
                 operations: OPERATIONS,
                 seed,
             };
-            let table = Some(&self.ours.affinity);
-            ours.add(batch.run(&self.ours.contender, self.pod, table, false)?);
+            let table = Some(self.affinity);
+            ours.add(batch.run(self.ours, self.pod, table, false)?);
             if work.is_classic() {
                 classic.add(batch.run(self.classic, self.pod, None, false)?);
             }

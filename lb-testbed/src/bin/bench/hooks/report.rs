@@ -1,9 +1,8 @@
-//! The figures: as a table, as JSON, and against what is aimed at.
+//! The figures: as a table, and against what is aimed at.
 
-use std::{fs, path::Path};
-
-use anyhow::{Context as _, Result};
 use serde::Serialize;
+
+use crate::verdict::verdict;
 
 /// One case at one number of Services.
 #[derive(Debug, Clone, Serialize)]
@@ -92,17 +91,4 @@ pub(super) fn verdicts(rows: &[Row]) -> Vec<String> {
         }
     }
     lines
-}
-
-fn verdict(what: &str, aim: &str, is_met: bool) -> String {
-    format!(
-        "{} {what} ({aim})",
-        if is_met { "met   " } else { "MISSED" }
-    )
-}
-
-pub(super) fn write_json(path: &Path, rows: &[Row]) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(rows)?;
-    text.push('\n');
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

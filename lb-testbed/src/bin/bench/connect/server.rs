@@ -1,0 +1,84 @@
+//! The pod with the servers, played by the thread that plays the client too: no other thread has to wake up.
+
+use std::{
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+use lb_testbed::{Pod, Sandbox};
+
+use crate::{
+    pod::listen,
+    services::{BACKEND_PORT, BACKENDS},
+};
+
+#[derive(Debug)]
+pub(super) struct Server {
+    // Its namespace ends with it.
+    _pod: Pod,
+    listener: TcpListener,
+    /// One for each address, so that answers come from where the question went.
+    datagrams: Vec<UdpSocket>,
+}
+
+impl Server {
+    pub(super) fn start(sandbox: &Sandbox) -> Result<Self> {
+        let pod = sandbox.pod("server")?;
+        pod.add_addresses(BACKENDS.map(IpAddr::from))?;
+        let (listener, datagrams) = pod.enter(|| -> Result<_> {
+            let open = |address| {
+                let socket = UdpSocket::bind((address, BACKEND_PORT))?;
+                socket.set_nonblocking(true)?;
+                Ok(socket)
+            };
+            let datagrams: Result<Vec<UdpSocket>> = BACKENDS.into_iter().map(open).collect();
+            Ok((listen()?, datagrams?))
+        })??;
+        Ok(Self {
+            _pod: pod,
+            listener,
+            datagrams,
+        })
+    }
+
+    /// The other end of the connection that a client has just made.
+    pub(super) fn accept(&self) -> io::Result<TcpStream> {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => return Ok(stream),
+                // The last packet is still on its way.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Answers a question of one byte.
+    pub(super) fn answer(stream: &mut TcpStream) -> io::Result<()> {
+        let mut question = [0];
+        stream.read_exact(&mut question)?;
+        stream.write_all(&question)
+    }
+
+    /// Answers the datagram that a client has just sent.
+    pub(super) fn answer_datagram(&self) -> Result<()> {
+        let mut question = [0];
+        loop {
+            for socket in &self.datagrams {
+                match socket.recv_from(&mut question) {
+                    Ok((_, client)) => return reply(socket, &question, client),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error).context("cannot receive"),
+                }
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+fn reply(socket: &UdpSocket, answer: &[u8], client: SocketAddr) -> Result<()> {
+    socket.send_to(answer, client).context("cannot answer")?;
+    Ok(())
+}

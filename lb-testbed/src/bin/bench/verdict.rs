@@ -1,0 +1,19 @@
+//! What all benches say in the end: whether they met what is aimed at, and their figures as JSON.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+/// A line that begins with the verdict.
+pub(crate) fn verdict(what: &str, aim: &str, is_met: bool) -> String {
+    let word = if is_met { "met" } else { "MISSED" };
+    format!("{word:6} {what} ({aim})")
+}
+
+/// The figures as a list.
+pub(crate) fn write_json(path: &Path, rows: &[impl Serialize]) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(rows)?;
+    text.push('\n');
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
