@@ -2,7 +2,8 @@
 //!
 //! Every type here is what the kernel and the agent both see in memory: `#[repr(C)]`, no padding, plain old data.
 //! Addresses are 16 bytes, IPv4 as `::ffff:a.b.c.d`; addresses and ports are in network byte order.
-//! A change of any layout here raises [`TABLES_VERSION`] or [`ORIGINS_VERSION`].
+//! A release that changes a layout here raises [`TABLES_VERSION`] or [`ORIGINS_VERSION`]; what differs between releases, an
+//! agent refuses to take over.
 #![no_std]
 
 pub mod affinity;
@@ -60,7 +61,7 @@ pub const fn is_mapped(address: Address) -> bool {
 const _: () = {
     assert!(size_of::<FrontendKey>() == 20);
     assert!(size_of::<FrontendEntry>() == 24);
-    assert!(size_of::<View>() == 32);
+    assert!(size_of::<View>() == 64);
     assert!(size_of::<Backend>() == 64);
     assert!(size_of::<affinity::AffinityKey>() == 16);
     assert!(size_of::<origin::Set>() == 64);
@@ -69,4 +70,5 @@ const _: () = {
     assert!(core::mem::offset_of!(Backend, connections) / 8 == Backend::CONNECTIONS_WORD);
     assert!(core::mem::offset_of!(Backend, active) / 8 == Backend::ACTIVE_WORD);
     assert!(core::mem::offset_of!(View, slots) / 8 == View::SLOTS_WORD);
+    assert!(core::mem::offset_of!(View, cells) / 8 == View::CELLS_WORD);
 };

@@ -17,13 +17,64 @@ pub struct View {
     /// The bit of [`crate::backend::state`] that says of a backend that it is in this view.
     pub member: u32,
     pub zero: u64,
+    /// Cells of its own for a short run, so that a pick reads one line less: two banks, of which one is in use and the
+    /// other may still be in a reader's hands.
+    pub cells: [u64; OWN_CELLS],
 }
+
+/// How many cells a view has of its own: two banks.
+const OWN_CELLS: usize = 1 << OWN_CELLS_LOG2;
+
+const OWN_CELLS_LOG2: u32 = 2;
+
+/// How many slots a bank of a view's own cells holds.
+pub const BANK_SLOTS: u32 = 4;
+
+/// How many cells a bank has.
+const BANK_CELLS: u32 = BANK_SLOTS / 2;
+
+/// The bit of a cell's number that says that it is a view's own, and none of SLOTS.
+const OWN: u32 = 1 << 31;
 
 impl View {
     /// Length in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
     /// The word that holds `slots`.
     pub const SLOTS_WORD: usize = 0;
+    /// The first of the words that hold `cells`.
+    pub const CELLS_WORD: usize = 4;
+}
+
+/// The numbers of the first cells of a view's two banks.
+///
+/// `index`: the view's in VIEWS, below 2²⁹.
+#[must_use]
+pub const fn banks(index: u32) -> [u32; 2] {
+    let first = OWN | (index << OWN_CELLS_LOG2);
+    [first, first + BANK_CELLS]
+}
+
+/// The view whose own a cell is, and which of its cells; none for a cell of SLOTS.
+#[must_use]
+pub const fn own_cell(cell: u32) -> Option<(u32, usize)> {
+    if cell & OWN == 0 {
+        return None;
+    }
+    Some(((cell & !OWN) >> OWN_CELLS_LOG2, own_place(cell)))
+}
+
+/// Which of its view's cells an own cell is.
+#[must_use]
+#[inline(always)]
+pub const fn own_place(cell: u32) -> usize {
+    cell as usize % OWN_CELLS
+}
+
+/// Whether a cell is a view's own.
+#[must_use]
+#[inline(always)]
+pub const fn is_own(cell: u32) -> bool {
+    cell & OWN != 0
 }
 
 /// How a backend is picked from the slots.
@@ -38,7 +89,7 @@ pub mod algorithm {
     pub const ROUND_ROBIN: u32 = 3;
 }
 
-/// A view's run of cells in SLOTS. A cell holds two backend ids, the first in its lower half.
+/// A view's run of cells, in SLOTS or among its own. A cell holds two backend ids, the first in its lower half.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotRun {
     /// The first cell.

@@ -89,6 +89,16 @@ pub fn recall(cookie: u64) -> Option<Pair> {
     Some(Pair::from_word(unsafe { atomic::load(element) }))
 }
 
+/// Reads the line that the sockets after this one will have, so that it is near when they connect: cookies come in
+/// sequence on each CPU. Nothing waits for it.
+#[inline(always)]
+pub fn read_ahead(cookie: u64) {
+    if let Some(way) = set(cookie.wrapping_add(WAYS as u64)) {
+        // SAFETY: `way` is one of ORIGINS.
+        unsafe { atomic::load(&raw const (*way).cookie) };
+    }
+}
+
 #[inline(always)]
 fn set(cookie: u64) -> Option<*mut Way> {
     let set = maps::ORIGINS.get_ptr_mut(set_of(cookie, maps::ORIGINS_MASK.load()))?;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::programs::SockAddrContext;
-use lb_common::view::{algorithm, slot_of};
+use lb_common::view::{algorithm, is_own, own_place, slot_of};
 use lb_common::{Backend, SlotRun, View};
 
 use crate::{atomic, ctx, maps};
@@ -28,12 +28,12 @@ pub fn pick(ctx: &SockAddrContext, index: u32, view: &View) -> Option<Picked> {
             return None;
         }
         let slot = match view.algorithm {
-            algorithm::LEAST_CONN => less_loaded(run)?,
+            algorithm::LEAST_CONN => less_loaded(view, run)?,
             algorithm::MAGLEV => scale(client_hash(ctx, view), run.length),
             algorithm::ROUND_ROBIN => next(index, run.length),
             _ => scale(random(), run.length),
         };
-        let picked = backend_of(run, slot)?;
+        let picked = backend_of(view, run, slot)?;
         // SAFETY: a value of BACKENDS.
         if unsafe { (*picked.backend).service_port } == view.service_port {
             return Some(picked);
@@ -54,9 +54,18 @@ pub fn noted(id: u32, view: &View, state: u64) -> Option<Picked> {
 }
 
 #[inline(always)]
-fn backend_of(run: SlotRun, slot: u32) -> Option<Picked> {
-    let cell = maps::SLOTS.get_ptr(run.cell(slot))?;
-    // SAFETY: the look-up gave a word.
+fn backend_of(view: &View, run: SlotRun, slot: u32) -> Option<Picked> {
+    let number = run.cell(slot);
+    let cell = if is_own(number) {
+        // SAFETY: below the number of a view's own cells.
+        unsafe {
+            let cells = (&raw const view.cells).cast::<u64>();
+            cells.add(own_place(number))
+        }
+    } else {
+        maps::SLOTS.get_ptr(number)?
+    };
+    // SAFETY: a cell of the view or of SLOTS.
     let id = slot_of(unsafe { atomic::load(cell) }, slot);
     let backend = maps::BACKENDS.get_ptr_mut(id)?;
     Some(Picked { id, backend })
@@ -64,13 +73,13 @@ fn backend_of(run: SlotRun, slot: u32) -> Option<Picked> {
 
 /// The better of two slots: the power of two choices. Both from one random number, of which they use other bits.
 #[inline(always)]
-fn less_loaded(run: SlotRun) -> Option<u32> {
+fn less_loaded(view: &View, run: SlotRun) -> Option<u32> {
     let number = random();
     let first = scale(number, run.length);
     let step = scale(number.wrapping_mul(ODD), run.length - 1);
     let second = (first + 1 + step).checked_rem(run.length)?;
     let active = |slot| {
-        let picked = backend_of(run, slot)?;
+        let picked = backend_of(view, run, slot)?;
         // SAFETY: a value of BACKENDS.
         Some(unsafe { atomic::load(&raw const (*picked.backend).active) })
     };

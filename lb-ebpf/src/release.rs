@@ -10,6 +10,8 @@ const DONE: i32 = 1;
 
 #[inline(always)]
 pub fn release(ctx: &SockContext) -> i32 {
-    origin::forget(ctx.cookie());
+    let cookie = ctx.cookie();
+    origin::forget(cookie);
+    origin::read_ahead(cookie);
     DONE
 }

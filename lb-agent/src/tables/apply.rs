@@ -8,6 +8,7 @@ use lb_common::{
     Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, SlotRun, Target, View,
 };
 
+use super::cell::store_cell;
 use super::member::{self, Member};
 use super::reserve::{Planned, PlannedFrontend, Reserved};
 use super::resting::Item;
@@ -123,7 +124,7 @@ impl<B: Backing> Tables<B> {
     fn write_view(&mut self, service_port: u32, port: &ServicePort, planned: &Planned) {
         let mut line = form::view_line(service_port, port, planned.role);
         let words: [u64; View::WORDS] = bytemuck::must_cast(line);
-        for (word, &value) in words.iter().enumerate() {
+        for (word, &value) in words.iter().enumerate().take(View::CELLS_WORD) {
             if word != View::SLOTS_WORD
                 && self.backing.load(Table::Views, planned.index, word) != value
             {
@@ -136,7 +137,7 @@ impl<B: Backing> Tables<B> {
         for (cell, pair) in slots.chunks(2).enumerate() {
             let value = u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32;
             let slot = u32::try_from(cell * 2).unwrap_or(u32::MAX);
-            self.backing.store(Table::Slots, run.cell(slot), 0, value);
+            store_cell(&mut self.backing, run.cell(slot), value);
         }
         line.slots = run.to_word();
         self.backing

@@ -11,6 +11,7 @@
 
 mod apply;
 mod backing;
+mod cell;
 mod form;
 mod guard;
 mod ids;

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
 use lb_common::frontend::kind;
+use lb_common::view::{BANK_SLOTS, banks, is_own};
 use lb_common::{
     Address, Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View,
 };
 
+use super::cell::load_cell;
 use super::guard::{self, Guards};
 use super::ids::Ids;
 use super::member::Member;
@@ -143,13 +145,18 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
         };
         found.frontends.insert(key, state);
     }
-    // A run that is not within SLOTS makes its view's frontends strays.
+    // A run that is neither within SLOTS nor the view's own makes its frontends strays.
     let cells = backing.length(Table::Slots);
     let broken: BTreeSet<u32> = found
         .views
         .iter()
-        .filter(|(_, view)| {
-            let end = view.run.base.checked_add(view.run.cells());
+        .filter(|(index, view)| {
+            let run = view.run;
+            if is_own(run.base) {
+                return !banks(**index).contains(&run.base)
+                    || !(1..=BANK_SLOTS).contains(&run.length);
+            }
+            let end = run.base.checked_add(run.cells());
             end.is_none_or(|end| end > cells)
         })
         .map(|(&index, _)| index)
@@ -163,7 +170,7 @@ fn drop_overlaps(found: &mut Found) {
     let mut runs: Vec<(SlotRun, u32)> = found
         .views
         .iter()
-        .filter(|(_, view)| view.run.cells() > 0)
+        .filter(|(_, view)| view.run.cells() > 0 && !is_own(view.run.base))
         .map(|(&index, view)| (view.run, index))
         .collect();
     runs.sort_by_key(|(run, index)| (run.base, *index));
@@ -205,7 +212,7 @@ fn find_members(backing: &mut impl Backing, found: &mut Found) -> Vec<u32> {
     for view in found.views.values() {
         owners.insert(view.service_port);
         for slot in 0..view.run.length {
-            let cell = backing.load(Table::Slots, view.run.cell(slot), 0);
+            let cell = load_cell(backing, view.run.cell(slot));
             let id = lb_common::view::slot_of(cell, slot);
             if (1..length).contains(&id) {
                 named.insert(id, view.service_port);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use lb_common::{FrontendKey, SlotRun};
 
+use super::cell::load_cell;
 use super::member::{self, Member};
 use super::{ApplyError, Backing, Role, Table, Tables, ViewState, form, maglev};
 use crate::catalog::Protocol;
@@ -129,34 +130,32 @@ impl<B: Backing> Tables<B> {
         } else {
             member::slots(&view.backends, &reserved.members)
         };
-        let run = if present.is_some_and(|view| self.has_slots(&view, &slots)) {
-            None
-        } else {
-            Some(self.reserve_run(&slots)?)
-        };
         let index = present
             .map(|view| view.index)
-            .or_else(|| self.view_indexes.take());
-        let Some(index) = index else {
-            if let Some(run) = run {
-                self.runs.give_back(run.base, run.cells());
-            }
-            return Err(ApplyError::Full {
+            .or_else(|| self.view_indexes.take())
+            .ok_or(ApplyError::Full {
                 table: Table::Views,
                 needed: 1,
                 left: 0,
-            });
+            })?;
+        let run = if present.is_some_and(|view| self.has_slots(&view, &slots)) {
+            Ok(None)
+        } else {
+            self.reserve_run(index, &slots).map(Some)
         };
+        if run.is_err() && present.is_none() {
+            self.view_indexes.give_back(index);
+        }
         reserved.views.push(Planned {
             index,
             role,
-            slots: run.map(|run| (run, slots)),
+            slots: run?.map(|run| (run, slots)),
             is_new: present.is_none(),
         });
         Ok(())
     }
 
-    fn reserve_run(&mut self, slots: &[u32]) -> Result<SlotRun, ApplyError> {
+    fn reserve_run(&mut self, view: u32, slots: &[u32]) -> Result<SlotRun, ApplyError> {
         let full = |left| ApplyError::Full {
             table: Table::Slots,
             needed: slots.len().div_ceil(2),
@@ -168,7 +167,11 @@ impl<B: Backing> Tables<B> {
         };
         if run.length > 0 {
             let left = usize::try_from(self.runs.left()).unwrap_or(usize::MAX);
-            run.base = self.runs.take(run.cells()).ok_or_else(|| full(left))?;
+            run.base = self
+                .runs
+                .take_own(view, run.length)
+                .or_else(|| self.runs.take(run.cells()))
+                .ok_or_else(|| full(left))?;
         }
         Ok(run)
     }
@@ -235,8 +238,7 @@ impl<B: Backing> Tables<B> {
     /// The backend ids that a run holds.
     pub(super) fn slots_of(&self, run: SlotRun) -> impl Iterator<Item = u32> {
         (0..run.length).map(move |slot| {
-            let cell = self.backing.load(Table::Slots, run.cell(slot), 0);
-            lb_common::view::slot_of(cell, slot)
+            lb_common::view::slot_of(load_cell(&self.backing, run.cell(slot)), slot)
         })
     }
 }

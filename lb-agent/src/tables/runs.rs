@@ -1,6 +1,9 @@
-//! Gives out runs of cells in SLOTS: the smallest free extent that fits, neighbours joined when given back.
+//! Gives out runs of cells: a bank of the view's own when it is short, else the smallest free extent of SLOTS that fits,
+//! neighbours joined when given back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use lb_common::view::{BANK_SLOTS, banks, is_own};
 
 /// The free extents of SLOTS.
 #[derive(Debug, Default)]
@@ -9,17 +12,23 @@ pub struct Runs {
     by_base: BTreeMap<u32, u32>,
     /// The same as (number of cells, first cell).
     by_length: BTreeSet<(u32, u32)>,
+    /// The first cells of views' own banks that are in use, or rest.
+    banks: HashSet<u32>,
 }
 
 impl Runs {
     /// All cells but the runs in use.
     ///
-    /// `used`: (first cell, number of cells), sorted, not overlapping, within the table.
+    /// `used`: (first cell, number of cells), sorted, not overlapping, within the table or views' own.
     #[must_use]
     pub fn without(cells: u32, used: &[(u32, u32)]) -> Self {
         let mut runs = Self::default();
         let mut next = 0;
         for &(base, length) in used {
+            if is_own(base) {
+                runs.banks.insert(base);
+                continue;
+            }
             runs.add(next, base - next);
             next = base + length;
         }
@@ -35,9 +44,17 @@ impl Runs {
         Some(base)
     }
 
+    /// The first cell of a bank of the view's own; none when the run is too long, or both banks are in use.
+    pub fn take_own(&mut self, view: u32, slots: u32) -> Option<u32> {
+        let is_short = slots <= BANK_SLOTS;
+        banks(view)
+            .into_iter()
+            .find(|&bank| is_short && self.banks.insert(bank))
+    }
+
     pub fn give_back(&mut self, base: u32, cells: u32) {
         let (mut base, mut cells) = (base, cells);
-        if cells == 0 {
+        if cells == 0 || self.banks.remove(&base) {
             return;
         }
         if let Some((&before, &length)) = self.by_base.range(..base).next_back()
@@ -58,6 +75,12 @@ impl Runs {
     #[must_use]
     pub fn left(&self) -> u64 {
         self.by_base.values().map(|&length| u64::from(length)).sum()
+    }
+
+    /// The first cells of views' own banks that are in use.
+    #[cfg(test)]
+    pub fn banks(&self) -> &HashSet<u32> {
+        &self.banks
     }
 
     /// All free extents.

@@ -173,7 +173,7 @@ fn with_tables_of_another_shape() {
             &[
                 "VIEWS",
                 "values of 8 bytes",
-                "values of 32 bytes",
+                "values of 64 bytes",
                 "lb-agent unload",
             ],
         );

@@ -1,10 +1,11 @@
 //! Any sequence of changes: read back, seen at every store, stopped at every store.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use lb_common::view::{banks, is_own};
 use lb_common::{Backend as BackendLine, FrontendKey, SlotRun, View};
 use proptest::prelude::*;
 
@@ -12,6 +13,7 @@ use super::memory::{Memory, State};
 use super::reader::{choice, wanted};
 use super::world::{World, any_world, change};
 use crate::policy::FrontendKind;
+use crate::tables::cell::place;
 use crate::tables::guard::is_guard;
 use crate::tables::{Table, Tables, form};
 
@@ -51,6 +53,7 @@ fn check_allocators(tables: &Tables<Memory>) {
     let mut views: BTreeSet<u32> = (1..LENGTHS[1]).collect();
     let mut frontends: BTreeSet<u32> = (1..LENGTHS[0]).collect();
     let mut cells: BTreeSet<u32> = (0..LENGTHS[2]).collect();
+    let mut own = HashSet::new();
     for state in tables.frontends.values() {
         assert!(frontends.remove(&state.id));
     }
@@ -60,6 +63,11 @@ fn check_allocators(tables: &Tables<Memory>) {
         }
         for view in &port.views {
             assert!(views.remove(&view.index));
+            if is_own(view.run.base) {
+                assert!(banks(view.index).contains(&view.run.base));
+                own.insert(view.run.base);
+                continue;
+            }
             for cell in view.run.base..view.run.base + view.run.cells() {
                 assert!(cells.remove(&cell));
             }
@@ -68,6 +76,7 @@ fn check_allocators(tables: &Tables<Memory>) {
     assert_eq!(tables.backend_ids.all_left(), Vec::from_iter(backends));
     assert_eq!(tables.view_indexes.all_left(), Vec::from_iter(views));
     assert_eq!(tables.frontend_ids.all_left(), Vec::from_iter(frontends));
+    assert_eq!(tables.runs.banks(), &own);
     let left = tables.runs.all_left();
     assert!(
         left.windows(2)
@@ -108,7 +117,7 @@ fn slow_reader(state: &State, key: &FrontendKey) -> Option<SlowReader> {
     let view = state.frontends.get(key)?.read(key.tag())?.view;
     let run = SlotRun::from_word(state.load(Table::Views, view, View::SLOTS_WORD));
     let cells: Vec<(u32, u64)> = (run.base..run.base + run.cells())
-        .map(|cell| (cell, state.load(Table::Slots, cell, 0)))
+        .map(|cell| (cell, load_cell(state, cell)))
         .collect();
     let backends = cells
         .iter()
@@ -124,6 +133,11 @@ fn slow_reader(state: &State, key: &FrontendKey) -> Option<SlowReader> {
     })
 }
 
+fn load_cell(state: &State, cell: u32) -> u64 {
+    let (table, index, word) = place(cell);
+    state.load(table, index, word)
+}
+
 fn backend_words(state: &State, id: u32) -> [u64; BackendLine::STATE_WORD] {
     std::array::from_fn(|word| state.load(Table::Backends, id, word))
 }
@@ -137,7 +151,7 @@ impl SlowReader {
     fn check(&self, state: &State) {
         assert_eq!(service_port_of(state, self.view), self.service_port);
         for &(cell, value) in &self.cells {
-            assert_eq!(state.load(Table::Slots, cell, 0), value, "cell {cell}");
+            assert_eq!(load_cell(state, cell), value, "cell {cell}");
         }
         for &(id, words) in &self.backends {
             assert_eq!(backend_words(state, id), words, "backend {id}");
@@ -272,6 +286,7 @@ proptest! {
             tables.view_indexes.all_left(),
             tables.frontend_ids.all_left(),
             tables.runs.all_left(),
+            tables.runs.banks().clone(),
         );
         let mut recovered = Tables::recover(tables.backing).expect("memory can be read");
         prop_assert_eq!(
@@ -281,6 +296,7 @@ proptest! {
                 recovered.view_indexes.all_left(),
                 recovered.frontend_ids.all_left(),
                 recovered.runs.all_left(),
+                recovered.runs.banks().clone(),
             )
         );
         // Told the same world again, it has nothing to store.
@@ -300,7 +316,7 @@ proptest! {
         for (table, index, word, value, is_small) in words {
             let (table, length, width) = match table {
                 0 => (Table::FrontendList, LENGTHS[0], 3),
-                1 => (Table::Views, LENGTHS[1], 4),
+                1 => (Table::Views, LENGTHS[1], 8),
                 2 => (Table::Slots, LENGTHS[2], 1),
                 3 => (Table::Backends, LENGTHS[3], 4),
                 _ => (Table::Config, 2, 1),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use lb_common::{Backend, FrontendKey, SlotRun, View, view::slot_of};
+use lb_common::view::{own_cell, slot_of};
+use lb_common::{Backend, FrontendKey, SlotRun, View};
 
 use super::memory::State;
 use crate::policy::ServicePort;
@@ -27,7 +28,15 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
     let run = SlotRun::from_word(view.slots);
     let mut backends = BTreeMap::new();
     for slot in 0..run.length {
-        let id = slot_of(state.load(Table::Slots, run.cell(slot), 0), slot);
+        let cell = run.cell(slot);
+        let cell = match own_cell(cell) {
+            Some((owner, number)) => {
+                assert_eq!(owner, target.view, "another view's own cell");
+                view.cells[number]
+            }
+            None => state.load(Table::Slots, cell, 0),
+        };
+        let id = slot_of(cell, slot);
         let words = std::array::from_fn(|word| state.load(Table::Backends, id, word));
         let backend: Backend = bytemuck::must_cast::<[u64; Backend::WORDS], _>(words);
         assert_eq!(
