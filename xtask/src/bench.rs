@@ -21,6 +21,11 @@ pub(crate) enum Bench {
         #[command(flatten)]
         options: Options,
     },
+    /// How long requests take when some servers are slower than others, with each algorithm
+    LeastConn {
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// What all benches take.
@@ -39,12 +44,15 @@ impl Bench {
         match self {
             Self::Hooks { .. } => "hooks",
             Self::Connect { .. } => "connect",
+            Self::LeastConn { .. } => "least-conn",
         }
     }
 
     fn options(&self) -> &Options {
         match self {
-            Self::Hooks { options } | Self::Connect { options } => options,
+            Self::Hooks { options } | Self::Connect { options } | Self::LeastConn { options } => {
+                options
+            }
         }
     }
 }

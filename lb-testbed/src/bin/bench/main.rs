@@ -3,6 +3,7 @@
 
 mod connect;
 mod hooks;
+mod least_conn;
 
 mod contender;
 mod ours;
@@ -54,6 +55,8 @@ enum Bench {
     Hooks(hooks::Options),
     /// What connect() and a short exchange take, beside others' ways to balance
     Connect(connect::Options),
+    /// How long requests take when some servers are slower than others
+    LeastConn(least_conn::Options),
 }
 
 fn main() -> ExitCode {
@@ -94,5 +97,6 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
     match &cli.bench {
         Bench::Hooks(options) => hooks::run(options, &cli.common, &sandbox),
         Bench::Connect(options) => connect::run(options, &cli.common, &sandbox),
+        Bench::LeastConn(options) => least_conn::run(options, &cli.common, &sandbox),
     }
 }

@@ -16,9 +16,13 @@ const BACKLOG: i32 = 4096;
 
 /// Listens on all addresses of the calling thread's network namespace, without blocking.
 pub(crate) fn listen() -> Result<TcpListener> {
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, BACKEND_PORT));
+    listen_on(Ipv4Addr::UNSPECIFIED, BACKEND_PORT)
+}
+
+/// As [`listen`], on one address.
+pub(crate) fn listen_on(address: Ipv4Addr, port: u16) -> Result<TcpListener> {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    listener.bind(&SockAddr::from(any))?;
+    listener.bind(&SockAddr::from(SocketAddr::from((address, port))))?;
     listener.listen(BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener.into())

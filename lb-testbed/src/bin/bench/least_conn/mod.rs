@@ -1,0 +1,205 @@
+//! `bench least-conn`: how long requests take when some servers are slower than others, with each algorithm in turn.
+//!
+//! Requests come at random, whatever has become of those before them (a Poisson process), at a rate at which the slow
+//! servers are nearly busy with their equal share. What is measured is from a request's coming to its answer.
+
+mod servers;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use fastrand::Rng;
+use lb_testbed::{Agent, Family, Pod, Sandbox, ServiceManifest, SliceManifest};
+use serde::Serialize;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time::sleep_until};
+
+use self::servers::{FAST, SLOW, Servers, TIMES, addresses};
+use crate::{
+    Common,
+    services::{self, BACKEND_PORT, PORT},
+    verdict::{verdict, write_json},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Fewer rounds
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Options {
+    fn rounds(&self) -> u64 {
+        if self.quick { 4 } else { 15 }
+    }
+}
+
+/// As the annotation `socklb.dev/algorithm` names them. maglev is left out: one client has one backend there.
+const ALGORITHMS: [&str; 3] = ["random", "round-robin", "least-conn"];
+
+/// Requests a second: with a sixth of them a slow server is busy for four fifths of its time.
+const RATE: f64 = 600.0;
+
+/// How long requests come in each round.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// How an algorithm did.
+#[derive(Debug, Serialize)]
+struct Row {
+    algorithm: &'static str,
+    requests: usize,
+    p50_ms: f64,
+    p99_ms: f64,
+    /// Of all answers those that slow servers gave.
+    slow_share: f64,
+}
+
+#[derive(Debug, Default)]
+struct Samples {
+    took: Vec<Duration>,
+    slow: u64,
+}
+
+pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+    let servers = Servers::start(sandbox)?;
+    let client = sandbox.pod("client")?;
+    let manifests = sandbox.manifests()?;
+    manifests.write("services.json", objects())?;
+    let agent = Agent::new(&common.agent, sandbox, manifests.folder());
+    let _process = agent.start()?;
+    println!(
+        "{} servers that take {FAST:?} for an answer, {} that take {SLOW:?}; {RATE} requests a second",
+        TIMES.iter().filter(|&&time| time == FAST).count(),
+        TIMES.iter().filter(|&&time| time == SLOW).count(),
+    );
+    let mut samples = ALGORITHMS.map(|_| Samples::default());
+    for round in 0..options.rounds() {
+        eprintln!("bench: round {} of {}", round + 1, options.rounds());
+        for (number, samples) in samples.iter_mut().enumerate() {
+            let before = servers.slow_answers();
+            let to = services::frontend(number).into();
+            samples.took.extend(requests(&client, to, round)?);
+            samples.slow += servers.slow_answers() - before;
+        }
+    }
+    let rows: Vec<Row> = ALGORITHMS
+        .into_iter()
+        .zip(samples)
+        .map(|(algorithm, samples)| row(algorithm, samples))
+        .collect();
+    report(&rows);
+    if let Some(path) = &options.json {
+        write_json(path, &rows)?;
+    }
+    Ok(())
+}
+
+/// A Service for each algorithm, all with the same servers.
+fn objects() -> impl Iterator<Item = serde_json::Value> {
+    ALGORITHMS
+        .into_iter()
+        .enumerate()
+        .flat_map(|(number, algorithm)| {
+            let service = ServiceManifest::new(algorithm)
+                .cluster_ip(*services::frontend(number).ip())
+                .port("main", PORT)
+                .annotation("socklb.dev/algorithm", algorithm);
+            let slice = SliceManifest::new(algorithm, Family::IPv4)
+                .port("main", BACKEND_PORT)
+                .addresses(addresses());
+            [service.to_json(), slice.to_json()]
+        })
+}
+
+/// A round of requests: how long each took.
+fn requests(client: &Pod, to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
+    client.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(come(to, seed))
+    })?
+}
+
+async fn come(to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
+    let mut rng = Rng::with_seed(seed);
+    let mut under_way = JoinSet::new();
+    let start = Instant::now();
+    let mut next = start;
+    while next < start + ROUND {
+        sleep_until(next.into()).await;
+        let came = next;
+        under_way.spawn(async move { ask(to).await.map(|()| came.elapsed()) });
+        next += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / RATE);
+    }
+    let mut took = Vec::new();
+    while let Some(one) = under_way.join_next().await {
+        took.push(one??);
+    }
+    Ok(took)
+}
+
+async fn ask(to: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(to)
+        .await
+        .context("a request was not let in")?;
+    stream
+        .read_exact(&mut [0])
+        .await
+        .context("a request was not answered")?;
+    Ok(())
+}
+
+fn row(algorithm: &'static str, mut samples: Samples) -> Row {
+    samples.took.sort_unstable();
+    let requests = samples.took.len();
+    let at = |percent: usize| {
+        let index = requests.saturating_sub(1) * percent / 100;
+        let time = samples.took.get(index).copied().unwrap_or_default();
+        (time.as_secs_f64() * 10_000.0).round() / 10.0
+    };
+    Row {
+        algorithm,
+        requests,
+        p50_ms: at(50),
+        p99_ms: at(99),
+        slow_share: (samples.slow as f64 / requests as f64 * 1000.0).round() / 1000.0,
+    }
+}
+
+fn report(rows: &[Row]) {
+    println!(
+        "{:12} {:>9} {:>9} {:>9} {:>17}",
+        "algorithm", "requests", "p50 ms", "p99 ms", "by slow servers"
+    );
+    for row in rows {
+        println!(
+            "{:12} {:>9} {:>9.1} {:>9.1} {:>15.0} %",
+            row.algorithm,
+            row.requests,
+            row.p50_ms,
+            row.p99_ms,
+            row.slow_share * 100.0
+        );
+    }
+    let of = |name: &str| rows.iter().find(|row| row.algorithm == name);
+    if let (Some(random), Some(least_conn)) = (of("random"), of("least-conn")) {
+        let ratio = least_conn.p99_ms / random.p99_ms;
+        println!();
+        println!(
+            "{}",
+            verdict(
+                &format!("p99 with least-conn: {ratio:.2} of random's"),
+                "below 1",
+                ratio < 1.0
+            )
+        );
+    }
+}
