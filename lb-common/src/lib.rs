@@ -12,6 +12,7 @@ pub mod classic;
 pub mod config;
 pub mod flow;
 pub mod frontend;
+pub mod near;
 pub mod origin;
 pub mod stats;
 #[cfg(feature = "user")]
@@ -65,6 +66,7 @@ const _: () = {
     assert!(size_of::<Backend>() == 64);
     assert!(size_of::<affinity::AffinityKey>() == 16);
     assert!(size_of::<origin::Set>() == 64);
+    assert!(size_of::<near::Line>() == 64);
     assert!(core::mem::offset_of!(Backend, service_port) / 8 == Backend::OWNER_WORD);
     assert!(core::mem::offset_of!(Backend, state) / 8 == Backend::STATE_WORD);
     assert!(core::mem::offset_of!(Backend, connections) / 8 == Backend::CONNECTIONS_WORD);

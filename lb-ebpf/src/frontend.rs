@@ -6,20 +6,60 @@ use lb_common::config::{
     last_half, service_cidr,
 };
 use lb_common::frontend::{filter, guard};
+use lb_common::near::{CELLS, Cell, Line};
 use lb_common::stats::{REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKNOWN_PORT};
 use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
 use crate::{atomic, ctx, maps};
 
 /// Looks a destination up.
-///
-/// An element may become another key's while it is read; its tags then differ, and the second look-up
-/// finds what is true now.
 #[inline(always)]
 pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
+    if !may_be_there(key) {
+        return None;
+    }
+    let target = match near(key) {
+        Some(target) => target,
+        None => far(key)?,
+    };
+    (!target.is_host_only || is_on_host(ctx)).then_some(target)
+}
+
+/// Whether FILTER lets the key through.
+#[inline(always)]
+fn may_be_there(key: &FrontendKey) -> bool {
+    let (word, bit) = filter::place(key.tag());
+    maps::FILTER
+        .get_ptr(word)
+        // SAFETY: the look-up gave a word.
+        .is_some_and(|word| unsafe { atomic::load(word) } & bit != 0)
+}
+
+/// What FRONTENDS says. The kernel may make an element another key's while it is read; its tags then differ, and the second
+/// look-up finds what is true now.
+#[inline(always)]
+fn far(key: &FrontendKey) -> Option<Target> {
     for _ in 0..2 {
-        if let Some(target) = read(element(key)?, key) {
-            return (!target.is_host_only || is_on_host(ctx)).then_some(target);
+        if let Some(target) = read(maps::FRONTENDS.get_ptr(key)?, key) {
+            return Some(target);
+        }
+    }
+    None
+}
+
+/// What NEAR_FRONTENDS says.
+#[inline(always)]
+fn near(key: &FrontendKey) -> Option<Target> {
+    let word = Cell::key(key)?;
+    let line = maps::NEAR_FRONTENDS.get_ptr(Line::of(key.tag()))?;
+    let cells = line.cast::<Cell>();
+    for index in 0..CELLS {
+        // SAFETY: `index` is below the number of cells in a line.
+        unsafe {
+            let cell = cells.add(index);
+            if atomic::load(&raw const (*cell).key) == word {
+                return Cell::read(atomic::load(&raw const (*cell).value), key.tag());
+            }
         }
     }
     None
@@ -28,9 +68,7 @@ pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
 /// The key's element of FRONTENDS.
 #[inline(always)]
 fn element(key: &FrontendKey) -> Option<*const FrontendValue> {
-    let (word, bit) = filter::place(key.tag());
-    // SAFETY: the look-up gave a word.
-    if unsafe { atomic::load(maps::FILTER.get_ptr(word)?) } & bit == 0 {
+    if !may_be_there(key) {
         return None;
     }
     maps::FRONTENDS.get_ptr(key)

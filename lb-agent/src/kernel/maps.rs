@@ -11,6 +11,7 @@ use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 use super::KernelError;
 use super::filter::Filter;
 use super::mapped::Mapped;
+use super::near::Near;
 use super::places::Places;
 use crate::tables::{Backing, Table};
 
@@ -19,6 +20,7 @@ use crate::tables::{Backing, Table};
 pub struct Maps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
     filter: Filter,
+    near: Near,
     frontend_list: Mapped,
     views: Mapped,
     slots: Mapped,
@@ -29,10 +31,11 @@ pub struct Maps {
 
 impl Maps {
     /// Takes the maps out of the object, whose programs must be loaded by now, but not in their places: they rely on
-    /// FILTER, which is made here from what FRONTENDS has.
+    /// FILTER and NEAR_FRONTENDS, which are made here from what FRONTENDS has.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let mut maps = Self {
             filter: Filter::take(object)?,
+            near: Near::take(object)?,
             frontends: hash(object, "FRONTENDS")?,
             frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
             views: Mapped::take(object, "VIEWS", View::WORDS)?,
@@ -41,8 +44,12 @@ impl Maps {
             config: Mapped::take(object, "CONFIG", 1)?,
             places: Places::take(object)?,
         };
-        maps.make_filter()
-            .map_err(|error| KernelError::Maps(format!("FRONTENDS: {error}")))?;
+        let unreadable = |error| KernelError::Maps(format!("FRONTENDS: {error}"));
+        maps.make_filter().map_err(unreadable)?;
+        for element in maps.frontends.iter() {
+            let (key, value) = element.map_err(unreadable)?;
+            maps.near.put(&key, &value);
+        }
         Ok(maps)
     }
 
@@ -95,10 +102,13 @@ impl Backing for Maps {
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
         self.filter.add(key);
-        self.frontends.insert(key, value, 0).map_err(io_error)
+        self.frontends.insert(key, value, 0).map_err(io_error)?;
+        self.near.put(key, value);
+        Ok(())
     }
 
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
+        self.near.remove(key);
         match self.frontends.remove(key).map_err(io_error) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             result => result?,

@@ -12,6 +12,7 @@ mod hooks;
 mod log;
 mod mapped;
 mod maps;
+mod near;
 mod netns;
 mod object;
 mod pins;

@@ -4,6 +4,7 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::frontend::filter;
+use lb_common::near::{LINES, Line};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
 
@@ -72,9 +73,10 @@ const AFFINITIES: u32 = 65_536;
 const ORIGIN_SETS: u32 = 65_536;
 
 /// All maps that are pinned.
-const SHAPES: [Shape; 15] = [
+const SHAPES: [Shape; 16] = [
     hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS + GUARDS),
     array::<u64>("FILTER", Room::Tables, filter::WORDS),
+    array::<Line>("NEAR_FRONTENDS", Room::Tables, LINES),
     array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, FRONTENDS),
     array::<View>("VIEWS", Room::Tables, FRONTENDS),
     array::<u64>("SLOTS", Room::Tables, SLOTS),
