@@ -1,6 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use ipnet::IpNet;
 
-use crate::commands::{self, LogFormat, Output, backends, plan, run, status, unload};
+use crate::commands::{self, LogFormat, Output, Source, backends, plan, run, status, unload};
 use crate::kernel::{self, LogLevel};
 use crate::policy::{Algorithm, Options};
+use crate::source::kubernetes;
 
 /// Kubernetes Services at connect(2): balances connections on this node with cgroup BPF hooks.
 #[derive(Debug, Parser)]
@@ -20,6 +21,7 @@ use crate::policy::{Algorithm, Options};
 Examples:
   lb-agent plan --manifests services/            what would be programmed; no root needed
   lb-agent run --manifests services/             balance it, until told to stop
+  lb-agent run --kubeconfig admin.conf           balance what a cluster has
   lb-agent unload                                take everything out of the kernel again")]
 pub struct Cli {
     #[command(subcommand)]
@@ -43,9 +45,27 @@ pub enum Command {
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug, Args)]
 pub struct SourceArgs {
-    /// Files, or folders with *.yaml, *.yml and *.json in them, not deeper: Services, EndpointSlices and Nodes; others are passed over.
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    /// Files, or folders with *.yaml, *.yml and *.json in them, not deeper: Services, EndpointSlices and Nodes; others are passed over
+    /// [default: none, the Kubernetes API is asked].
+    #[arg(long, num_args = 1.., value_name = "PATH")]
     pub manifests: Vec<PathBuf>,
+
+    /// How to reach the Kubernetes API [default: as a pod does, with its service account].
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context [default: its current one].
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    pub context: Option<String>,
+
+    /// Where the API server is, like https://192.0.2.1:6443, when nobody on this node serves the address that pods are given for it
+    /// [default: as the kubeconfig or the pod's environment says].
+    #[arg(long, value_name = "URL", conflicts_with = "manifests", value_parser = api_server)]
+    pub api_server: Option<http::Uri>,
+
+    /// After how long a silence a watch of the Kubernetes API is begun anew.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub watch_timeout: Duration,
 
     /// This node's name, as EndpointSlices have it in nodeName [default: the host name].
     #[arg(long, env = "NODE_NAME", hide_env_values = true, value_name = "NAME")]
@@ -82,6 +102,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub socket: SocketArgs,
 
+    /// Serve metrics and probes (/metrics, /healthz, /readyz) on this address, like 127.0.0.1:10356 [default: not at all].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<SocketAddr>,
+
     /// The node's addresses, on which NodePorts answer [default: those of its interfaces, kept up to date].
     #[arg(long, num_args = 1.., value_name = "ADDRESS")]
     pub node_address: Vec<IpAddr>,
@@ -91,10 +115,10 @@ pub struct RunArgs {
     pub nodeport_range: (u16, u16),
 
     /// Refuse connects to addresses in the Service CIDRs that no Service has, instead of letting them time out.
-    #[arg(long, requires = "service_cidr")]
+    #[arg(long)]
     pub refuse_unknown: bool,
 
-    /// The cluster's Service CIDRs, like 10.96.0.0/12,fd00:96::/108; at most four.
+    /// The cluster's Service CIDRs, like 10.96.0.0/12,fd00:96::/108; at most four [default: what its ServiceCIDRs say].
     #[arg(long, requires = "refuse_unknown", num_args = 1..=4, value_delimiter = ',', value_name = "CIDR", value_parser = service_cidr)]
     pub service_cidr: Vec<IpNet>,
 
@@ -200,7 +224,9 @@ impl Cli {
 impl RunArgs {
     fn settings(self) -> run::Settings {
         let mut source = self.source.settings();
-        source.policy.refuse_unknown_in = self.service_cidr;
+        if self.refuse_unknown {
+            source.refuse_unknown(self.service_cidr);
+        }
         run::Settings {
             source,
             kernel: kernel::Settings {
@@ -216,6 +242,7 @@ impl RunArgs {
             node_port_range: self.nodeport_range,
             sweep_interval: self.sweep_interval,
             socket: self.socket.socket,
+            http: self.http,
             log: self.log,
             log_format: self.log_format,
         }
@@ -232,6 +259,16 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("at least 1s".to_owned());
     }
     Ok(duration)
+}
+
+/// `https://192.0.2.1:6443`.
+fn api_server(text: &str) -> Result<http::Uri, String> {
+    let uri = text.parse::<http::Uri>().ok();
+    let is_whole = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some()
+    };
+    uri.filter(is_whole)
+        .ok_or_else(|| "write a URL like https://192.0.2.1:6443".to_owned())
 }
 
 /// The network of `10.96.0.0/12`.
@@ -257,13 +294,29 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
 impl SourceArgs {
     fn settings(&self) -> commands::SourceSettings {
         let name = self.node_name.as_deref().map(str::trim);
-        commands::SourceSettings {
-            manifests: self.manifests.clone(),
-            policy: Options {
-                node_name: match name.filter(|name| !name.is_empty()) {
-                    Some(name) => name.to_owned(),
-                    None => commands::host_name(),
+        let node_name = match name.filter(|name| !name.is_empty()) {
+            Some(name) => name.to_owned(),
+            None => commands::host_name(),
+        };
+        let source = if self.manifests.is_empty() {
+            Source::Kubernetes(kubernetes::Settings {
+                access: kubernetes::Access {
+                    kubeconfig: self.kubeconfig.clone(),
+                    context: self.context.clone(),
+                    api_server: self.api_server.clone(),
                 },
+                node_name: node_name.clone(),
+                wants_foreign: self.service_proxy_name.is_some(),
+                wants_service_cidrs: false,
+                silent_within: self.watch_timeout,
+            })
+        } else {
+            Source::Manifests(self.manifests.clone())
+        };
+        commands::SourceSettings {
+            source,
+            policy: Options {
+                node_name,
                 service_proxy_name: self.service_proxy_name.clone(),
                 default_algorithm: self.default_algorithm,
                 ..Options::default()

@@ -161,20 +161,28 @@ fn an_empty_folder_has_an_empty_plan() {
 
 #[test]
 fn a_wrong_command_is_answered_helpfully() {
-    let agent = |args: &[&str]| {
+    let agent = |args: &[&str], code| {
         let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
             .args(args)
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .output();
         let output = output.expect("the agent runs");
-        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(output.status.code(), Some(code));
         text(&output.stderr)
     };
-    assert!(agent(&["plam"]).contains("a similar subcommand exists: 'plan'"));
-    assert!(agent(&["plan"]).contains("--manifests <PATH>..."));
+    assert!(agent(&["plam"], 2).contains("a similar subcommand exists: 'plan'"));
     assert!(
-        agent(&["plan", "--manifests", "/tmp", "-o", "yaml"])
+        agent(&["plan", "--manifests", "/tmp", "-o", "yaml"], 2)
             .contains("[possible values: table, json]")
     );
+    let both = ["plan", "--manifests", "/tmp", "--kubeconfig", "/tmp/config"];
+    assert!(agent(&both, 2).contains("cannot be used with"));
+    let nothing = agent(&["plan"], 1);
+    assert!(nothing.contains("name manifests with --manifests, or a cluster with --kubeconfig"));
+    let nowhere = ["plan", "--kubeconfig", "/nowhere/config"];
+    assert!(agent(&nowhere, 1).contains("--kubeconfig /nowhere/config"));
+    let mistyped = ["plan", "--api-server", "192.0.2.1:6443"];
+    assert!(agent(&mistyped, 2).contains("write a URL like https://192.0.2.1:6443"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is known now: Services, their EndpointSlices and the node, and which Services a change touches.
+//! What is known now: Services, their EndpointSlices, the node and the ServiceCIDRs, and which Services a change touches.
 //!
 //! A source feeds it with [`Change`]s, the policy reads it. A slice may come before its Service and stays when
 //! the Service goes: the two arrive on different watches, in any order.
@@ -9,6 +9,9 @@ mod node;
 mod object;
 mod problem;
 mod service;
+mod service_cidr;
+#[cfg(test)]
+mod tests;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -25,6 +28,7 @@ pub use self::service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortSpec, Service, ServiceSpec,
     ServiceStatus, SessionAffinityConfig,
 };
+pub use self::service_cidr::{ServiceCidr, ServiceCidrSpec};
 pub use self::word::{Family, Protocol, is_name};
 
 /// Services, their slices and the agent's own node.
@@ -40,6 +44,7 @@ pub struct Catalog {
     owners: HashMap<ObjectName, ObjectName>,
     /// Services that are there and cannot be read.
     unread: HashSet<ObjectName>,
+    service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     touched: BTreeSet<ObjectName>,
 }
 
@@ -54,6 +59,7 @@ impl Catalog {
             slices: HashMap::new(),
             owners: HashMap::new(),
             unread: HashSet::new(),
+            service_cidrs: BTreeMap::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -68,10 +74,14 @@ impl Catalog {
                     self.set_zone(node.zone().map(Arc::clone));
                 }
             }
+            Change::Set(Object::ServiceCidr(cidr)) => {
+                let name = Arc::clone(&cidr.metadata.name);
+                self.service_cidrs.insert(name, cidr);
+            }
             Change::Remove(id) => self.remove(&id),
+            Change::Only(kind, names) => self.retain(kind, &names),
             Change::Unread(id) => {
-                self.remove(&id);
-                if id.kind == Kind::Service {
+                if id.kind == Kind::Service && !self.services.contains_key(&id.name) {
                     self.touched.insert(id.name.clone());
                     self.unread.insert(id.name);
                 }
@@ -89,6 +99,11 @@ impl Catalog {
     #[must_use]
     pub fn service(&self, name: &ObjectName) -> Option<&Service> {
         self.services.get(name).map(Arc::as_ref)
+    }
+
+    /// All Services, in no order.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values().map(Arc::as_ref)
     }
 
     /// Whether there is such a Service, of which nothing is known since it cannot be read.
@@ -113,6 +128,11 @@ impl Catalog {
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
+    }
+
+    /// The cluster's ServiceCIDRs, sorted by their names.
+    pub fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidr> {
+        self.service_cidrs.values().map(Arc::as_ref)
     }
 
     /// How many Services and how many slices there are.
@@ -171,6 +191,38 @@ impl Catalog {
                     self.set_zone(None);
                 }
             }
+            Kind::ServiceCidr => {
+                self.service_cidrs.remove(&id.name.name);
+            }
+        }
+    }
+
+    /// Removes the objects of a kind that are not among these.
+    fn retain(&mut self, kind: Kind, names: &HashSet<ObjectName>) {
+        let is_gone = |name: &&ObjectName| !names.contains(*name);
+        let gone: Vec<ObjectName> = match kind {
+            Kind::Service => {
+                let known = self.services.keys().chain(&self.unread);
+                known.filter(is_gone).cloned().collect()
+            }
+            Kind::EndpointSlice => self.owners.keys().filter(is_gone).cloned().collect(),
+            Kind::Node => {
+                let own = ObjectName {
+                    namespace: Arc::default(),
+                    name: Arc::clone(&self.node_name),
+                };
+                [own].iter().filter(is_gone).cloned().collect()
+            }
+            Kind::ServiceCidr => {
+                let known = self.service_cidrs.keys().map(|name| ObjectName {
+                    namespace: Arc::default(),
+                    name: Arc::clone(name),
+                });
+                known.filter(|name| !names.contains(name)).collect()
+            }
+        };
+        for name in gone {
+            self.remove(&ObjectId { kind, name });
         }
     }
 

@@ -1,9 +1,10 @@
 //! The objects that sources speak of, and how they are named.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{EndpointSlice, Node, Service};
+use super::{EndpointSlice, Node, Service, ServiceCidr};
 
 /// Something that a source has learnt.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,8 +13,10 @@ pub enum Change {
     Set(Object),
     /// The object is no more.
     Remove(ObjectId),
-    /// There is such an object, but it cannot be read and nothing is known of it.
+    /// There is such an object, but it cannot be read: what is known of it stays, if anything is.
     Unread(ObjectId),
+    /// There are no objects of this kind but these.
+    Only(Kind, HashSet<ObjectName>),
 }
 
 /// One of the objects that the agent reads; cheap to clone.
@@ -22,6 +25,7 @@ pub enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Node(Arc<Node>),
+    ServiceCidr(Arc<ServiceCidr>),
 }
 
 impl Object {
@@ -31,6 +35,7 @@ impl Object {
             Self::Service(service) => (Kind::Service, &service.metadata),
             Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.metadata),
             Self::Node(node) => (Kind::Node, &node.metadata),
+            Self::ServiceCidr(cidr) => (Kind::ServiceCidr, &cidr.metadata),
         };
         ObjectId::new(kind, metadata.object_name())
     }
@@ -42,6 +47,15 @@ pub enum Kind {
     Service,
     EndpointSlice,
     Node,
+    ServiceCidr,
+}
+
+impl Kind {
+    /// Whether its objects have a namespace.
+    #[must_use]
+    pub const fn is_namespaced(self) -> bool {
+        matches!(self, Self::Service | Self::EndpointSlice)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -50,11 +64,12 @@ impl fmt::Display for Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
+            Self::ServiceCidr => "ServiceCIDR",
         })
     }
 }
 
-/// An object's name within its kind. The namespace of a Node is empty.
+/// An object's name within its kind. The namespace of a Node or a ServiceCIDR is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     pub namespace: Arc<str>,
@@ -88,10 +103,10 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
-    /// The namespace of a Node is forgotten.
+    /// The namespace of what has none is forgotten.
     #[must_use]
     pub fn new(kind: Kind, mut name: ObjectName) -> Self {
-        if kind == Kind::Node {
+        if !kind.is_namespaced() {
             name.namespace = Arc::default();
         }
         Self { kind, name }

@@ -13,16 +13,41 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 
 pub use self::logging::LogFormat;
-use crate::policy::Options;
+use crate::policy::{Options, RefuseUnknown};
+use crate::source::kubernetes;
 
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
-    /// Files and folders.
-    pub manifests: Vec<PathBuf>,
+    pub source: Source,
     pub policy: Options,
+}
+
+impl SourceSettings {
+    /// Refuses what no Service has: in these networks, or, if there are none, where the cluster's ServiceCIDRs say.
+    pub fn refuse_unknown(&mut self, cidrs: Vec<IpNet>) {
+        if let Source::Kubernetes(settings) = &mut self.source {
+            // Their addresses must not be refused.
+            settings.wants_foreign = true;
+            settings.wants_service_cidrs = cidrs.is_empty();
+        }
+        self.policy.refuse_unknown = if cidrs.is_empty() {
+            RefuseUnknown::InServiceCidrs
+        } else {
+            RefuseUnknown::In(cidrs)
+        };
+    }
+}
+
+/// Where Services come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files and folders.
+    Manifests(Vec<PathBuf>),
+    Kubernetes(kubernetes::Settings),
 }
 
 /// How a command shows what it has to say.

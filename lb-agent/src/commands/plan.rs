@@ -1,26 +1,34 @@
 //! `lb-agent plan`: what would be programmed, from the same source and rules as `run`, without the kernel.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
+use anyhow::bail;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
-use super::{Output, SourceSettings, table};
+use super::{Output, Source, SourceSettings, block_on, table};
 use crate::catalog::{Catalog, Problem};
 use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
-use crate::source::Manifests;
+use crate::source::{Kubernetes, Manifests, kubernetes};
 
 /// Writes the plan to stdout; problems of objects do not make it fail.
 ///
 /// # Errors
-/// A path cannot be read, or stdout cannot be written.
+/// A path cannot be read, the API server does not answer, or stdout cannot be written.
 pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
-    let (_, listing) = Manifests::open(settings.manifests.clone())?;
     let mut catalog = Catalog::new(&settings.policy.node_name);
-    for change in listing.changes {
-        catalog.apply(change);
-    }
+    let mut problems = match &settings.source {
+        Source::Manifests(paths) => {
+            let (_, listing) = Manifests::open(paths.clone())?;
+            for change in listing.changes {
+                catalog.apply(change);
+            }
+            listing.problems
+        }
+        Source::Kubernetes(settings) => block_on(list(settings.clone(), &mut catalog))?,
+    };
     let mut policy = Policy::new(settings.policy.clone());
-    let mut problems = listing.problems;
     let touched = catalog.take_touched();
     policy.update(&catalog, touched);
     problems.extend(policy.problems().cloned());
@@ -36,6 +44,39 @@ pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How long the API server may be of no use.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that the API server has; gives what is wrong with it.
+async fn list(
+    settings: kubernetes::Settings,
+    catalog: &mut Catalog,
+) -> anyhow::Result<Vec<Problem>> {
+    let cluster = Kubernetes::open(settings).await?;
+    let health = cluster.health();
+    let (sender, mut batches) = mpsc::channel(16);
+    cluster.watch(sender);
+    loop {
+        match tokio::time::timeout(PATIENCE, batches.recv()).await {
+            Ok(Some(batch)) => {
+                for change in batch.changes {
+                    catalog.apply(change);
+                }
+                if batch.has_listed {
+                    return Ok(batch.problems);
+                }
+            }
+            Ok(None) => bail!("the API server is no longer watched"),
+            Err(_) => {
+                let trouble = health.kinds().into_values().find_map(|kind| kind.trouble);
+                if let Some((_, why)) = trouble {
+                    bail!("{}: {why}", health.server());
+                }
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::{Output, block_on};
-use crate::serve::{self, Status};
+use crate::serve::{self, Status, WatchStatus};
 
 /// Asks the agent that listens on `socket`.
 ///
@@ -25,6 +25,19 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         ("Cgroup", status.cgroup.clone()),
         ("Hooks", hooks.join(", ")),
         ("Pinned in", status.pin_dir.clone()),
+        (
+            "Source",
+            format!("{} {}", status.source.kind, status.source.from),
+        ),
+        (
+            "In effect",
+            if status.ready {
+                "what the source says"
+            } else {
+                "what an earlier agent left, if anything; the source has not said everything yet"
+            }
+            .to_owned(),
+        ),
         ("Services", status.services.to_string()),
         ("Endpoint slices", status.endpoint_slices.to_string()),
         ("Service ports", status.service_ports.to_string()),
@@ -47,5 +60,34 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     for problem in &status.problems {
         writeln!(stdout, "  {problem}")?;
     }
+    if !status.source.watches.is_empty() {
+        writeln!(stdout, "Watches:")?;
+    }
+    for watch in &status.source.watches {
+        let kind = format!("{}s:", watch.kind);
+        writeln!(stdout, "  {kind:<15}{}", watch_line(watch))?;
+    }
     Ok(())
+}
+
+/// Whether a kind comes, and how long ago something last did.
+fn watch_line(watch: &WatchStatus) -> String {
+    let ago = |seconds: Option<f64>| match seconds {
+        Some(seconds) => format!("{seconds:.0} s ago"),
+        None => "never".to_owned(),
+    };
+    let listed = if watch.listed {
+        "listed"
+    } else {
+        "not listed yet"
+    };
+    let mut line = format!(
+        "{listed}, last change {}, server last heard {}",
+        ago(watch.event_seconds_ago),
+        ago(watch.heard_seconds_ago)
+    );
+    if let (Some(why), Some(seconds)) = (&watch.trouble, watch.trouble_seconds) {
+        line.push_str(&format!("; in trouble for {seconds:.0} s: {why}"));
+    }
+    line
 }

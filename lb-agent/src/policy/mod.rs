@@ -44,8 +44,18 @@ pub struct Options {
     pub service_proxy_name: Option<String>,
     /// For Services whose annotations say nothing.
     pub default_algorithm: Algorithm,
-    /// Where addresses that no Service has are to be refused; empty: nowhere.
-    pub refuse_unknown_in: Vec<IpNet>,
+    /// Where addresses that no Service has are to be refused.
+    pub refuse_unknown: RefuseUnknown,
+}
+
+/// Where addresses that no Service has are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RefuseUnknown {
+    #[default]
+    Nowhere,
+    In(Vec<IpNet>),
+    /// In what the cluster's ServiceCIDRs say.
+    InServiceCidrs,
 }
 
 /// The service ports that this node is to serve, and what is wrong with the objects they come from.
@@ -56,6 +66,7 @@ pub struct Policy {
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
     named: Named,
+    cidr_problems: Vec<Problem>,
 }
 
 /// What [`Policy::update`] found to be different.
@@ -65,7 +76,7 @@ pub struct Update {
     pub changed: Vec<ServicePort>,
     /// Service ports that are no more.
     pub removed: Vec<ServicePortKey>,
-    /// Addresses that a Service has now, whoever serves it; only of [`Options::refuse_unknown_in`].
+    /// Addresses that a Service has now, whoever serves it; only of [`Policy::refuse_unknown_in`].
     pub named: Vec<IpAddr>,
     /// Addresses that no Service has any more.
     pub unnamed: Vec<IpAddr>,
@@ -95,7 +106,11 @@ impl Policy {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            named: Named::new(options.refuse_unknown_in.clone()),
+            named: Named::new(match &options.refuse_unknown {
+                RefuseUnknown::In(nets) => nets.clone(),
+                RefuseUnknown::Nowhere | RefuseUnknown::InServiceCidrs => Vec::new(),
+            }),
+            cidr_problems: Vec::new(),
             options,
             entries: BTreeMap::new(),
             claims: Claims::default(),
@@ -114,6 +129,11 @@ impl Policy {
         let mut fresh = BTreeMap::new();
         let mut holders = Holders::new();
         let mut update = Update::default();
+        if self.options.refuse_unknown == RefuseUnknown::InServiceCidrs {
+            let (cidrs, problems) = named::cidrs_of(catalog);
+            self.cidr_problems = problems;
+            self.named.set_cidrs(cidrs, catalog, &mut update);
+        }
         for name in touched {
             self.named
                 .update(&name, catalog.service(&name), &mut update);
@@ -134,6 +154,12 @@ impl Policy {
         update
     }
 
+    /// Where addresses that no Service has are to be refused; empty: nowhere.
+    #[must_use]
+    pub fn refuse_unknown_in(&self) -> &[IpNet] {
+        self.named.cidrs()
+    }
+
     /// All service ports, sorted by key.
     pub fn service_ports(&self) -> impl Iterator<Item = &ServicePort> {
         let ports = self.entries.values().map(|entry| &entry.port);
@@ -143,7 +169,8 @@ impl Policy {
     /// All that is wrong with the objects now.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         let settled = self.entries.values().flat_map(|entry| &entry.problems);
-        self.problems.values().flatten().chain(settled)
+        let of_objects = self.problems.values().flatten().chain(&self.cidr_problems);
+        of_objects.chain(settled)
     }
 
     /// Judges one Service; moves its claims, and says who held the frontends before.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use lb_common::config::MOST_SERVICE_CIDRS;
 
 use super::{Update, address};
-use crate::catalog::{ObjectName, Service};
+use crate::catalog::{Catalog, Kind, ObjectId, ObjectName, Problem, Service};
 
 /// Costs nothing without CIDRs.
 #[derive(Debug, Default)]
@@ -25,6 +26,27 @@ impl Named {
         }
     }
 
+    pub(super) fn cidrs(&self) -> &[IpNet] {
+        &self.cidrs
+    }
+
+    /// The cluster has other Service CIDRs: looks at every Service again.
+    pub(super) fn set_cidrs(&mut self, cidrs: Vec<IpNet>, catalog: &Catalog, update: &mut Update) {
+        if self.cidrs == cidrs {
+            return;
+        }
+        self.cidrs = cidrs;
+        let mut names: BTreeSet<ObjectName> = self.of.keys().cloned().collect();
+        names.extend(
+            catalog
+                .services()
+                .map(|service| service.metadata.object_name()),
+        );
+        for name in names {
+            self.update(&name, catalog.service(&name), update);
+        }
+    }
+
     /// A Service may have other addresses, or be no more.
     pub(super) fn update(
         &mut self,
@@ -32,7 +54,7 @@ impl Named {
         service: Option<&Service>,
         update: &mut Update,
     ) {
-        if self.cidrs.is_empty() {
+        if self.cidrs.is_empty() && self.of.is_empty() {
             return;
         }
         let addresses: BTreeSet<IpAddr> = service
@@ -63,6 +85,43 @@ impl Named {
             self.of.insert(name.clone(), addresses);
         }
     }
+}
+
+/// The ranges that the cluster's ServiceCIDRs name.
+pub(super) fn cidrs_of(catalog: &Catalog) -> (Vec<IpNet>, Vec<Problem>) {
+    let mut nets = BTreeSet::new();
+    let mut problems = Vec::new();
+    for object in catalog.service_cidrs() {
+        let id = ObjectId::new(Kind::ServiceCidr, object.metadata.object_name());
+        for (index, text) in object.spec.cidrs.iter().enumerate() {
+            let message = match text.trim().parse::<IpNet>() {
+                Ok(net) if net.prefix_len() == 0 => "is every address",
+                Ok(net)
+                    if nets.len() == MOST_SERVICE_CIDRS as usize
+                        && !nets.contains(&net.trunc()) =>
+                {
+                    "is one more than the tables have room for"
+                }
+                Ok(net) => {
+                    nets.insert(net.trunc());
+                    continue;
+                }
+                Err(_) => "is not a network like 10.96.0.0/12",
+            };
+            problems.push(Problem::of(
+                &id,
+                format!("spec.cidrs[{index}] {text:?} {message}: unknown addresses in it are not refused; name the ones that matter with --service-cidr"),
+            ));
+        }
+    }
+    if nets.is_empty() && problems.is_empty() {
+        problems.push(Problem {
+            object: "--refuse-unknown".to_owned(),
+            message: "no ServiceCIDR is known, so no address is refused: name the cluster's ranges with --service-cidr"
+                .to_owned(),
+        });
+    }
+    (nets.into_iter().collect(), problems)
 }
 
 /// Every address that clients of a Service may use. What is none (`None` of a headless Service) is not reported here.

@@ -1,13 +1,18 @@
 //! What the agent says of itself: JSON over a unix socket, read by the other subcommands.
 //!
-//! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`].
+//! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]. Over TCP, where asked for, metrics and
+//! probes: [`HttpServer`].
 
 mod client;
+mod http;
+mod metrics;
 mod server;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::client::{FetchError, fetch};
+pub use self::http::{HttpError, HttpServer};
+pub use self::metrics::Metrics;
 pub use self::server::{Question, Server, ServerError};
 
 /// The path of [`Status`].
@@ -24,6 +29,9 @@ pub struct Status {
     pub node_name: String,
     pub cgroup: String,
     pub pin_dir: String,
+    /// What the source says is in effect; before, what an earlier agent left is.
+    pub ready: bool,
+    pub source: SourceStatus,
     pub hooks: Vec<HookStatus>,
     pub services: usize,
     pub endpoint_slices: usize,
@@ -40,6 +48,37 @@ pub struct Status {
     pub refused_unknown_address: u64,
     /// What could not be used, one line each.
     pub problems: Vec<String>,
+}
+
+/// Where Services come from, and how fresh they are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// `manifests` or `kubernetes`.
+    pub kind: String,
+    /// Paths, or the API server's URL.
+    pub from: String,
+    /// One for each kind that is watched at an API server.
+    pub watches: Vec<WatchStatus>,
+}
+
+/// The watch of one kind of object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchStatus {
+    pub kind: String,
+    /// All objects of the kind were listed once.
+    pub listed: bool,
+    /// How often they were.
+    pub lists: u64,
+    pub errors: u64,
+    /// Since the server last said anything, bookmarks too.
+    pub heard_seconds_ago: Option<f64>,
+    /// Since an object last came.
+    pub event_seconds_ago: Option<f64>,
+    /// Why nothing comes; none while all is well.
+    pub trouble: Option<String>,
+    pub trouble_seconds: Option<f64>,
 }
 
 /// A program in its place.

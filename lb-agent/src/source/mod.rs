@@ -1,13 +1,16 @@
-//! Where Services, EndpointSlices and Nodes come from: today, files with ordinary Kubernetes manifests.
+//! Where Services, EndpointSlices and Nodes come from: the Kubernetes API, or files with ordinary manifests.
 
+pub mod kubernetes;
 pub mod manifests;
 pub mod node_addresses;
+mod words;
 
 use crate::catalog::{Change, Problem};
 
+pub use self::kubernetes::Kubernetes;
 pub use self::manifests::{Manifests, OpenError};
 
-/// All that a source has, the first time it is asked.
+/// All that manifests have, the first time they are read.
 #[derive(Debug, Default)]
 pub struct Listing {
     pub changes: Vec<Change>,
@@ -28,6 +31,19 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// All that is wrong with the source now, not only what is new.
     pub problems: Vec<Problem>,
+    /// Every kind of object was listed once: what is not known is not there.
+    pub has_listed: bool,
     /// Nothing is missing because it could not be read.
     pub is_complete: bool,
+}
+
+impl Batch {
+    /// Adds what came after it.
+    pub fn append(&mut self, mut later: Self) {
+        self.changes.append(&mut later.changes);
+        *self = Self {
+            changes: std::mem::take(&mut self.changes),
+            ..later
+        };
+    }
 }

@@ -19,7 +19,6 @@ pub struct Engine<B> {
     catalog: Catalog,
     policy: Policy,
     node_ports: NodePorts,
-    refuse_unknown_in: Vec<IpNet>,
     tables: Tables<B>,
     /// What the tables could not take yet, and why.
     refused: BTreeMap<ServicePortKey, (ServicePort, String)>,
@@ -32,7 +31,6 @@ impl<B: Backing> Engine<B> {
     pub fn new(options: Options, node_ports: NodePorts, tables: Tables<B>) -> Self {
         Self {
             catalog: Catalog::new(&options.node_name),
-            refuse_unknown_in: options.refuse_unknown_in.clone(),
             policy: Policy::new(options),
             node_ports,
             tables,
@@ -42,17 +40,22 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    /// Brings a batch of changes into effect.
+    /// Takes over a batch of changes and leaves the tables as they are.
     ///
     /// `problems`: all that is wrong with the source now.
-    pub fn apply(&mut self, changes: Vec<Change>, problems: Vec<Problem>) {
+    pub fn learn(&mut self, changes: Vec<Change>, problems: Vec<Problem>) {
         for change in changes {
             self.catalog.apply(change);
         }
+        self.source_problems = problems;
+    }
+
+    /// Brings what is known into effect. Call it first when every source has listed: until then something may just not be
+    /// here yet.
+    pub fn apply(&mut self) {
         let touched = self.catalog.take_touched();
         let update = self.policy.update(&self.catalog, touched);
         self.bring_into_effect(update);
-        self.source_problems = problems;
         self.tell();
     }
 
@@ -60,7 +63,7 @@ impl<B: Backing> Engine<B> {
     /// any address.
     pub fn refuse_unknown(&mut self, is_complete: bool) {
         let nets: &[IpNet] = if is_complete {
-            &self.refuse_unknown_in
+            self.policy.refuse_unknown_in()
         } else {
             &[]
         };

@@ -1,25 +1,28 @@
 //! `lb-agent run`: wires the rooms together and keeps them going until a signal.
 
+mod ends;
 mod engine;
+mod source;
+mod status;
 mod sweeper;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use self::ends::Ends;
 use self::engine::Engine;
 use self::sweeper::Sweeper;
 use super::{LogFormat, SourceSettings, block_on, logging};
 use crate::kernel::{self, Grace, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
-use crate::serve::{HookStatus, Question, Server, Status};
-use crate::source::{Batch, Manifests, node_addresses};
+use crate::serve::{HttpServer, Metrics, Server};
+use crate::source::{Batch, node_addresses};
 use crate::tables::Tables;
 
 /// What `lb-agent run` needs to know.
@@ -35,6 +38,8 @@ pub struct Settings {
     pub sweep_interval: Duration,
     /// Where the agent answers.
     pub socket: PathBuf,
+    /// Where it serves metrics and probes, if it does.
+    pub http: Option<SocketAddr>,
     /// A level or a filter.
     pub log: String,
     pub log_format: LogFormat,
@@ -46,17 +51,23 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(&settings.log, settings.log_format)?;
-    block_on(async { Agent::start(settings)?.run().await })
+    block_on(async { Agent::start(settings).await?.run().await })
 }
 
-/// The agent, ready.
+/// The agent at work.
 struct Agent {
     settings: Settings,
+    began: Instant,
     engine: Engine<Maps>,
-    manifests: Manifests,
+    source: source::Watched,
+    batches: mpsc::Receiver<Batch>,
     opened: Running,
     server: Server,
+    http: Option<HttpServer>,
+    metrics: Arc<Metrics>,
     ends: Ends,
+    /// What the source says is in effect.
+    is_ready: bool,
 }
 
 /// What of the data path is needed once the tables have its maps.
@@ -70,15 +81,10 @@ struct Running {
 }
 
 impl Agent {
-    /// Reads the manifests, opens the data path and makes it say what the manifests say.
-    fn start(settings: Settings) -> anyhow::Result<Self> {
+    /// Opens the source and the data path; what the source says already is in effect then.
+    async fn start(settings: Settings) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let (manifests, listing) = Manifests::open(settings.source.manifests.clone())?;
-        tracing::info!(
-            "read {} from {}",
-            many(listing.objects, "object"),
-            many(listing.files, "file")
-        );
+        let (source, first) = source::open(&settings.source.source).await?;
         let opened = kernel::open(&settings.kernel)?;
         tell_of_hooks(&opened);
         let Opened {
@@ -107,30 +113,25 @@ impl Agent {
         };
         let mut engine = Engine::new(settings.source.policy.clone(), node_ports, tables);
         engine.refuse_unknown(false);
-        engine.apply(listing.changes, listing.problems);
-        engine.refuse_unknown(listing.is_complete);
-        if listing.is_complete {
-            engine.settle();
-        } else if found.service_ports > 0 {
-            tracing::warn!("what the earlier agent left stays until every manifest can be read");
-        }
         let server = Server::bind(&settings.socket)?;
+        let http = match settings.http {
+            Some(address) => Some(HttpServer::bind(address).await?),
+            None => None,
+        };
         // From here on a signal ends the agent in order.
         let ends = Ends::new()?;
-        let counts = engine.counts();
-        tracing::info!(
-            "ready after {} ms: {}, {}, {} in effect",
-            began.elapsed().as_millis(),
-            many(counts.service_ports, "service port"),
-            many(counts.frontends, "frontend"),
-            many(counts.backends, "backend"),
-        );
-        Ok(Self {
+        let (sender, batches) = mpsc::channel(16);
+        let mut agent = Self {
+            began,
+            source: source.watch(&settings.source.source, sender)?,
             settings,
-            server,
-            ends,
             engine,
-            manifests,
+            batches,
+            server,
+            http,
+            metrics: Arc::new(Metrics::new()),
+            ends,
+            is_ready: false,
             opened: Running {
                 hooks,
                 cgroup: cgroup.path,
@@ -139,20 +140,25 @@ impl Agent {
                 stats,
                 _pins: pins,
             },
-        })
+        };
+        if found.service_ports > 0 && !first.is_complete {
+            tracing::warn!("what the earlier agent left stays until everything can be read");
+        }
+        agent.take(first);
+        Ok(agent)
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
-        let (batch_sender, mut batches) = mpsc::channel(16);
         let (address_sender, mut addresses) = mpsc::channel(16);
         if self.settings.node_addresses.is_empty() {
             node_addresses::watch(address_sender)
                 .context("changes of the node's addresses cannot be watched")?;
         }
         let (question_sender, mut questions) = mpsc::channel(16);
+        if let Some(http) = self.http.take() {
+            http.start(question_sender.clone(), Arc::clone(&self.metrics));
+        }
         self.server.start(question_sender);
-        let manifests = std::mem::take(&mut self.manifests);
-        let _watcher = manifests.watch(batch_sender)?;
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
         }
@@ -165,7 +171,7 @@ impl Agent {
                 grace = Some(tokio::task::spawn_blocking(move || period.wait()));
             }
             tokio::select! {
-                Some(batch) = batches.recv() => self.apply(batch),
+                Some(batch) = self.batches.recv() => self.take(batch),
                 Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
                 Some(question) = questions.recv() => self.answer(question),
                 over = async { grace.as_mut().expect("polled only when there is one").await },
@@ -192,15 +198,27 @@ impl Agent {
         }
     }
 
-    fn apply(&mut self, batch: Batch) {
+    /// Takes over a batch, and those that wait behind it.
+    fn take(&mut self, mut batch: Batch) {
         let began = Instant::now();
+        while let Ok(later) = self.batches.try_recv() {
+            batch.append(later);
+        }
         let changes = batch.changes.len();
-        self.engine.apply(batch.changes, batch.problems);
+        self.engine.learn(batch.changes, batch.problems);
+        if !batch.has_listed {
+            return;
+        }
+        self.engine.apply();
         self.engine.refuse_unknown(batch.is_complete);
         if batch.is_complete {
             self.engine.settle();
         }
-        if changes > 0 {
+        self.metrics.synced(began.elapsed());
+        if !self.is_ready {
+            self.is_ready = true;
+            self.tell_ready();
+        } else if changes > 0 {
             tracing::info!(
                 "{} in effect after {} µs",
                 many(changes, "changed object"),
@@ -209,49 +227,15 @@ impl Agent {
         }
     }
 
-    fn answer(&self, question: Question) {
-        // Whoever asked may be gone.
-        match question {
-            Question::Status(answer) => drop(answer.send(self.status())),
-            Question::Backends(answer) => drop(answer.send(self.engine.backends())),
-        }
-    }
-
-    fn status(&self) -> Status {
-        let (services, endpoint_slices) = self.engine.objects();
+    fn tell_ready(&self) {
         let counts = self.engine.counts();
-        let hooks = self.opened.hooks.iter().map(|hook| {
-            let (run_count, run_time_ns) = hook.run_stats();
-            HookStatus {
-                hook: hook.name.to_owned(),
-                program_id: hook.program,
-                run_count,
-                run_time_ns,
-            }
-        });
-        let refusals = self.opened.stats.refusals();
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            node_name: self.settings.source.policy.node_name.clone(),
-            cgroup: self.opened.cgroup.display().to_string(),
-            pin_dir: self.settings.kernel.pin_dir.display().to_string(),
-            hooks: hooks.collect(),
-            services,
-            endpoint_slices,
-            service_ports: counts.service_ports,
-            frontends: counts.frontends,
-            backends: counts.backends,
-            resting: counts.resting,
-            refused_no_backend: refusals.no_backend,
-            refused_unknown_port: refusals.unknown_port,
-            refused_unknown_address: refusals.unknown_address,
-            problems: self
-                .engine
-                .problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-        }
+        tracing::info!(
+            "ready after {} ms: {}, {}, {} in effect",
+            self.began.elapsed().as_millis(),
+            many(counts.service_ports, "service port"),
+            many(counts.frontends, "frontend"),
+            many(counts.backends, "backend"),
+        );
     }
 }
 
@@ -261,29 +245,6 @@ fn addresses(settings: &Settings) -> anyhow::Result<Vec<IpAddr>> {
         return node_addresses::list().context("the node's addresses cannot be listed");
     }
     Ok(settings.node_addresses.clone())
-}
-
-/// The signals that end the agent.
-struct Ends {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Ends {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be listened to");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 fn tell_of_hooks(opened: &Opened) {

@@ -156,6 +156,7 @@ impl Manifests {
         Some(Batch {
             changes,
             problems,
+            has_listed: true,
             is_complete: self.is_complete(),
         })
     }

@@ -12,7 +12,8 @@ use super::document::{self, Document, SyntaxError};
 use super::shown;
 use super::strict::Strict;
 use super::what::What;
-use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem, is_name};
+use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
+use crate::source::words::{plain, well_named};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -108,6 +109,7 @@ impl Parser<'_> {
             Kind::Service => typed(value).map(|service| Object::Service(Arc::new(service))),
             Kind::EndpointSlice => typed(value).map(|slice| Object::EndpointSlice(Arc::new(slice))),
             Kind::Node => typed(value).map(|node| Object::Node(Arc::new(node))),
+            Kind::ServiceCidr => typed(value).map(|cidr| Object::ServiceCidr(Arc::new(cidr))),
         };
         let object = object.and_then(|object| well_named(&object.id().name).map(|()| object));
         match object {
@@ -206,33 +208,6 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
             path => format!("{path}: {message}"),
         }
     })
-}
-
-/// serde's words, for people who write YAML and not Rust.
-fn plain(message: &str) -> String {
-    let message = message.replace("expected i32", "expected a whole number");
-    let Some((before, after)) = message.split_once("expected struct ") else {
-        return message;
-    };
-    let rest = after.split_once(' ').map(|(_, rest)| rest);
-    let rest = rest.map(|rest| format!(" {rest}")).unwrap_or_default();
-    format!("{before}expected a mapping{rest}")
-}
-
-fn well_named(name: &ObjectName) -> Result<(), String> {
-    if name.name.is_empty() {
-        return Err("metadata.name is empty: write one".to_owned());
-    }
-    let fields = [("name", &name.name), ("namespace", &name.namespace)];
-    match fields
-        .iter()
-        .find(|(_, text)| !text.is_empty() && !is_name(text))
-    {
-        Some((field, text)) => Err(format!(
-            "metadata.{field} {text:?} is not a name: write small letters, digits, - and ."
-        )),
-        None => Ok(()),
-    }
 }
 
 /// The namespace and name that a value gives itself.

@@ -24,11 +24,14 @@ pub(super) enum What {
 
 const SLICES: &str = "discovery.k8s.io/v1";
 
+const CIDRS: &str = "networking.k8s.io/v1";
+
 /// What we read: `kind`, `apiVersion`.
-const READ: [(&str, &str, What); 7] = [
+const READ: [(&str, &str, What); 9] = [
     ("Service", "v1", What::One(Kind::Service)),
     ("EndpointSlice", SLICES, What::One(Kind::EndpointSlice)),
     ("Node", "v1", What::One(Kind::Node)),
+    ("ServiceCIDR", CIDRS, What::One(Kind::ServiceCidr)),
     ("List", "v1", What::List),
     ("ServiceList", "v1", What::ListOf(Kind::Service)),
     (
@@ -37,6 +40,7 @@ const READ: [(&str, &str, What); 7] = [
         What::ListOf(Kind::EndpointSlice),
     ),
     ("NodeList", "v1", What::ListOf(Kind::Node)),
+    ("ServiceCIDRList", CIDRS, What::ListOf(Kind::ServiceCidr)),
 ];
 
 impl What {

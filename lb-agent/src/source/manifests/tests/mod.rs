@@ -12,12 +12,13 @@ fn service(name: &str) -> String {
     )
 }
 
-/// `+` set, `-` removed, `?` unread.
+/// `+` set, `-` removed, `?` unread, `=` all there are.
 fn told(changes: &[Change]) -> Vec<String> {
     let line = |change: &Change| match change {
         Change::Set(object) => format!("+{}", object.id()),
         Change::Remove(id) => format!("-{id}"),
         Change::Unread(id) => format!("?{id}"),
+        Change::Only(kind, names) => format!("={} {kind}", names.len()),
     };
     changes.iter().map(line).collect()
 }

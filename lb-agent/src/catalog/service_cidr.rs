@@ -1,0 +1,22 @@
+//! The fields of a ServiceCIDR (networking.k8s.io/v1) that are used.
+
+use serde::Deserialize;
+
+use super::Metadata;
+use super::metadata::null_is_default;
+
+/// Ranges from which the cluster gives its Services addresses.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ServiceCidr {
+    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub spec: ServiceCidrSpec,
+}
+
+/// `spec` of a ServiceCIDR.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrSpec {
+    #[serde(deserialize_with = "null_is_default")]
+    pub cidrs: Vec<String>,
+}

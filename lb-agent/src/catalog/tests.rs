@@ -1,0 +1,88 @@
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+
+fn service(name: &str) -> Object {
+    let value = json!({"metadata": {"name": name, "namespace": "x"}, "spec": {}});
+    Object::Service(Arc::new(serde_json::from_value(value).expect("a Service")))
+}
+
+fn slice(name: &str, of: &str) -> Object {
+    let value = json!({"metadata": {
+        "name": name, "namespace": "x", "labels": {"kubernetes.io/service-name": of}
+    }});
+    Object::EndpointSlice(Arc::new(serde_json::from_value(value).expect("a slice")))
+}
+
+fn node(zone: &str) -> Object {
+    let value = json!({"metadata": {
+        "name": "me", "labels": {"topology.kubernetes.io/zone": zone}
+    }});
+    Object::Node(Arc::new(serde_json::from_value(value).expect("a Node")))
+}
+
+fn names(names: &[&str]) -> HashSet<ObjectName> {
+    let names = names.iter();
+    names.map(|name| ObjectName::new("x", name)).collect()
+}
+
+fn touched(catalog: &mut Catalog) -> BTreeSet<String> {
+    let touched = catalog.take_touched().into_iter();
+    touched.map(|name| name.name.to_string()).collect()
+}
+
+fn catalog(objects: impl IntoIterator<Item = Object>) -> Catalog {
+    let mut catalog = Catalog::new("me");
+    for object in objects {
+        catalog.apply(Change::Set(object));
+    }
+    catalog.take_touched();
+    catalog
+}
+
+#[test]
+fn what_a_list_does_not_have_is_gone_and_nothing_else_is_touched() {
+    let mut catalog = catalog([
+        service("a"),
+        service("b"),
+        slice("a-1", "a"),
+        slice("a-2", "a"),
+        slice("b-1", "b"),
+    ]);
+    catalog.apply(Change::Set(service("a")));
+    catalog.apply(Change::Only(Kind::Service, names(&["a"])));
+    assert_eq!(touched(&mut catalog), BTreeSet::from(["b".to_owned()]));
+    assert_eq!(catalog.counts(), (1, 3));
+
+    catalog.apply(Change::Only(Kind::EndpointSlice, names(&["a-2", "b-1"])));
+    assert_eq!(touched(&mut catalog), BTreeSet::from(["a".to_owned()]));
+    assert_eq!(catalog.counts(), (1, 2));
+}
+
+#[test]
+fn a_list_without_the_own_node_takes_its_zone() {
+    let mut catalog = catalog([service("a"), node("west")]);
+    let own = ObjectId::new(Kind::Node, ObjectName::new("", "me")).name;
+    catalog.apply(Change::Only(Kind::Node, HashSet::from([own])));
+    assert_eq!(catalog.zone(), Some("west"));
+    assert_eq!(touched(&mut catalog), BTreeSet::new());
+    catalog.apply(Change::Only(Kind::Node, HashSet::new()));
+    assert_eq!(catalog.zone(), None);
+    assert_eq!(touched(&mut catalog), BTreeSet::from(["a".to_owned()]));
+}
+
+#[test]
+fn a_service_that_can_no_longer_be_read_stays_as_it_was() {
+    let mut catalog = catalog([service("a")]);
+    let id = |name| ObjectId::new(Kind::Service, ObjectName::new("x", name));
+    catalog.apply(Change::Unread(id("a")));
+    catalog.apply(Change::Unread(id("b")));
+    assert_eq!(touched(&mut catalog), BTreeSet::from(["b".to_owned()]));
+    assert!(catalog.service(&id("a").name).is_some());
+    assert!(catalog.is_unread(&id("b").name) && !catalog.is_unread(&id("a").name));
+    catalog.apply(Change::Only(Kind::Service, names(&["a"])));
+    assert!(!catalog.is_unread(&id("b").name));
+}

@@ -1,0 +1,226 @@
+//! Metrics for Prometheus: those of the status, and how long changes take.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Status, WatchStatus};
+
+/// All metrics of an agent; their names begin with `socklb_`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    ready: Gauge,
+    services: Gauge,
+    endpoint_slices: Gauge,
+    service_ports: Gauge,
+    frontends: Gauge,
+    backends: Gauge,
+    problems: Gauge,
+    refused: Family<Refusal, Counter>,
+    listed: Family<OfKind, Gauge>,
+    lists: Family<OfKind, Counter>,
+    errors: Family<OfKind, Counter>,
+    heard: Family<OfKind, Gauge<f64, AtomicU64>>,
+    event: Family<OfKind, Gauge<f64, AtomicU64>>,
+    sync: Histogram,
+    synced: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: String,
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("socklb"),
+            ready: Gauge::default(),
+            services: Gauge::default(),
+            endpoint_slices: Gauge::default(),
+            service_ports: Gauge::default(),
+            frontends: Gauge::default(),
+            backends: Gauge::default(),
+            problems: Gauge::default(),
+            refused: Family::default(),
+            listed: Family::default(),
+            lists: Family::default(),
+            errors: Family::default(),
+            heard: Family::default(),
+            event: Family::default(),
+            // 10 µs to 5 s.
+            sync: Histogram::new(exponential_buckets(0.000_01, 2.0, 20)),
+            synced: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// A batch of changes is in effect, after so long.
+    pub fn synced(&self, after: Duration) {
+        self.sync.observe(after.as_secs_f64());
+        self.synced.set(now());
+    }
+
+    /// In the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// None in practice: a string takes all that is written to it.
+    pub fn text(&self, status: &Status) -> Result<String, std::fmt::Error> {
+        self.take(status);
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn take(&self, status: &Status) {
+        self.ready.set(i64::from(status.ready));
+        for (gauge, number) in [
+            (&self.services, status.services),
+            (&self.endpoint_slices, status.endpoint_slices),
+            (&self.service_ports, status.service_ports),
+            (&self.frontends, status.frontends),
+            (&self.backends, status.backends),
+            (&self.problems, status.problems.len()),
+        ] {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        for (reason, number) in [
+            ("no_backend", status.refused_no_backend),
+            ("unknown_port", status.refused_unknown_port),
+            ("unknown_address", status.refused_unknown_address),
+        ] {
+            set(&self.refused.get_or_create(&Refusal { reason }), number);
+        }
+        for watch in &status.source.watches {
+            self.take_watch(watch);
+        }
+    }
+
+    fn take_watch(&self, watch: &WatchStatus) {
+        let kind = OfKind {
+            kind: watch.kind.clone(),
+        };
+        let listed = self.listed.get_or_create(&kind);
+        listed.set(i64::from(watch.listed));
+        set(&self.lists.get_or_create(&kind), watch.lists);
+        set(&self.errors.get_or_create(&kind), watch.errors);
+        for (times, ago) in [
+            (&self.heard, watch.heard_seconds_ago),
+            (&self.event, watch.event_seconds_ago),
+        ] {
+            if let Some(ago) = ago {
+                times.get_or_create(&kind).set(now() - ago);
+            }
+        }
+    }
+
+    fn register(&mut self) {
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let all = &mut self.registry;
+        all.register("build", "The agent", version);
+        all.register(
+            "ready",
+            "Whether what the source says is in effect",
+            self.ready.clone(),
+        );
+        all.register("services", "Services that are known", self.services.clone());
+        all.register(
+            "endpoint_slices",
+            "EndpointSlices that are known",
+            self.endpoint_slices.clone(),
+        );
+        all.register(
+            "service_ports",
+            "Service ports in the tables",
+            self.service_ports.clone(),
+        );
+        all.register(
+            "frontends",
+            "Frontends in the tables",
+            self.frontends.clone(),
+        );
+        all.register("backends", "Backends in the tables", self.backends.clone());
+        all.register(
+            "problems",
+            "Lines about objects that could not be used, or not wholly",
+            self.problems.clone(),
+        );
+        all.register(
+            "refused_calls",
+            "Calls that ended with ECONNREFUSED because there was nothing to connect to",
+            self.refused.clone(),
+        );
+        all.register(
+            "source_listed",
+            "Whether all objects of a kind were listed once",
+            self.listed.clone(),
+        );
+        all.register(
+            "source_lists",
+            "How often all objects of a kind were listed",
+            self.lists.clone(),
+        );
+        all.register(
+            "source_errors",
+            "Errors while listing or watching a kind",
+            self.errors.clone(),
+        );
+        all.register_with_unit(
+            "source_heard_timestamp",
+            "When the API server last said anything about a kind, bookmarks included",
+            Unit::Seconds,
+            self.heard.clone(),
+        );
+        all.register_with_unit(
+            "source_event_timestamp",
+            "When the API server last sent an object of a kind",
+            Unit::Seconds,
+            self.event.clone(),
+        );
+        all.register_with_unit(
+            "sync_duration",
+            "From a batch of changes at hand to the tables saying so",
+            Unit::Seconds,
+            self.sync.clone(),
+        );
+        all.register_with_unit(
+            "sync_timestamp",
+            "When changes last came into effect",
+            Unit::Seconds,
+            self.synced.clone(),
+        );
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Somebody else counts.
+fn set(counter: &Counter, number: u64) {
+    counter.inner().store(number, Ordering::Relaxed);
+}
+
+/// Since 1970.
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}

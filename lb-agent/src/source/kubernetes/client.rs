@@ -1,0 +1,137 @@
+//! The way to the API server: from a kubeconfig or from inside a pod; made anew when the server no longer takes the
+//! credentials.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::client::ClientBuilder;
+use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tokio::sync::Mutex;
+
+use super::health::Health;
+use super::hear::Hearing;
+
+/// Where the API server is, and as whom to speak.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// None: as a pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Of the kubeconfig; none: its current one.
+    pub context: Option<String>,
+    /// In the place of the address that the kubeconfig or the pod's environment gives.
+    pub api_server: Option<http::Uri>,
+}
+
+/// Why there is no way to an API server.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error(
+        "no source of Services: name manifests with --manifests, or a cluster with --kubeconfig; \
+         without either this must be a pod with a service account"
+    )]
+    NotInCluster(#[source] InClusterError),
+    #[error("--kubeconfig {}: {error}: correct it, or name another file or --context", path.display())]
+    Kubeconfig {
+        path: PathBuf,
+        error: KubeconfigError,
+    },
+    #[error("the API server cannot be spoken to: {0}")]
+    Client(#[source] kube::Error),
+}
+
+/// Within this a server must take a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than a watch is silent: it ends after five minutes at most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(330);
+
+impl Access {
+    async fn config(&self) -> Result<Config, AccessError> {
+        let mut config = match &self.kubeconfig {
+            None => Config::incluster().map_err(AccessError::NotInCluster)?,
+            Some(path) => {
+                let failed = |error| AccessError::Kubeconfig {
+                    path: path.clone(),
+                    error,
+                };
+                let options = KubeConfigOptions {
+                    context: self.context.clone(),
+                    ..KubeConfigOptions::default()
+                };
+                let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
+                Config::from_custom_kubeconfig(kubeconfig, &options)
+                    .await
+                    .map_err(failed)?
+            }
+        };
+        if let Some(server) = &self.api_server {
+            config.cluster_url = server.clone();
+        }
+        config.connect_timeout = Some(CONNECT_WITHIN);
+        config.read_timeout = Some(ANSWER_WITHIN);
+        Ok(config)
+    }
+}
+
+/// The client that all watches share.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    access: Access,
+    health: Arc<Health>,
+    current: Arc<Mutex<Numbered>>,
+}
+
+/// A client, and how many there were before it.
+#[derive(Clone)]
+pub struct Numbered {
+    pub number: u64,
+    pub client: Client,
+}
+
+impl std::fmt::Debug for Numbered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Numbered")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// Reads the credentials; the server is not asked yet.
+    pub async fn new(access: Access) -> Result<(Self, Arc<Health>), AccessError> {
+        let config = access.config().await?;
+        let health = Arc::new(Health::new(config.cluster_url.to_string()));
+        let client = build(config, &health)?;
+        let clients = Self {
+            access,
+            health: Arc::clone(&health),
+            current: Arc::new(Mutex::new(Numbered { number: 0, client })),
+        };
+        Ok((clients, health))
+    }
+
+    pub async fn current(&self) -> Numbered {
+        self.current.lock().await.clone()
+    }
+
+    /// Reads the credentials again, unless somebody has since the client of this number was made.
+    pub async fn renew(&self, number: u64) -> Result<(), AccessError> {
+        let mut current = self.current.lock().await;
+        if current.number == number {
+            let config = self.access.config().await?;
+            *current = Numbered {
+                number: number + 1,
+                client: build(config, &self.health)?,
+            };
+        }
+        Ok(())
+    }
+}
+
+fn build(config: Config, health: &Arc<Health>) -> Result<Client, AccessError> {
+    let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
+    Ok(builder
+        .with_layer(&Hearing::new(Arc::clone(health)))
+        .build())
+}

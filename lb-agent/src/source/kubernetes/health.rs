@@ -1,0 +1,63 @@
+//! How fresh what is known of the cluster is: for `status`, metrics and `/readyz`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::catalog::Kind;
+
+/// How the watches are doing.
+#[derive(Debug)]
+pub struct Health {
+    server: String,
+    kinds: Mutex<BTreeMap<Kind, KindHealth>>,
+}
+
+/// How the watch of one kind is doing.
+#[derive(Clone, Debug, Default)]
+pub struct KindHealth {
+    /// All objects were listed once.
+    pub has_listed: bool,
+    /// How often all objects were listed.
+    pub lists: u64,
+    /// When anything at all last came from the server.
+    pub heard: Option<Instant>,
+    /// When an object last came from the server.
+    pub event: Option<Instant>,
+    /// Since when, and why, the server is not heard.
+    pub trouble: Option<(Instant, String)>,
+    pub errors: u64,
+}
+
+impl Health {
+    pub fn new(server: String) -> Self {
+        Self {
+            server,
+            kinds: Mutex::default(),
+        }
+    }
+
+    /// The API server's URL.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Every kind that is watched.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeMap<Kind, KindHealth> {
+        self.kinds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn heard(&self, kind: Kind) {
+        self.note(kind, |of_kind| of_kind.heard = Some(Instant::now()));
+    }
+
+    pub(super) fn note<T>(&self, kind: Kind, change: impl FnOnce(&mut KindHealth) -> T) -> T {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        change(kinds.entry(kind).or_default())
+    }
+}

@@ -1,0 +1,118 @@
+//! The Kubernetes API as a source: Services, EndpointSlices, the own Node and, where they matter, ServiceCIDRs, listed and
+//! watched for as long as the agent runs.
+//!
+//! `client` finds the server and `hear` listens to it, `object` reads what it sends, `watch` follows one kind (`trouble` says
+//! what its errors mean), `gather` puts the kinds together, `health` says how fresh all is.
+
+mod client;
+mod gather;
+mod health;
+mod hear;
+mod object;
+mod trouble;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub use self::client::{Access, AccessError};
+pub use self::health::{Health, KindHealth};
+
+use self::client::Clients;
+use self::gather::Gatherer;
+use self::object::Watched;
+use self::watch::{Scope, Watch};
+use super::Batch;
+use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
+
+/// What to watch, and where.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub access: Access,
+    /// The agent's own node.
+    pub node_name: String,
+    /// Services for other proxies matter too.
+    pub wants_foreign: bool,
+    /// ServiceCIDRs matter.
+    pub wants_service_cidrs: bool,
+    /// A watch is begun anew when nothing was heard for so long, bookmarks included.
+    pub silent_within: Duration,
+}
+
+/// A cluster that can be watched.
+#[derive(Debug)]
+pub struct Kubernetes {
+    settings: Settings,
+    clients: Clients,
+    health: Arc<Health>,
+}
+
+/// kube-proxy's selector (cmd/kube-proxy/app/server.go).
+const NOT_FOREIGN: &str = "!service.kubernetes.io/service-proxy-name";
+/// The same.
+const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
+/// The same.
+const WITH_CLUSTER_IP: &str = "spec.clusterIP!=None";
+
+impl Kubernetes {
+    /// Reads the credentials; the server is not asked yet, and need not be there.
+    ///
+    /// # Errors
+    /// There are no credentials that make sense.
+    pub async fn open(settings: Settings) -> Result<Self, AccessError> {
+        let (clients, health) = Clients::new(settings.access.clone()).await?;
+        Ok(Self {
+            settings,
+            clients,
+            health,
+        })
+    }
+
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
+    /// Sends all there is and then what changes, until nobody receives.
+    pub fn watch(self, batches: mpsc::Sender<Batch>) {
+        let mut kinds = BTreeSet::from([Kind::Service, Kind::EndpointSlice, Kind::Node]);
+        if self.settings.wants_service_cidrs {
+            kinds.insert(Kind::ServiceCidr);
+        }
+        let gatherer = Gatherer::new(batches, kinds);
+        self.start::<Service>(
+            &gatherer,
+            (!self.settings.wants_foreign).then_some(NOT_FOREIGN),
+            Some(WITH_CLUSTER_IP.to_owned()),
+        );
+        self.start::<EndpointSlice>(&gatherer, Some(NOT_HEADLESS), None);
+        let own = format!("metadata.name={}", self.settings.node_name);
+        self.start::<Node>(&gatherer, None, Some(own));
+        if self.settings.wants_service_cidrs {
+            self.start::<ServiceCidr>(&gatherer, None, None);
+        }
+    }
+
+    fn start<T: Watched>(
+        &self,
+        gatherer: &Gatherer,
+        labels: Option<&'static str>,
+        fields: Option<String>,
+    ) {
+        let scope = Scope {
+            labels,
+            fields,
+            silent_within: self.settings.silent_within,
+        };
+        let watch = Watch::<T>::new(
+            self.clients.clone(),
+            Arc::clone(&self.health),
+            gatherer.clone(),
+            scope,
+        );
+        tokio::spawn(watch.run());
+    }
+}

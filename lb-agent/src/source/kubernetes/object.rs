@@ -1,0 +1,230 @@
+//! The objects that are watched, as the API server sends them: only fields that are used are decoded, and one that
+//! cannot be decoded is no reason to lose the others.
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::api::ObjectMeta;
+use kube::core::ClusterResourceScope;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::catalog::{
+    EndpointSlice, Kind, Node, Object, ObjectId, ObjectName, Service, ServiceCidr,
+};
+use crate::source::words::{plain, well_named};
+
+/// A kind of object that can be watched.
+pub trait Watched: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
+    const KIND: Kind;
+    const GROUP: &'static str;
+    /// In lower case, as paths have it.
+    const PLURAL: &'static str;
+
+    fn into_object(self: Arc<Self>) -> Object;
+}
+
+impl Watched for Service {
+    const KIND: Kind = Kind::Service;
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "services";
+
+    fn into_object(self: Arc<Self>) -> Object {
+        Object::Service(self)
+    }
+}
+
+impl Watched for EndpointSlice {
+    const KIND: Kind = Kind::EndpointSlice;
+    const GROUP: &'static str = "discovery.k8s.io";
+    const PLURAL: &'static str = "endpointslices";
+
+    fn into_object(self: Arc<Self>) -> Object {
+        Object::EndpointSlice(self)
+    }
+}
+
+impl Watched for Node {
+    const KIND: Kind = Kind::Node;
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "nodes";
+
+    fn into_object(self: Arc<Self>) -> Object {
+        Object::Node(self)
+    }
+}
+
+impl Watched for ServiceCidr {
+    const KIND: Kind = Kind::ServiceCidr;
+    const GROUP: &'static str = "networking.k8s.io";
+    const PLURAL: &'static str = "servicecidrs";
+
+    fn into_object(self: Arc<Self>) -> Object {
+        Object::ServiceCidr(self)
+    }
+}
+
+/// An object as it was sent: what kube needs of it, and what it says.
+#[derive(Clone, Debug)]
+pub struct Sent<T> {
+    /// Name, namespace and resourceVersion only.
+    metadata: ObjectMeta,
+    /// `Err` names the field and what was expected.
+    said: Result<Arc<T>, String>,
+}
+
+impl<T: Watched> Sent<T> {
+    #[must_use]
+    pub fn id(&self) -> ObjectId {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        ObjectId::new(T::KIND, ObjectName::new(namespace, name))
+    }
+
+    /// What it says; `Err` names the field and what was expected.
+    pub fn into_object(self) -> Result<Object, String> {
+        self.said.map(T::into_object)
+    }
+}
+
+impl<'de, T: Watched> Deserialize<'de> for Sent<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let metadata = match serde_json::from_str::<Head>(text.get()) {
+            Ok(head) => head.metadata,
+            Err(error) => return Err(serde::de::Error::custom(error)),
+        };
+        let said = typed(text.get()).and_then(|object: T| {
+            let name = ObjectName::new(
+                metadata.namespace.as_deref().unwrap_or_default(),
+                metadata.name.as_deref().unwrap_or_default(),
+            );
+            well_named(&name).map(|()| Arc::new(object))
+        });
+        Ok(Self {
+            metadata: ObjectMeta {
+                name: metadata.name,
+                namespace: metadata.namespace,
+                resource_version: metadata.resource_version,
+                ..ObjectMeta::default()
+            },
+            said,
+        })
+    }
+}
+
+fn typed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        // Lines and columns are those of a text that nobody sees.
+        let message = error.inner().to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        format!("{}: {}", error.path(), plain(message))
+    })
+}
+
+/// What tells an object from others.
+#[derive(Deserialize)]
+struct Head {
+    metadata: HeadMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl<T: Watched> Resource for Sent<T> {
+    type DynamicType = ();
+    /// All of them are read in all namespaces.
+    type Scope = ClusterResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        T::KIND.to_string().into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        T::GROUP.into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        T::PLURAL.into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::{ObjectList, WatchEvent};
+
+    use super::*;
+
+    const BAD: &str = r#"{"metadata": {"name": "b", "namespace": "x", "resourceVersion": "7"},
+        "spec": {"ports": [{"port": "eighty"}]}}"#;
+
+    #[test]
+    fn in_a_list_one_that_cannot_be_read_costs_only_itself() {
+        let text = format!(
+            r#"{{"kind": "ServiceList", "apiVersion": "v1", "metadata": {{"resourceVersion": "9"}},
+                "items": [{BAD}, {{"metadata": {{"name": "a", "namespace": "x"}}, "spec": {{}}}}]}}"#
+        );
+        let list: ObjectList<Sent<Service>> = serde_json::from_str(&text).expect("a list");
+        let said: Vec<_> = list
+            .items
+            .into_iter()
+            .map(|sent| (sent.id().to_string(), sent.into_object().map(|o| o.id())))
+            .collect();
+        assert_eq!(said[0].0, "Service x/b");
+        let message = said[0].1.as_ref().expect_err("\"eighty\" is no port");
+        assert!(
+            message.starts_with("spec.ports[0].port: invalid type"),
+            "{message}"
+        );
+        assert!(!message.contains("line"), "{message}");
+        assert_eq!(
+            said[1].1.as_ref().map(ToString::to_string),
+            Ok("Service x/a".to_owned())
+        );
+    }
+
+    #[test]
+    fn in_a_watch_it_still_says_how_far_the_watch_is() {
+        let text = format!(r#"{{"type": "MODIFIED", "object": {BAD}}}"#);
+        let event: WatchEvent<Sent<Service>> = serde_json::from_str(&text).expect("an event");
+        let WatchEvent::Modified(sent) = event else {
+            panic!("it is a change");
+        };
+        assert_eq!(sent.meta().resource_version.as_deref(), Some("7"));
+        assert!(sent.into_object().is_err());
+    }
+
+    #[test]
+    fn the_paths_are_the_servers() {
+        assert_eq!(Sent::<Service>::url_path(&(), None), "/api/v1/services");
+        assert_eq!(
+            Sent::<EndpointSlice>::url_path(&(), None),
+            "/apis/discovery.k8s.io/v1/endpointslices"
+        );
+        assert_eq!(
+            Sent::<ServiceCidr>::url_path(&(), None),
+            "/apis/networking.k8s.io/v1/servicecidrs"
+        );
+    }
+}

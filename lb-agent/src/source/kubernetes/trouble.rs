@@ -1,0 +1,137 @@
+//! What an error of a watch means, and what is to be done about it.
+
+use kube::Error as ClientError;
+use kube::runtime::watcher::Error;
+
+/// What to do after an error, once some time has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Go on: kube begins where it was.
+    GoOn,
+    /// List everything again.
+    ListAgain,
+    /// Read the credentials again, and list everything again.
+    Renew,
+    /// The server does not give lists as streams: list in pages.
+    ListInPages,
+    /// The server has no such kind.
+    Absent,
+}
+
+impl Remedy {
+    /// `is_streaming`: the first list was asked for as a stream, and has not come.
+    /// `refusals`: how often in sequence the server has answered that it will not watch from where we are.
+    pub fn of(error: &Error, is_streaming: bool, refusals: u32) -> Self {
+        let status = match error {
+            Error::InitialListFailed(ClientError::Api(status))
+            | Error::WatchStartFailed(ClientError::Api(status))
+            | Error::WatchFailed(ClientError::Api(status))
+            | Error::WatchError(status) => status.code,
+            // Something that was sent could not be read, so something may have been missed.
+            Error::WatchFailed(ClientError::SerdeError(_)) | Error::NoResourceVersion => {
+                return Self::ListAgain;
+            }
+            _ => return Self::GoOn,
+        };
+        match status {
+            401 => Self::Renew,
+            404 => Self::Absent,
+            // kube lists again by itself only where it comes in the stream.
+            410 => Self::ListAgain,
+            400 | 422 if is_streaming => Self::ListInPages,
+            // A server with another history may never come to where we are.
+            _ if refusals >= MOST_REFUSALS => Self::ListAgain,
+            _ => Self::GoOn,
+        }
+    }
+}
+
+/// So often a server may refuse to go on from where we were.
+const MOST_REFUSALS: u32 = 3;
+
+/// Whether the server answered, and refused to watch from where we were.
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::WatchStartFailed(ClientError::Api(_)))
+}
+
+/// An error in one line: kube's own words repeat themselves.
+pub fn line(error: &Error) -> String {
+    match error {
+        Error::InitialListFailed(error)
+        | Error::WatchStartFailed(error)
+        | Error::WatchFailed(error) => client_line(error),
+        Error::WatchError(status) => status_line(status),
+        Error::NoResourceVersion => "an answer without a resourceVersion".to_owned(),
+    }
+}
+
+/// The same for what is not a watch.
+pub fn client_line(error: &ClientError) -> String {
+    match error {
+        ClientError::Api(status) => status_line(status),
+        ClientError::SerdeError(error) => format!("something that cannot be read: {error}"),
+        ClientError::Service(error) => chain(error.as_ref()),
+        error => chain(error),
+    }
+}
+
+fn status_line(status: &kube::core::Status) -> String {
+    let said = match status.message.trim() {
+        "" => &status.reason,
+        message => message,
+    };
+    let remedy = match status.code {
+        401 => ": the credentials are not, or no longer, accepted",
+        403 => ": give the service account the ClusterRole that comes with socklb",
+        _ => "",
+    };
+    format!("{} {said}{remedy}", status.code)
+}
+
+/// An error and what it comes from.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+        source = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(code: u16) -> Error {
+        let status = Status::failure("said", "Reason").with_code(code);
+        Error::WatchStartFailed(ClientError::Api(status.boxed()))
+    }
+
+    #[test]
+    fn each_answer_has_its_remedy() {
+        let of = |code| Remedy::of(&refused(code), false, 1);
+        assert_eq!(of(500), Remedy::GoOn);
+        assert_eq!(of(429), Remedy::GoOn);
+        assert_eq!(of(401), Remedy::Renew);
+        assert_eq!(of(410), Remedy::ListAgain);
+        assert_eq!(of(404), Remedy::Absent);
+        assert_eq!(of(422), Remedy::GoOn);
+    }
+
+    #[test]
+    fn a_server_that_gives_no_streams_is_asked_for_pages() {
+        assert_eq!(Remedy::of(&refused(422), true, 1), Remedy::ListInPages);
+    }
+
+    #[test]
+    fn a_server_that_goes_on_refusing_is_listed_again() {
+        assert_eq!(Remedy::of(&refused(504), false, 2), Remedy::GoOn);
+        assert_eq!(Remedy::of(&refused(504), false, 3), Remedy::ListAgain);
+    }
+}

@@ -1,0 +1,333 @@
+//! The watch of one kind: kube's events become changes, and trouble is lived through.
+//!
+//! What is known stays whatever happens here: an object goes only when the server says that it is gone, or lists all
+//! objects without it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use kube::Api;
+use kube::runtime::utils::Backoff as _;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+
+use super::client::Clients;
+use super::gather::Gatherer;
+use super::health::Health;
+use super::object::{Sent, Watched};
+use super::trouble::{self, Remedy};
+use crate::catalog::{Change, ObjectId, Problem};
+
+/// How long a list may come to a halt.
+const LIST_WITHIN: Duration = Duration::from_secs(30);
+/// So many changes are handed on at once at most.
+const BATCH: usize = 1_000;
+/// When to ask again for a kind that the server does not have.
+const ABSENT_FOR: Duration = Duration::from_secs(300);
+/// The first minor version of Kubernetes 1 that gives lists as streams by default.
+const STREAMS_SINCE: u32 = 32;
+
+/// Which of a kind's objects, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    pub labels: Option<&'static str>,
+    pub fields: Option<String>,
+    /// A watch is begun anew when nothing was heard for so long.
+    pub silent_within: Duration,
+}
+
+/// Watches one kind until nobody listens.
+pub struct Watch<T> {
+    clients: Clients,
+    gatherer: Gatherer,
+    health: Arc<Health>,
+    scope: Scope,
+    backoff: DefaultBackoff,
+    /// Not known until the server was asked.
+    streams: Option<bool>,
+    changes: Vec<Change>,
+    /// Objects that cannot be read.
+    problems: BTreeMap<ObjectId, Problem>,
+    /// What the list under way has had.
+    listing: Option<HashSet<ObjectId>>,
+    refusals: u32,
+    kind: PhantomData<T>,
+}
+
+/// Nobody listens any more.
+struct Over;
+
+impl<T: Watched> Watch<T> {
+    pub fn new(clients: Clients, health: Arc<Health>, gatherer: Gatherer, scope: Scope) -> Self {
+        health.note(T::KIND, |_| ());
+        Self {
+            clients,
+            gatherer,
+            health,
+            scope,
+            backoff: DefaultBackoff::default(),
+            streams: None,
+            changes: Vec::new(),
+            problems: BTreeMap::new(),
+            listing: None,
+            refusals: 0,
+            kind: PhantomData,
+        }
+    }
+
+    pub async fn run(mut self) {
+        while self.watch().await.is_ok() {}
+    }
+
+    /// From one beginning to the next.
+    async fn watch(&mut self) -> Result<(), Over> {
+        let current = self.clients.current().await;
+        let streams = match self.streams {
+            Some(streams) => streams,
+            None => match gives_streams(&current.client).await {
+                Ok(streams) => *self.streams.insert(streams),
+                Err(error) => {
+                    self.trouble(error);
+                    return self.wait().await;
+                }
+            },
+        };
+        let events = watcher(Api::<Sent<T>>::all(current.client), self.config(streams));
+        match self.follow(pin!(events), streams).await? {
+            Remedy::Renew => {
+                if let Err(error) = self.clients.renew(current.number).await {
+                    self.trouble(error.to_string());
+                }
+            }
+            Remedy::ListInPages => self.streams = Some(false),
+            Remedy::Absent => {
+                // Nothing is missing then.
+                self.changes.push(Change::Only(T::KIND, HashSet::new()));
+                self.listed();
+                self.hand_on().await?;
+                return self.sleep(ABSENT_FOR).await;
+            }
+            Remedy::GoOn | Remedy::ListAgain => {}
+        }
+        Ok(())
+    }
+
+    fn config(&self, streams: bool) -> watcher::Config {
+        let config = watcher::Config {
+            label_selector: self.scope.labels.map(str::to_owned),
+            field_selector: self.scope.fields.clone(),
+            timeout: u32::try_from(self.scope.silent_within.as_secs()).ok(),
+            ..watcher::Config::default()
+        };
+        if streams {
+            config.streaming_lists()
+        } else {
+            config
+        }
+    }
+
+    /// Follows the events until they must begin anew.
+    async fn follow<S>(&mut self, mut events: S, streams: bool) -> Result<Remedy, Over>
+    where
+        S: Stream<Item = watcher::Result<Event<Sent<T>>>> + Unpin,
+    {
+        self.listing = None;
+        self.refusals = 0;
+        let mut is_listed = false;
+        loop {
+            let event = if is_listed {
+                events.next().await
+            } else if let Ok(event) = tokio::time::timeout(LIST_WITHIN, events.next()).await {
+                event
+            } else {
+                self.trouble("the server does not answer".to_owned());
+                self.wait().await?;
+                return Ok(Remedy::ListAgain);
+            };
+            let mut event = event;
+            // All that is there already is handed on together.
+            loop {
+                match event {
+                    None => return Ok(Remedy::ListAgain),
+                    Some(Ok(event)) => {
+                        is_listed |= matches!(event, Event::InitDone);
+                        self.take(event);
+                    }
+                    Some(Err(error)) => {
+                        self.hand_on().await?;
+                        match self.endure(&error, streams && !is_listed).await? {
+                            Remedy::GoOn => {}
+                            remedy => return Ok(remedy),
+                        }
+                    }
+                }
+                if self.changes.len() >= BATCH {
+                    break;
+                }
+                match events.next().now_or_never() {
+                    Some(next) => event = next,
+                    None => break,
+                }
+            }
+            self.hand_on().await?;
+        }
+    }
+
+    fn take(&mut self, event: Event<Sent<T>>) {
+        match event {
+            Event::Init => self.listing = Some(HashSet::new()),
+            Event::InitApply(sent) => {
+                if let Some(listing) = &mut self.listing {
+                    listing.insert(sent.id());
+                }
+                self.set(sent);
+            }
+            Event::InitDone => {
+                let listed = self.listing.take().unwrap_or_default();
+                self.problems.retain(|id, _| listed.contains(id));
+                let names = listed.into_iter().map(|id| id.name).collect();
+                self.changes.push(Change::Only(T::KIND, names));
+                self.listed();
+                self.is_well();
+            }
+            Event::Apply(sent) => {
+                self.set(sent);
+                self.is_well();
+            }
+            Event::Delete(sent) => {
+                let id = sent.id();
+                self.problems.remove(&id);
+                self.changes.push(Change::Remove(id));
+                self.is_well();
+            }
+        }
+    }
+
+    fn set(&mut self, sent: Sent<T>) {
+        let id = sent.id();
+        self.changes.push(match sent.into_object() {
+            Ok(object) => {
+                self.problems.remove(&id);
+                Change::Set(object)
+            }
+            Err(message) => {
+                let problem = Problem::of(
+                    &id,
+                    format!("{message}; what was known of it, if anything, stays"),
+                );
+                self.problems.insert(id.clone(), problem);
+                Change::Unread(id)
+            }
+        });
+    }
+
+    fn listed(&self) {
+        self.gatherer.listed(T::KIND);
+        self.health.note(T::KIND, |of_kind| {
+            of_kind.has_listed = true;
+            of_kind.lists += 1;
+        });
+    }
+
+    /// Something came that could be read.
+    fn is_well(&mut self) {
+        self.backoff.reset();
+        self.refusals = 0;
+        let now = Instant::now();
+        let trouble = self.health.note(T::KIND, |of_kind| {
+            of_kind.event = Some(now);
+            of_kind.trouble.take()
+        });
+        if let Some((since, _)) = trouble {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(
+                "{}s come from the API server again, after {seconds} s",
+                T::KIND
+            );
+        }
+    }
+
+    async fn endure(&mut self, error: &watcher::Error, is_streaming: bool) -> Result<Remedy, Over> {
+        if trouble::is_refusal(error) {
+            self.refusals += 1;
+        }
+        let remedy = Remedy::of(error, is_streaming, self.refusals);
+        if matches!(remedy, Remedy::ListInPages | Remedy::Absent) {
+            tracing::debug!("{}s: {}", T::KIND, trouble::line(error));
+            return Ok(remedy);
+        }
+        self.trouble(trouble::line(error));
+        self.wait().await?;
+        Ok(remedy)
+    }
+
+    /// Tells of trouble, once until it is over.
+    fn trouble(&self, error: String) {
+        let is_new = self.health.note(T::KIND, |of_kind| {
+            of_kind.errors += 1;
+            let since = of_kind.trouble.as_ref().map(|(since, _)| *since);
+            let is_new = since.is_none();
+            of_kind.trouble = Some((since.unwrap_or_else(Instant::now), error.clone()));
+            is_new
+        });
+        if is_new {
+            tracing::warn!(
+                "{}s do not come from the API server; what is known stays in effect: {error}",
+                T::KIND
+            );
+        } else {
+            tracing::debug!("{}s: {error}", T::KIND);
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), Over> {
+        let time = self.backoff.next().unwrap_or(LIST_WITHIN);
+        self.sleep(time).await
+    }
+
+    async fn sleep(&self, time: Duration) -> Result<(), Over> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            () = self.gatherer.closed() => Err(Over),
+        }
+    }
+
+    async fn hand_on(&mut self) -> Result<(), Over> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let changes = std::mem::take(&mut self.changes);
+        let problems = self.problems.values().cloned().collect();
+        self.gatherer
+            .send(T::KIND, changes, problems)
+            .await
+            .map_err(|_| Over)
+    }
+}
+
+impl<T: Watched> std::fmt::Debug for Watch<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watch({})", T::KIND)
+    }
+}
+
+/// Whether the server gives lists as streams. `Err` says why it cannot be asked.
+async fn gives_streams(client: &kube::Client) -> Result<bool, String> {
+    match tokio::time::timeout(LIST_WITHIN, client.apiserver_version()).await {
+        Ok(Ok(version)) => {
+            let digits = version
+                .minor
+                .trim_end_matches(|c: char| !c.is_ascii_digit());
+            let minor: u32 = digits.parse().unwrap_or_default();
+            tracing::debug!("the API server is {}", version.git_version);
+            Ok(minor >= STREAMS_SINCE)
+        }
+        // It answers, only not that.
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 401 => Ok(false),
+        Ok(Err(error)) => Err(trouble::client_line(&error)),
+        Err(_) => Err("the server does not answer".to_owned()),
+    }
+}
