@@ -1,0 +1,61 @@
+//! Accepts connections and serves HTTP/1.1 on them, until a connection is closed, cut, or the server ends.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{routes, shared::Shared};
+
+/// Put into a response, it has the connection closed instead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closed;
+
+impl IntoResponse for Closed {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Serves for ever.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let router = routes::router(shared.clone());
+    loop {
+        // A client that has gone before it was accepted is no reason to end.
+        if let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, router.clone(), shared.clone()));
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, shared: Arc<Shared>) {
+    // Events go out at once. A stream that does not take the option is closing.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let answer = TowerToHyperService::new(router.clone()).call(request);
+        async move {
+            let Ok(response) = answer.await;
+            match response.extensions().get::<Closed>() {
+                None => Ok(response),
+                Some(Closed) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+            }
+        }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut cuts = shared.cuts();
+    tokio::select! {
+        // How a connection ends is the client's affair.
+        _ = connection => {}
+        _ = cuts.changed() => {}
+    }
+}

@@ -1,0 +1,158 @@
+//! What a test wants to go wrong: with requests that are to come, and with watches that are open.
+
+use super::kind::Kind;
+
+/// What a client wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+}
+
+/// Something that goes wrong with requests: with all of them, until the server is healed, unless narrowed down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    failure: Failure,
+    kind: Option<Kind>,
+    verb: Option<Verb>,
+    times: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    Answer(u16),
+    Hang,
+    Close,
+    Disturb(Disturbance),
+}
+
+/// What can happen to a watch whose client has had its 200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// A line that is not JSON; then it goes on.
+    Garbage,
+    /// The first half of an event's line, then the end of the body.
+    HalfLine,
+    /// Nothing ever again, no bookmarks either, while the connection stays open.
+    Silence,
+    /// An `ERROR` event with this code, then the end of the body. 410 is what a client gets that fell too far behind.
+    Error(u16),
+    /// The end of the body, as when the time that the client asked for is over.
+    End,
+}
+
+impl Fault {
+    /// The answer has this status code; 429, 503 and 504 come with `Retry-After`.
+    pub fn answer(code: u16) -> Self {
+        Self::of(Failure::Answer(code))
+    }
+
+    /// The request is taken and never answered.
+    pub fn hang() -> Self {
+        Self::of(Failure::Hang)
+    }
+
+    /// The connection is closed instead of an answer.
+    pub fn close() -> Self {
+        Self::of(Failure::Close)
+    }
+
+    /// A watch starts well, and this is the first that its client sees of it.
+    pub fn watch(disturbance: Disturbance) -> Self {
+        Self::of(Failure::Disturb(disturbance)).on(Verb::Watch)
+    }
+
+    /// Only with requests for this kind.
+    #[must_use]
+    pub fn with(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Only with this verb.
+    #[must_use]
+    pub fn on(mut self, verb: Verb) -> Self {
+        self.verb = Some(verb);
+        self
+    }
+
+    /// Only with the next so many of these requests.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    fn of(failure: Failure) -> Self {
+        Self {
+            failure,
+            kind: None,
+            verb: None,
+            times: None,
+        }
+    }
+
+    fn concerns(&self, kind: Option<Kind>, verb: Verb) -> bool {
+        (self.kind.is_none() || self.kind == kind)
+            && self.verb.is_none_or(|mine| mine == verb)
+            && self.times != Some(0)
+    }
+}
+
+/// The faults that are in effect, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    pub(super) fn add(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// What goes wrong with a request: the first fault that concerns it, which is then one time fewer.
+    pub(super) fn strike(&mut self, kind: Option<Kind>, verb: Verb) -> Option<Failure> {
+        let fault = self.0.iter_mut().find(|fault| fault.concerns(kind, verb))?;
+        fault.times = fault.times.map(|times| times - 1);
+        let failure = fault.failure;
+        self.0.retain(|fault| fault.times != Some(0));
+        Some(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_strikes_what_it_concerns_and_as_often_as_said() {
+        let mut faults = Faults::default();
+        faults.add(
+            Fault::answer(500)
+                .with(Kind::Service)
+                .on(Verb::List)
+                .times(2),
+        );
+        faults.add(Fault::hang().on(Verb::Watch));
+        let mut strike = |kind, verb| faults.strike(Some(kind), verb);
+        assert_eq!(strike(Kind::Node, Verb::List), None);
+        assert_eq!(strike(Kind::Service, Verb::Get), None);
+        for _ in 0..2 {
+            let failure = strike(Kind::Service, Verb::List);
+            assert_eq!(failure, Some(Failure::Answer(500)));
+        }
+        assert_eq!(strike(Kind::Service, Verb::List), None);
+        for _ in 0..9 {
+            assert_eq!(strike(Kind::Node, Verb::Watch), Some(Failure::Hang));
+        }
+        faults.clear();
+        assert_eq!(faults.strike(Some(Kind::Node), Verb::Watch), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! A Kubernetes API server in miniature, in memory, over real HTTP: for tests and benches of what watches Services and
+//! EndpointSlices, and for kubectl. A test changes objects through its handle as a controller would, and says what is to
+//! go wrong.
+//!
+//! ```no_run
+//! use lb_testbed::{
+//!     ServiceManifest,
+//!     api_server::{ApiServer, Disturbance, Fault, Kind, Verb},
+//! };
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let server = ApiServer::start("127.0.0.1:0")?;
+//! server.apply(&ServiceManifest::new("web").cluster_ip([10, 96, 0, 10]).port("http", 80).to_json())?;
+//! server.fail(Fault::answer(500).with(Kind::Service).on(Verb::List).times(3));
+//! server.disturb(Kind::Service, Disturbance::Silence);
+//! println!("{} has {} watches", server.url(), server.open_watches(Kind::Service));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does not check objects, choose ClusterIPs, or make slices: what is stored is what was sent, with the metadata that
+//! a server adds. An object of any shape that has a name will do.
+
+mod behaviour;
+mod connections;
+mod discovery;
+mod faults;
+mod history;
+mod kind;
+mod list;
+mod object;
+mod patch;
+mod query;
+mod refusal;
+mod routes;
+mod selector;
+mod shared;
+mod store;
+mod table;
+mod watch;
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+pub use self::{
+    behaviour::{Behaviour, StreamingLists},
+    faults::{Disturbance, Fault, Verb},
+    kind::Kind,
+};
+use self::{
+    object::{Key, key_of},
+    shared::Shared,
+    store::Store,
+};
+
+/// The revision that a server starts with: so high that one with another history is behind it.
+const FIRST_REVISION: u64 = 1_000_000;
+
+/// A server on a thread of its own. All that it does ends when this is dropped.
+#[derive(Debug)]
+pub struct ApiServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ApiServer {
+    /// Listens on an address, with port 0 on a free port, in the caller's network namespace.
+    pub fn start(address: impl ToSocketAddrs) -> Result<Self> {
+        let listener = TcpListener::bind(address).context("the API server cannot listen")?;
+        Self::serve(listener)
+    }
+
+    /// Serves on a socket that listens already, perhaps in another network namespace.
+    pub fn serve(listener: TcpListener) -> Result<Self> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let shared = Arc::new(Shared::new(filled(FIRST_REVISION, [])?));
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot make the API server's runtime")?;
+        let inside = shared.clone();
+        let thread = thread::Builder::new()
+            .name("api-server".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    match tokio::net::TcpListener::from_std(listener) {
+                        Ok(listener) => tokio::select! {
+                            () = connections::accept(listener, inside) => {}
+                            _ = stopped => {}
+                        },
+                        Err(error) => eprintln!("the API server cannot accept: {error}"),
+                    }
+                });
+            })
+            .context("cannot start the API server's thread")?;
+        Ok(Self {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Writes a file for `kubectl --kubeconfig` and its like; with a token, if there is one that is accepted.
+    pub fn write_kubeconfig(&self, path: &Path) -> Result<()> {
+        let tokens = self.shared.state().tokens.clone();
+        let user = match tokens.iter().flatten().next() {
+            Some(token) => json!({"token": token}),
+            None => json!({}),
+        };
+        let name = "testbed";
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": {"server": self.url()}}],
+            "users": [{"name": name, "user": user}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
+        });
+        fs::write(path, format!("{config:#}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Creates an object, or replaces the one of this name, as a controller would. What changes nothing makes no event.
+    pub fn apply(&self, object: &Value) -> Result<()> {
+        let (kind, key, fields) = taken_apart(object)?;
+        self.shared.change(|store| store.put(kind, key, fields));
+        Ok(())
+    }
+
+    /// Whether it was there. The namespace is empty for kinds that are in none.
+    pub fn delete(&self, kind: Kind, namespace: &str, name: &str) -> bool {
+        let key = Key::new(namespace, name);
+        self.shared.change(|store| store.remove(kind, &key)).is_ok()
+    }
+
+    pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
+        let state = self.shared.state();
+        let object = state.store.get(kind, &Key::new(namespace, name));
+        object.ok().map(|object| object.to_json())
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> u64 {
+        self.shared.state().store.revision()
+    }
+
+    /// How many requests for objects of a kind have come, also those that a fault struck.
+    pub fn requests(&self, kind: Kind, verb: Verb) -> u64 {
+        let state = self.shared.state();
+        let requests = state.requests.get(&(kind, verb));
+        requests.map_or(0, |requests| requests.count)
+    }
+
+    /// Path and query of the last of these requests.
+    pub fn last_request(&self, kind: Kind, verb: Verb) -> Option<String> {
+        let state = self.shared.state();
+        let requests = state.requests.get(&(kind, verb));
+        requests.map(|requests| requests.last.clone())
+    }
+
+    pub fn open_watches(&self, kind: Kind) -> usize {
+        let state = self.shared.state();
+        state.open_watches.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Changes what the server is like, from the next request on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.shared.state().behaviour = behaviour;
+    }
+
+    /// From now on a request needs one of these bearer tokens. Watches that are open stay open.
+    pub fn require_tokens<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) {
+        let tokens = tokens.into_iter().map(str::to_owned).collect();
+        self.shared.state().tokens = Some(tokens);
+    }
+
+    /// Something goes wrong with requests from now on, besides what does already.
+    pub fn fail(&self, fault: Fault) {
+        self.shared.state().faults.add(fault);
+    }
+
+    /// Nothing goes wrong with requests any more. What hangs or is silent stays so until it is cut.
+    pub fn heal(&self) {
+        self.shared.state().faults.clear();
+    }
+
+    /// Something happens to the watches that are open, of one kind or of all.
+    pub fn disturb(&self, kind: impl Into<Option<Kind>>, disturbance: Disturbance) {
+        self.shared.disturb(kind.into(), disturbance);
+    }
+
+    /// Ends all connections, in the middle of whatever they carry.
+    pub fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// Forgets what happened, as a server does after some minutes: watches from an earlier revision, and further pages of
+    /// lists begun earlier, get 410.
+    pub fn compact(&self) {
+        self.shared.change(Store::forget_history);
+    }
+
+    /// As if the server came back from an old backup: connections are cut, and revisions start low again.
+    pub fn restart_in_the_past(&self) -> Result<()> {
+        let objects: Vec<Value> = {
+            let state = self.shared.state();
+            state.store.all().map(|object| object.to_json()).collect()
+        };
+        self.restart_with(&objects)
+    }
+
+    /// As [`Self::restart_in_the_past`], and with other objects than before.
+    pub fn restart_with(&self, objects: &[Value]) -> Result<()> {
+        let store = filled(0, objects)?;
+        self.shared.change(|old| *old = store);
+        self.cut();
+        Ok(())
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A store with the namespaces that every cluster has, and these objects.
+fn filled<'o>(revision: u64, objects: impl IntoIterator<Item = &'o Value>) -> Result<Store> {
+    let mut store = Store::at(revision);
+    for namespace in ["default", "kube-system"] {
+        store.put(Kind::Namespace, Key::new("", namespace), Map::new());
+    }
+    for object in objects {
+        let (kind, key, fields) = taken_apart(object)?;
+        store.put(kind, key, fields);
+    }
+    Ok(store)
+}
+
+fn taken_apart(object: &Value) -> Result<(Kind, Key, Map<String, Value>)> {
+    let kind = Kind::of(object)?;
+    let Value::Object(fields) = object else {
+        bail!("no object: {object}");
+    };
+    let mut fields = fields.clone();
+    let key = key_of(kind, &mut fields, None)
+        .map_err(|refusal| anyhow::anyhow!("{}: {object}", refusal.message()))?;
+    Ok((kind, key, fields))
+}

@@ -1,0 +1,257 @@
+//! Label and field selectors, as the query of a list or watch spells them.
+
+use super::{kind::Kind, object::Object, refusal::Refusal};
+
+/// Which objects of a kind a client wants to hear of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Selector {
+    /// All namespaces when it is not said.
+    pub(super) namespace: Option<String>,
+    labels: Vec<LabelRule>,
+    fields: Vec<FieldRule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LabelRule {
+    label: String,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Test {
+    Exists,
+    Absent,
+    In(Vec<String>),
+    /// Also without the label.
+    NotIn(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FieldRule {
+    field: Field,
+    value: String,
+    equal: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Name,
+    Namespace,
+    ClusterIp,
+}
+
+impl Selector {
+    pub(super) fn parse(
+        kind: Kind,
+        namespace: Option<String>,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Self, Refusal> {
+        Ok(Self {
+            namespace,
+            labels: split(labels)
+                .into_iter()
+                .map(label_rule)
+                .collect::<Result<_, _>>()?,
+            fields: split(fields)
+                .into_iter()
+                .map(|text| field_rule(kind, text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether it chooses by more than the namespace.
+    pub(super) fn is_narrow(&self) -> bool {
+        !self.labels.is_empty() || !self.fields.is_empty()
+    }
+
+    pub(super) fn matches(&self, object: &Object) -> bool {
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == object.key.namespace)
+            && self.labels.iter().all(|rule| rule.matches(object))
+            && self.fields.iter().all(|rule| rule.matches(object))
+    }
+}
+
+impl LabelRule {
+    fn matches(&self, object: &Object) -> bool {
+        let value = object.labels.get(&self.label);
+        match &self.test {
+            Test::Exists => value.is_some(),
+            Test::Absent => value.is_none(),
+            Test::In(values) => value.is_some_and(|value| values.contains(value)),
+            Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+        }
+    }
+}
+
+impl FieldRule {
+    fn matches(&self, object: &Object) -> bool {
+        let value = match self.field {
+            Field::Name => &object.key.name,
+            Field::Namespace => &object.key.namespace,
+            Field::ClusterIp => &object.cluster_ip,
+        };
+        (*value == self.value) == self.equal
+    }
+}
+
+/// At the commas that are not inside parentheses.
+fn split(text: &str) -> Vec<&str> {
+    let mut depth = 0_usize;
+    text.split(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
+    .map(str::trim)
+    .filter(|part| !part.is_empty())
+    .collect()
+}
+
+fn label_rule(text: &str) -> Result<LabelRule, Refusal> {
+    let wrong = || Refusal::bad_request(format!("unable to parse requirement: {text:?}"));
+    let one = |value: &str| vec![value.trim().to_owned()];
+    let (label, test) = if let Some(label) = text.strip_prefix('!') {
+        (label, Test::Absent)
+    } else if let Some((label, value)) = text.split_once("!=") {
+        (label, Test::NotIn(one(value)))
+    } else if let Some((label, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        (label, Test::In(one(value)))
+    } else if let Some((head, values)) = text.split_once('(') {
+        let values = values.strip_suffix(')').ok_or_else(wrong)?;
+        let values = values.split(',').map(|value| value.trim().to_owned());
+        let (label, word) = head.trim().rsplit_once(' ').ok_or_else(wrong)?;
+        match word {
+            "in" => (label, Test::In(values.collect())),
+            "notin" => (label, Test::NotIn(values.collect())),
+            _ => return Err(wrong()),
+        }
+    } else {
+        (text, Test::Exists)
+    };
+    let label = label.trim();
+    let is_label = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if label.is_empty() || !label.chars().all(is_label) {
+        return Err(wrong());
+    }
+    Ok(LabelRule {
+        label: label.to_owned(),
+        test,
+    })
+}
+
+fn field_rule(kind: Kind, text: &str) -> Result<FieldRule, Refusal> {
+    let (field, value, equal) = if let Some((field, value)) = text.split_once("!=") {
+        (field, value, false)
+    } else if let Some((field, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        (field, value, true)
+    } else {
+        let message = format!("invalid field selector {text:?}: it needs =, == or !=");
+        return Err(Refusal::bad_request(message));
+    };
+    let field = match (field, kind) {
+        ("metadata.name", _) => Field::Name,
+        ("metadata.namespace", _) if kind.facts().namespaced => Field::Namespace,
+        ("spec.clusterIP", Kind::Service) => Field::ClusterIp,
+        _ => {
+            let message = format!("field label not supported: {field}");
+            return Err(Refusal::bad_request(message));
+        }
+    };
+    Ok(FieldRule {
+        field,
+        value: value.to_owned(),
+        equal,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::api_server::object::Key;
+
+    fn service(labels: Value, cluster_ip: &str) -> Object {
+        let fields = Map::from_iter([
+            ("metadata".to_owned(), json!({"labels": labels})),
+            ("spec".to_owned(), json!({"clusterIP": cluster_ip})),
+        ]);
+        Object::new(Kind::Service, Key::new("default", "web"), 1, fields)
+    }
+
+    fn by_labels(labels: &str) -> Result<Selector, Refusal> {
+        Selector::parse(Kind::Service, None, labels, "")
+    }
+
+    #[test]
+    fn label_rules() {
+        let object = service(json!({"app": "web", "example.com/tier": "front"}), "");
+        for (labels, expected) in [
+            ("", true),
+            ("app", true),
+            ("!app", false),
+            ("!other", true),
+            ("app=web", true),
+            ("app==web,example.com/tier=front", true),
+            ("app=web,example.com/tier=back", false),
+            ("app!=web", false),
+            ("other!=web", true),
+            ("app in (db, web)", true),
+            ("app in (db),example.com/tier", false),
+            ("example.com/tier notin (back,side), app", true),
+            ("app notin (web)", false),
+            ("other notin (web)", true),
+        ] {
+            let selector = by_labels(labels).expect("it can be read");
+            assert_eq!(selector.matches(&object), expected, "{labels}");
+        }
+    }
+
+    #[test]
+    fn what_it_does_not_understand_is_refused() {
+        for labels in [
+            "=",
+            "!",
+            "app in web)",
+            "app in (web",
+            "app near (web)",
+            "app>1",
+        ] {
+            assert!(by_labels(labels).is_err(), "{labels}");
+        }
+        for (kind, fields) in [
+            (Kind::Node, "spec.clusterIP!=None"),
+            (Kind::Node, "metadata.namespace=x"),
+            (Kind::Service, "metadata.name"),
+            (Kind::Service, "spec.type=ClusterIP"),
+        ] {
+            let selector = Selector::parse(kind, None, "", fields);
+            assert!(selector.is_err(), "{fields}");
+        }
+    }
+
+    #[test]
+    fn field_rules_and_the_namespace() {
+        let object = service(json!({}), "None");
+        for (fields, expected) in [
+            ("metadata.name=web", true),
+            ("metadata.name==web,metadata.namespace=default", true),
+            ("metadata.namespace!=default", false),
+            ("spec.clusterIP=None", true),
+            ("spec.clusterIP!=None", false),
+            ("metadata.name=other", false),
+        ] {
+            let selector = Selector::parse(Kind::Service, None, "", fields);
+            let matches = selector.expect("it can be read").matches(&object);
+            assert_eq!(matches, expected, "{fields}");
+        }
+        let elsewhere = Selector::parse(Kind::Service, Some("other".to_owned()), "", "");
+        assert!(!elsewhere.expect("it can be read").matches(&object));
+    }
+}

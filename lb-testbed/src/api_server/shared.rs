@@ -1,0 +1,141 @@
+//! What the handle and the server's thread share.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{broadcast, watch};
+
+use super::{
+    behaviour::Behaviour,
+    faults::{Disturbance, Failure, Faults, Verb},
+    kind::Kind,
+    store::Store,
+};
+
+/// More disturbances than this at once, and a watch misses the oldest.
+const DISTURBANCES_AT_ONCE: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Wakes the watches.
+    changes: watch::Sender<()>,
+    /// Ends the connections.
+    cuts: watch::Sender<()>,
+    disturbances: broadcast::Sender<(Option<Kind>, Disturbance)>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) store: Store,
+    pub(super) behaviour: Behaviour,
+    pub(super) faults: Faults,
+    /// The bearer tokens of which a request needs one, if it needs any.
+    pub(super) tokens: Option<HashSet<String>>,
+    pub(super) requests: BTreeMap<(Kind, Verb), Requests>,
+    pub(super) open_watches: BTreeMap<Kind, usize>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    pub(super) count: u64,
+    /// Path and query of the last one.
+    pub(super) last: String,
+}
+
+impl Shared {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            state: Mutex::new(State {
+                store,
+                behaviour: Behaviour::default(),
+                faults: Faults::default(),
+                tokens: None,
+                requests: BTreeMap::new(),
+                open_watches: BTreeMap::new(),
+            }),
+            changes: watch::Sender::new(()),
+            cuts: watch::Sender::new(()),
+            disturbances: broadcast::Sender::new(DISTURBANCES_AT_ONCE),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the store and tells the watches.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Store) -> R) -> R {
+        let result = change(&mut self.state().store);
+        self.changes.send_replace(());
+        result
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn cut(&self) {
+        self.cuts.send_replace(());
+    }
+
+    pub(super) fn cuts(&self) -> watch::Receiver<()> {
+        self.cuts.subscribe()
+    }
+
+    pub(super) fn disturb(&self, kind: Option<Kind>, disturbance: Disturbance) {
+        // Without a watch there is nobody to hear of it.
+        let _ = self.disturbances.send((kind, disturbance));
+    }
+
+    pub(super) fn disturbances(&self) -> broadcast::Receiver<(Option<Kind>, Disturbance)> {
+        self.disturbances.subscribe()
+    }
+
+    /// Counts a request, and says what goes wrong with it, if anything.
+    pub(super) fn admit(
+        &self,
+        kind: Option<Kind>,
+        verb: Verb,
+        uri: &str,
+        token: Option<&str>,
+    ) -> Option<Failure> {
+        let mut state = self.state();
+        if let Some(kind) = kind {
+            let requests = state.requests.entry((kind, verb)).or_default();
+            requests.count += 1;
+            uri.clone_into(&mut requests.last);
+        }
+        let failure = state.faults.strike(kind, verb);
+        let is_known = |tokens: &HashSet<String>| token.is_some_and(|token| tokens.contains(token));
+        failure.or_else(|| match &state.tokens {
+            Some(tokens) if !is_known(tokens) => Some(Failure::Answer(401)),
+            _ => None,
+        })
+    }
+
+    /// Counts a watch as open until what is returned is dropped.
+    pub(super) fn count_watch(self: &Arc<Self>, kind: Kind) -> OpenWatch {
+        *self.state().open_watches.entry(kind).or_default() += 1;
+        OpenWatch {
+            shared: self.clone(),
+            kind,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct OpenWatch {
+    shared: Arc<Shared>,
+    kind: Kind,
+}
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        if let Some(count) = self.shared.state().open_watches.get_mut(&self.kind) {
+            *count -= 1;
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Watches: a body that never ends, a line of JSON for each event that concerns the client.
+
+use std::{convert::Infallible, future, sync::Arc, time::Duration, vec};
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
+    time::{Instant, Interval, interval_at, sleep_until},
+};
+
+use super::{
+    faults::Disturbance,
+    history::Event,
+    kind::Kind,
+    object::Object,
+    query::{WatchFrom, WatchQuery},
+    refusal::Refusal,
+    selector::Selector,
+    shared::{OpenWatch, Shared},
+    table::Form,
+};
+
+/// Events that go into one chunk of the body, and are looked at under one lock.
+const AT_ONCE: usize = 512;
+
+/// Tells a client which are all the objects that were there at the start.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+struct Watcher {
+    shared: Arc<Shared>,
+    kind: Kind,
+    form: Form,
+    selector: Selector,
+    /// What is still to be said of what was there at the start.
+    initial: vec::IntoIter<Arc<Object>>,
+    marks_end: bool,
+    /// The client knows all up to this revision.
+    position: u64,
+    changes: watch::Receiver<()>,
+    disturbances: broadcast::Receiver<(Option<Kind>, Disturbance)>,
+    disturbance: Option<Disturbance>,
+    bookmarks: Option<Interval>,
+    ends_at: Option<Instant>,
+    is_over: bool,
+    _open: OpenWatch,
+}
+
+/// The body of a watch; the first thing that its client sees is the disturbance, if there is one.
+pub(super) fn open(
+    shared: &Arc<Shared>,
+    kind: Kind,
+    form: Form,
+    query: WatchQuery,
+    disturbance: Option<Disturbance>,
+) -> Result<Body, Refusal> {
+    let open = shared.count_watch(kind);
+    // Before the state is looked at, so that nothing falls between.
+    let (changes, disturbances) = (shared.changes(), shared.disturbances());
+    let state = shared.state();
+    let current = state.store.revision();
+    let (position, initial, marks_end) = match query.from {
+        WatchFrom::Revision(revision) => {
+            let is_known = state.store.history().since(revision).is_some();
+            if !is_known && state.behaviour.gone_as_http {
+                return Err(too_old(revision));
+            }
+            (revision, Vec::new(), false)
+        }
+        WatchFrom::State { not_older_than, .. } if current < not_older_than => {
+            return Err(Refusal::too_large_revision(not_older_than, current));
+        }
+        WatchFrom::State { marks_end, .. } => {
+            let objects = state.store.snapshot(kind, current)?;
+            let matching = objects.values().filter(|it| query.selector.matches(it));
+            (current, matching.cloned().collect(), marks_end)
+        }
+    };
+    let every = state.behaviour.bookmarks_every;
+    drop(state);
+    let watcher = Watcher {
+        shared: shared.clone(),
+        kind,
+        form,
+        selector: query.selector,
+        initial: initial.into_iter(),
+        marks_end,
+        position,
+        changes,
+        disturbances,
+        disturbance,
+        bookmarks: query.bookmarks.then(|| interval(every)),
+        ends_at: query.timeout.map(|timeout| Instant::now() + timeout),
+        is_over: false,
+        _open: open,
+    };
+    Ok(Body::from_stream(stream::unfold(
+        watcher,
+        |mut watcher| async {
+            let chunk = watcher.next().await?;
+            Some((Ok::<_, Infallible>(chunk), watcher))
+        },
+    )))
+}
+
+impl Watcher {
+    /// The next chunk of the body; nothing when the watch is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.is_over {
+                return None;
+            }
+            if let Some(disturbance) = self.disturbance.take() {
+                return self.disturb(disturbance).await;
+            }
+            if let Some(chunk) = self.initial() {
+                return Some(chunk);
+            }
+            let (chunk, is_all) = self.news();
+            if !chunk.is_empty() {
+                return Some(chunk.into());
+            }
+            if !is_all {
+                continue;
+            }
+            tokio::select! {
+                _ = self.changes.changed() => {}
+                disturbance = self.disturbances.recv() => self.disturbance = self.of_ours(disturbance),
+                () = tick(self.bookmarks.as_mut()) => {
+                    if let Some(bookmark) = self.bookmark() {
+                        return Some(bookmark);
+                    }
+                }
+                () = at(self.ends_at) => return None,
+            }
+        }
+    }
+
+    /// What was there at the start, piece by piece, and the bookmark that says that this was all.
+    fn initial(&mut self) -> Option<Bytes> {
+        let mut chunk = Vec::new();
+        for object in self.initial.by_ref().take(AT_ONCE) {
+            self.form.write_event("ADDED", &object, &mut chunk);
+        }
+        if self.initial.as_slice().is_empty() && self.marks_end {
+            self.marks_end = false;
+            let annotations = json!({INITIAL_EVENTS_END: "true"});
+            chunk.extend(self.bookmark_at(self.position, annotations));
+        }
+        (!chunk.is_empty()).then(|| chunk.into())
+    }
+
+    /// What happened since the last time, and whether that was all of it.
+    fn news(&mut self) -> (Vec<u8>, bool) {
+        let state = self.shared.state();
+        let Some(events) = state.store.history().since(self.position) else {
+            drop(state);
+            self.is_over = true;
+            return (error_line(&too_old(self.position)), true);
+        };
+        let events: Vec<_> = events
+            .filter(|event| event.kind == self.kind)
+            .take(AT_ONCE)
+            .cloned()
+            .collect();
+        let current = state.store.revision();
+        drop(state);
+        let mut chunk = Vec::new();
+        for event in &events {
+            if let Some((what, object)) = seen_through(&self.selector, event) {
+                self.form.write_event(what, object, &mut chunk);
+            }
+        }
+        let last = events.last().filter(|_| events.len() == AT_ONCE);
+        // A client that names a revision that is to come hears nothing until then.
+        self.position = last.map_or_else(|| current.max(self.position), |event| event.revision);
+        (chunk, last.is_none())
+    }
+
+    fn bookmark(&self) -> Option<Bytes> {
+        let current = self.shared.state().store.revision();
+        (self.position <= current).then(|| self.bookmark_at(self.position, json!({})).into())
+    }
+
+    fn bookmark_at(&self, revision: u64, annotations: Value) -> Vec<u8> {
+        let facts = self.kind.facts();
+        let metadata = json!({
+            "resourceVersion": revision.to_string(),
+            "creationTimestamp": null,
+            "annotations": annotations,
+        });
+        line(&json!({
+            "type": "BOOKMARK",
+            "object": {"kind": facts.name, "apiVersion": facts.api_version, "metadata": metadata},
+        }))
+    }
+
+    async fn disturb(&mut self, disturbance: Disturbance) -> Option<Bytes> {
+        match disturbance {
+            Disturbance::Garbage => Some(Bytes::from_static(b"}this is not JSON{\n")),
+            Disturbance::HalfLine => {
+                self.is_over = true;
+                Some(Bytes::from_static(br#"{"type":"ADDED","object":{"met"#))
+            }
+            Disturbance::Silence => future::pending().await,
+            Disturbance::Error(code) => {
+                self.is_over = true;
+                Some(error_line(&Refusal::with_code(code)).into())
+            }
+            Disturbance::End => None,
+        }
+    }
+
+    fn of_ours(
+        &self,
+        received: Result<(Option<Kind>, Disturbance), RecvError>,
+    ) -> Option<Disturbance> {
+        let (kind, disturbance) = received.ok()?;
+        kind.is_none_or(|kind| kind == self.kind)
+            .then_some(disturbance)
+    }
+}
+
+/// An event as it looks to a client that sees only what the selector lets through.
+fn seen_through<'e>(selector: &Selector, event: &'e Event) -> Option<(&'static str, &'e Object)> {
+    let seen = |object: &'e Option<Arc<Object>>| {
+        object.as_deref().filter(|object| selector.matches(object))
+    };
+    match (seen(&event.before), seen(&event.after)) {
+        (None, None) => None,
+        (None, Some(after)) => Some(("ADDED", after)),
+        (Some(_), Some(after)) => Some(("MODIFIED", after)),
+        (Some(_), None) => Some(("DELETED", event.farewell()?)),
+    }
+}
+
+fn too_old(revision: u64) -> Refusal {
+    Refusal::expired(format!("too old resource version: {revision}"))
+}
+
+fn error_line(refusal: &Refusal) -> Vec<u8> {
+    line(&json!({"type": "ERROR", "object": refusal.to_json()}))
+}
+
+fn line(event: &Value) -> Vec<u8> {
+    format!("{event}\n").into_bytes()
+}
+
+fn interval(every: Duration) -> Interval {
+    // An interval of nothing is a panic.
+    let every = every.max(Duration::from_millis(1));
+    interval_at(Instant::now() + every, every)
+}
+
+async fn tick(interval: Option<&mut Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => future::pending().await,
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::api_server::object::Key;
+
+    fn node(name: &str, label: &str) -> Option<Arc<Object>> {
+        let fields = Map::from_iter([("metadata".to_owned(), json!({"labels": {"l": label}}))]);
+        Some(Arc::new(Object::new(
+            Kind::Node,
+            Key::new("", name),
+            1,
+            fields,
+        )))
+    }
+
+    #[test]
+    fn what_stops_to_match_is_deleted_and_what_begins_to_is_added() {
+        let selector = Selector::parse(Kind::Node, None, "l=yes", "").expect("it can be read");
+        let look = |before, after| {
+            let event = Event::new(9, Kind::Node, before, after);
+            seen_through(&selector, &event).map(|(what, object)| (what, object.revision))
+        };
+        let [yes, no] = ["yes", "no"].map(|label| node("a", label));
+        assert_eq!(look(None, yes.clone()), Some(("ADDED", 1)));
+        assert_eq!(look(None, no.clone()), None);
+        assert_eq!(look(yes.clone(), yes.clone()), Some(("MODIFIED", 1)));
+        assert_eq!(look(no.clone(), yes.clone()), Some(("ADDED", 1)));
+        assert_eq!(look(yes.clone(), no.clone()), Some(("DELETED", 9)));
+        assert_eq!(look(yes, None), Some(("DELETED", 9)));
+        assert_eq!(look(no, None), None);
+    }
+}
