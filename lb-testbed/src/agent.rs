@@ -52,6 +52,18 @@ impl Agent {
             .arg(cgroup)
     }
 
+    /// As [`Self::new`], with an API server as the source: `BINARY run --kubeconfig KUBECONFIG --node-name NODE`.
+    pub fn of_cluster(
+        binary: impl Into<PathBuf>,
+        sandbox: &Sandbox,
+        kubeconfig: &Path,
+        node: &str,
+    ) -> Self {
+        Self::of_source(binary, sandbox, "--kubeconfig", kubeconfig, node)
+            .arg("--cgroup")
+            .arg(sandbox.cgroup())
+    }
+
     /// As [`Self::new`], on the cgroup that the agent finds by itself: the machine's root, unless the caller has seen to it
     /// that the agent finds another.
     pub fn on_default_cgroup(
@@ -59,12 +71,22 @@ impl Agent {
         sandbox: &Sandbox,
         manifests: &Path,
     ) -> Self {
+        Self::of_source(binary, sandbox, "--manifests", manifests, "node-a")
+    }
+
+    fn of_source(
+        binary: impl Into<PathBuf>,
+        sandbox: &Sandbox,
+        flag: &str,
+        source: &Path,
+        node: &str,
+    ) -> Self {
         let arguments: [&OsStr; 5] = [
             "run".as_ref(),
-            "--manifests".as_ref(),
-            manifests.as_ref(),
+            flag.as_ref(),
+            source.as_ref(),
             "--node-name".as_ref(),
-            "node-a".as_ref(),
+            node.as_ref(),
         ];
         Self {
             binary: binary.into(),

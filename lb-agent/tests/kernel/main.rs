@@ -10,6 +10,7 @@ mod counts;
 mod foreign;
 mod frontends;
 mod full;
+mod kubernetes;
 mod leaks;
 mod node;
 mod resolver;

@@ -12,6 +12,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
+    behaviour::{Behaviour, StreamingLists},
     faults::Verb,
     kind::Kind,
     refusal::{Refusal, json_response},
@@ -47,7 +48,8 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     if let Err(response) = gate(&shared, None, Verb::Get, &request).await {
         return response;
     }
-    let has_service_cidrs = shared.state().behaviour.service_cidrs;
+    let behaviour = shared.state().behaviour.clone();
+    let has_service_cidrs = behaviour.service_cidrs;
     let kinds = Kind::ALL
         .into_iter()
         .filter(|kind| has_service_cidrs || *kind != Kind::ServiceCidr);
@@ -58,6 +60,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             "",
         )
             .into_response(),
+        "/version" => json_response(StatusCode::OK, version(&behaviour).to_string()),
         path => match document(path, kinds) {
             Some(document) => json_response(StatusCode::OK, document.to_string()),
             None => Refusal::no_such_path(),
@@ -65,14 +68,21 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     }
 }
 
+fn version(behaviour: &Behaviour) -> Value {
+    let minor = match behaviour.streaming_lists {
+        StreamingLists::Served | StreamingLists::Refused => "36",
+        StreamingLists::Ignored => "26",
+    };
+    json!({
+        "major": "1",
+        "minor": minor,
+        "gitVersion": format!("v1.{minor}.0-socklb-testbed-{}", env!("CARGO_PKG_VERSION")),
+        "platform": "linux/amd64",
+    })
+}
+
 fn document(path: &str, kinds: impl Iterator<Item = Kind>) -> Option<Value> {
     match path {
-        "/version" => Some(json!({
-            "major": "1",
-            "minor": "36",
-            "gitVersion": concat!("v1.36.0-socklb-testbed-", env!("CARGO_PKG_VERSION")),
-            "platform": "linux/amd64",
-        })),
         "/api" => Some(
             json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
         ),

@@ -70,6 +70,8 @@ impl Access {
         }
         config.connect_timeout = Some(CONNECT_WITHIN);
         config.read_timeout = Some(ANSWER_WITHIN);
+        // The watches do that, and say so.
+        config.default_retry = false;
         Ok(config)
     }
 }

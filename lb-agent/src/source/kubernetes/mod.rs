@@ -2,12 +2,13 @@
 //! watched for as long as the agent runs.
 //!
 //! `client` finds the server and `hear` listens to it, `object` reads what it sends, `watch` follows one kind (`trouble` says
-//! what its errors mean), `gather` puts the kinds together, `health` says how fresh all is.
+//! what its errors mean), `history` notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is.
 
 mod client;
 mod gather;
 mod health;
 mod hear;
+mod history;
 mod object;
 mod trouble;
 mod watch;
@@ -23,6 +24,7 @@ pub use self::health::{Health, KindHealth};
 
 use self::client::Clients;
 use self::gather::Gatherer;
+use self::history::Backwards;
 use self::object::Watched;
 use self::watch::{Scope, Watch};
 use super::Batch;
@@ -83,22 +85,29 @@ impl Kubernetes {
             kinds.insert(Kind::ServiceCidr);
         }
         let gatherer = Gatherer::new(batches, kinds);
+        let backwards = history::follow(
+            self.clients.clone(),
+            self.settings.node_name.clone(),
+            self.settings.silent_within,
+        );
         self.start::<Service>(
             &gatherer,
+            &backwards,
             (!self.settings.wants_foreign).then_some(NOT_FOREIGN),
             Some(WITH_CLUSTER_IP.to_owned()),
         );
-        self.start::<EndpointSlice>(&gatherer, Some(NOT_HEADLESS), None);
+        self.start::<EndpointSlice>(&gatherer, &backwards, Some(NOT_HEADLESS), None);
         let own = format!("metadata.name={}", self.settings.node_name);
-        self.start::<Node>(&gatherer, None, Some(own));
+        self.start::<Node>(&gatherer, &backwards, None, Some(own));
         if self.settings.wants_service_cidrs {
-            self.start::<ServiceCidr>(&gatherer, None, None);
+            self.start::<ServiceCidr>(&gatherer, &backwards, None, None);
         }
     }
 
     fn start<T: Watched>(
         &self,
         gatherer: &Gatherer,
+        backwards: &Backwards,
         labels: Option<&'static str>,
         fields: Option<String>,
     ) {
@@ -111,6 +120,7 @@ impl Kubernetes {
             self.clients.clone(),
             Arc::clone(&self.health),
             gatherer.clone(),
+            backwards.clone(),
             scope,
         );
         tokio::spawn(watch.run());

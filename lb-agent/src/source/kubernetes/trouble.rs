@@ -1,6 +1,7 @@
 //! What an error of a watch means, and what is to be done about it.
 
 use kube::Error as ClientError;
+use kube::core::Status;
 use kube::runtime::watcher::Error;
 
 /// What to do after an error, once some time has passed.
@@ -26,24 +27,34 @@ impl Remedy {
             Error::InitialListFailed(ClientError::Api(status))
             | Error::WatchStartFailed(ClientError::Api(status))
             | Error::WatchFailed(ClientError::Api(status))
-            | Error::WatchError(status) => status.code,
+            | Error::WatchError(status) => status,
             // Something that was sent could not be read, so something may have been missed.
             Error::WatchFailed(ClientError::SerdeError(_)) | Error::NoResourceVersion => {
                 return Self::ListAgain;
             }
             _ => return Self::GoOn,
         };
-        match status {
+        if is_behind(status) {
+            return Self::ListAgain;
+        }
+        match status.code {
             401 => Self::Renew,
             404 => Self::Absent,
             // kube lists again by itself only where it comes in the stream.
             410 => Self::ListAgain,
             400 | 422 if is_streaming => Self::ListInPages,
-            // A server with another history may never come to where we are.
+            // Whatever it is that it does not like, it may be where we were.
             _ if refusals >= MOST_REFUSALS => Self::ListAgain,
             _ => Self::GoOn,
         }
     }
+}
+
+/// Whether the server has not come to where we are: it may have another history.
+fn is_behind(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    let mut causes = details.into_iter().flat_map(|details| &details.causes);
+    causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
 }
 
 /// So often a server may refuse to go on from where we were.
@@ -75,7 +86,7 @@ pub fn client_line(error: &ClientError) -> String {
     }
 }
 
-fn status_line(status: &kube::core::Status) -> String {
+fn status_line(status: &Status) -> String {
     let said = match status.message.trim() {
         "" => &status.reason,
         message => message,
@@ -104,8 +115,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
 
     fn refused(code: u16) -> Error {

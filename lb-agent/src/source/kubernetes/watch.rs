@@ -17,6 +17,7 @@ use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use super::client::Clients;
 use super::gather::Gatherer;
 use super::health::Health;
+use super::history::Backwards;
 use super::object::{Sent, Watched};
 use super::trouble::{self, Remedy};
 use crate::catalog::{Change, ObjectId, Problem};
@@ -44,6 +45,7 @@ pub struct Watch<T> {
     clients: Clients,
     gatherer: Gatherer,
     health: Arc<Health>,
+    backwards: Backwards,
     scope: Scope,
     backoff: DefaultBackoff,
     /// Not known until the server was asked.
@@ -61,12 +63,19 @@ pub struct Watch<T> {
 struct Over;
 
 impl<T: Watched> Watch<T> {
-    pub fn new(clients: Clients, health: Arc<Health>, gatherer: Gatherer, scope: Scope) -> Self {
+    pub fn new(
+        clients: Clients,
+        health: Arc<Health>,
+        gatherer: Gatherer,
+        backwards: Backwards,
+        scope: Scope,
+    ) -> Self {
         health.note(T::KIND, |_| ());
         Self {
             clients,
             gatherer,
             health,
+            backwards,
             scope,
             backoff: DefaultBackoff::default(),
             streams: None,
@@ -139,13 +148,17 @@ impl<T: Watched> Watch<T> {
         let mut is_listed = false;
         loop {
             let event = if is_listed {
-                events.next().await
+                tokio::select! {
+                    event = events.next() => event,
+                    Ok(()) = self.backwards.changed() => return Ok(Remedy::ListAgain),
+                }
             } else if let Ok(event) = tokio::time::timeout(LIST_WITHIN, events.next()).await {
                 event
             } else {
                 self.trouble("the server does not answer".to_owned());
                 self.wait().await?;
-                return Ok(Remedy::ListAgain);
+                // Or it does not say when a list is over.
+                return Ok(Remedy::ListInPages);
             };
             let mut event = event;
             // All that is there already is handed on together.

@@ -1,0 +1,47 @@
+//! Notices when the cluster's history goes back: a watch from a revision that a restored server has not reached yet is
+//! silent until it has, and looks well all the time.
+
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::ListParams;
+use tokio::sync::watch;
+
+use super::client::Clients;
+use super::object::Sent;
+use crate::catalog::Node;
+
+/// Changes whenever the history went back.
+pub type Backwards = watch::Receiver<u64>;
+
+/// Asks now and then, from a task of its own, how far the server is; until nobody listens.
+pub fn follow(clients: Clients, node_name: String, every: Duration) -> Backwards {
+    let (sender, backwards) = watch::channel(0);
+    tokio::spawn(async move {
+        let mut last = None;
+        while !sender.is_closed() {
+            let now = revision(&clients, &node_name).await;
+            if let (Some(last), Some(now)) = (last, now)
+                && now < last
+            {
+                tracing::warn!(
+                    "the API server was at revision {last} and is at {now}: it has another history, all is listed again"
+                );
+                sender.send_modify(|times| *times += 1);
+            }
+            last = now.or(last);
+            tokio::time::sleep(every).await;
+        }
+    });
+    backwards
+}
+
+/// None while it cannot be asked; the watches tell why.
+async fn revision(clients: &Clients, node_name: &str) -> Option<u64> {
+    let params = ListParams::default()
+        .fields(&format!("metadata.name={node_name}"))
+        .limit(1);
+    let nodes = Api::<Sent<Node>>::all(clients.current().await.client);
+    let list = nodes.list(&params).await.ok()?;
+    list.metadata.resource_version?.parse().ok()
+}

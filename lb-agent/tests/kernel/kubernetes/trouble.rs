@@ -1,0 +1,287 @@
+//! The API server fails in every way that it knows: what is known stays in effect, and what changes comes through as soon
+//! as it can be heard.
+
+use std::fs;
+
+use anyhow::Result;
+use lb_testbed::api_server::{Behaviour, Disturbance, Fault, Kind};
+use lb_testbed::{Sandbox, sandboxed};
+use serde_json::json;
+
+use super::{Web, address, service, write_token_kubeconfig};
+use crate::support::{answers, eventually, failure, status};
+
+/// An agent that watches, trouble of some kind, a change during it, and what makes it pass: the change must come.
+fn change_comes_through(
+    sandbox: &Sandbox,
+    cause: impl FnOnce(&Web) -> Result<()>,
+    heal: impl FnOnce(&Web) -> Result<()>,
+) -> Result<()> {
+    let web = Web::new(sandbox, 2, 1)?;
+    let agent = web.cluster.agent.clone().arg("--watch-timeout").arg("1s");
+    let _running = agent.start()?;
+    web.wait_for(&[0])?;
+    web.cluster.wait_for_watches()?;
+    cause(&web)?;
+    web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
+    // Every connect is answered, by whom it may be.
+    answers(&web.client, address(Web::NUMBER), 10)?;
+    heal(&web)?;
+    web.wait_for(&[1])
+}
+
+#[test]
+fn connections_are_cut() {
+    sandboxed(|sandbox| {
+        change_comes_through(
+            sandbox,
+            |web| {
+                web.cluster.server.cut();
+                Ok(())
+            },
+            |_| Ok(()),
+        )
+    });
+}
+
+#[test]
+fn a_watch_goes_silent() {
+    sandboxed(|sandbox| disturbed(sandbox, Disturbance::Silence));
+}
+
+#[test]
+fn garbage_comes_in_a_watch() {
+    sandboxed(|sandbox| disturbed(sandbox, Disturbance::Garbage));
+}
+
+#[test]
+fn half_a_line_comes_in_a_watch() {
+    sandboxed(|sandbox| disturbed(sandbox, Disturbance::HalfLine));
+}
+
+fn disturbed(sandbox: &Sandbox, disturbance: Disturbance) -> Result<()> {
+    change_comes_through(
+        sandbox,
+        |web| {
+            web.cluster.server.disturb(None, disturbance);
+            Ok(())
+        },
+        |_| Ok(()),
+    )
+}
+
+#[test]
+fn the_server_has_too_much_to_do() {
+    sandboxed(|sandbox| answered(sandbox, 429));
+}
+
+#[test]
+fn the_server_is_broken() {
+    sandboxed(|sandbox| answered(sandbox, 500));
+}
+
+#[test]
+fn the_agent_may_not_read() {
+    sandboxed(|sandbox| answered(sandbox, 403));
+}
+
+fn answered(sandbox: &Sandbox, code: u16) -> Result<()> {
+    change_comes_through(
+        sandbox,
+        |web| {
+            web.cluster.server.fail(Fault::answer(code));
+            web.cluster.server.cut();
+            eventually("the agent says so", || {
+                let trouble = web.cluster.watch_of(Kind::Service)?.trouble;
+                Ok(trouble.is_some_and(|why| why.starts_with(&code.to_string())))
+            })
+        },
+        |web| {
+            web.cluster.server.heal();
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn the_history_is_forgotten() {
+    sandboxed(|sandbox| forgotten(sandbox, false));
+}
+
+#[test]
+fn the_history_is_forgotten_and_the_status_code_says_so() {
+    sandboxed(|sandbox| forgotten(sandbox, true));
+}
+
+fn forgotten(sandbox: &Sandbox, gone_as_http: bool) -> Result<()> {
+    change_comes_through(
+        sandbox,
+        |web| {
+            let server = &web.cluster.server;
+            server.behave(Behaviour {
+                gone_as_http,
+                ..Behaviour::default()
+            });
+            server.fail(Fault::close());
+            server.cut();
+            server.delete(Kind::EndpointSlice, "default", "web-ipv4");
+            server.compact();
+            Ok(())
+        },
+        |web| {
+            web.cluster.server.heal();
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn the_server_comes_back_with_another_history() {
+    sandboxed(|sandbox| {
+        change_comes_through(
+            sandbox,
+            |web| web.cluster.server.restart_in_the_past(),
+            |_| Ok(()),
+        )
+    });
+}
+
+#[test]
+fn what_went_while_nothing_was_heard_goes() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 1, 1)?;
+        web.cluster
+            .apply_service("short-lived", 11, &web.servers.ipv4())?;
+        let _running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        let server = &web.cluster.server;
+        server.fail(Fault::close());
+        server.cut();
+        server.delete(Kind::Service, "default", "short-lived");
+        server.compact();
+        assert_eq!(answers(&web.client, address(11), 3)?.len(), 1, "as known");
+        server.heal();
+        eventually("it is gone", || {
+            Ok(status(&web.cluster.agent)?.frontends == 1)
+        })?;
+        web.wait_for(&[0])
+    });
+}
+
+#[test]
+fn a_token_expires() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 2, 1)?;
+        let token = sandbox.dir().join("token");
+        fs::write(&token, "first")?;
+        web.cluster.server.require_tokens(["first"]);
+        write_token_kubeconfig(&web.cluster, &token)?;
+        let _running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+
+        web.cluster.server.require_tokens(["second"]);
+        web.cluster.server.cut();
+        eventually("the agent says so", || {
+            let trouble = web.cluster.watch_of(Kind::Service)?.trouble;
+            Ok(trouble.is_some_and(|why| why.starts_with("401")))
+        })?;
+        fs::write(&token, "second")?;
+        web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
+        web.wait_for(&[1])
+    });
+}
+
+#[test]
+fn nothing_is_in_effect_before_every_kind_was_listed() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 1, 1)?;
+        let mut running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        running.kill()?;
+
+        // The next agent hears of no slices for a while: what the first one left stays.
+        let server = &web.cluster.server;
+        server.fail(Fault::answer(500).with(Kind::EndpointSlice));
+        server.apply(&service("new", 11).to_json())?;
+        let agent = web
+            .cluster
+            .agent
+            .clone()
+            .arg("--http")
+            .arg("127.0.0.1:10356");
+        let mut running = agent.spawn()?;
+        running.wait_for_log("do not come from the API server")?;
+        assert_eq!(answers(&web.client, address(Web::NUMBER), 5)?.len(), 1);
+        let not_there = failure(&web.client, address(11))?;
+        assert_ne!(not_there.kind(), std::io::ErrorKind::ConnectionRefused);
+        let (code, text) = get("readyz")?;
+        assert_eq!(code, 503, "{text}");
+        assert!(
+            text.contains("EndpointSlices were not listed yet: 500"),
+            "{text}"
+        );
+        assert_eq!(get("healthz")?.0, 200);
+
+        server.heal();
+        running.wait_ready()?;
+        let refused = failure(&web.client, address(11))?;
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(get("readyz")?.0, 200);
+        let metrics = get("metrics")?.1;
+        for line in [
+            "socklb_ready 1",
+            "socklb_services 2",
+            "socklb_source_listed{kind=\"EndpointSlice\"} 1",
+            "socklb_refused_calls_total{reason=\"no_backend\"} 1",
+        ] {
+            assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+        }
+        web.wait_for(&[0])
+    });
+}
+
+#[test]
+fn an_object_that_cannot_be_read_costs_only_itself() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 1, 1)?;
+        let server = &web.cluster.server;
+        let mut broken = service("broken", 11).to_json();
+        broken["spec"]["ports"] = json!([{"port": "eighty"}]);
+        server.apply(&broken)?;
+        let _running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        let problems = status(&web.cluster.agent)?.problems;
+        assert!(
+            problems
+                .iter()
+                .any(|line| line.starts_with("Service default/broken: spec.ports[0].port:")),
+            "{problems:?}"
+        );
+        server.apply(&service("broken", 11).to_json())?;
+        eventually("it is served", || {
+            Ok(status(&web.cluster.agent)?.frontends == 2)
+        })?;
+        assert!(status(&web.cluster.agent)?.problems.is_empty());
+        // What was known stays when it breaks again.
+        server.apply(&broken)?;
+        eventually("it is reported", || {
+            Ok(!status(&web.cluster.agent)?.problems.is_empty())
+        })?;
+        assert_eq!(status(&web.cluster.agent)?.frontends, 2);
+        Ok(())
+    });
+}
+
+/// Status code and text of a path of the agent's HTTP server.
+fn get(path: &str) -> Result<(u16, String)> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect("127.0.0.1:10356")?;
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let code = answer.split(' ').nth(1).unwrap_or_default().parse()?;
+    Ok((code, answer))
+}
