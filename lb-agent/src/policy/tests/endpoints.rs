@@ -1,6 +1,6 @@
 //! What slices come to when they are merged.
 
-use super::{check, check_problems, service, slice};
+use super::{Case, check, check_problems, service, slice};
 
 #[track_caller]
 fn check_backends(slices: &str, backends: &str) {
@@ -57,6 +57,124 @@ fn not_ready_ones_are_never_used_and_terminating_ones_only_when_none_is_ready() 
     let published =
         "{addresses: [10.1.0.5], conditions: {ready: true, serving: false, terminating: true}}";
     check_backends(&slice("a", &[published]), "~10.1.0.5:8080");
+}
+
+#[test]
+fn conditions_that_are_absent_mean_ready_serving_and_not_terminating() {
+    let cases = [
+        ("", true),
+        ("conditions: null", true),
+        ("conditions: {}", true),
+        (
+            "conditions: {ready: null, serving: null, terminating: null}",
+            true,
+        ),
+        ("conditions: {terminating: true}", true),
+        ("conditions: {ready: false}", false),
+        ("conditions: {ready: false, serving: true}", false),
+        ("conditions: {ready: false, terminating: false}", false),
+        ("conditions: {ready: false, terminating: true}", true),
+        (
+            "conditions: {ready: false, serving: null, terminating: true}",
+            true,
+        ),
+        (
+            "conditions: {ready: false, serving: false, terminating: true}",
+            false,
+        ),
+    ];
+    for (conditions, is_used) in cases {
+        let endpoint = format!("{{addresses: [10.1.0.1], {conditions}}}");
+        let used = if is_used { "10.1.0.1:8080" } else { "" };
+        check_backends(&slice("a", &[&endpoint]), used);
+    }
+}
+
+#[test]
+fn an_endpoint_that_only_serves_keeps_its_flows() {
+    let serving = |conditions: &str| {
+        let endpoint = format!("{{addresses: [10.1.0.1], conditions: {conditions}}}");
+        let ready = "{addresses: [10.1.0.2]}";
+        let case = Case::new(&(service("web", "") + &slice("a", &[&endpoint, ready])));
+        let port = case.policy.service_ports().next().expect("one port");
+        let mut backends = port.backends.iter();
+        let found = backends.find(|b| b.address.ip().to_string() == "10.1.0.1");
+        found.map(|b| (b.internal, b.external, b.serving))
+    };
+    let kept = Some((false, false, true));
+    assert_eq!(serving("{ready: false}"), kept);
+    assert_eq!(serving("{ready: false, terminating: true}"), kept);
+    assert_eq!(serving("{ready: false, serving: false}"), None);
+    let published = "{ready: true, serving: false, terminating: true}";
+    assert_eq!(serving(published), Some((true, true, false)));
+}
+
+#[test]
+fn of_two_entries_the_ready_one_counts_when_neither_is_terminating() {
+    let unready = "{addresses: [10.1.0.1], conditions: {ready: false}}";
+    let ready = "{addresses: [10.1.0.1]}";
+    for (a, b) in [(unready, ready), (ready, unready)] {
+        check_backends(&slice("a", &[a, b]), "10.1.0.1:8080");
+    }
+    // Not terminating comes first, although it is not ready and so not used.
+    let published = "{addresses: [10.1.0.1], conditions: {ready: true, terminating: true}}";
+    for (a, b) in [(unready, published), (published, unready)] {
+        check_backends(&slice("a", &[a, b]), "");
+    }
+}
+
+#[test]
+fn a_port_may_have_another_number_in_each_slice() {
+    let a = slice("a", &["{addresses: [10.1.0.1]}", "{addresses: [10.1.0.2]}"]);
+    let b = slice("b", &["{addresses: [10.1.0.2]}"]).replace("8080", "9090");
+    check_backends(&(a + &b), "10.1.0.1:8080 10.1.0.2:8080 10.1.0.2:9090");
+    let several = "[{name: http, port: 8080}, {name: admin, port: 9090}]";
+    let web = "[{name: http, port: 80}, {name: admin, port: 81}]";
+    let a = slice("a", &["{addresses: [10.1.0.1]}"]).replace("[{port: 8080}]", several);
+    let b = slice("b", &["{addresses: [10.1.0.2]}"])
+        .replace("[{port: 8080}]", "[{name: admin, port: 9191}]");
+    check(
+        &(service("web", "").replace("[{port: 80}]", web) + &a + &b),
+        &[
+            "default/web:admin/TCP (IPv4) all [ClusterIP 10.96.0.1 81] -> 10.1.0.1:9090 10.1.0.2:9191",
+            "default/web:http/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
+        ],
+    );
+}
+
+#[test]
+fn each_family_has_the_slices_of_its_address_type() {
+    let v4 = slice("a", &["{addresses: [10.1.0.1]}"]);
+    let v6 = slice("b", &["{addresses: ['fd00:1::1']}"]).replace("IPv4", "IPv6");
+    let both = service(
+        "web",
+        "  clusterIPs: [10.96.0.1, 'fd00::1']\n  ipFamilies: [IPv4, IPv6]\n",
+    );
+    check(
+        &(both + &v4 + &v6),
+        &[
+            "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
+            "default/web/TCP (IPv6) all [ClusterIP fd00::1 80] -> [fd00:1::1]:8080",
+        ],
+    );
+    // One family alone does not look at the other's slices.
+    check_backends(&(v4 + &v6), "10.1.0.1:8080");
+    check_backends(&v6, "");
+}
+
+#[test]
+fn slices_of_other_namespaces_and_headless_ones_do_not_count() {
+    let a = slice("a", &["{addresses: [10.1.0.1]}"]);
+    let headless = a.replace("labels: {", "labels: {service.kubernetes.io/headless: '', ");
+    check_backends(&headless, "");
+    // Nor are they missed where there is no Service.
+    check(&headless, &[]);
+    let elsewhere = a.replace("{name: a,", "{name: a, namespace: shop,");
+    check_problems(
+        &(service("web", "") + &elsewhere),
+        &["default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> "],
+        &["EndpointSlice shop/a: there is no Service shop/web"],
+    );
 }
 
 #[test]

@@ -26,6 +26,119 @@ fn families_follow_the_addresses_when_nothing_is_said() {
 }
 
 #[test]
+fn the_cluster_ip_of_a_family_is_the_one_that_the_families_name() {
+    let cases = [
+        ("clusterIP: 10.96.0.1", "10.96.0.1", ""),
+        ("clusterIP: 010.96.0.001", "10.96.0.1", ""),
+        ("clusterIPs: [10.96.0.1]", "10.96.0.1", ""),
+        ("clusterIP: '', clusterIPs: [10.96.0.1]", "10.96.0.1", ""),
+        ("clusterIP: 10.96.0.1, clusterIPs: []", "10.96.0.1", ""),
+        ("clusterIP: 10.96.0.1, ipFamilies: [IPv4]", "10.96.0.1", ""),
+        (
+            "clusterIP: 10.96.0.9, clusterIPs: [10.96.0.1]",
+            "10.96.0.1",
+            "",
+        ),
+        ("clusterIPs: [10.96.0.1, 'fd00::1']", "10.96.0.1", "fd00::1"),
+        (
+            "clusterIPs: ['fd00::1', 10.96.0.1], ipFamilies: [IPv6, IPv4]",
+            "10.96.0.1",
+            "fd00::1",
+        ),
+    ];
+    for (spec, ipv4, ipv6) in cases {
+        let yaml = format!(
+            "kind: Service\nmetadata: {{name: web}}\nspec: {{ports: [{{port: 80}}], {spec}}}\n"
+        );
+        let line = |(family, ip)| format!("default/web/TCP ({family}) all [ClusterIP {ip} 80] -> ");
+        let families = [("IPv4", ipv4), ("IPv6", ipv6)].into_iter();
+        let plan: Vec<String> = families
+            .filter(|(_, ip)| !ip.is_empty())
+            .map(line)
+            .collect();
+        let plan: Vec<&str> = plan.iter().map(String::as_str).collect();
+        check(&yaml, &plan);
+    }
+}
+
+#[test]
+fn a_cluster_ip_that_is_none_or_one_too_many_is_reported() {
+    let with = |spec: &str| {
+        format!("kind: Service\nmetadata: {{name: web}}\nspec: {{ports: [{{port: 80}}], {spec}}}\n")
+    };
+    let plain = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ";
+    check_problems(
+        &with("clusterIPs: [10.96.0.1, 10.96.0.2]"),
+        &[plain],
+        &["spec.clusterIPs: 10.96.0.2 is the second of its family: give one for each"],
+    );
+    check_problems(
+        &with("clusterIP: ten"),
+        &[],
+        &["spec.clusterIP: \"ten\" is not an IP address"],
+    );
+    check_problems(
+        &with("clusterIPs: [10.96.0.1], ipFamilies: [ipv4]"),
+        &[],
+        &["spec.ipFamilies[0] \"ipv4\": write IPv4 or IPv6"],
+    );
+}
+
+#[test]
+fn a_node_port_of_0_is_none_and_the_type_does_not_matter() {
+    let cases = [
+        ("NodePort", 30080, ", NodePort * 30080"),
+        ("ClusterIP", 30080, ", NodePort * 30080"),
+        ("LoadBalancer", 0, ""),
+    ];
+    for (of_type, number, node_port) in cases {
+        check(
+            &format!(
+                "kind: Service\nmetadata: {{name: web}}\nspec: {{type: {of_type}, clusterIP: 10.96.0.1, \
+                 allocateLoadBalancerNodePorts: false, ports: [{{port: 80, nodePort: {number}}}]}}\n"
+            ),
+            &[&format!(
+                "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80{node_port}] -> "
+            )],
+        );
+    }
+}
+
+#[test]
+fn source_ranges_are_for_their_family_and_for_load_balancers_alone() {
+    let with = |ranges: &str| {
+        format!(
+            "kind: Service\nmetadata: {{name: web}}\nspec:\n  type: LoadBalancer\n  \
+             clusterIPs: [10.96.0.1, 'fd00::1']\n  ports: [{{port: 80, nodePort: 30080}}]\n  \
+             loadBalancerSourceRanges: [{ranges}]\n\
+             status: {{loadBalancer: {{ingress: [{{ip: 192.0.2.9}}, {{ip: '2001:db8::9'}}]}}}}\n"
+        )
+    };
+    let ipv4 = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, NodePort * 30080] -> ";
+    let ipv6 = "default/web/TCP (IPv6) all [ClusterIP fd00::1 80, NodePort * 30080] -> ";
+    let open4 = ipv4.replace("]", ", LoadBalancer 192.0.2.9 80]");
+    let open6 = ipv6.replace("]", ", LoadBalancer 2001:db8::9 80]");
+    let told = |ip: &str| format!("{ip} is not balanced, since spec.loadBalancerSourceRanges");
+    let (told4, told6) = (told("192.0.2.9"), told("2001:db8::9"));
+    check_problems(&with("10.0.0.0/8, '::/0'"), &[ipv4, &open6], &[&told4]);
+    check_problems(
+        &with("'fd00::/8', '0.0.0.0/0 '"),
+        &[&open4, ipv6],
+        &[&told6],
+    );
+    check_problems(
+        &with("'fd00::/8', 10.0.0.0/8"),
+        &[ipv4, ipv6],
+        &[&told4, &told6],
+    );
+    check(
+        &with("'::/0', 0.0.0.0/0, 'fd00::/8', 10.0.0.0/8"),
+        &[&open4, &open6],
+    );
+    check(&with(""), &[&open4, &open6]);
+}
+
+#[test]
 fn source_ranges_leave_the_load_balancer_to_the_packet_path() {
     let with = |ranges: &str| {
         format!(

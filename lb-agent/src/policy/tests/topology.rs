@@ -43,6 +43,48 @@ fn one_ready_endpoint_without_a_hint_switches_that_kind_of_hint_off() {
 }
 
 #[test]
+fn hints_of_endpoints_that_are_not_ready_do_not_matter() {
+    let unready = "conditions: {ready: false}";
+    check_hints(
+        &[
+            at(1, &format!("{N1}, {unready}")),
+            at(2, N3_Z2),
+            at(3, N3_Z2),
+        ],
+        "10.1.0.2:8080 10.1.0.3:8080",
+    );
+    let leaving = "conditions: {ready: false, terminating: true}";
+    check_hints(
+        &[at(1, &format!("{N1}, {leaving}")), at(2, N3_Z2)],
+        "10.1.0.2:8080",
+    );
+    // Ready counts, whatever else is said.
+    let published = "conditions: {ready: true, terminating: true}";
+    check_hints(
+        &[at(1, &format!("{N1}, {published}")), at(2, N3_Z2)],
+        "10.1.0.1:8080",
+    );
+}
+
+#[test]
+fn hints_for_zones_need_the_nodes_zone() {
+    let endpoints = [
+        at(1, "hints: {forZones: [{name: z1}]}"),
+        at(2, "hints: {forZones: [{name: ''}]}"),
+    ];
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    let yaml = service("web", "") + &slice("a", &endpoints);
+    let all = format!("{FRONTEND}10.1.0.1:8080 10.1.0.2:8080");
+    check(
+        &(NODE.to_owned() + &yaml),
+        &[&format!("{FRONTEND}10.1.0.1:8080")],
+    );
+    check(&yaml, &[&all]);
+    check(&(NODE.replace("z1", "''") + &yaml), &[&all]);
+    check(&(NODE.replace("z1", "z3") + &yaml), &[&all]);
+}
+
+#[test]
 fn hints_do_not_matter_when_none_is_ready() {
     let leaving = "conditions: {ready: false, terminating: true}";
     check_hints(
@@ -106,6 +148,22 @@ fn internal_traffic_policy_local_is_for_the_cluster_ip_alone() {
 }
 
 #[test]
+fn an_endpoint_of_this_node_that_is_not_ready_is_no_choice() {
+    for conditions in [
+        "{ready: false}",
+        "{ready: false, serving: false, terminating: true}",
+    ] {
+        let here = at(1, &format!("nodeName: n1, conditions: {conditions}"));
+        let yaml = service("web", "  internalTrafficPolicy: Local\n")
+            + &slice("a", &[&here, &at(2, "nodeName: n2")]);
+        check(
+            &yaml,
+            &["default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> "],
+        );
+    }
+}
+
+#[test]
 fn local_sets_fall_back_on_their_own_and_ignore_hints() {
     let yaml = NODE.to_owned()
         + &service("web", LOCAL)
@@ -132,16 +190,40 @@ fn local_sets_fall_back_on_their_own_and_ignore_hints() {
     check(&hinted, &[&format!("{FRONTEND}10.1.0.1:8080")]);
 }
 
+/// A Service with every kind of external frontend and `externalTrafficPolicy: Local`.
+fn external_local(spec: &str) -> String {
+    let spec = format!(
+        "  type: LoadBalancer\n  externalTrafficPolicy: Local\n  externalIPs: [192.0.2.1]\n{spec}\
+         status: {{loadBalancer: {{ingress: [{{ip: 192.0.2.9}}]}}}}\n"
+    );
+    service("web", &spec).replace("{port: 80}", "{port: 80, nodePort: 30080}")
+}
+
+const EXTERNAL: &str = "NodePort * 30080, ExternalIP 192.0.2.1 80, LoadBalancer 192.0.2.9 80";
+
 #[test]
 fn clients_on_the_node_get_the_cluster_wide_set_of_external_addresses() {
-    let yaml = service(
-        "web",
-        "  externalTrafficPolicy: Local\n  externalIPs: [192.0.2.1]\n",
-    ) + &slice("a", &[&at(1, "nodeName: n1"), &at(2, "nodeName: n2")]);
+    let both = slice("a", &[&at(1, "nodeName: n1"), &at(2, "nodeName: n2")]);
+    let all = "10.1.0.1:8080 10.1.0.2:8080";
     check(
-        &yaml,
+        &(external_local("") + &both),
+        &[&format!(
+            "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, {EXTERNAL}] -> {all}"
+        )],
+    );
+    check(
+        &(external_local("  internalTrafficPolicy: Local\n") + &both),
         &[
-            "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80] -> 10.1.0.1:8080 10.1.0.2:8080",
+            &format!("default/web/TCP (IPv4) external [{EXTERNAL}] -> {all}"),
+            "default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
         ],
+    );
+    // Also where it has no endpoint itself.
+    let elsewhere = slice("a", &[&at(2, "nodeName: n2")]);
+    check(
+        &(external_local("") + &elsewhere),
+        &[&format!(
+            "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, {EXTERNAL}] -> 10.1.0.2:8080"
+        )],
     );
 }
