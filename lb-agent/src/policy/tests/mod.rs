@@ -3,7 +3,9 @@
 mod claims;
 mod endpoints;
 mod frontends;
+mod naive;
 mod objects;
+mod random;
 mod topology;
 mod updates;
 
@@ -11,8 +13,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use self::random::Objects;
 use super::{Options, Policy};
 use crate::catalog::{Catalog, Change, Object};
+
+const NODE_NAME: &str = "n1";
+const OUR_PROXY_NAME: &str = "socklb";
 
 /// The objects in YAML documents.
 fn objects(yaml: &str) -> Vec<Object> {
@@ -21,7 +27,10 @@ fn objects(yaml: &str) -> Vec<Object> {
 }
 
 fn object(yaml: &str) -> Object {
-    let value: Value = serde_saphyr::from_str(yaml).expect("cases are YAML");
+    typed(serde_saphyr::from_str(yaml).expect("cases are YAML"))
+}
+
+fn typed(value: Value) -> Object {
     let typed = match value["kind"].as_str() {
         Some("Service") => serde_json::from_value(value).map(|s| Object::Service(Arc::new(s))),
         Some("EndpointSlice") => {
@@ -42,14 +51,23 @@ struct Case {
 impl Case {
     fn new(yaml: &str) -> Self {
         let mut case = Self {
-            catalog: Catalog::new("n1"),
+            catalog: Catalog::new(NODE_NAME),
             policy: Policy::new(Options {
-                node_name: "n1".to_owned(),
-                service_proxy_name: Some("socklb".to_owned()),
+                node_name: NODE_NAME.to_owned(),
+                service_proxy_name: Some(OUR_PROXY_NAME.to_owned()),
                 ..Options::default()
             }),
         };
         case.set(yaml);
+        case
+    }
+
+    fn of(objects: &Objects) -> Self {
+        let mut case = Self::new("");
+        for object in objects.values() {
+            case.catalog.apply(Change::Set(typed(object.clone())));
+        }
+        case.update();
         case
     }
 

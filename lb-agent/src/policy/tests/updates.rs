@@ -1,8 +1,14 @@
 //! An update says what differs and nothing else, and any order of changes ends in the same plan.
 
-use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Case, NODE, service, slice};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::random::{Objects, key, object};
+use super::{Case, NODE_NAME, naive, service, slice, typed};
+use crate::catalog::{Change, Object, ObjectName};
+use crate::policy::{ServicePort, ServicePortKey};
 
 #[test]
 fn only_real_changes_are_listed() {
@@ -39,6 +45,53 @@ fn only_real_changes_are_listed() {
 }
 
 #[test]
+fn a_service_that_becomes_somebody_elses_is_removed_and_comes_back() {
+    let web = service("web", "");
+    let mut case = Case::new(&(web.clone() + &slice("a", &["{addresses: [10.1.0.1]}"])));
+    let plan = case.plan();
+    let labelled = |label: &str| web.replace("{name: web}", &format!("{{name: web, {label}}}"));
+    for others in [
+        labelled("labels: {service.kubernetes.io/service-proxy-name: ''}"),
+        labelled("labels: {service.kubernetes.io/service-proxy-name: other}"),
+        labelled("labels: {service.kubernetes.io/headless: 'false'}"),
+        labelled("annotations: {socklb.dev/ignore: 'true'}"),
+        service("web", "  type: ExternalName\n"),
+        web.replace("10.96.0.1", "None"),
+    ] {
+        assert_eq!(case.set(&others), ["-default/web/TCP (IPv4)"], "{others}");
+        assert_eq!(case.plan(), [""; 0]);
+        assert_eq!(case.problems(), [""; 0]);
+        assert_eq!(case.set(&web), ["+default/web/TCP (IPv4)"]);
+        assert_eq!(case.plan(), plan);
+    }
+}
+
+#[test]
+fn a_change_of_one_port_leaves_the_others() {
+    let ports = "[{name: a, port: 80}, {name: b, port: 81}]";
+    let web = service("web", "").replace("[{port: 80}]", ports);
+    let of = |name: &str, endpoint: &str| {
+        let port = format!("{{name: {name}, port: 8080}}");
+        slice(name, &[endpoint]).replace("{port: 8080}", &port)
+    };
+    let mut case = Case::new(
+        &(web.clone() + &of("a", "{addresses: [10.1.0.1]}") + &of("b", "{addresses: [10.1.0.1]}")),
+    );
+    assert_eq!(
+        case.set(&of("b", "{addresses: [10.1.0.2]}")),
+        ["+default/web:b/TCP (IPv4)"]
+    );
+    assert_eq!(
+        case.set(&web.replace("port: 80}", "port: 8000}")),
+        ["+default/web:a/TCP (IPv4)"]
+    );
+    assert_eq!(
+        case.set(&web.replace("name: a", "name: c")),
+        ["+default/web:c/TCP (IPv4)", "-default/web:a/TCP (IPv4)"]
+    );
+}
+
+#[test]
 fn a_slice_that_changes_its_service_leaves_the_old_one() {
     let a = slice("a", &["{addresses: [10.1.0.1]}"]);
     let other = service("other", "").replace("10.96.0.1", "10.96.0.2");
@@ -53,71 +106,88 @@ fn a_slice_that_changes_its_service_leaves_the_old_one() {
     );
 }
 
-/// A few objects that get in each other's way, each in a few forms.
-fn pool() -> Vec<Vec<String>> {
-    let ready = "{addresses: [10.1.0.1], nodeName: n1, hints: {forZones: [{name: z1}]}}";
-    let leaving = "{addresses: [10.1.0.1], conditions: {ready: false, terminating: true}}";
-    let other = "{addresses: [10.1.0.2], hints: {forZones: [{name: z2}]}}";
-    let external = "  externalIPs: [192.0.2.1]\n";
-    vec![
-        vec![
-            service("web", ""),
-            service("web", external),
-            service("web", "  internalTrafficPolicy: Local\n"),
-        ],
-        vec![
-            service("a", external),
-            service("a", "").replace("10.96.0.1", "10.96.0.2"),
-        ],
-        vec![service("z", external).replace("port: 80", "port: 80, nodePort: 30080")],
-        vec![
-            service("v", "")
-                .replace("10.96.0.1", "10.96.0.3")
-                .replace("port: 80", "port: 80, nodePort: 30080"),
-        ],
-        vec![
-            slice("s", &[ready]),
-            slice("s", &[ready, other]),
-            slice("s", &[leaving]),
-        ],
-        vec![
-            slice("t", &[other]),
-            slice("t", &[ready]).replace("service-name: web", "service-name: a"),
-        ],
-        vec![NODE.to_owned(), NODE.replace("z1", "z2")],
-    ]
+/// One of the changes that a source may tell of.
+#[derive(Clone, Debug)]
+enum Step {
+    Set(Value),
+    /// Also of an object that is not there.
+    Remove(Value),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![3 => object().prop_map(Step::Set), 1 => object().prop_map(Step::Remove)]
+}
+
+/// Takes the step; returns which Services it concerns.
+fn take(step: Step, case: &mut Case, objects: &mut Objects) -> BTreeSet<ObjectName> {
+    let object = match &step {
+        Step::Set(object) | Step::Remove(object) => typed(object.clone()),
+    };
+    let (before, now) = match step {
+        Step::Set(value) => {
+            case.catalog.apply(Change::Set(object));
+            (objects.insert(key(&value), value.clone()), Some(value))
+        }
+        Step::Remove(value) => {
+            case.catalog.apply(Change::Remove(object.id()));
+            (objects.remove(&key(&value)), None)
+        }
+    };
+    let forms = [before, now];
+    if forms[0] == forms[1] {
+        return BTreeSet::new();
+    }
+    let mut concerned = BTreeSet::new();
+    for form in forms.into_iter().flatten() {
+        match typed(form) {
+            Object::Service(service) => {
+                concerned.insert(service.metadata.object_name());
+            }
+            Object::EndpointSlice(slice) => {
+                concerned.insert(slice.service());
+            }
+            Object::Node(node) if *node.metadata.name == *NODE_NAME => {
+                let services = objects.values().filter(|o| o["kind"] == "Service");
+                concerned.extend(services.map(|o| typed(o.clone()).id().name));
+            }
+            Object::Node(_) => {}
+        }
+    }
+    concerned
+}
+
+fn service_ports(case: &Case) -> BTreeMap<ServicePortKey, ServicePort> {
+    let ports = case.policy.service_ports();
+    ports.map(|port| (port.key.clone(), port.clone())).collect()
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
-    fn any_way_to_a_state_gives_its_plan(steps in prop::collection::vec((0..7_usize, 0..4_usize), 1..40)) {
-        let pool = pool();
+    fn any_way_to_a_state_gives_its_plan(bursts in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..12)) {
         let mut case = Case::new("");
-        let mut shadow = std::collections::BTreeMap::new();
-        let mut now = vec![None; pool.len()];
-        for (which, form) in steps {
-            let forms = &pool[which];
-            let form = forms.get(form);
-            match form {
-                Some(yaml) => super::objects(yaml).into_iter().for_each(|o| case.catalog.apply(super::Change::Set(o))),
-                None => super::objects(&forms[0]).into_iter().for_each(|o| case.catalog.apply(super::Change::Remove(o.id()))),
+        let mut objects = Objects::new();
+        for burst in bursts {
+            let before = service_ports(&case);
+            let mut concerned = BTreeSet::new();
+            for step in burst {
+                concerned.extend(take(step, &mut case, &mut objects));
             }
-            now[which] = form.cloned();
             let touched = case.catalog.take_touched();
+            prop_assert!(touched.is_subset(&concerned), "{touched:?} of {concerned:?}");
             let update = case.policy.update(&case.catalog, touched);
-            for port in update.changed {
-                prop_assert_ne!(shadow.get(&port.key), Some(&port));
-                shadow.insert(port.key.clone(), port);
-            }
-            for key in update.removed {
-                prop_assert!(shadow.remove(&key).is_some());
-            }
+
+            // What differs is named, and nothing else.
+            let after = service_ports(&case);
+            let changed = after.values().filter(|port| before.get(&port.key) != Some(port));
+            prop_assert_eq!(update.changed, changed.cloned().collect::<Vec<_>>());
+            let removed = before.into_keys().filter(|key| !after.contains_key(key));
+            prop_assert_eq!(update.removed, removed.collect::<Vec<_>>());
+            prop_assert_eq!(naive::found(&case), naive::frontends(&objects));
         }
-        let fresh = Case::new(&now.into_iter().flatten().collect::<String>());
-        prop_assert_eq!(case.plan(), fresh.plan());
         let sorted = |case: &Case| { let mut p = case.problems(); p.sort(); p };
+        let fresh = Case::of(&objects);
         prop_assert_eq!(sorted(&case), sorted(&fresh));
-        let ports: Vec<_> = case.policy.service_ports().cloned().collect();
-        prop_assert_eq!(shadow.into_values().collect::<Vec<_>>(), ports);
+        prop_assert_eq!(service_ports(&case), service_ports(&fresh));
     }
 }

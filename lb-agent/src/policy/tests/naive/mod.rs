@@ -1,0 +1,269 @@
+//! The rules a second time, from scratch and as plainly as they are said: what the policy is compared with.
+//!
+//! It reads the objects' JSON itself and goes through everything for everything.
+
+mod choice;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use self::choice::{Endpoint, cluster_set, endpoints, local_set};
+use super::random::{Objects, objects};
+use super::{Case, NODE_NAME, OUR_PROXY_NAME};
+use crate::policy::Backend;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn the_policy_says_the_same(objects in objects()) {
+        prop_assert_eq!(found(&Case::of(&objects)), frontends(&objects));
+    }
+}
+
+/// What the policy says, as [`frontends`] says it.
+pub fn found(case: &Case) -> Vec<String> {
+    let mut lines = Vec::new();
+    let addresses = |of: Vec<&Backend>| {
+        let node = |b: &Backend| b.node.as_deref().unwrap_or_default().to_owned();
+        let mut addresses: Vec<String> = of
+            .iter()
+            .map(|b| format!("{}@{}", b.address, node(b)))
+            .collect();
+        addresses.sort();
+        addresses
+    };
+    for port in case.policy.service_ports() {
+        let serving = port.backends.iter().filter(|b| b.serving).collect();
+        let serving = addresses(serving);
+        for view in port.views() {
+            let chosen = addresses(view.backends);
+            for frontend in view.frontends {
+                lines.push(format!(
+                    "{}/{} {:?} {} {} {:?} {} affinity {:?} -> {chosen:?} serving {serving:?}",
+                    port.key.namespace,
+                    port.key.name,
+                    (&port.key.port, port.key.protocol.to_string()),
+                    port.key.family,
+                    frontend.kind,
+                    frontend.address,
+                    frontend.port,
+                    port.affinity_seconds,
+                ));
+            }
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// An address and port that somebody may connect to, and who wants it.
+struct Want<'a> {
+    service: &'a Value,
+    /// The port's name and its protocol.
+    port: (&'a str, &'a str),
+    family: &'static str,
+    kind: &'static str,
+    /// None for a NodePort.
+    address: Option<IpAddr>,
+    number: u64,
+}
+
+/// A line for each frontend: where it is and what it offers; what [`found`] must be.
+pub fn frontends(objects: &Objects) -> Vec<String> {
+    let services = objects.values().filter(|o| o["kind"] == "Service");
+    let wants: Vec<Want<'_>> = services
+        .filter(|service| !is_skipped(service))
+        .flat_map(wants)
+        .collect();
+    let gotten = wants.iter().filter(|want| {
+        let mut others = wants.iter();
+        !others.any(|other| is_same_site(want, other) && rank(other) < rank(want))
+    });
+    let mut lines: Vec<String> = gotten.map(|want| line(objects, want)).collect();
+    lines.sort();
+    lines
+}
+
+/// Whether clusterIP, type or a mark says that the Service is nothing for us.
+fn is_skipped(service: &Value) -> bool {
+    let (metadata, spec) = (&service["metadata"], &service["spec"]);
+    let label = |name: &str| &metadata["labels"][name];
+    let proxy = label("service.kubernetes.io/service-proxy-name");
+    let first = match text(&spec["clusterIP"]) {
+        "" => text(&spec["clusterIPs"][0]),
+        ip => ip,
+    };
+    (!proxy.is_null() && proxy != OUR_PROXY_NAME)
+        || !label("service.kubernetes.io/headless").is_null()
+        || spec["type"] == "ExternalName"
+        || metadata["annotations"]["socklb.dev/ignore"] == "true"
+        || ["", "None"].contains(&first)
+}
+
+fn wants(service: &Value) -> Vec<Want<'_>> {
+    let spec = &service["spec"];
+    let mut wants = Vec::new();
+    let mut seen = Vec::new();
+    for port in list(&spec["ports"]) {
+        let of = (text(&port["name"]), protocol(port));
+        if !["TCP", "UDP"].contains(&of.1) || !is_port(&port["port"]) || seen.contains(&of) {
+            continue;
+        }
+        seen.push(of);
+        for family in ["IPv4", "IPv6"] {
+            let want = |kind, address, number: &Value| Want {
+                service,
+                port: of,
+                family,
+                kind,
+                address,
+                number: number.as_u64().unwrap_or_default(),
+            };
+            let mut addresses: Vec<(&str, IpAddr)> = addresses(service, family);
+            while let Some((kind, address)) = addresses.pop() {
+                if addresses.iter().all(|(_, other)| *other != address) {
+                    wants.push(want(kind, Some(address), &port["port"]));
+                }
+            }
+            if vip(service, family).is_some() && is_port(&port["nodePort"]) {
+                wants.push(want("NodePort", None, &port["nodePort"]));
+            }
+        }
+    }
+    wants
+}
+
+/// All addresses of a Service in a family; of two that are the same the first counts.
+fn addresses(service: &Value, family: &str) -> Vec<(&'static str, IpAddr)> {
+    let Some(vip) = vip(service, family) else {
+        return Vec::new();
+    };
+    let mut all = vec![("ClusterIP", vip)];
+    for text in list(&service["spec"]["externalIPs"]) {
+        all.extend(ip(text, family).map(|ip| ("ExternalIP", ip)));
+    }
+    for ingress in list(&service["status"]["loadBalancer"]["ingress"]) {
+        let is_vip = ingress["ipMode"].is_null() || ingress["ipMode"] == "VIP";
+        if is_vip && !is_filtered(service, family) {
+            all.extend(ip(&ingress["ip"], family).map(|ip| ("LoadBalancer", ip)));
+        }
+    }
+    all
+}
+
+/// The ClusterIP of a family: that for which `ipFamilies` says so, or the address itself where that says nothing.
+fn vip(service: &Value, family: &str) -> Option<IpAddr> {
+    let spec = &service["spec"];
+    let one = [spec["clusterIP"].clone()];
+    let ips = match list(&spec["clusterIPs"]) {
+        [] => &one,
+        ips => ips,
+    };
+    let said = |index: usize| &spec["ipFamilies"][index];
+    let is_meant = |index: usize| said(index).is_null() || said(index) == family;
+    let mut meant = ips.iter().enumerate().filter(|(i, _)| is_meant(*i));
+    meant.find_map(|(_, text)| ip(text, family))
+}
+
+/// Whether only some clients may come to the Service's LoadBalancer IPs of the family.
+fn is_filtered(service: &Value, family: &str) -> bool {
+    let ranges = list(&service["spec"]["loadBalancerSourceRanges"]).iter();
+    let ranges = ranges.filter_map(|range| text(range).trim().parse::<IpNet>().ok());
+    let of_family: Vec<IpNet> = ranges
+        .filter(|range| family_of(range.addr()) == family)
+        .collect();
+    !of_family.is_empty() && of_family.iter().all(|range| range.prefix_len() != 0)
+}
+
+fn is_same_site(a: &Want<'_>, b: &Want<'_>) -> bool {
+    (a.family, a.address, a.number, a.port.1) == (b.family, b.address, b.number, b.port.1)
+}
+
+/// Who comes first gets it: the oldest Service, where no date is the oldest, then by name.
+fn rank<'a>(want: &Want<'a>) -> (&'a str, &'a str, &'a str, (&'a str, &'a str)) {
+    let metadata = &want.service["metadata"];
+    (
+        text(&metadata["creationTimestamp"]),
+        text(&metadata["namespace"]),
+        text(&metadata["name"]),
+        want.port,
+    )
+}
+
+fn line(objects: &Objects, want: &Want<'_>) -> String {
+    let (metadata, spec) = (&want.service["metadata"], &want.service["spec"]);
+    let endpoints = endpoints(objects, want);
+    let is_local = want.kind == "ClusterIP" && spec["internalTrafficPolicy"] == "Local";
+    let chosen = if is_local {
+        local_set(&endpoints)
+    } else {
+        cluster_set(&endpoints, zone(objects))
+    };
+    let seconds = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
+    let affinity = match seconds.as_u64() {
+        _ if spec["sessionAffinity"] != "ClientIP" => None,
+        Some(seconds @ 1..=86_400) => Some(seconds),
+        _ => Some(10_800),
+    };
+    let addresses = |of: &[&Endpoint<'_>]| {
+        let of_node = |e: &&Endpoint<'_>| format!("{}@{}", e.address, text(e.node));
+        let mut addresses: Vec<String> = of.iter().map(of_node).collect();
+        addresses.sort();
+        addresses
+    };
+    let serving: Vec<&Endpoint<'_>> = endpoints.iter().filter(|e| e.serving).collect();
+    format!(
+        "{}/{} {:?} {} {} {:?} {} affinity {affinity:?} -> {:?} serving {:?}",
+        text(&metadata["namespace"]),
+        text(&metadata["name"]),
+        want.port,
+        want.family,
+        want.kind,
+        want.address,
+        want.number,
+        addresses(&chosen),
+        addresses(&serving),
+    )
+}
+
+fn zone(objects: &Objects) -> &str {
+    let mut nodes = objects.values().filter(|o| o["kind"] == "Node");
+    let own = nodes.find(|node| node["metadata"]["name"] == NODE_NAME);
+    own.map_or("", |node| {
+        text(&node["metadata"]["labels"]["topology.kubernetes.io/zone"])
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn protocol(port: &Value) -> &str {
+    port["protocol"].as_str().unwrap_or("TCP")
+}
+
+fn is_port(value: &Value) -> bool {
+    (1..=65535).contains(&value.as_i64().unwrap_or_default())
+}
+
+/// An address of the family that can be somebody's; leading zeros mean nothing.
+fn ip(value: &Value, family: &str) -> Option<IpAddr> {
+    let octets: Vec<Option<u8>> = text(value).split('.').map(|o| o.parse().ok()).collect();
+    let ip: IpAddr = match octets[..] {
+        [Some(a), Some(b), Some(c), Some(d)] => Ipv4Addr::new(a, b, c, d).into(),
+        _ => text(value).parse().ok()?,
+    };
+    let is_ours = !ip.is_loopback() && !ip.is_multicast() && !ip.is_unspecified();
+    (is_ours && family_of(ip) == family).then_some(ip)
+}
+
+const fn family_of(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}
