@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 pub type Objects = BTreeMap<(String, String, String), Value>;
 
 pub fn objects() -> impl Strategy<Value = Objects> {
-    prop::collection::vec(object(), 1..12)
-        .prop_map(|objects| objects.into_iter().map(|o| (key(&o), o)).collect())
+    let services = prop::collection::vec(service(), 1..4);
+    let slices = prop::collection::vec(slice(), 1..5);
+    (services, slices, node()).prop_map(|(services, slices, node)| {
+        let objects = services.into_iter().chain(slices).chain([node]);
+        objects.map(|o| (key(&o), o)).collect()
+    })
 }
 
 /// As the objects of [`Objects`] are kept.
@@ -27,52 +31,57 @@ pub fn key(object: &Value) -> (String, String, String) {
 
 /// A Service, an EndpointSlice or a Node; null where something is not said.
 pub fn object() -> impl Strategy<Value = Value> {
-    prop_oneof![4 => service(), 6 => slice(), 1 => node()]
+    prop_oneof![3 => service(), 6 => slice(), 1 => node()]
 }
 
 fn service() -> impl Strategy<Value = Value> {
     let metadata = (
-        names(&["web", "api"]),
+        names(&["web", "web", "api"]),
         one_of(json!([
-            null,
             null,
             "2024-01-01T00:00:00Z",
             "2025-01-01T00:00:00Z"
         ])),
-        one_of(json!([
-            null, null, null, null,
-            {"service.kubernetes.io/service-proxy-name": ""},
-            {"service.kubernetes.io/service-proxy-name": "socklb"},
-            {"service.kubernetes.io/headless": ""},
-        ])),
-        one_of(json!([null, null, {"socklb.dev/ignore": "false"}, {"socklb.dev/ignore": "true"}])),
+        mostly(
+            json!([null, {}]),
+            json!([
+                {"service.kubernetes.io/service-proxy-name": ""},
+                {"service.kubernetes.io/service-proxy-name": "socklb"},
+                {"service.kubernetes.io/headless": ""},
+            ]),
+        ),
+        mostly(
+            json!([null, {"socklb.dev/ignore": "false"}]),
+            json!([{"socklb.dev/ignore": "true"}]),
+        ),
     );
-    let ips = one_of(json!([
-        ["10.96.0.1", null, null],
-        ["10.96.0.1", ["10.96.0.1"], ["IPv4"]],
-        ["10.96.0.2", ["10.96.0.2", "fd00::1"], ["IPv4", "IPv6"]],
-        ["fd00::1", ["fd00::1", "10.96.0.2"], ["IPv6", "IPv4"]],
-        [null, ["10.96.0.1", "fd00::2"], null],
-        ["", ["fd00::2"], null],
-        ["10.96.0.1", ["10.96.0.1", "10.96.0.2"], null],
-        ["10.96.0.1", ["10.96.0.1", "fd00::2"], ["IPv6", "IPv6"]],
-        ["010.96.0.1", null, ["IPv4"]],
-        ["None", ["None"], null],
-        ["", null, null],
-        [null, null, null],
-        ["127.0.0.1", null, null],
-    ]));
+    let ips = mostly(
+        json!([
+            ["10.96.0.1", null, null],
+            ["10.96.0.1", ["10.96.0.1"], ["IPv4"]],
+            ["10.96.0.2", ["10.96.0.2", "fd00::1"], ["IPv4", "IPv6"]],
+            ["fd00::1", ["fd00::1", "10.96.0.2"], ["IPv6", "IPv4"]],
+            [null, ["10.96.0.1", "fd00::2"], null],
+            ["", ["fd00::2"], null],
+        ]),
+        json!([
+            ["10.96.0.1", ["10.96.0.1", "10.96.0.2"], null],
+            ["10.96.0.1", ["10.96.0.1", "fd00::2"], ["IPv6", "IPv6"]],
+            ["010.96.0.1", null, ["IPv4"]],
+            ["None", ["None"], null],
+            ["", null, null],
+            [null, null, null],
+            ["127.0.0.1", null, null],
+        ]),
+    );
     let policies = (
-        one_of(json!([
-            null,
-            "ClusterIP",
-            "NodePort",
-            "LoadBalancer",
-            "ExternalName"
-        ])),
-        one_of(json!([null, "Cluster", "Local", "local"])),
+        mostly(
+            json!([null, "ClusterIP", "NodePort", "LoadBalancer"]),
+            json!(["ExternalName"]),
+        ),
+        mostly(json!([null, "Cluster", "Local"]), json!(["local"])),
         one_of(json!([null, "Cluster", "Local"])),
-        one_of(json!([null, "None", "ClientIP", "clientip"])),
+        mostly(json!([null, "None", "ClientIP"]), json!(["clientip"])),
         one_of(
             json!([null, {}, {"clientIP": {"timeoutSeconds": 5}}, {"clientIP": {"timeoutSeconds": 86_401}}]),
         ),
@@ -98,10 +107,10 @@ fn service() -> impl Strategy<Value = Value> {
         ])),
     );
     let port = (
-        one_of(json!([null, "", "a", "a", "b"])),
-        one_of(json!([null, "TCP", "TCP", "UDP", "SCTP", "tcp"])),
-        one_of(json!([80, 80, 80, 81, 0, null, 65_536])),
-        one_of(json!([null, 0, 30_080, 30_081, -1, 70_000])),
+        port_name(),
+        protocol(),
+        mostly(json!([80, 81]), json!([0, null, 65_536])),
+        mostly(json!([null, 0, 30_080, 30_081]), json!([-1, 70_000])),
     );
     let port = port.prop_map(|(name, protocol, port, node_port)| {
         json!({"name": name, "protocol": protocol, "port": port, "nodePort": node_port})
@@ -128,26 +137,27 @@ fn service() -> impl Strategy<Value = Value> {
 }
 
 fn slice() -> impl Strategy<Value = Value> {
-    let service = one_of(json!(["web", "web", "web", "api", "api", null, ""]));
-    let headless = one_of(json!([null, null, null, null, null, ""]));
-    let address_type = one_of(json!(["IPv4", "IPv4", "IPv4", "IPv6", "IPv6", "FQDN"]));
     let port = (
-        one_of(json!([null, "", "a", "a", "b"])),
-        one_of(json!([null, "TCP", "TCP", "UDP", "SCTP"])),
-        one_of(json!([8080, 8080, 8080, 8081, 0, null])),
+        port_name(),
+        protocol(),
+        mostly(json!([8080, 8080, 8081]), json!([0, null])),
     );
     let port = port.prop_map(
         |(name, protocol, port)| json!({"name": name, "protocol": protocol, "port": port}),
     );
+    let endpoints = prop_oneof![
+        4 => prop::collection::vec(endpoint(&V4_ENDPOINTS), 0..6).prop_map(|e| ("IPv4", e)),
+        2 => prop::collection::vec(endpoint(&V6_ENDPOINTS), 0..6).prop_map(|e| ("IPv6", e)),
+        1 => prop::collection::vec(endpoint(&V4_ENDPOINTS), 1..3).prop_map(|e| ("FQDN", e)),
+    ];
     (
         names(&["s1", "s2", "s3"]),
-        service,
-        headless,
-        address_type,
+        mostly(json!(["web", "web", "api"]), json!([null, ""])),
+        mostly(json!([null]), json!([""])),
         prop::collection::vec(port, 0..4),
-        prop::collection::vec(endpoint(), 0..5),
+        endpoints,
     )
-        .prop_map(|(names, service, headless, address_type, ports, endpoints)| {
+        .prop_map(|(names, service, headless, ports, (address_type, endpoints))| {
             json!({
                 "kind": "EndpointSlice",
                 "metadata": {
@@ -159,39 +169,44 @@ fn slice() -> impl Strategy<Value = Value> {
         })
 }
 
-fn endpoint() -> impl Strategy<Value = Value> {
-    let addresses = one_of(json!([
-        ["10.1.0.1"],
-        ["10.1.0.2"],
-        ["10.1.0.3", "10.1.0.9"],
-        ["010.1.0.2"],
-        ["fd00:1::1"],
-        ["fd00:1::2"],
-        ["fd00:1:0::2"],
-        [],
-        null,
-        ["x"],
-        ["127.0.0.1"],
-    ]));
+const V4_ENDPOINTS: [&str; 3] = ["10.1.0.1", "10.1.0.2", "010.1.0.3"];
+const V6_ENDPOINTS: [&str; 3] = ["fd00:1::1", "fd00:1::2", "fd00:1:0::3"];
+
+fn endpoint(addresses: &[&str; 3]) -> impl Strategy<Value = Value> {
+    let [a, b, c] = addresses;
+    let addresses = mostly(
+        json!([[a], [b, "10.1.0.9"], [c]]),
+        json!([[], null, ["x"], ["127.0.0.1"], ["10.1.0.4"], ["fd00:1::4"]]),
+    );
     let condition = || one_of(json!([null, true, false]));
     let conditions = (condition(), condition(), condition()).prop_map(
         |(ready, serving, terminating)| json!({"ready": ready, "serving": serving, "terminating": terminating}),
     );
-    let conditions = prop_oneof![Just(Value::Null), Just(json!({})), conditions];
+    let conditions = prop_oneof![1 => Just(Value::Null), 1 => Just(json!({})), 4 => conditions];
+    // Mostly some of each kind, so that they take effect.
     let hints = (
-        some_of(json!([{"name": "n1"}, {"name": "n2"}])),
-        some_of(json!([{"name": "z1"}, {"name": "z2"}])),
+        mostly(
+            json!([[{"name": "n1"}], [{"name": "n2"}], [{"name": "n2"}, {"name": "n1"}]]),
+            json!([[], null]),
+        ),
+        mostly(
+            json!([[{"name": "z1"}], [{"name": "z2"}], [{"name": "z2"}, {"name": "z1"}]]),
+            json!([[], null]),
+        ),
     );
-    // Mostly all or nothing, so that hints take effect.
-    let hints = prop_oneof![
-        2 => Just(Value::Null),
-        3 => hints.prop_map(|(nodes, zones)| json!({"forNodes": nodes, "forZones": zones})),
-    ];
+    let hints = hints.prop_map(|(nodes, zones)| json!({"forNodes": nodes, "forZones": zones}));
+    let zones = hints_of_zones();
+    let hints = prop_oneof![1 => Just(Value::Null), 3 => hints, 3 => zones];
     (addresses, conditions, hints, one_of(json!([null, "n1", "n2"]))).prop_map(
         |(addresses, conditions, hints, node)| {
             json!({"addresses": addresses, "conditions": conditions, "hints": hints, "nodeName": node})
         },
     )
+}
+
+fn hints_of_zones() -> impl Strategy<Value = Value> {
+    let zones = one_of(json!(["z1", "z2", ""]));
+    zones.prop_map(|zone| json!({"forZones": [{"name": zone}]}))
 }
 
 fn node() -> impl Strategy<Value = Value> {
@@ -201,15 +216,28 @@ fn node() -> impl Strategy<Value = Value> {
     })
 }
 
+fn port_name() -> impl Strategy<Value = Value> {
+    one_of(json!([null, "", "", "a", "b"]))
+}
+
+fn protocol() -> impl Strategy<Value = Value> {
+    mostly(json!([null, "TCP", "UDP"]), json!(["SCTP", "tcp"]))
+}
+
 /// A namespace and a name.
 fn names(names: &[&'static str]) -> impl Strategy<Value = (&'static str, &'static str)> {
-    let namespaces = vec!["default", "default", "shop"];
+    let namespaces = vec!["default", "default", "default", "shop"];
     (select(namespaces), select(names.to_vec()))
 }
 
 fn one_of(values: Value) -> impl Strategy<Value = Value> {
     let values: Vec<Value> = serde_json::from_value(values).expect("a list");
     select(values)
+}
+
+/// One of the first in nine cases of ten.
+fn mostly(common: Value, odd: Value) -> impl Strategy<Value = Value> {
+    prop_oneof![9 => one_of(common), 1 => one_of(odd)]
 }
 
 /// Some of them, in this order.
