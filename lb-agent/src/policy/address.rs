@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::catalog::{Family, is_name};
 
 /// An address that clients or backends may have, as the API server's validation has it.
@@ -10,9 +12,8 @@ use crate::catalog::{Family, is_name};
 /// IPv4 address in it. `Err` says what is wrong, to stand after the field's name.
 pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
     let text = text.trim();
-    let address = text.parse().or_else(|_| strip_zeros(text).parse());
-    let address: IpAddr =
-        address.map_err(|_| format!("{text:?} is not an IP address: correct it"))?;
+    let address =
+        lenient(text).ok_or_else(|| format!("{text:?} is not an IP address: correct it"))?;
     let address = address.to_canonical();
     if let Some(special) = special(address) {
         return Err(format!("{text} is {special}: write another"));
@@ -51,6 +52,13 @@ pub(super) fn port_name(name: &str) -> Result<(), String> {
     ))
 }
 
+/// The family of a range like 10.0.0.0/8, and the length of its prefix. Leading zeros are decimal here too.
+pub(super) fn range(text: &str) -> Option<(Family, u8)> {
+    let (address, length) = text.trim().split_once('/')?;
+    let range = IpNet::new(lenient(address)?, length.parse().ok()?).ok()?;
+    Some((Family::of(range.addr()), range.prefix_len()))
+}
+
 /// What the address means to every host by itself, so that it cannot be a Service's or an endpoint's.
 const fn special(address: IpAddr) -> Option<&'static str> {
     let (is_link_local, is_broadcast) = match address {
@@ -70,6 +78,11 @@ const fn special(address: IpAddr) -> Option<&'static str> {
     } else {
         return None;
     })
+}
+
+fn lenient(text: &str) -> Option<IpAddr> {
+    let address = text.parse().or_else(|_| strip_zeros(text).parse());
+    address.ok()
 }
 
 fn strip_zeros(text: &str) -> String {
@@ -104,6 +117,25 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse_of(Family::Ipv6, "10.0.0.1").is_err());
+    }
+
+    #[test]
+    fn a_range_is_an_address_and_a_length_that_its_family_can_have() {
+        for (text, said) in [
+            ("10.0.0.0/8", Some((Family::Ipv4, 8))),
+            (" 010.00.0.1/08\n", Some((Family::Ipv4, 8))),
+            ("0.0.0.0/0", Some((Family::Ipv4, 0))),
+            ("fd00::/128", Some((Family::Ipv6, 128))),
+            ("10.0.0.0/33", None),
+            ("fd00::/129", None),
+            ("10.0.0.0", None),
+            ("10.0.0/8", None),
+            ("10.0.0.0/", None),
+            ("10.0.0.0/-1", None),
+            ("", None),
+        ] {
+            assert_eq!(range(text), said, "{text:?}");
+        }
     }
 
     #[test]

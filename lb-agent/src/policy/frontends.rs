@@ -149,7 +149,7 @@ fn filtered_families(service: &Service, report: &mut Report<'_>) -> Vec<Family> 
     let mut open = Vec::new();
     let ranges = &service.spec.load_balancer_source_ranges;
     for (index, text) in ranges.iter().enumerate() {
-        match source_range(text.trim()) {
+        match address::range(text) {
             Some((family, 0)) => open.push(family),
             Some((family, _)) => filtered.push(family),
             None => report.add(format!(
@@ -159,16 +159,4 @@ fn filtered_families(service: &Service, report: &mut Report<'_>) -> Vec<Family> 
     }
     filtered.retain(|family| !open.contains(family));
     filtered
-}
-
-/// The family and the prefix length of a range.
-fn source_range(text: &str) -> Option<(Family, u8)> {
-    let (address, length) = text.split_once('/')?;
-    let family = Family::of(address.parse().ok()?);
-    let longest = match family {
-        Family::Ipv4 => 32,
-        Family::Ipv6 => 128,
-    };
-    let length = length.parse().ok().filter(|length| *length <= longest)?;
-    Some((family, length))
 }

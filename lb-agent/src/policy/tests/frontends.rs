@@ -150,13 +150,10 @@ fn source_ranges_leave_the_load_balancer_to_the_packet_path() {
     let without =
         "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80] -> ";
     let open = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80, LoadBalancer 192.0.2.9 80] -> ";
-    check_problems(
-        &with("' 10.0.0.0/8'"),
-        &[without],
-        &[
-            "status.loadBalancer.ingress[0].ip: 192.0.2.9 is not balanced, since spec.loadBalancerSourceRanges",
-        ],
-    );
+    for range in ["' 10.0.0.0/8'", "010.0.0.0/8"] {
+        let told = "status.loadBalancer.ingress[0].ip: 192.0.2.9 is not balanced, since spec.loadBalancerSourceRanges";
+        check_problems(&with(range), &[without], &[told]);
+    }
     check(&with("10.0.0.0/8, 0.0.0.0/0"), &[open]);
     check(&with("'fd00::/8'"), &[open]);
     check_problems(
