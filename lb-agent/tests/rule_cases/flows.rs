@@ -83,7 +83,7 @@ fn meant(
             tally.differ(Difference::RefusedUnknownPort);
             Ok(Met::Refused)
         }
-        Word::Pass if flow.dest_ip.is_loopback() => {
+        Word::Pass if flow.dest_ip.is_loopback() && flow.client == Client::Node => {
             tally.differ(Difference::NodePortOnLoopback);
             as_in_another(cases, case, |_, same| {
                 same.client == Client::Node

@@ -4,6 +4,7 @@ mod claims;
 mod endpoints;
 mod frontends;
 mod naive;
+mod node_ports;
 mod objects;
 mod random;
 mod topology;

@@ -31,7 +31,7 @@ pub fn key(object: &Value) -> (String, String, String) {
 
 /// A Service, an EndpointSlice or a Node; null where something is not said.
 pub fn object() -> impl Strategy<Value = Value> {
-    prop_oneof![3 => service(), 6 => slice(), 1 => node()]
+    prop_oneof![3 => service(), 6 => slice(), 2 => node()]
 }
 
 fn service() -> impl Strategy<Value = Value> {
@@ -178,11 +178,16 @@ fn endpoint(addresses: &[&str; 3]) -> impl Strategy<Value = Value> {
         json!([[a], [b, "10.1.0.9"], [c]]),
         json!([[], null, ["x"], ["127.0.0.1"], ["10.1.0.4"], ["fd00:1::4"]]),
     );
-    let condition = || one_of(json!([null, true, false]));
-    let conditions = (condition(), condition(), condition()).prop_map(
-        |(ready, serving, terminating)| json!({"ready": ready, "serving": serving, "terminating": terminating}),
+    // Often nothing is ready, so that it matters what else there is.
+    let conditions = (
+        one_of(json!([null, true, false, false, false])),
+        one_of(json!([null, true, false])),
+        one_of(json!([null, true, true, false])),
     );
-    let conditions = prop_oneof![1 => Just(Value::Null), 1 => Just(json!({})), 4 => conditions];
+    let conditions = conditions.prop_map(|(ready, serving, terminating)| {
+        json!({"ready": ready, "serving": serving, "terminating": terminating})
+    });
+    let conditions = prop_oneof![1 => Just(Value::Null), 1 => Just(json!({})), 8 => conditions];
     // Mostly some of each kind, so that they take effect.
     let hints = (
         mostly(

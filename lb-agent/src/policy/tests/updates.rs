@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::random::{Objects, key, object};
-use super::{Case, NODE_NAME, naive, service, slice, typed};
+use super::{Case, NODE, NODE_NAME, naive, service, slice, typed};
 use crate::catalog::{Change, Object, ObjectName};
 use crate::policy::{ServicePort, ServicePortKey};
 
@@ -42,6 +42,46 @@ fn only_real_changes_are_listed() {
         case.plan()[1],
         "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080"
     );
+}
+
+#[test]
+fn a_change_touches_the_services_that_it_concerns_and_no_others() {
+    let other = service("other", "").replace("10.96.0.1", "10.96.0.2");
+    let a = slice("a", &["{addresses: [10.1.0.1]}"]);
+    let mut case = Case::new(&(NODE.to_owned() + &service("web", "") + &other + &a));
+    let mut touched = |change: Change| {
+        case.catalog.apply(change);
+        let touched = case.catalog.take_touched();
+        let touched = touched.iter().map(ToString::to_string);
+        touched.collect::<Vec<_>>().join(" ")
+    };
+    let set = |yaml: &str| Change::Set(super::object(yaml.trim_start_matches("---\n")));
+    // Nothing is different.
+    for yaml in [&service("web", ""), &other, &a, NODE] {
+        assert_eq!(touched(set(yaml)), "", "{yaml}");
+    }
+    let cases = [
+        (set(&service("web", "  type: NodePort\n")), "default/web"),
+        (set(&slice("a", &[])), "default/web"),
+        (
+            set(&a.replace("service-name: web", "service-name: other")),
+            "default/other default/web",
+        ),
+        (
+            set(&a.replace("{name: a,", "{name: a, namespace: shop,")),
+            "shop/web",
+        ),
+        (
+            Change::Remove(super::object(a.trim_start_matches("---\n")).id()),
+            "default/other",
+        ),
+        (set(&NODE.replace("n1", "n2")), ""),
+        (set(&NODE.replace("z1", "z2")), "default/other default/web"),
+    ];
+    for (change, names) in cases {
+        let said = format!("{change:?}");
+        assert_eq!(touched(change), names, "{said}");
+    }
 }
 
 #[test]
@@ -162,7 +202,7 @@ fn service_ports(case: &Case) -> BTreeMap<ServicePortKey, ServicePort> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn any_way_to_a_state_gives_its_plan(bursts in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..12)) {
         let mut case = Case::new("");

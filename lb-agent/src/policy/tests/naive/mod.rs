@@ -171,7 +171,10 @@ fn vip(service: &Value, family: &str) -> Option<IpAddr> {
 /// Whether only some clients may come to the Service's LoadBalancer IPs of the family.
 fn is_filtered(service: &Value, family: &str) -> bool {
     let ranges = list(&service["spec"]["loadBalancerSourceRanges"]).iter();
-    let ranges = ranges.filter_map(|range| text(range).trim().parse::<IpNet>().ok());
+    let ranges = ranges.filter_map(|range| {
+        let (ip, length) = text(range).trim().split_once('/')?;
+        IpNet::new(address(ip)?, length.parse().ok()?).ok()
+    });
     let of_family: Vec<IpNet> = ranges
         .filter(|range| family_of(range.addr()) == family)
         .collect();
@@ -253,15 +256,20 @@ fn is_port(value: &Value) -> bool {
     (1..=65535).contains(&value.as_i64().unwrap_or_default())
 }
 
-/// An address of the family that can be somebody's; leading zeros mean nothing.
+/// An address of the family that can be somebody's.
 fn ip(value: &Value, family: &str) -> Option<IpAddr> {
-    let octets: Vec<Option<u8>> = text(value).split('.').map(|o| o.parse().ok()).collect();
-    let ip: IpAddr = match octets[..] {
-        [Some(a), Some(b), Some(c), Some(d)] => Ipv4Addr::new(a, b, c, d).into(),
-        _ => text(value).parse().ok()?,
-    };
+    let ip = address(text(value))?;
     let is_ours = !ip.is_loopback() && !ip.is_multicast() && !ip.is_unspecified();
     (is_ours && family_of(ip) == family).then_some(ip)
+}
+
+/// Leading zeros mean nothing.
+fn address(text: &str) -> Option<IpAddr> {
+    let octets: Vec<Option<u8>> = text.split('.').map(|o| o.parse().ok()).collect();
+    match octets[..] {
+        [Some(a), Some(b), Some(c), Some(d)] => Some(Ipv4Addr::new(a, b, c, d).into()),
+        _ => text.parse().ok(),
+    }
 }
 
 const fn family_of(ip: IpAddr) -> &'static str {

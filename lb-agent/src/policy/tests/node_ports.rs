@@ -1,0 +1,55 @@
+//! Where NodePorts answer.
+
+use std::net::IpAddr;
+
+use super::{Case, service};
+use crate::policy::{FrontendKind, NodePorts};
+
+/// The NodePort frontends of every service port.
+fn node_ports(addresses: &[&str], range: (u16, u16), yaml: &str) -> Vec<String> {
+    let mut addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
+    addresses.sort();
+    let node_ports = NodePorts { addresses, range };
+    let case = Case::new(yaml);
+    let ports = case.policy.service_ports().cloned();
+    let expanded = ports.map(|port| node_ports.expand(port));
+    let frontends = expanded.flat_map(|port| port.frontends);
+    let frontends = frontends.filter(|f| f.kind == FrontendKind::NodePort);
+    frontends
+        .map(|f| format!("{:?} {}", f.address, f.port))
+        .collect()
+}
+
+fn both_families(node_port: u16) -> String {
+    service("web", "  clusterIPs: [10.96.0.1, 'fd00::1']\n").replace(
+        "{port: 80}",
+        &format!("{{port: 80, nodePort: {node_port}}}"),
+    )
+}
+
+#[test]
+fn a_node_port_answers_on_the_nodes_addresses_of_its_family_and_on_loopback() {
+    let addresses = ["192.168.0.2", "10.0.0.1", "2001:db8::1"];
+    assert_eq!(
+        node_ports(&addresses, (30000, 32767), &both_families(30080)),
+        [
+            "Some(10.0.0.1) 30080",
+            "Some(127.0.0.1) 30080",
+            "Some(192.168.0.2) 30080",
+            "Some(::1) 30080",
+            "Some(2001:db8::1) 30080",
+        ]
+    );
+    assert_eq!(
+        node_ports(&[], (30000, 32767), &both_families(30080)),
+        ["Some(127.0.0.1) 30080", "Some(::1) 30080"]
+    );
+}
+
+#[test]
+fn a_node_port_outside_of_the_range_is_left_to_others() {
+    for (number, is_ours) in [(29999, false), (30000, true), (32767, true), (32768, false)] {
+        let found = node_ports(&["192.168.0.2"], (30000, 32767), &both_families(number));
+        assert_eq!(found.len(), if is_ours { 3 } else { 0 }, "{number}");
+    }
+}
