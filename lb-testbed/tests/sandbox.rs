@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_testbed::{Family, NamedServer, Supervised, ask_udp, connect, connect_name, sandboxed};
+use lb_testbed::{
+    Family, NamedServer, Supervised, api_server::ApiServer, ask_udp, connect, connect_name,
+    sandboxed,
+};
 
 #[test]
 fn pods_reach_each_other_in_both_families() {
@@ -118,6 +121,19 @@ fn the_node_has_a_cgroup_and_a_bpffs() {
         let mounts = fs::read_to_string("/proc/thread-self/mounts")?;
         let bpffs = format!(" {} bpf ", sandbox.bpffs().display());
         assert!(mounts.lines().any(|line| line.contains(&bpffs)), "{mounts}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_api_server_answers_on_the_nodes_loopback() {
+    sandboxed(|_| {
+        let server = ApiServer::start("127.0.0.1:0")?;
+        let mut stream = connect(server.address())?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         Ok(())
     });
 }

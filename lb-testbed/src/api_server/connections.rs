@@ -11,7 +11,10 @@ use hyper::{
     service::{Service as _, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use super::{routes, shared::Shared};
 
@@ -33,12 +36,12 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         // A client that has gone before it was accepted is no reason to end.
         if let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, router.clone(), shared.clone()));
+            tokio::spawn(serve(stream, router.clone(), shared.connection()));
         }
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, router: Router, mut open: watch::Receiver<()>) {
     // Events go out at once. A stream that does not take the option is closing.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -52,10 +55,9 @@ async fn serve(stream: TcpStream, router: Router, shared: Arc<Shared>) {
         }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let mut cuts = shared.cuts();
     tokio::select! {
         // How a connection ends is the client's affair.
         _ = connection => {}
-        _ = cuts.changed() => {}
+        _ = open.changed() => {}
     }
 }

@@ -27,6 +27,7 @@ mod discovery;
 mod faults;
 mod history;
 mod kind;
+mod line;
 mod list;
 mod object;
 mod patch;
@@ -211,7 +212,7 @@ impl ApiServer {
         self.shared.disturb(kind.into(), disturbance);
     }
 
-    /// Ends all connections, in the middle of whatever they carry.
+    /// Ends all connections, in the middle of whatever they carry. Clients may come back at once.
     pub fn cut(&self) {
         self.shared.cut();
     }
@@ -234,7 +235,8 @@ impl ApiServer {
     /// As [`Self::restart_in_the_past`], and with other objects than before.
     pub fn restart_with(&self, objects: &[Value]) -> Result<()> {
         let store = filled(0, objects)?;
-        self.shared.change(|old| *old = store);
+        // The watches are not told: they end.
+        self.shared.state().store = store;
         self.cut();
         Ok(())
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use tokio::sync::{broadcast, watch};
@@ -17,13 +20,16 @@ use super::{
 /// More disturbances than this at once, and a watch misses the oldest.
 const DISTURBANCES_AT_ONCE: usize = 64;
 
+/// How often is looked whether connections have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the watches.
     changes: watch::Sender<()>,
-    /// Ends the connections.
-    cuts: watch::Sender<()>,
+    /// What the connections hold that are open, and that ends them when it is replaced.
+    connections: Mutex<watch::Sender<()>>,
     disturbances: broadcast::Sender<(Option<Kind>, Disturbance)>,
 }
 
@@ -57,13 +63,13 @@ impl Shared {
                 open_watches: BTreeMap::new(),
             }),
             changes: watch::Sender::new(()),
-            cuts: watch::Sender::new(()),
+            connections: Mutex::new(watch::Sender::new(())),
             disturbances: broadcast::Sender::new(DISTURBANCES_AT_ONCE),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(&self.state)
     }
 
     /// Changes the store and tells the watches.
@@ -77,12 +83,18 @@ impl Shared {
         self.changes.subscribe()
     }
 
+    /// Ends the connections that are open, and waits until they are.
     pub(super) fn cut(&self) {
-        self.cuts.send_replace(());
+        let ended = mem::take(&mut *unpoisoned(&self.connections));
+        ended.send_replace(());
+        while ended.receiver_count() != 0 {
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
-    pub(super) fn cuts(&self) -> watch::Receiver<()> {
-        self.cuts.subscribe()
+    /// For a new connection, to be held until it is closed: changes when the connection has to end.
+    pub(super) fn connection(&self) -> watch::Receiver<()> {
+        unpoisoned(&self.connections).subscribe()
     }
 
     pub(super) fn disturb(&self, kind: Option<Kind>, disturbance: Disturbance) {
@@ -124,6 +136,10 @@ impl Shared {
             kind,
         }
     }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]

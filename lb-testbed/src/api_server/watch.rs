@@ -4,10 +4,10 @@ use std::{convert::Infallible, future, sync::Arc, time::Duration, vec};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::{
-        broadcast::{self, error::RecvError},
+        broadcast::{self, error::TryRecvError},
         watch,
     },
     time::{Instant, Interval, interval_at, sleep_until},
@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     faults::Disturbance,
-    history::Event,
     kind::Kind,
+    line,
     object::Object,
     query::{WatchFrom, WatchQuery},
     refusal::Refusal,
@@ -120,7 +120,15 @@ impl Watcher {
             if let Some(chunk) = self.initial() {
                 return Some(chunk);
             }
+            let position = self.position;
             let (chunk, is_all) = self.news();
+            // What was ordered before these events happened comes before them.
+            if let Some(disturbance) = self.ordered() {
+                self.disturbance = Some(disturbance);
+                self.position = position;
+                self.is_over = false;
+                continue;
+            }
             if !chunk.is_empty() {
                 return Some(chunk.into());
             }
@@ -129,7 +137,10 @@ impl Watcher {
             }
             tokio::select! {
                 _ = self.changes.changed() => {}
-                disturbance = self.disturbances.recv() => self.disturbance = self.of_ours(disturbance),
+                disturbance = self.disturbances.recv() => {
+                    let ours = disturbance.ok().filter(|(kind, _)| self.is_ours(*kind));
+                    self.disturbance = ours.map(|(_, disturbance)| disturbance);
+                }
                 () = tick(self.bookmarks.as_mut()) => {
                     if let Some(bookmark) = self.bookmark() {
                         return Some(bookmark);
@@ -149,7 +160,7 @@ impl Watcher {
         if self.initial.as_slice().is_empty() && self.marks_end {
             self.marks_end = false;
             let annotations = json!({INITIAL_EVENTS_END: "true"});
-            chunk.extend(self.bookmark_at(self.position, annotations));
+            chunk.extend(line::bookmark(self.kind, self.position, annotations));
         }
         (!chunk.is_empty()).then(|| chunk.into())
     }
@@ -160,7 +171,7 @@ impl Watcher {
         let Some(events) = state.store.history().since(self.position) else {
             drop(state);
             self.is_over = true;
-            return (error_line(&too_old(self.position)), true);
+            return (line::error(&too_old(self.position)), true);
         };
         let events: Vec<_> = events
             .filter(|event| event.kind == self.kind)
@@ -171,7 +182,7 @@ impl Watcher {
         drop(state);
         let mut chunk = Vec::new();
         for event in &events {
-            if let Some((what, object)) = seen_through(&self.selector, event) {
+            if let Some((what, object)) = line::seen_through(&self.selector, event) {
                 self.form.write_event(what, object, &mut chunk);
             }
         }
@@ -183,20 +194,8 @@ impl Watcher {
 
     fn bookmark(&self) -> Option<Bytes> {
         let current = self.shared.state().store.revision();
-        (self.position <= current).then(|| self.bookmark_at(self.position, json!({})).into())
-    }
-
-    fn bookmark_at(&self, revision: u64, annotations: Value) -> Vec<u8> {
-        let facts = self.kind.facts();
-        let metadata = json!({
-            "resourceVersion": revision.to_string(),
-            "creationTimestamp": null,
-            "annotations": annotations,
-        });
-        line(&json!({
-            "type": "BOOKMARK",
-            "object": {"kind": facts.name, "apiVersion": facts.api_version, "metadata": metadata},
-        }))
+        (self.position <= current)
+            .then(|| line::bookmark(self.kind, self.position, json!({})).into())
     }
 
     async fn disturb(&mut self, disturbance: Disturbance) -> Option<Bytes> {
@@ -209,45 +208,34 @@ impl Watcher {
             Disturbance::Silence => future::pending().await,
             Disturbance::Error(code) => {
                 self.is_over = true;
-                Some(error_line(&Refusal::with_code(code)).into())
+                Some(line::error(&Refusal::with_code(code)).into())
             }
             Disturbance::End => None,
         }
     }
 
-    fn of_ours(
-        &self,
-        received: Result<(Option<Kind>, Disturbance), RecvError>,
-    ) -> Option<Disturbance> {
-        let (kind, disturbance) = received.ok()?;
-        kind.is_none_or(|kind| kind == self.kind)
-            .then_some(disturbance)
+    /// A disturbance that waits to be taken note of.
+    fn ordered(&mut self) -> Option<Disturbance> {
+        loop {
+            match self.disturbances.try_recv() {
+                Ok((kind, disturbance)) => {
+                    if self.is_ours(kind) {
+                        return Some(disturbance);
+                    }
+                }
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
     }
-}
 
-/// An event as it looks to a client that sees only what the selector lets through.
-fn seen_through<'e>(selector: &Selector, event: &'e Event) -> Option<(&'static str, &'e Object)> {
-    let seen = |object: &'e Option<Arc<Object>>| {
-        object.as_deref().filter(|object| selector.matches(object))
-    };
-    match (seen(&event.before), seen(&event.after)) {
-        (None, None) => None,
-        (None, Some(after)) => Some(("ADDED", after)),
-        (Some(_), Some(after)) => Some(("MODIFIED", after)),
-        (Some(_), None) => Some(("DELETED", event.farewell()?)),
+    fn is_ours(&self, kind: Option<Kind>) -> bool {
+        kind.is_none_or(|kind| kind == self.kind)
     }
 }
 
 fn too_old(revision: u64) -> Refusal {
     Refusal::expired(format!("too old resource version: {revision}"))
-}
-
-fn error_line(refusal: &Refusal) -> Vec<u8> {
-    line(&json!({"type": "ERROR", "object": refusal.to_json()}))
-}
-
-fn line(event: &Value) -> Vec<u8> {
-    format!("{event}\n").into_bytes()
 }
 
 fn interval(every: Duration) -> Interval {
@@ -269,40 +257,5 @@ async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Map;
-
-    use super::*;
-    use crate::api_server::object::Key;
-
-    fn node(name: &str, label: &str) -> Option<Arc<Object>> {
-        let fields = Map::from_iter([("metadata".to_owned(), json!({"labels": {"l": label}}))]);
-        Some(Arc::new(Object::new(
-            Kind::Node,
-            Key::new("", name),
-            1,
-            fields,
-        )))
-    }
-
-    #[test]
-    fn what_stops_to_match_is_deleted_and_what_begins_to_is_added() {
-        let selector = Selector::parse(Kind::Node, None, "l=yes", "").expect("it can be read");
-        let look = |before, after| {
-            let event = Event::new(9, Kind::Node, before, after);
-            seen_through(&selector, &event).map(|(what, object)| (what, object.revision))
-        };
-        let [yes, no] = ["yes", "no"].map(|label| node("a", label));
-        assert_eq!(look(None, yes.clone()), Some(("ADDED", 1)));
-        assert_eq!(look(None, no.clone()), None);
-        assert_eq!(look(yes.clone(), yes.clone()), Some(("MODIFIED", 1)));
-        assert_eq!(look(no.clone(), yes.clone()), Some(("ADDED", 1)));
-        assert_eq!(look(yes.clone(), no.clone()), Some(("DELETED", 9)));
-        assert_eq!(look(yes, None), Some(("DELETED", 9)));
-        assert_eq!(look(no, None), None);
     }
 }

@@ -1,0 +1,80 @@
+//! The lines of a watch: what an event looks like to a client, bookmarks, errors.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{history::Event, kind::Kind, object::Object, refusal::Refusal, selector::Selector};
+
+/// An event as it looks to a client that sees only what the selector lets through.
+pub(super) fn seen_through<'e>(
+    selector: &Selector,
+    event: &'e Event,
+) -> Option<(&'static str, &'e Object)> {
+    let seen = |object: &'e Option<Arc<Object>>| {
+        object.as_deref().filter(|object| selector.matches(object))
+    };
+    match (seen(&event.before), seen(&event.after)) {
+        (None, None) => None,
+        (None, Some(after)) => Some(("ADDED", after)),
+        (Some(_), Some(after)) => Some(("MODIFIED", after)),
+        (Some(_), None) => Some(("DELETED", event.farewell()?)),
+    }
+}
+
+/// Tells a client how far it has heard everything.
+pub(super) fn bookmark(kind: Kind, revision: u64, annotations: Value) -> Vec<u8> {
+    let facts = kind.facts();
+    let metadata = json!({
+        "resourceVersion": revision.to_string(),
+        "creationTimestamp": null,
+        "annotations": annotations,
+    });
+    line(&json!({
+        "type": "BOOKMARK",
+        "object": {"kind": facts.name, "apiVersion": facts.api_version, "metadata": metadata},
+    }))
+}
+
+pub(super) fn error(refusal: &Refusal) -> Vec<u8> {
+    line(&json!({"type": "ERROR", "object": refusal.to_json()}))
+}
+
+fn line(event: &Value) -> Vec<u8> {
+    format!("{event}\n").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::api_server::object::Key;
+
+    fn node(name: &str, label: &str) -> Option<Arc<Object>> {
+        let fields = Map::from_iter([("metadata".to_owned(), json!({"labels": {"l": label}}))]);
+        Some(Arc::new(Object::new(
+            Kind::Node,
+            Key::new("", name),
+            1,
+            fields,
+        )))
+    }
+
+    #[test]
+    fn what_stops_to_match_is_deleted_and_what_begins_to_is_added() {
+        let selector = Selector::parse(Kind::Node, None, "l=yes", "").expect("it can be read");
+        let look = |before, after| {
+            let event = Event::new(9, Kind::Node, before, after);
+            seen_through(&selector, &event).map(|(what, object)| (what, object.revision))
+        };
+        let [yes, no] = ["yes", "no"].map(|label| node("a", label));
+        assert_eq!(look(None, yes.clone()), Some(("ADDED", 1)));
+        assert_eq!(look(None, no.clone()), None);
+        assert_eq!(look(yes.clone(), yes.clone()), Some(("MODIFIED", 1)));
+        assert_eq!(look(no.clone(), yes.clone()), Some(("ADDED", 1)));
+        assert_eq!(look(yes.clone(), no.clone()), Some(("DELETED", 9)));
+        assert_eq!(look(yes, None), Some(("DELETED", 9)));
+        assert_eq!(look(no, None), None);
+    }
+}

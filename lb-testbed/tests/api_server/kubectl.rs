@@ -1,0 +1,209 @@
+//! The real kubectl: what people type works.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use lb_testbed::{
+    Family, SliceManifest,
+    api_server::{ApiServer, Kind},
+    stretched,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{server, service};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// kubectl with a folder of its own, in which nothing of its user's is found.
+struct Kubectl {
+    home: TempDir,
+}
+
+impl Kubectl {
+    fn of(server: &ApiServer) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        server.write_kubeconfig(&home.path().join("kubeconfig"))?;
+        Ok(Self { home })
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new("kubectl");
+        command
+            .args(arguments.split(' '))
+            .env("KUBECONFIG", self.home.path().join("kubeconfig"))
+            .env("HOME", self.home.path())
+            .current_dir(self.home.path())
+            .stdin(Stdio::null());
+        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        command
+    }
+
+    /// What it prints.
+    fn run(&self, arguments: &str) -> Result<String> {
+        let output = self
+            .command(arguments)
+            .output()
+            .context("`kubectl` cannot be run: install kubernetes-client")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!("kubectl {arguments}: {said}");
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn write(&self, name: &str, object: &serde_json::Value) -> Result<()> {
+        Ok(fs::write(self.home.path().join(name), object.to_string())?)
+    }
+}
+
+/// A kubectl that runs on, and the lines that it prints.
+struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Following {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("it was piped")?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    /// The words of the next line.
+    fn next(&self) -> Result<Vec<String>> {
+        let line = self
+            .lines
+            .recv_timeout(stretched(LIMIT))
+            .context("kubectl does not say more")?;
+        Ok(line.split_whitespace().map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn words(text: &str) -> Vec<Vec<&str>> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn applies_gets_and_deletes() -> Result<()> {
+    let server = server()?;
+    let kubectl = Kubectl::of(&server)?;
+    let slice = SliceManifest::new("web", Family::IPv4)
+        .port("http", 8080)
+        .addresses((1..=4).map(|host| [10, 244, 0, host]));
+    kubectl.write("slice.json", &slice.to_json())?;
+    kubectl.write("service.json", &service("web").port("admin", 81).to_json())?;
+    let applied = kubectl.run("apply -f service.json -f slice.json")?;
+    assert_eq!(
+        applied,
+        "service/web created\nendpointslice.discovery.k8s.io/web-ipv4 created\n"
+    );
+    let table = kubectl.run("get svc -A")?;
+    let table = words(&table);
+    assert_eq!(table[0][..3], ["NAMESPACE", "NAME", "TYPE"]);
+    assert_eq!(
+        table[1][..6],
+        [
+            "default",
+            "web",
+            "ClusterIP",
+            "10.96.0.10",
+            "<none>",
+            "80/TCP,81/TCP"
+        ]
+    );
+    let table = kubectl.run("get endpointslices")?;
+    assert!(
+        table.contains("10.244.0.1,10.244.0.2,10.244.0.3 + 1 more..."),
+        "{table}"
+    );
+
+    // One port less, one more, one with another name: a strategic merge patch.
+    let changed = service("web").udp_port("dns", 53).to_json();
+    kubectl.write("service.json", &changed)?;
+    let applied = kubectl.run("apply -f service.json -f slice.json")?;
+    assert_eq!(
+        applied,
+        "service/web configured\nendpointslice.discovery.k8s.io/web-ipv4 unchanged\n"
+    );
+    let stored = server
+        .get(Kind::Service, "default", "web")
+        .unwrap_or_default();
+    assert_eq!(stored["spec"]["ports"], changed["spec"]["ports"]);
+
+    kubectl.run("label service web a=b")?;
+    assert_eq!(kubectl.run("get svc -l a=b -o name")?, "service/web\n");
+    assert_eq!(
+        kubectl.run("get svc web -o jsonpath={.spec.clusterIP}")?,
+        "10.96.0.10"
+    );
+    kubectl.run("delete -f service.json")?;
+    assert_eq!(server.get(Kind::Service, "default", "web"), None);
+    let missing = kubectl
+        .run("get svc web")
+        .map_err(|error| error.to_string());
+    assert!(
+        missing.is_err_and(|said| said.contains(r#"services "web" not found"#)),
+        "it says what is missing"
+    );
+    Ok(())
+}
+
+#[test]
+fn follows_a_watch() -> Result<()> {
+    let server = server()?;
+    server.apply(&service("web").to_json())?;
+    let kubectl = Kubectl::of(&server)?;
+    let following = Following::start(kubectl.command("get svc --watch"))?;
+    assert_eq!(following.next()?[..2], ["NAME", "TYPE"]);
+    assert_eq!(following.next()?[..2], ["web", "ClusterIP"]);
+    let wider = service("web").spec("type", json!("NodePort"));
+    server.apply(&wider.to_json())?;
+    assert_eq!(following.next()?[..2], ["web", "NodePort"]);
+    server.apply(&service("other").to_json())?;
+    assert_eq!(following.next()?[..2], ["other", "ClusterIP"]);
+    Ok(())
+}
+
+#[test]
+fn finds_the_kinds() -> Result<()> {
+    let server = server()?;
+    let kinds = Kubectl::of(&server)?.run("api-resources -o name")?;
+    let kinds: Vec<_> = kinds.lines().collect();
+    assert_eq!(
+        kinds,
+        [
+            "namespaces",
+            "nodes",
+            "services",
+            "endpointslices.discovery.k8s.io",
+            "servicecidrs.networking.k8s.io"
+        ]
+    );
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! What the tests of the API server have in common: a server, clients, and waiting.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    future::Future,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    pin::Pin,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, Client, Config, ResourceExt as _, core::WatchEvent, runtime::watcher};
+use lb_testbed::{ServiceManifest, api_server::ApiServer, stretched};
+
+/// How long something may take that must happen.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub fn server() -> Result<ApiServer> {
+    ApiServer::start("127.0.0.1:0")
+}
+
+/// One that does not try again by itself.
+pub fn client(server: &ApiServer) -> Result<Client> {
+    let mut config = Config::new(server.url().parse()?);
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+pub fn services(server: &ApiServer) -> Result<Api<Service>> {
+    Ok(Api::all(client(server)?))
+}
+
+pub fn service(name: &str) -> ServiceManifest {
+    ServiceManifest::new(name)
+        .cluster_ip([10, 96, 0, 10])
+        .port("http", 80)
+}
+
+/// Stores Services with these names.
+pub fn store_services(
+    server: &ApiServer,
+    names: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<()> {
+    names
+        .into_iter()
+        .try_for_each(|name| server.apply(&service(name.as_ref()).to_json()))
+}
+
+/// What must come, or an error that says what it was.
+pub async fn must<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(stretched(LIMIT), future)
+        .await
+        .with_context(|| format!("waited in vain: {what}"))
+}
+
+/// Waits until something is so that nobody tells of.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+    must(what, async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+}
+
+/// The error that the server's `Status` is to kube.
+pub fn refusal<T: Debug>(result: kube::Result<T>) -> Result<(u16, String)> {
+    match result {
+        Err(kube::Error::Api(status)) => Ok((status.code, status.reason.clone())),
+        other => bail!("not refused by the server: {other:?}"),
+    }
+}
+
+/// What comes over the wire until the server closes the connection.
+pub fn raw(server: &ApiServer, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(server.address())?;
+    stream.set_read_timeout(Some(stretched(LIMIT)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+pub type Events<K> = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<K>>> + Send>>;
+
+/// The next line of a watch: what happened to whom, at which revision.
+pub async fn line(events: &mut Events<Service>) -> Result<(&'static str, String, String)> {
+    let event = must("a line of a watch", events.next())
+        .await?
+        .context("the watch has ended")??;
+    let of = |what, it: Service| {
+        (
+            what,
+            it.name_any(),
+            it.resource_version().unwrap_or_default(),
+        )
+    };
+    Ok(match event {
+        WatchEvent::Added(it) => of("ADDED", it),
+        WatchEvent::Modified(it) => of("MODIFIED", it),
+        WatchEvent::Deleted(it) => of("DELETED", it),
+        WatchEvent::Bookmark(it) => {
+            let marks: Vec<_> = it.metadata.annotations.into_keys().collect();
+            ("BOOKMARK", marks.join(","), it.metadata.resource_version)
+        }
+        WatchEvent::Error(status) => ("ERROR", status.code.to_string(), status.reason),
+    })
+}
+
+/// Reads a watch to its end, which a cut connection is to kube, too.
+pub async fn to_the_end(events: &mut Events<Service>) -> Result<()> {
+    let end = async { while let Some(Ok(_)) = events.next().await {} };
+    must("the end of a watch", end).await
+}
+
+/// The error that the next line of a watch is.
+pub async fn broken_line(events: &mut Events<Service>) -> Result<kube::Error> {
+    match must("a broken line of a watch", events.next()).await? {
+        Some(Err(error)) => Ok(error),
+        other => bail!("not broken: {other:?}"),
+    }
+}
+
+/// A watcher of Services, and what a client knows that follows it.
+pub struct Follower {
+    events: Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<Service>>> + Send>>,
+    /// Port 1 of each Service.
+    pub known: BTreeMap<String, i32>,
+    coming: BTreeMap<String, i32>,
+    pub inits: usize,
+    pub errors: Vec<watcher::Error>,
+}
+
+impl Follower {
+    pub fn new(server: &ApiServer, config: watcher::Config) -> Result<Self> {
+        Ok(Self {
+            events: watcher(services(server)?, config).boxed(),
+            known: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            inits: 0,
+            errors: Vec::new(),
+        })
+    }
+
+    /// Follows until the client knows these Services, whole lists only.
+    pub async fn until_known(&mut self, names: &[&str]) -> Result<()> {
+        let what = format!("Services {names:?}");
+        must(&what, self.until(|it| it.known.keys().eq(names))).await?
+    }
+
+    /// Follows until there were so many errors.
+    pub async fn until_errors(&mut self, count: usize) -> Result<()> {
+        must("errors", self.until(|it| count <= it.errors.len())).await?
+    }
+
+    pub async fn until(&mut self, is_so: impl Fn(&Self) -> bool) -> Result<()> {
+        while !is_so(self) {
+            match self.events.next().await.context("a watcher never ends")? {
+                Ok(event) => self.take(event),
+                Err(error) => {
+                    self.errors.push(error);
+                    // Instead of a backoff: long enough not to flood the server.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: watcher::Event<Service>) {
+        let port = |it: &Service| Some(it.spec.as_ref()?.ports.as_ref()?.first()?.port);
+        match event {
+            watcher::Event::Init => self.coming.clear(),
+            watcher::Event::InitApply(it) => {
+                self.coming
+                    .insert(it.name_any(), port(&it).unwrap_or_default());
+            }
+            watcher::Event::InitDone => {
+                self.known = std::mem::take(&mut self.coming);
+                self.inits += 1;
+            }
+            watcher::Event::Apply(it) => {
+                self.known
+                    .insert(it.name_any(), port(&it).unwrap_or_default());
+            }
+            watcher::Event::Delete(it) => {
+                self.known.remove(&it.name_any());
+            }
+        }
+    }
+}
+
+/// The code of the `Status` in a watcher's error.
+pub fn code_of(error: &watcher::Error) -> Option<u16> {
+    use watcher::Error::{
+        InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed,
+    };
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        WatchError(status) => Some(status.code),
+        InitialListFailed(_) | WatchStartFailed(_) | WatchFailed(_) | NoResourceVersion => None,
+    }
+}
