@@ -15,6 +15,7 @@ const DEBIAN_LLVM: u32 = 22;
 pub(crate) fn everything() -> Result<()> {
     let (toolchain, linker) = bpf()?;
     test_programs()?;
+    kubectl()?;
     println!("setup: ready: {toolchain}, {}", linker.display());
     Ok(())
 }
@@ -39,6 +40,11 @@ pub(crate) fn test_programs() -> Result<()> {
     ip()?;
     program("dnsmasq", "dnsmasq-base")?;
     program("adnshost", "adns-tools")
+}
+
+/// What people will ask the testbed's API server with, so that its tests do, too.
+pub(crate) fn kubectl() -> Result<()> {
+    program("kubectl", "kubernetes-client")
 }
 
 /// What loads the rules that the benches compare with.

@@ -104,6 +104,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 }
 
 fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    setup::kubectl()?;
     let mut cargo = cargo_test(workspace);
     cargo.args(["--lib", "--bins"]);
     for test in workspace.tests.iter().filter(|test| *test != KERNEL_TEST) {
