@@ -48,5 +48,5 @@ pub use patience::stretched;
 pub use pod::{Family, Pod};
 pub use sandbox::{Sandbox, Setting};
 pub use server::NamedServer;
-pub use status::{AgentHook, AgentStatus, ask_status};
+pub use status::{AgentHook, AgentStatus, AgentSyncs, ask_status};
 pub use supervisor::{Ended, Supervised, die_with_parent, require_root};

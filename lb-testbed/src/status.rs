@@ -20,6 +20,21 @@ pub struct AgentStatus {
     /// What it could not use, one line each.
     #[serde(default)]
     pub problems: Vec<String>,
+    pub syncs: AgentSyncs,
+}
+
+/// How changes come into effect.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSyncs {
+    /// How often they did.
+    pub count: u64,
+    /// From the arrival of the last ones to the tables saying so.
+    pub last_micros: u64,
+    /// CPU time for all that was there at the start, once it was decoded.
+    pub first_cpu_micros: u64,
+    /// The part of it since the last object was there.
+    pub first_tables_cpu_micros: u64,
 }
 
 /// A program in its place, with the kernel's count of its runs while somebody holds BPF_ENABLE_STATS.

@@ -26,6 +26,11 @@ pub(crate) enum Bench {
         #[command(flatten)]
         options: Options,
     },
+    /// How long a cluster of 100 to 10,000 services, and then each change, takes to come into effect; CPU time and memory
+    Control {
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// What all benches take.
@@ -45,14 +50,16 @@ impl Bench {
             Self::Hooks { .. } => "hooks",
             Self::Connect { .. } => "connect",
             Self::LeastConn { .. } => "least-conn",
+            Self::Control { .. } => "control",
         }
     }
 
     fn options(&self) -> &Options {
         match self {
-            Self::Hooks { options } | Self::Connect { options } | Self::LeastConn { options } => {
-                options
-            }
+            Self::Hooks { options }
+            | Self::Connect { options }
+            | Self::LeastConn { options }
+            | Self::Control { options } => options,
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Objects as they come: which Services a change touches, and what stays.
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 

@@ -71,7 +71,7 @@ impl Metrics {
         metrics
     }
 
-    /// A batch of changes is in effect, after so long.
+    /// Changes are in effect, so long after they came.
     pub fn synced(&self, after: Duration) {
         self.sync.observe(after.as_secs_f64());
         self.synced.set(now());
@@ -195,7 +195,7 @@ impl Metrics {
         );
         all.register_with_unit(
             "sync_duration",
-            "From a batch of changes at hand to the tables saying so",
+            "From the arrival of changes to the tables saying so",
             Unit::Seconds,
             self.sync.clone(),
         );

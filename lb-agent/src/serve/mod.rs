@@ -32,6 +32,7 @@ pub struct Status {
     /// What the source says is in effect; before, what an earlier agent left is.
     pub ready: bool,
     pub source: SourceStatus,
+    pub syncs: SyncStatus,
     pub hooks: Vec<HookStatus>,
     pub services: usize,
     pub endpoint_slices: usize,
@@ -60,6 +61,20 @@ pub struct SourceStatus {
     pub from: String,
     /// One for each kind that is watched at an API server.
     pub watches: Vec<WatchStatus>,
+}
+
+/// How changes come into effect.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncStatus {
+    /// How often changes came into effect.
+    pub count: u64,
+    /// From the arrival of the last changes to the tables saying so, in µs.
+    pub last_micros: u64,
+    /// CPU time, in µs, for all that was there at the start, once it was decoded.
+    pub first_cpu_micros: u64,
+    /// The part of it since the last object of the last kind was there.
+    pub first_tables_cpu_micros: u64,
 }
 
 /// The watch of one kind of object.

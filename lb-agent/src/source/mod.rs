@@ -5,6 +5,8 @@ pub mod manifests;
 pub mod node_addresses;
 mod words;
 
+use std::time::Instant;
+
 use crate::catalog::{Change, Problem};
 
 pub use self::kubernetes::Kubernetes;
@@ -35,6 +37,8 @@ pub struct Batch {
     pub has_listed: bool,
     /// Nothing is missing because it could not be read.
     pub is_complete: bool,
+    /// When the first of the changes came; none where that is not known.
+    pub heard: Option<Instant>,
 }
 
 impl Batch {
@@ -43,6 +47,7 @@ impl Batch {
         self.changes.append(&mut later.changes);
         *self = Self {
             changes: std::mem::take(&mut self.changes),
+            heard: self.heard.or(later.heard),
             ..later
         };
     }

@@ -110,7 +110,7 @@ fn a_manifest_with_an_error_takes_nothing_away_at_a_restart() {
         web.manifests.remove("gone.json")?;
         web.manifests.write_text("web.json", "{\"kind\": ")?;
         let mut running = web.agent.start()?;
-        running.wait_for_log("stays until every manifest can be read")?;
+        running.wait_for_log("stays until everything can be read")?;
         assert_eq!(answers(&web.client, Web::ADDRESS, 40)?.len(), 2);
         // Mended: now it is known what is wanted, and what is not goes.
         write_service(&web.manifests, "web", cluster_ip(10), &web.servers.ipv4())?;

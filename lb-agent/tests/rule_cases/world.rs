@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use lb_agent::catalog::{Catalog, Change, Family, Object};
 use lb_agent::policy::{
-    Backend, FrontendKind, NodePorts, Options, Policy, ServicePort, Update, View,
+    Backend, FrontendKind, NodePorts, Options, Policy, RefuseUnknown, ServicePort, Update, View,
 };
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ impl World {
             catalog: Catalog::new(&case.node.name),
             policy: Policy::new(Options {
                 node_name: case.node.name.clone(),
-                refuse_unknown_in: vec![service_cidr()],
+                refuse_unknown: RefuseUnknown::In(vec![service_cidr()]),
                 ..Options::default()
             }),
             node_ports: NodePorts {

@@ -21,7 +21,7 @@ use self::sweeper::Sweeper;
 use super::{LogFormat, SourceSettings, block_on, logging};
 use crate::kernel::{self, Grace, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
-use crate::serve::{HttpServer, Metrics, Server};
+use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
 use crate::source::{Batch, node_addresses};
 use crate::tables::Tables;
 
@@ -65,6 +65,7 @@ struct Agent {
     server: Server,
     http: Option<HttpServer>,
     metrics: Arc<Metrics>,
+    syncs: SyncStatus,
     ends: Ends,
     /// What the source says is in effect.
     is_ready: bool,
@@ -130,6 +131,7 @@ impl Agent {
             server,
             http,
             metrics: Arc::new(Metrics::new()),
+            syncs: SyncStatus::default(),
             ends,
             is_ready: false,
             opened: Running {
@@ -201,24 +203,39 @@ impl Agent {
     /// Takes over a batch, and those that wait behind it.
     fn take(&mut self, mut batch: Batch) {
         let began = Instant::now();
+        let cpu = cpu_micros();
         while let Ok(later) = self.batches.try_recv() {
             batch.append(later);
         }
         let changes = batch.changes.len();
         self.engine.learn(batch.changes, batch.problems);
-        if !batch.has_listed {
-            return;
+        if batch.has_listed {
+            let learnt = cpu_micros();
+            self.engine.apply();
+            self.engine.refuse_unknown(batch.is_complete);
+            if batch.is_complete {
+                self.engine.settle();
+            }
+            self.synced(changes, began, batch.heard.unwrap_or(began));
+            if !self.is_ready {
+                self.syncs.first_tables_cpu_micros = cpu_micros() - learnt;
+            }
         }
-        self.engine.apply();
-        self.engine.refuse_unknown(batch.is_complete);
-        if batch.is_complete {
-            self.engine.settle();
-        }
-        self.metrics.synced(began.elapsed());
         if !self.is_ready {
-            self.is_ready = true;
+            self.syncs.first_cpu_micros += cpu_micros() - cpu;
+        }
+        if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
             self.tell_ready();
-        } else if changes > 0 {
+        }
+    }
+
+    /// Changes are in effect.
+    fn synced(&mut self, changes: usize, began: Instant, heard: Instant) {
+        let after = heard.elapsed();
+        self.metrics.synced(after);
+        self.syncs.count += 1;
+        self.syncs.last_micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        if self.is_ready && changes > 0 {
             tracing::info!(
                 "{} in effect after {} µs",
                 many(changes, "changed object"),
@@ -245,6 +262,13 @@ fn addresses(settings: &Settings) -> anyhow::Result<Vec<IpAddr>> {
         return node_addresses::list().context("the node's addresses cannot be listed");
     }
     Ok(settings.node_addresses.clone())
+}
+
+/// CPU time of all threads.
+fn cpu_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
+    u64::try_from(micros).unwrap_or_default()
 }
 
 fn tell_of_hooks(opened: &Opened) {

@@ -41,6 +41,7 @@ pub async fn open(source: &Source) -> anyhow::Result<(Opened, Batch)> {
                 problems: listing.problems,
                 has_listed: true,
                 is_complete: listing.is_complete,
+                heard: None,
             };
             Ok((Opened::Manifests(Box::new(manifests)), batch))
         }

@@ -32,6 +32,7 @@ impl Agent {
             pin_dir: self.settings.kernel.pin_dir.display().to_string(),
             ready: self.is_ready,
             source: self.source.status(),
+            syncs: self.syncs,
             hooks: hooks.collect(),
             services,
             endpoint_slices,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -39,12 +40,13 @@ impl Gatherer {
         self.state().awaited.remove(&kind);
     }
 
-    /// Hands changes on. `problems`: all that is wrong with objects of this kind now.
+    /// Hands changes on. `problems`: all that is wrong with objects of this kind now. `heard`: when the first of them came.
     pub async fn send(
         &self,
         kind: Kind,
         changes: Vec<Change>,
         problems: Vec<Problem>,
+        heard: Option<Instant>,
     ) -> Result<(), mpsc::error::SendError<Batch>> {
         let batch = {
             let mut state = self.state();
@@ -56,6 +58,7 @@ impl Gatherer {
                 has_listed,
                 is_complete: has_listed && problems.is_empty(),
                 problems,
+                heard,
             }
         };
         self.batches.send(batch).await

@@ -56,6 +56,11 @@ impl Health {
         self.note(kind, |of_kind| of_kind.heard = Some(Instant::now()));
     }
 
+    /// When anything at all last came.
+    pub(super) fn last_heard(&self, kind: Kind) -> Option<Instant> {
+        self.note(kind, |of_kind| of_kind.heard)
+    }
+
     pub(super) fn note<T>(&self, kind: Kind, change: impl FnOnce(&mut KindHealth) -> T) -> T {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         change(kinds.entry(kind).or_default())

@@ -51,6 +51,8 @@ pub struct Watch<T> {
     /// Not known until the server was asked.
     streams: Option<bool>,
     changes: Vec<Change>,
+    /// When the first of these came.
+    heard: Option<Instant>,
     /// Objects that cannot be read.
     problems: BTreeMap<ObjectId, Problem>,
     /// What the list under way has had.
@@ -80,6 +82,7 @@ impl<T: Watched> Watch<T> {
             backoff: DefaultBackoff::default(),
             streams: None,
             changes: Vec::new(),
+            heard: None,
             problems: BTreeMap::new(),
             listing: None,
             refusals: 0,
@@ -161,6 +164,7 @@ impl<T: Watched> Watch<T> {
                 return Ok(Remedy::ListInPages);
             };
             let mut event = event;
+            self.heard = self.health.last_heard(T::KIND);
             // All that is there already is handed on together.
             loop {
                 match event {
@@ -315,7 +319,7 @@ impl<T: Watched> Watch<T> {
         let changes = std::mem::take(&mut self.changes);
         let problems = self.problems.values().cloned().collect();
         self.gatherer
-            .send(T::KIND, changes, problems)
+            .send(T::KIND, changes, problems, self.heard.take())
             .await
             .map_err(|_| Over)
     }

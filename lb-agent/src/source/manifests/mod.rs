@@ -158,6 +158,7 @@ impl Manifests {
             problems,
             has_listed: true,
             is_complete: self.is_complete(),
+            heard: None,
         })
     }
 

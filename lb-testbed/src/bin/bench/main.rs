@@ -2,6 +2,7 @@
 //! others in the same run, since one machine's nanoseconds say nothing to another.
 
 mod connect;
+mod control;
 mod hooks;
 mod least_conn;
 
@@ -57,6 +58,8 @@ enum Bench {
     Connect(connect::Options),
     /// How long requests take when some servers are slower than others
     LeastConn(least_conn::Options),
+    /// How long a cluster, and then each change, takes to come into effect
+    Control(control::Options),
 }
 
 fn main() -> ExitCode {
@@ -98,5 +101,6 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         Bench::Hooks(options) => hooks::run(options, &cli.common, &sandbox),
         Bench::Connect(options) => connect::run(options, &cli.common, &sandbox),
         Bench::LeastConn(options) => least_conn::run(options, &cli.common, &sandbox),
+        Bench::Control(options) => control::run(options, &cli.common, &sandbox),
     }
 }

@@ -1,0 +1,155 @@
+//! `bench control`: how long a real agent takes to bring a cluster into effect, and then each change, from an API server
+//! over real HTTP; what it uses for that.
+//!
+//! The agent itself says how long changes took from their arrival to the last store; CPU time and memory are the kernel's
+//! figures.
+
+mod process;
+mod report;
+mod shape;
+
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use fastrand::Rng;
+use lb_testbed::{Agent, AgentStatus, Sandbox, api_server::ApiServer, ask_status};
+
+use self::{report::Row, shape::Shape};
+use crate::{Common, verdict::write_json};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// 100 and 10,000 services only, and fewer events
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Options {
+    fn shapes(&self) -> &'static [Shape] {
+        const ALL: [Shape; 5] = [
+            Shape::of(100, 1, 3),
+            Shape::of(10_000, 1, 3),
+            Shape::of(1_000, 1, 3),
+            Shape::of(1_000, 1, 100),
+            Shape::of(1, 1_000, 100),
+        ];
+        if self.quick { &ALL[..2] } else { &ALL }
+    }
+
+    fn events(&self) -> usize {
+        if self.quick { 100 } else { 500 }
+    }
+}
+
+/// How long an event may take to come into effect before something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+    let mut rows = Vec::new();
+    println!("{}", report::head());
+    for &shape in options.shapes() {
+        let row = measure(shape, options, common, sandbox)?;
+        println!("{}", report::line(&row));
+        rows.push(row);
+    }
+    println!();
+    for verdict in report::verdicts(&rows) {
+        println!("{verdict}");
+    }
+    if let Some(path) = &options.json {
+        write_json(path, &rows)?;
+    }
+    Ok(())
+}
+
+fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) -> Result<Row> {
+    eprintln!("bench: an API server with {} endpoints", shape.name());
+    let server = ApiServer::start("127.0.0.1:0")?;
+    shape.fill(&server)?;
+    let kubeconfig = sandbox.dir().join("kubeconfig");
+    server.write_kubeconfig(&kubeconfig)?;
+    let agent = Agent::of_cluster(&common.agent, sandbox, &kubeconfig, "node-a");
+    let began = Instant::now();
+    let mut running = agent.start()?;
+    let ready = began.elapsed();
+    let pid = running.id();
+    let start_cpu = process::cpu_seconds(pid)?;
+    let first = ask(&agent)?;
+    let mut took = events(shape, options.events(), &server, &agent)?;
+    took.sort_unstable();
+    let at = |percent: usize| {
+        let index = took.len().saturating_sub(1) * percent / 100;
+        took.get(index).copied().unwrap_or_default() as f64
+    };
+    let events_cpu = process::cpu_seconds(pid)? - start_cpu;
+    let row = Row {
+        shape: shape.name(),
+        services: shape.services,
+        ready_ms: ready.as_secs_f64() * 1e3,
+        start_cpu_ms: start_cpu * 1e3,
+        sync_cpu_ms: first.syncs.first_cpu_micros as f64 / 1e3,
+        tables_cpu_ms: first.syncs.first_tables_cpu_micros as f64 / 1e3,
+        event_p50_us: at(50),
+        event_p99_us: at(99),
+        event_cpu_us: events_cpu * 1e6 / took.len() as f64,
+        anonymous_mb: process::anonymous_memory(pid)? as f64 / 1e6,
+        kernel_mb: process::kernel_memory(pid)? as f64 / 1e6,
+    };
+    running.terminate()?;
+    agent.unload()?;
+    Ok(row)
+}
+
+/// Endpoints of random Services become unready and ready again, one after the other: what the agent says that each took,
+/// in µs.
+fn events(shape: Shape, number: usize, server: &ApiServer, agent: &Agent) -> Result<Vec<u64>> {
+    let mut rng = Rng::with_seed(1);
+    let mut took = Vec::new();
+    let mut count = ask(agent)?.syncs.count;
+    let mut service = 0;
+    for event in 0..number {
+        let unready = (event % 2 == 0).then_some(0);
+        if unready.is_some() {
+            service = rng.usize(0..shape.services);
+        }
+        server.apply(&shape.slice(service, 0, unready)?.to_json())?;
+        let deadline = Instant::now() + PATIENCE;
+        let syncs = loop {
+            // Rarely enough not to be what the agent is busy with.
+            thread::sleep(Duration::from_millis(3));
+            let syncs = ask(agent)?.syncs;
+            if syncs.count > count {
+                break syncs;
+            }
+            if Instant::now() > deadline {
+                bail!("a change has not come into effect within {PATIENCE:?}");
+            }
+        };
+        count = syncs.count;
+        took.push(syncs.last_micros);
+    }
+    Ok(took)
+}
+
+fn ask(agent: &Agent) -> Result<AgentStatus> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = runtime.block_on(ask_status(agent.socket())) {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            return None.context("the agent does not answer");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What a process uses, as /proc has it.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// Anonymous memory, in bytes: not what it shares with the kernel or with files.
+pub(super) fn anonymous_memory(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    field(&status, "RssAnon:")
+        .map(|kilobytes| kilobytes * 1024)
+        .context("no RssAnon in /proc/PID/status")
+}
+
+/// CPU time so far, in seconds.
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
+    let schedule = fs::read_dir(format!("/proc/{pid}/task"))?;
+    let mut nanoseconds = 0_u64;
+    for task in schedule {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = text.split(' ').next().unwrap_or_default();
+        nanoseconds += first.parse::<u64>().context("no number in schedstat")?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
+/// Memory of the BPF maps and programs that a process has open, in bytes.
+pub(super) fn kernel_memory(pid: u32) -> Result<u64> {
+    let mut bytes = 0;
+    let mut seen = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let id = field(&text, "map_id:")
+            .map(|id| ("map", id))
+            .or_else(|| field(&text, "prog_id:").map(|id| ("program", id)));
+        if let Some(id) = id
+            && !seen.contains(&id)
+        {
+            seen.push(id);
+            bytes += field(&text, "memlock:").unwrap_or_default();
+        }
+    }
+    Ok(bytes)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,96 @@
+//! The figures: as a table, and against what is aimed at.
+
+use serde::Serialize;
+
+use crate::verdict::verdict;
+
+/// How an agent did with one cluster.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Row {
+    pub(super) shape: String,
+    pub(super) services: usize,
+    /// From the agent's start to tables in effect.
+    pub(super) ready_ms: f64,
+    /// CPU time for all that, decoding included.
+    pub(super) start_cpu_ms: f64,
+    /// CPU time after decoding: catalog, policy, tables.
+    pub(super) sync_cpu_ms: f64,
+    /// The part of it since the last listed object.
+    pub(super) tables_cpu_ms: f64,
+    /// From a watch event's arrival to the last store.
+    pub(super) event_p50_us: f64,
+    pub(super) event_p99_us: f64,
+    /// CPU time for each event, all included.
+    pub(super) event_cpu_us: f64,
+    pub(super) anonymous_mb: f64,
+    pub(super) kernel_mb: f64,
+}
+
+pub(super) fn head() -> String {
+    format!(
+        "{:22} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>9} {:>8} {:>9}",
+        "services × endpoints",
+        "ready ms",
+        "CPU ms",
+        "sync ms",
+        "tables ms",
+        "p50 µs",
+        "p99 µs",
+        "CPU µs",
+        "anon MB",
+        "kernel MB"
+    )
+}
+
+pub(super) fn line(row: &Row) -> String {
+    format!(
+        "{:22} {:>9.0} {:>9.0} {:>9.0} {:>10.0} {:>9.0} {:>9.0} {:>9.0} {:>8.1} {:>9.1}",
+        row.shape,
+        row.ready_ms,
+        row.start_cpu_ms,
+        row.sync_cpu_ms,
+        row.tables_cpu_ms,
+        row.event_p50_us,
+        row.event_p99_us,
+        row.event_cpu_us,
+        row.anonymous_mb,
+        row.kernel_mb
+    )
+}
+
+/// What is aimed at with 10,000 Services of three endpoints, and whether it was met.
+pub(super) fn verdicts(rows: &[Row]) -> Vec<String> {
+    let find = |services| rows.iter().find(|row| row.services == services);
+    let Some(most) = find(10_000) else {
+        return Vec::new();
+    };
+    let mut lines = vec![
+        verdict(
+            &format!(
+                "first sync after decoding: {:.0} ms of CPU",
+                most.sync_cpu_ms
+            ),
+            "below 150",
+            most.sync_cpu_ms < 150.0,
+        ),
+        verdict(
+            &format!("an event, p99: {:.0} µs", most.event_p99_us),
+            "below 1000",
+            most.event_p99_us < 1_000.0,
+        ),
+        verdict(
+            &format!("anonymous memory: {:.1} MB", most.anonymous_mb),
+            "below 40",
+            most.anonymous_mb < 40.0,
+        ),
+    ];
+    if let Some(few) = find(100) {
+        let ratio = most.event_p50_us / few.event_p50_us;
+        lines.push(verdict(
+            &format!("an event with 10,000 services: {ratio:.2} of one with 100"),
+            "at most 1.50",
+            ratio <= 1.5,
+        ));
+    }
+    lines
+}
