@@ -126,6 +126,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub sweep_interval: Duration,
 
+    /// How long after the agent's end the data path steps aside and passes connects untouched, like 10m; at least 5s
+    /// [default: it goes on for ever].
+    #[arg(long, value_name = "DURATION", value_parser = step_aside)]
+    pub step_aside_after: Option<Duration>,
+
     /// What to log: a level, or a filter like info,lb_agent::tables=debug.
     #[arg(
         long,
@@ -241,6 +246,7 @@ impl RunArgs {
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,
             sweep_interval: self.sweep_interval,
+            step_aside_after: self.step_aside_after,
             socket: self.socket.socket,
             http: self.http,
             log: self.log,
@@ -269,6 +275,14 @@ fn api_server(text: &str) -> Result<http::Uri, String> {
     };
     uri.filter(is_whole)
         .ok_or_else(|| "write a URL like https://192.0.2.1:6443".to_owned())
+}
+
+/// As [`duration`], and long enough for the agent to be heard of several times.
+fn step_aside(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        after if after < run::heartbeat::SHORTEST => Err("at least 5s".to_owned()),
+        after => Ok(after),
+    }
 }
 
 /// The network of `10.96.0.0/12`.

@@ -19,6 +19,10 @@ pub const GUARDED_IPV4: u32 = 2;
 /// word has the address. A mask of 0 with another address: none.
 pub const GUARDED_IPV6: u32 = 3;
 
+/// From when on connects and sends pass untouched, in ns of CLOCK_MONOTONIC; 0: never. The agent puts it off again and
+/// again for as long as it lives.
+pub const STEP_ASIDE_AT: u32 = 5;
+
 /// How many Service CIDRs there are whose unknown addresses are refused; 0: none is. The words after it say which, four
 /// for each: the masks of the first and of the last half of an address, then the two halves.
 pub const SERVICE_CIDRS: u32 = 8;

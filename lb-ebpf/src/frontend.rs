@@ -1,9 +1,10 @@
 //! From a destination to the view that serves it.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::config::{
-    GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, SERVICE_CIDRS, first_half,
-    last_half, service_cidr,
+    GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, SERVICE_CIDRS, STEP_ASIDE_AT,
+    first_half, last_half, service_cidr,
 };
 use lb_common::frontend::{filter, guard};
 use lb_common::near::{CELLS, Cell, Line};
@@ -12,7 +13,7 @@ use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
 use crate::{atomic, ctx, maps};
 
-/// Looks a destination up.
+/// Looks a destination up. None also when the programs are to step aside.
 #[inline(always)]
 pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
     if !may_be_there(key) {
@@ -22,7 +23,8 @@ pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
         Some(target) => target,
         None => far(key)?,
     };
-    (!target.is_host_only || is_on_host(ctx)).then_some(target)
+    let is_ours = !target.is_host_only || is_on_host(ctx);
+    (is_ours && !is_aside()).then_some(target)
 }
 
 /// Whether FILTER lets the key through.
@@ -90,7 +92,7 @@ fn read(element: *const FrontendValue, key: &FrontendKey) -> Option<Target> {
 /// Costs a look-up only inside of the nets that cover those.
 #[inline(always)]
 pub fn refusal(key: &FrontendKey) -> Option<u32> {
-    if !is_covered(key.address) {
+    if !is_covered(key.address) || is_aside() {
         return None;
     }
     let key = FrontendKey::new(key.address, 0, 0);
@@ -137,6 +139,15 @@ fn config(word: u32) -> u64 {
         Some(word) => unsafe { atomic::load(word) },
         None => 0,
     }
+}
+
+/// Whether the agent has been away for as long as `--step-aside-after` says. Only asked of what is to a frontend, and
+/// one word when it says nothing.
+#[inline(always)]
+fn is_aside() -> bool {
+    let at = config(STEP_ASIDE_AT);
+    // SAFETY: the helper takes nothing.
+    at != 0 && at < unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// Whether the client is in the host's network namespace.

@@ -31,7 +31,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use lb_common::backend::Backend as BackendLine;
-use lb_common::config::{HOST_NETNS, NEXT_SERVICE_PORT};
+use lb_common::config::{HOST_NETNS, NEXT_SERVICE_PORT, STEP_ASIDE_AT};
 use lb_common::{FrontendKey, SlotRun};
 
 pub use self::backing::{Backing, Table};
@@ -195,6 +195,11 @@ impl<B: Backing> Tables<B> {
     /// Tells the programs which network namespace is the host's (SO_NETNS_COOKIE).
     pub fn set_host_network(&mut self, cookie: u64) {
         self.store_config(HOST_NETNS, cookie);
+    }
+
+    /// Tells the programs from when on to pass connects and sends untouched, in ns of CLOCK_MONOTONIC; 0: never.
+    pub fn step_aside_at(&mut self, at: u64) {
+        self.store_config(STEP_ASIDE_AT, at);
     }
 
     /// Whether a grace period is to be waited for now; then say so with [`Self::grace_is_over`].

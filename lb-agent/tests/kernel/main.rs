@@ -2,6 +2,7 @@
 //!
 //! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
 
+mod aside;
 mod cgroups;
 mod choice;
 mod churn;

@@ -130,6 +130,11 @@ impl<B: Backing> Engine<B> {
         }
     }
 
+    /// From when on the programs step aside if this is not called again: see [`super::heartbeat`].
+    pub fn step_aside_at(&mut self, at: u64) {
+        self.tables.step_aside_at(at);
+    }
+
     /// Takes the places of sockets that ended unseen.
     pub fn sweep(&mut self, gone: &HashSet<u64>) {
         match self.tables.sweep(gone) {

@@ -2,6 +2,7 @@
 
 mod ends;
 mod engine;
+pub mod heartbeat;
 mod source;
 mod status;
 mod sweeper;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub node_port_range: (u16, u16),
     /// How often to look for sockets that ended unseen.
     pub sweep_interval: Duration,
+    /// How long after this agent's end the programs step aside; none: never.
+    pub step_aside_after: Option<Duration>,
     /// Where the agent answers.
     pub socket: PathBuf,
     /// Where it serves metrics and probes, if it does.
@@ -184,6 +187,7 @@ impl Agent {
                     self.engine.grace_is_over();
                 }
                 _ = looks.tick() => {
+                    self.beat();
                     self.engine.look_for_room();
                     sweeper.tick(self.engine.tables());
                 }
@@ -225,6 +229,7 @@ impl Agent {
             self.syncs.first_cpu_micros += cpu_micros() - cpu;
         }
         if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
+            self.beat();
             self.tell_ready();
         }
     }
@@ -241,6 +246,14 @@ impl Agent {
                 many(changes, "changed object"),
                 began.elapsed().as_micros()
             );
+        }
+    }
+
+    /// Says that the agent lives; not before the tables say what is true now.
+    fn beat(&mut self) {
+        if self.is_ready {
+            let at = heartbeat::deadline(self.settings.step_aside_after);
+            self.engine.step_aside_at(at);
         }
     }
 

@@ -1,0 +1,97 @@
+//! `--step-aside-after`: a data path whose agent is gone for good does not steer to dead pods for ever.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use lb_common::config::STEP_ASIDE_AT;
+use lb_testbed::{Agent, Family, NamedServer, ServiceManifest, SliceManifest, connect, sandboxed};
+
+use crate::support::{PORT, TARGET, Web, answers, cluster_ip, eventually, failure};
+
+/// The shortest that there is.
+const AFTER: [&str; 2] = ["--step-aside-after", "5s"];
+
+/// How a connect to an address fails that nobody makes another of.
+const UNTOUCHED: Option<i32> = Some(libc::ENETUNREACH);
+
+fn with_flag(agent: &Agent) -> Agent {
+    agent.clone().arg(AFTER[0]).arg(AFTER[1])
+}
+
+/// From when on the programs step aside.
+fn step_aside_at(agent: &Agent) -> Result<u64> {
+    let config = MapData::from_pin(agent.pin_dir().join("tables-v1/CONFIG"))?;
+    Ok(Array::<_, u64>::try_from(Map::Array(config))?.get(&STEP_ASIDE_AT, 0)?)
+}
+
+#[test]
+fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() {
+    sandboxed(|sandbox| {
+        let mut web = Web::start(sandbox, 1, 1)?;
+        let pod = &web.servers.pods[0];
+        let _dns = NamedServer::udp(pod, TARGET, pod.name())?;
+        let dns = SocketAddr::from((cluster_ip(11), PORT));
+        let service = ServiceManifest::new("dns").cluster_ip(dns.ip());
+        let slice = SliceManifest::new("dns", Family::IPv4).udp_port("dns", TARGET);
+        web.manifests.write(
+            "dns.json",
+            [
+                service.udp_port("dns", PORT).to_json(),
+                slice.addresses(web.servers.ipv4()).to_json(),
+            ],
+        )?;
+        web.running.terminate()?;
+        let agent = with_flag(&web.agent);
+        web.running = agent.start()?;
+
+        let to = Web::ADDRESS;
+        let no_port = SocketAddr::new(to.ip(), PORT + 1);
+        let refused = failure(&web.client, no_port)?.raw_os_error();
+        assert_eq!(refused, Some(libc::ECONNREFUSED));
+        let (stream, socket) = web.client.enter(|| -> Result<_> {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.send_to(b"?", dns)?;
+            Ok((connect(to)?, socket))
+        })??;
+        web.running.kill()?;
+
+        eventually("connects pass untouched", || {
+            let name = web.client.enter(|| lb_testbed::connect_name(to))?;
+            Ok(name.is_err_and(|error| error.raw_os_error() == UNTOUCHED))
+        })?;
+        assert_eq!(failure(&web.client, no_port)?.raw_os_error(), UNTOUCHED);
+        let sent = socket.send_to(b"?", dns);
+        assert_eq!(sent.err().and_then(|e| e.raw_os_error()), UNTOUCHED);
+        // What was balanced before goes on as it was.
+        assert_eq!(stream.peer_addr()?, to);
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        assert_eq!(socket.recv_from(&mut [0; 64])?.1, dns);
+
+        web.running = agent.start()?;
+        assert_eq!(answers(&web.client, to, 10)?.len(), 1);
+        socket.send_to(b"?", dns)?;
+        assert_eq!(socket.recv_from(&mut [0; 64])?.1, dns);
+        Ok(())
+    });
+}
+
+#[test]
+fn it_is_put_off_while_the_agent_lives_and_never_comes_without_the_flag() {
+    sandboxed(|sandbox| {
+        let mut web = Web::start(sandbox, 1, 1)?;
+        assert_eq!(step_aside_at(&web.agent)?, 0);
+        web.running.terminate()?;
+        web.running = with_flag(&web.agent).start()?;
+        let first = step_aside_at(&web.agent)?;
+        ensure!(first > 0, "the flag is without effect");
+        eventually("it is put off", || Ok(step_aside_at(&web.agent)? > first))?;
+        web.running.kill()?;
+        web.running = web.agent.start()?;
+        assert_eq!(step_aside_at(&web.agent)?, 0);
+        web.running.kill()?;
+        assert_eq!(answers(&web.client, Web::ADDRESS, 10)?.len(), 1);
+        Ok(())
+    });
+}
