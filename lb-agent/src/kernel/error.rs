@@ -26,12 +26,19 @@ pub enum KernelError {
     )]
     NotCgroup2 { path: PathBuf },
     #[error(
-        "--pin-dir {}: {} is not a BPF file system: `mount -t bpf bpf /sys/fs/bpf` mounts one, \
+        "--pin-dir {}: {} is not a BPF file system: `mount -t bpf bpf /sys/fs/bpf` mounts one (for a \
+         container on the host, whose /sys/fs/bpf it then needs as a hostPath volume), \
          or name another folder with --pin-dir",
         path.display(),
         parent.display()
     )]
     NoBpffs { path: PathBuf, parent: PathBuf },
+    #[error(
+        "--pin-dir {}: that BPF file system is this container's own, and what is pinned there would be \
+         gone with it: {remedy}",
+        path.display()
+    )]
+    PrivateBpffs { path: PathBuf, remedy: String },
     #[error("{}: {error}", path.display())]
     Pin { path: PathBuf, error: io::Error },
     #[error(

@@ -9,6 +9,7 @@ mod filter;
 mod fit;
 mod grace;
 mod hooks;
+mod host;
 mod log;
 mod mapped;
 mod maps;

@@ -14,7 +14,7 @@ use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
 use rustix::fs::{FlockOperation, flock, statfs};
 
 use super::shapes::{Room, Shape};
-use super::{KernelError, sys};
+use super::{KernelError, host, sys};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -136,7 +136,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
         .collect()
 }
 
-/// The folder, or the nearest one above it that is there, must be on a BPF file system.
+/// The folder, or the nearest one above it that is there, must be on a BPF file system, and on the host's.
 fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
     let parent = folder
         .ancestors()
@@ -144,7 +144,7 @@ fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
         .unwrap_or_else(|| Path::new("/"));
     let kind = statfs(parent).map_err(|error| failed(parent, error.into()))?;
     if kind.f_type == BPFFS_MAGIC {
-        return Ok(());
+        return host::check(folder, parent);
     }
     Err(KernelError::NoBpffs {
         path: folder.to_owned(),

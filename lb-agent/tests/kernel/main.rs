@@ -7,6 +7,7 @@ mod cgroups;
 mod choice;
 mod churn;
 mod connect;
+mod container;
 mod counts;
 mod foreign;
 mod frontends;

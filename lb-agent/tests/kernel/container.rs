@@ -1,0 +1,70 @@
+//! An agent whose root is not the machine's.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{Agent, Sandbox, sandboxed};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{chdir, chroot};
+
+use crate::support::{Servers, agent, cluster_ip, write_service};
+
+/// Moves the calling thread, and what it starts, into a root of its own that has what an agent needs of the machine's.
+fn enter_container(sandbox: &Sandbox, agent: &Agent) -> Result<()> {
+    let root = sandbox.dir().join("root");
+    fs::create_dir(&root)?;
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    let tmpfs = Some("tmpfs");
+    mount(tmpfs, &root, tmpfs, MsFlags::empty(), None::<&str>)?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_lb-agent"));
+    let binaries = binary.parent().context("a binary is in a folder")?;
+    let pins = agent.pin_dir().parent().context("pins are in a folder")?;
+    let machines = ["/usr", "/lib", "/lib64", "/proc", "/sys", "/dev"].map(Path::new);
+    for folder in machines.into_iter().chain([binaries, sandbox.dir(), pins]) {
+        if !folder.exists() {
+            continue;
+        }
+        let place = root.join(folder.strip_prefix("/")?);
+        fs::create_dir_all(&place)?;
+        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(folder), &place, None::<&str>, bind, None::<&str>)
+            .with_context(|| format!("cannot show {} in a container", folder.display()))?;
+    }
+    chroot(&root)?;
+    chdir("/")?;
+    Ok(())
+}
+
+/// The machine's first process does not see the sandbox's BPF file system: for an agent in a container it is one that a
+/// container runtime made.
+#[test]
+fn nothing_is_pinned_where_it_would_go_with_the_container() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let agent = agent(sandbox, &manifests);
+        let (status, log) = std::thread::scope(|scope| {
+            let inside = scope.spawn(|| -> Result<_> {
+                enter_container(sandbox, &agent)?;
+                let mut running = agent.spawn()?;
+                Ok((running.wait()?, running.log()))
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        ensure!(!status.success(), "{log}");
+        ensure!(
+            log.contains("BPF file system is this container's own"),
+            "{log}"
+        );
+        ensure!(log.contains("a hostPath volume"), "{log}");
+        ensure!(!agent.pin_dir().exists(), "something was pinned");
+        // The same, not in a container.
+        agent.start()?.terminate()?;
+        Ok(())
+    });
+}
