@@ -179,6 +179,10 @@ pub struct AskArgs {
 pub struct UnloadArgs {
     #[command(flatten)]
     pub pins: PinArgs,
+
+    /// Stay until SIGTERM when it is done, so that a DaemonSet's pod can be what unloads.
+    #[arg(long)]
+    pub then_wait: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -221,7 +225,7 @@ impl Cli {
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
             Command::Backends(args) => backends::backends(&args.socket.socket, args.output.output),
-            Command::Unload(args) => unload::unload(&args.pins.pin_dir),
+            Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
         })
     }
 }

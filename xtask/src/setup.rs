@@ -42,7 +42,7 @@ pub(crate) fn test_programs() -> Result<()> {
     program("adnshost", "adns-tools")
 }
 
-/// What people will ask the testbed's API server with, so that its tests do, too.
+/// What people will ask the testbed's API server with, so that its tests do, too; and what the tests of deploy/ render it with.
 pub(crate) fn kubectl() -> Result<()> {
     program("kubectl", "kubernetes-client")
 }

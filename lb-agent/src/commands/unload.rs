@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::block_on;
 use crate::kernel;
 
 /// Detaches the programs and removes the tables; connections that are open stay open.
-pub fn unload(pin_dir: &Path) -> anyhow::Result<()> {
+///
+/// `then_wait`: stay until SIGTERM, as a DaemonSet's container has to.
+pub fn unload(pin_dir: &Path, then_wait: bool) -> anyhow::Result<()> {
     match kernel::unload(pin_dir)? {
         None => println!("nothing to take away: {} does not exist", pin_dir.display()),
         Some(unloaded) => println!(
@@ -15,5 +21,17 @@ pub fn unload(pin_dir: &Path) -> anyhow::Result<()> {
             pin_dir.display()
         ),
     }
+    if then_wait {
+        block_on(wait())?;
+    }
     Ok(())
+}
+
+async fn wait() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be listened to")?;
+    println!("done; waiting for SIGTERM");
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupt = tokio::signal::ctrl_c() => interrupt.context("signals cannot be listened to"),
+    }
 }

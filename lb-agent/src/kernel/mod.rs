@@ -7,6 +7,8 @@ mod cgroup;
 mod error;
 mod filter;
 mod fit;
+#[cfg(test)]
+mod footprint;
 mod grace;
 mod hooks;
 mod host;

@@ -1,9 +1,11 @@
-//! An agent whose root is not the machine's.
+//! What an agent in a container depends on: a root that is not the machine's, and a memory limit.
 
 use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::MapInfo;
 use lb_testbed::{Agent, Sandbox, sandboxed};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -65,6 +67,47 @@ fn nothing_is_pinned_where_it_would_go_with_the_container() {
         ensure!(!agent.pin_dir().exists(), "something was pinned");
         // The same, not in a container.
         agent.start()?.terminate()?;
+        Ok(())
+    });
+}
+
+/// Bytes that the kernel counts for a pinned map (proc_pid_fdinfo(5)).
+fn counted(pin: &Path) -> Result<u64> {
+    let map = MapInfo::from_pin(pin)?.fd()?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd()))?;
+    let bytes = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+    Ok(bytes.context("memlock is not there")?.trim().parse()?)
+}
+
+/// The same is worked out in `lb-agent/src/kernel/footprint.rs`, for any number of CPUs.
+#[test]
+fn the_memory_limit_leaves_room_for_what_the_kernel_counts() {
+    sandboxed(|sandbox| {
+        let agent = agent(sandbox, &sandbox.manifests()?);
+        let _running = agent.start()?;
+        let mut sum = 0;
+        for room in ["tables-v1", "origins-v1"] {
+            for pin in fs::read_dir(agent.pin_dir().join(room))? {
+                let pin = pin?.path();
+                let name = pin.file_name().unwrap_or_default().to_string_lossy();
+                if !name.starts_with("link_") {
+                    sum += counted(&pin)?;
+                }
+            }
+        }
+        ensure!(sum > 40 << 20, "{sum} bytes cannot be all");
+        let daemonset = include_str!("../../../deploy/kustomize/base/daemonset.yaml");
+        let mut limits = daemonset
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("memory: "));
+        let limit = limits
+            .next_back()
+            .and_then(|limit| limit.strip_suffix("Mi"));
+        let limit: u64 = limit.context("a limit in Mi")?.parse()?;
+        ensure!(
+            sum + (64 << 20) <= limit << 20,
+            "{sum} bytes and 64 MiB do not fit"
+        );
         Ok(())
     });
 }
