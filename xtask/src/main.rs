@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod build;
+mod image;
 mod linker;
 mod object;
 mod process;
@@ -78,6 +79,12 @@ enum Task {
         #[arg(long)]
         bpf_only: bool,
     },
+    /// Make a container image from scratch with a static lb-agent, as an OCI archive below target/image
+    Image {
+        /// The image's name
+        #[arg(long, value_name = "NAME:TAG", default_value = image::TAG)]
+        tag: String,
+    },
     /// Find or install what building the kernel programs needs
     Setup,
 }
@@ -109,6 +116,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Vm { kernel, words } => return vm::run(&workspace, kernel, &words),
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),
+        Task::Image { tag } => image::release(&workspace, &tag)?,
         Task::Setup => setup::everything()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,8 @@ pub(crate) fn everything() -> Result<()> {
     let (toolchain, linker) = bpf()?;
     test_programs()?;
     kubectl()?;
+    image_programs()?;
+    image_test_programs()?;
     println!("setup: ready: {toolchain}, {}", linker.display());
     Ok(())
 }
@@ -42,7 +44,19 @@ pub(crate) fn test_programs() -> Result<()> {
     program("adnshost", "adns-tools")
 }
 
-/// What people will ask the testbed's API server with, so that its tests do, too; and what the tests of deploy/ render it with.
+/// What makes a container image.
+pub(crate) fn image_programs() -> Result<()> {
+    program("buildah", "buildah")
+}
+
+/// What runs one, and puts network namespaces around it.
+pub(crate) fn image_test_programs() -> Result<()> {
+    ip()?;
+    program("crun", "crun")
+}
+
+/// What people will ask the testbed's API server with, so that its tests do, too; and what the tests of deploy/ render it
+/// with.
 pub(crate) fn kubectl() -> Result<()> {
     program("kubectl", "kubernetes-client")
 }

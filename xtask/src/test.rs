@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{build, process, setup, tidy, vm};
+use crate::{build, image, process, setup, tidy, vm};
 
 /// The steps, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Unit,
     /// Real sockets, programs and maps in namespaces of their own; as root
     Kernel,
+    /// The container image's root file system, with the capabilities of the DaemonSet in deploy/; as root
+    Image,
     /// The same on Linux 6.1, in a virtual machine
     Vm,
     /// House rules
@@ -31,6 +33,12 @@ pub(crate) enum Step {
 
 /// The integration test of lb-agent that needs root.
 pub(crate) const KERNEL_TEST: &str = "kernel";
+
+/// The one that also needs an image and what runs it: on its own, so that a virtual machine need not have these.
+const IMAGE_TEST: &str = "image";
+
+/// Where [`IMAGE_TEST`] finds the image, an OCI archive.
+const IMAGE_VARIABLE: &str = "SOCKLB_TEST_IMAGE";
 
 /// Runs the steps asked for, or all. `args` go to the test binaries.
 pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> Result<ExitCode> {
@@ -55,7 +63,7 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
 /// The kernel tests run what is embedded, so the object is built first.
 fn chosen(asked: &[Step]) -> Vec<Step> {
     let wants = |step: &Step| match step {
-        Step::Bpf => [Step::Bpf, Step::Kernel, Step::Vm]
+        Step::Bpf => [Step::Bpf, Step::Kernel, Step::Image, Step::Vm]
             .iter()
             .any(|step| asked.contains(step)),
         step => asked.contains(step),
@@ -74,6 +82,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> 
         Step::Clippy => clippy(workspace),
         Step::Unit => unit(workspace, args),
         Step::Kernel => kernel(workspace, args),
+        Step::Image => image(workspace, args),
         Step::Vm => vm::test_kernel(workspace, vm::OLDEST, args),
         Step::Tidy => tidy::check(&workspace.root),
     }
@@ -107,7 +116,8 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     setup::kubectl()?;
     let mut cargo = cargo_test(workspace);
     cargo.args(["--lib", "--bins"]);
-    for test in workspace.tests.iter().filter(|test| *test != KERNEL_TEST) {
+    let is_of_unit = |test: &&String| ![KERNEL_TEST, IMAGE_TEST].contains(&test.as_str());
+    for test in workspace.tests.iter().filter(is_of_unit) {
         cargo.args(["--test", test]);
     }
     process::run(cargo.arg("--").args(args))
@@ -115,8 +125,18 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 
 fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     setup::test_programs()?;
+    test_as_root(cargo_test(workspace).args(["--test", KERNEL_TEST]), args)
+}
+
+fn image(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    setup::image_test_programs()?;
+    let image = image::dev(workspace)?;
     let mut cargo = cargo_test(workspace);
-    cargo.args(["--test", KERNEL_TEST]);
+    cargo.args(["--test", IMAGE_TEST]);
+    test_as_root(cargo.env(IMAGE_VARIABLE, image), args)
+}
+
+fn test_as_root(cargo: &mut Command, args: &[OsString]) -> Result<()> {
     if !process::is_root()? {
         cargo.env(runner_variable()?, "sudo -E");
     }
@@ -163,6 +183,7 @@ fn name(step: Step) -> &'static str {
         Step::Clippy => "clippy",
         Step::Unit => "unit",
         Step::Kernel => "kernel",
+        Step::Image => "image",
         Step::Vm => "vm",
         Step::Tidy => "tidy",
     }
@@ -175,6 +196,9 @@ fn title(step: Step) -> &'static str {
         Step::Clippy => "clippy: lints",
         Step::Unit => "unit: unit and property tests",
         Step::Kernel => "kernel: real sockets, programs and maps, as root",
+        Step::Image => {
+            "image: the container image, with the capabilities of the DaemonSet in deploy/, as root"
+        }
         Step::Vm => {
             "vm: the kernel tests on the oldest kernel that is promised, in a virtual machine"
         }

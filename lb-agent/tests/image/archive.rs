@@ -1,0 +1,43 @@
+//! The image as `cargo xtask test image` hands it over: an OCI archive.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::daemonset::{list, text};
+
+/// Unpacks the image into `rootfs`; gives its configuration (OCI image specification).
+pub fn unpack(folder: &Path) -> Result<Value> {
+    let archive = env::var_os("SOCKLB_TEST_IMAGE").context(
+        "SOCKLB_TEST_IMAGE is not set: run `cargo xtask test image`, which makes the image",
+    )?;
+    let layout = folder.join("image");
+    untar(archive.as_ref(), &layout)?;
+    let blob = |descriptor: &Value| -> Result<PathBuf> {
+        let digest = text(descriptor, "/digest")?.replace(':', "/");
+        Ok(layout.join("blobs").join(digest))
+    };
+    let index = json_file(&layout.join("index.json"))?;
+    let manifest = json_file(&blob(&index["manifests"][0])?)?;
+    for layer in list(&manifest["layers"]) {
+        untar(&blob(&layer)?, &folder.join("rootfs"))?;
+    }
+    json_file(&blob(&manifest["config"])?)
+}
+
+fn json_file(path: &Path) -> Result<Value> {
+    let text = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+fn untar(archive: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xf").arg(archive).arg("-C").arg(folder);
+    let status = tar.status().context("cannot start `tar`")?;
+    ensure!(status.success(), "{}: tar: {status}", archive.display());
+    Ok(())
+}

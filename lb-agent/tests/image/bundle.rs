@@ -1,0 +1,280 @@
+//! From the image and the DaemonSet to what crun starts: a root file system and a config.json (OCI runtime specification),
+//! as containerd would write it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lb_testbed::Sandbox;
+use nix::mount::{MsFlags, mount};
+use serde_json::{Value, json};
+
+use crate::archive::unpack;
+use crate::container::Container;
+use crate::daemonset::{BASE, UNLOAD, list, pod_spec, text, words};
+use crate::machine::Machine;
+use crate::seccomp::runtime_default;
+
+/// A flag in the DaemonSet that the agent gets together with its HTTP server.
+const NOT_YET: &str = "--http=";
+
+/// What is at /sys/fs/bpf in the container.
+#[derive(Clone, Copy, Debug)]
+pub enum Bpffs {
+    /// A new one.
+    Own,
+    None,
+}
+
+/// A container that can be started, also several times.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: PathBuf,
+    image: Value,
+    config: Value,
+    _machine: Machine,
+}
+
+impl Bundle {
+    /// The agent, as it is deployed.
+    pub fn agent(sandbox: &Sandbox) -> Result<Self> {
+        let spec = pod_spec(BASE)?;
+        let mut agent = Self::new(sandbox, &spec, &spec["containers"][0])?;
+        let manifests = sandbox.manifests()?;
+        agent.arg("--manifests=/manifests");
+        agent.mount(bind(manifests.folder(), "/manifests", &["ro"]))?;
+        Ok(agent)
+    }
+
+    /// What unloads, in the pods that the overlay puts in the place of the agents.
+    pub fn unload(sandbox: &Sandbox) -> Result<Self> {
+        let patch = pod_spec(UNLOAD)?;
+        Self::new(sandbox, &pod_spec(BASE)?, &patch["initContainers"][0])
+    }
+
+    /// What the same pods do then.
+    pub fn waiting(sandbox: &Sandbox) -> Result<Self> {
+        let (spec, patch) = (pod_spec(BASE)?, pod_spec(UNLOAD)?);
+        let mut container = spec["containers"][0].clone();
+        container["args"] = patch["containers"][0]["args"].clone();
+        Self::new(sandbox, &spec, &container)
+    }
+
+    fn new(sandbox: &Sandbox, spec: &Value, container: &Value) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("bundle-")
+            .tempdir_in(sandbox.dir())?
+            .keep();
+        let image = unpack(&folder)?;
+        show_cgroups(sandbox)?;
+        let machine = Machine::start()?;
+        let config = config(sandbox, spec, container, &image, &machine)?;
+        Ok(Self {
+            folder,
+            image,
+            config,
+            _machine: machine,
+        })
+    }
+
+    /// The image's own configuration.
+    pub fn image(&self) -> &Value {
+        &self.image
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.folder.join("rootfs")
+    }
+
+    /// One more argument of the agent.
+    pub fn arg(&mut self, argument: &str) -> &mut Self {
+        if let Some(args) = self.config["process"]["args"].as_array_mut() {
+            args.push(json!(argument));
+        }
+        self
+    }
+
+    /// Takes capabilities away that the DaemonSet has. The seccomp profile goes along: this one lets bpf(2) through to
+    /// CAP_SYS_ADMIN only, others do to CAP_BPF too.
+    pub fn without(&mut self, taken: &[&str]) -> Result<&mut Self> {
+        let of_process = &mut self.config["process"]["capabilities"];
+        let all = words(&of_process["bounding"]);
+        for capability in taken {
+            ensure!(
+                all.iter().any(|has| has == capability),
+                "{capability}: not had"
+            );
+        }
+        let left: Vec<String> = all
+            .into_iter()
+            .filter(|has| !taken.contains(&has.as_str()))
+            .collect();
+        *of_process = capabilities(&left);
+        self.config["linux"]["seccomp"] = Value::Null;
+        Ok(self)
+    }
+
+    /// Puts something else in the place of the host's bpffs.
+    pub fn bpffs(&mut self, other: Bpffs) -> Result<()> {
+        let mounts = self.config["mounts"].as_array_mut();
+        let mounts = mounts.context("the mounts are a list")?;
+        mounts.retain(|mount| mount["destination"] != "/sys/fs/bpf");
+        match other {
+            Bpffs::Own => self.mount(json!(
+                {"destination": "/sys/fs/bpf", "type": "bpf", "source": "bpf", "options": ["rw"]}
+            )),
+            Bpffs::None => Ok(()),
+        }
+    }
+
+    fn mount(&mut self, mount: Value) -> Result<()> {
+        let mounts = self.config["mounts"].as_array_mut();
+        mounts.context("the mounts are a list")?.push(mount);
+        Ok(())
+    }
+
+    pub fn start(&self) -> Result<Container> {
+        let file = self.folder.join("config.json");
+        fs::write(&file, serde_json::to_string_pretty(&self.config)?)?;
+        Container::start(&self.folder)
+    }
+}
+
+/// What stands for a folder of the host: the sandbox's.
+pub fn host_path(sandbox: &Sandbox, path: &str) -> Result<PathBuf> {
+    let place = match path {
+        "/sys/fs/bpf" => sandbox.bpffs().to_owned(),
+        "/sys/fs/cgroup" => sandbox.dir().join("cgroup"),
+        "/run/socklb" => sandbox.dir().join("run-socklb"),
+        other => bail!("hostPath {other}: what stands for it in a sandbox?"),
+    };
+    // As with DirectoryOrCreate.
+    fs::create_dir_all(&place)?;
+    Ok(place)
+}
+
+/// Shows the sandbox's cgroup where [`host_path`] says, as all that an agent may attach to, and sees to it that crun finds
+/// nothing but cgroup2 at the usual place: with the hierarchies of version 1 beside it it does not start anything.
+fn show_cgroups(sandbox: &Sandbox) -> Result<()> {
+    let place = host_path(sandbox, "/sys/fs/cgroup")?;
+    if place.join("cgroup.procs").exists() {
+        return Ok(());
+    }
+    let (no_text, none) = (None::<&str>, MsFlags::empty());
+    mount(
+        Some(sandbox.cgroup()),
+        &place,
+        no_text,
+        MsFlags::MS_BIND,
+        no_text,
+    )
+    .context("the sandbox's cgroup cannot be shown elsewhere")?;
+    if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+        let cgroup2 = Some("cgroup2");
+        mount(cgroup2, "/sys/fs/cgroup", cgroup2, none, no_text)
+            .context("cgroup2 cannot be mounted at /sys/fs/cgroup")?;
+    }
+    Ok(())
+}
+
+fn config(
+    sandbox: &Sandbox,
+    spec: &Value,
+    container: &Value,
+    image: &Value,
+    machine: &Machine,
+) -> Result<Value> {
+    let security = &container["securityContext"];
+    assert_eq!(security["privileged"], false);
+    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    ensure!(spec["hostPID"] == true && spec["hostNetwork"] == true);
+    let mut args = words(&image["config"]["Entrypoint"]);
+    let of_container = words(&container["args"]).into_iter();
+    args.extend(of_container.filter(|arg| !arg.starts_with(NOT_YET)));
+    let added: Vec<String> = words(&security["capabilities"]["add"])
+        .iter()
+        .map(|name| format!("CAP_{name}"))
+        .collect();
+    assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
+    let mut mounts = runtimes_mounts();
+    mounts.extend(volumes(sandbox, spec, container)?);
+    Ok(json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs", "readonly": security["readOnlyRootFilesystem"]},
+        "process": {
+            "args": args,
+            "cwd": "/",
+            "env": ["NODE_NAME=node-a"],
+            "user": {"uid": security["runAsUser"], "gid": security["runAsGroup"]},
+            "capabilities": capabilities(&added),
+            "noNewPrivileges": security["allowPrivilegeEscalation"] == false,
+        },
+        "mounts": mounts,
+        "linux": {
+            // Without a network namespace: the host's, which is the sandbox's.
+            "namespaces": [
+                {"type": "pid", "path": machine.processes()},
+                {"type": "mount"},
+                {"type": "ipc"},
+                {"type": "cgroup"},
+            ],
+            "rootfsPropagation": "rslave",
+            "seccomp": runtime_default(&added)?,
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    }))
+}
+
+/// Neither inheritable nor ambient ones, as with containerd.
+fn capabilities(names: &[String]) -> Value {
+    json!({"bounding": names, "effective": names, "permitted": names})
+}
+
+/// Those that a container has without asking.
+fn runtimes_mounts() -> Vec<Value> {
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        ),
+    ]
+}
+
+/// The DaemonSet's volumes.
+fn volumes(sandbox: &Sandbox, spec: &Value, container: &Value) -> Result<Vec<Value>> {
+    let volumes = list(&spec["volumes"]);
+    let mut mounts = Vec::new();
+    for mount in list(&container["volumeMounts"]) {
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == mount["name"]);
+        let volume = volume.with_context(|| format!("{}: no such volume", mount["name"]))?;
+        let source = host_path(sandbox, text(volume, "/hostPath/path")?)?;
+        let propagation = match mount["mountPropagation"].as_str() {
+            Some("HostToContainer") => "rslave",
+            None => "rprivate",
+            Some(other) => bail!("mountPropagation {other}: not thought of"),
+        };
+        mounts.push(bind(
+            &source,
+            text(&mount, "/mountPath")?,
+            &["rw", propagation],
+        ));
+    }
+    Ok(mounts)
+}
+
+fn bind(source: &Path, destination: &str, options: &[&str]) -> Value {
+    let options: Vec<&str> = ["rbind"].iter().chain(options).copied().collect();
+    json!({"destination": destination, "type": "bind", "source": source, "options": options})
+}

@@ -1,0 +1,48 @@
+//! The DaemonSet in deploy/kustomize, as it is in the repository.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// The agents.
+pub const BASE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/kustomize/base/daemonset.yaml"
+);
+
+/// What is patched so that it unloads.
+pub const UNLOAD: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/kustomize/unload/unload.yaml"
+);
+
+/// The pods' spec in a file.
+pub fn pod_spec(file: &str) -> Result<Value> {
+    let text = fs::read_to_string(file).with_context(|| file.to_owned())?;
+    let daemonset: Value = serde_saphyr::from_str(&text).with_context(|| file.to_owned())?;
+    Ok(daemonset["spec"]["template"]["spec"].clone())
+}
+
+/// The elements of a list, such as they are.
+pub fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// As [`list`], of texts.
+pub fn words(value: &Value) -> Vec<String> {
+    let words = list(value);
+    words
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A text at a place of a value.
+pub fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .with_context(|| format!("{pointer} is not there, or not a text"))
+}

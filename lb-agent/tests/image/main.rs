@@ -1,0 +1,219 @@
+//! The container image with what the DaemonSet in deploy/ gives it and no more: capabilities, mounts, a root that is
+//! read-only, no new privileges, a runtime's seccomp profile. `cargo xtask test image` makes the image; crun starts it, as a container runtime does.
+
+mod archive;
+mod bundle;
+mod container;
+mod daemonset;
+mod machine;
+mod seccomp;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use lb_agent::serve::{self, BackendStatus};
+use lb_testbed::{
+    Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest, connect, connect_name,
+    sandboxed, stretched,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::bundle::{Bpffs, Bundle};
+use crate::container::Container;
+
+const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
+const TARGET: u16 = 8080;
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What the sweep of sockets needs beside the rest.
+const OF_SWEEP: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"];
+
+/// A Service with one pod behind it.
+struct Web {
+    client: Pod,
+    _server: NamedServer,
+}
+
+impl Web {
+    fn start(sandbox: &Sandbox) -> Result<Self> {
+        let pod = sandbox.pod("server")?;
+        let service = ServiceManifest::new("web").cluster_ip(TO.ip());
+        let slice = SliceManifest::new("web", Family::IPv4).port("http", TARGET);
+        sandbox.manifests()?.write(
+            "web.json",
+            [
+                service.port("http", TO.port()).to_json(),
+                slice.address(pod.ipv4()).to_json(),
+            ],
+        )?;
+        Ok(Self {
+            client: sandbox.pod("client")?,
+            _server: NamedServer::tcp(&pod, TARGET, "server")?,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        assert_eq!(self.client.enter(|| connect_name(TO))??, "server");
+        let stream = self.client.enter(|| connect(TO))??;
+        assert_eq!(stream.peer_addr()?, TO);
+        Ok(())
+    }
+}
+
+#[test]
+fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox)?;
+        let mut bundle = Bundle::agent(sandbox)?;
+        bundle.arg("--sweep-interval=1s");
+        let mut container = bundle.start()?;
+        container.wait_for_log(" ready after ")?;
+        web.check()?;
+        let status = container.status()?;
+        for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
+            ensure!(status.lines().any(|of| of == line), "{status}");
+        }
+
+        // Of an MPTCP socket no hook sees all: what it leaves is swept.
+        drop(web.client.enter(mptcp)??);
+        ensure!(active(sandbox)? > 0, "there is nothing to sweep");
+        let began = Instant::now();
+        while active(sandbox)? > 0 {
+            ensure!(began.elapsed() < stretched(LIMIT), "{}", container.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+
+        container.terminate()?;
+        let log = container.log();
+        ensure!(log.contains("the data path stays in place"), "{log}");
+        ensure!(!log.contains("WARN"), "{log}");
+        // The next pod takes over.
+        web.check()?;
+        let mut next = bundle.start()?;
+        next.wait_for_log("took over the tables of an earlier agent")?;
+        next.wait_for_log(" ready after ")?;
+        web.check()
+    });
+}
+
+#[test]
+fn it_balances_without_the_two_capabilities_that_only_the_sweep_needs() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox)?;
+        let mut bundle = Bundle::agent(sandbox)?;
+        bundle.arg("--sweep-interval=1s").without(&OF_SWEEP)?;
+        let mut container = bundle.start()?;
+        container.wait_for_log(" ready after ")?;
+        web.check()?;
+        drop(web.client.enter(mptcp)??);
+        container.wait_for_log("CAP_SYS_ADMIN or CAP_SYS_PTRACE is missing")
+    });
+}
+
+#[test]
+fn its_pods_unload_what_the_agents_left_once_these_are_gone() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox)?;
+        let agent = Bundle::agent(sandbox)?;
+        let mut running = agent.start()?;
+        running.wait_for_log(" ready after ")?;
+        web.check()?;
+        let unload = Bundle::unload(sandbox)?;
+        let log = refused(unload.start()?)?;
+        ensure!(log.contains("another lb-agent holds"), "{log}");
+        running.terminate()?;
+        let mut unloading = unload.start()?;
+        ensure!(unloading.wait()?.success(), "{}", unloading.log());
+        let log = unloading.log();
+        ensure!(log.contains("detached 9 hooks"), "{log}");
+        let wait = Bundle::waiting(sandbox)?;
+        let mut waiting = wait.start()?;
+        waiting.wait_for_log("nothing to take away")?;
+        waiting.wait_for_log("waiting for SIGTERM")?;
+        waiting.terminate()?;
+        let untouched = web.client.enter(|| connect_name(TO))?.err();
+        let number = untouched.and_then(|error| error.raw_os_error());
+        assert_eq!(number, Some(libc::ENETUNREACH));
+        Ok(())
+    });
+}
+
+#[test]
+fn each_of_the_other_capabilities_is_needed_and_asked_for_by_name() {
+    sandboxed(|sandbox| {
+        Web::start(sandbox)?;
+        for capability in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"] {
+            let mut bundle = Bundle::agent(sandbox)?;
+            bundle.without(&OF_SWEEP)?.without(&[capability])?;
+            let log = refused(bundle.start()?)?;
+            ensure!(log.contains(&format!("({capability} missing)")), "{log}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn it_does_not_pin_on_a_bpffs_that_its_runtime_made() {
+    sandboxed(|sandbox| {
+        Web::start(sandbox)?;
+        for (bpffs, says) in [
+            (Bpffs::Own, "this container's own"),
+            (Bpffs::None, "is not a BPF file system"),
+        ] {
+            let mut bundle = Bundle::agent(sandbox)?;
+            bundle.bpffs(bpffs)?;
+            let log = refused(bundle.start()?)?;
+            ensure!(log.contains(says), "{log}");
+            ensure!(log.contains("hostPath volume"), "{log}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_image_says_what_it_is_and_runs_the_agent() {
+    sandboxed(|sandbox| {
+        let bundle = Bundle::agent(sandbox)?;
+        let image = bundle.image();
+        assert_eq!(
+            image["config"]["Entrypoint"],
+            serde_json::json!(["/lb-agent"])
+        );
+        assert_eq!(image["config"]["Cmd"], serde_json::json!(["run"]));
+        let labels = &image["config"]["Labels"];
+        let label = |name: &str| labels[format!("org.opencontainers.image.{name}")].clone();
+        assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(label("licenses"), env!("CARGO_PKG_LICENSE"));
+        let files: Vec<_> = fs::read_dir(bundle.rootfs())?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<_>>()?;
+        assert_eq!(files, ["lb-agent"]);
+        Ok(())
+    });
+}
+
+/// The log of an agent that refuses to start.
+fn refused(mut container: Container) -> Result<String> {
+    if container.wait()?.success() {
+        bail!("it did not refuse: {}", container.log());
+    }
+    Ok(container.log())
+}
+
+fn mptcp() -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
+    socket.connect(&TO.into())?;
+    Ok(socket.into())
+}
+
+/// The sum of all backends' active counts, asked through the socket in the host's /run/socklb.
+fn active(sandbox: &Sandbox) -> Result<u64> {
+    let socket = bundle::host_path(sandbox, "/run/socklb")?.join("agent.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let backends: Vec<BackendStatus> = runtime.block_on(serve::fetch(&socket, serve::BACKENDS))?;
+    Ok(backends.iter().map(|backend| backend.active).sum())
+}
