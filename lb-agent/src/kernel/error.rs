@@ -1,7 +1,7 @@
 //! What can be wrong with a node, each with what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the data path could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum KernelError {
          6.1 and later are tested)"
     )]
     Program { program: String, reason: String },
-    #[error("{program} could not be attached to {}: {error}", cgroup.display())]
+    #[error("{program} could not be attached to {}: {error}{}", cgroup.display(), hint(error, cgroup))]
     Attach {
         program: String,
         cgroup: PathBuf,
@@ -77,4 +77,17 @@ pub enum KernelError {
         what: &'static str,
         error: io::Error,
     },
+}
+
+/// With the capabilities checked before, this is what EPERM means (`hierarchy_allows_attach` and `__cgroup_bpf_attach` in
+/// kernel/bpf/cgroup.c).
+fn hint(error: &io::Error, cgroup: &Path) -> String {
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return String::new();
+    }
+    format!(
+        ": another program's owner has attached one exclusively, to this cgroup or to one above \
+         (`bpftool cgroup tree {}` shows them): it has to be attached with BPF_F_ALLOW_MULTI or by a link",
+        cgroup.display()
+    )
 }

@@ -41,6 +41,11 @@ impl Chart {
         }
     }
 
+    /// The defaults.
+    pub fn values(&self) -> &Value {
+        &self.values
+    }
+
     /// As `helm template --namespace socklb-system`, with these values over the defaults.
     pub fn render(mut self, values: Value) -> Objects {
         merge(&mut self.values, values);

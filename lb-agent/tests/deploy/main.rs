@@ -202,3 +202,20 @@ fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
         "rollout status daemonset/socklb-unload --namespace=socklb-system --timeout=5m"
     );
 }
+
+#[test]
+fn every_value_of_the_chart_is_explained() {
+    let explained = std::fs::read_to_string(rendered::deploy().join("../docs/install.md"));
+    let explained = explained.expect("docs/install.md");
+    for (name, value) in Chart::read().values().as_object().expect("a map") {
+        let names: Vec<String> = match (name.as_str(), value.as_object()) {
+            ("image" | "unload", Some(inner)) => {
+                inner.keys().map(|key| format!("{name}.{key}")).collect()
+            }
+            _ => vec![name.clone()],
+        };
+        for name in names {
+            assert!(explained.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

@@ -198,6 +198,69 @@ fn another_program_that_rewrites_before_ours_and_after() {
     });
 }
 
+/// By a link: neither side's way of attaching shuts the other out.
+#[test]
+fn another_program_attached_by_a_link() {
+    sandboxed(|sandbox| {
+        let mut web = Web::start(sandbox, 1, 1)?;
+        let to_connect = |web: &Web| web.client.enter(|| connect(TO).map(drop));
+        let link = foreign::link(sandbox.cgroup(), &Verdict::Refuse)?;
+        assert_eq!(error_of(to_connect(&web)?), Some(libc::EPERM));
+        // The next agent's programs come into the links that are there.
+        web.running.terminate()?;
+        web.running = web.agent.start()?;
+        assert_eq!(error_of(to_connect(&web)?), Some(libc::EPERM));
+        drop(link);
+        assert_eq!(error_of(to_connect(&web)?), None);
+        Ok(())
+    });
+}
+
+/// Programs of a cgroup below ours run before ours, and ours all the same: also where the other's owner wants to be alone.
+#[test]
+fn another_program_on_a_cgroup_below() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox, 1, 1)?;
+        let home = Cgroup::at(sandbox.cgroup());
+        let below = home.child("below")?;
+        let anywhere = SocketAddr::from(([192, 0, 2, 1], PORT));
+        let verdict = Verdict::GoTo(TO);
+        for attach in [foreign::attach, foreign::attach_exclusively] {
+            let foreign = attach(below.path(), &verdict)?;
+            below.join()?;
+            let stream = web.client.enter(|| connect(anywhere))??;
+            // What the other made of it is what was asked for.
+            assert_eq!(stream.peer_addr()?, TO);
+            assert_eq!(active(&web.agent)?, 1);
+            drop(stream);
+            home.join()?;
+            foreign.detach()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_cgroup_that_somebody_has_for_himself_is_told_of() {
+    sandboxed(|sandbox| {
+        let foreign = foreign::attach_exclusively(sandbox.cgroup(), &Verdict::Refuse)?;
+        let agent = agent(sandbox, &sandbox.manifests()?);
+        let mut running = agent.spawn()?;
+        ensure!(!running.wait()?.success(), "{}", running.log());
+        let log = running.log();
+        let cgroup = sandbox.cgroup().display();
+        ensure!(log.contains("connect4 could not be attached"), "{log}");
+        ensure!(log.contains("has attached one exclusively"), "{log}");
+        ensure!(
+            log.contains(&format!("bpftool cgroup tree {cgroup}")),
+            "{log}"
+        );
+        foreign.detach()?;
+        agent.start()?.terminate()?;
+        Ok(())
+    });
+}
+
 /// Two agents with Services of their own, as while one product replaces another.
 #[test]
 fn another_agent_on_the_same_cgroup() {

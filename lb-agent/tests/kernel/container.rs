@@ -95,7 +95,7 @@ fn the_memory_limit_leaves_room_for_what_the_kernel_counts() {
                 }
             }
         }
-        ensure!(sum > 40 << 20, "{sum} bytes cannot be all");
+        ensure!(sum > 30 << 20, "{sum} bytes cannot be all");
         let daemonset = include_str!("../../../deploy/kustomize/base/daemonset.yaml");
         let mut limits = daemonset
             .lines()

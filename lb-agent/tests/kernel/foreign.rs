@@ -1,4 +1,4 @@
-//! Programs of somebody else on the connect hook, attached the old way (BPF_PROG_ATTACH) as systemd does.
+//! Programs of somebody else on the connect hook, attached the old way (BPF_PROG_ATTACH) as systemd does, or by a link.
 
 use std::fs::File;
 use std::io;
@@ -32,12 +32,35 @@ const USER_PORT: i16 = 24;
 
 /// Attaches a program to connect4, behind those that are there.
 pub fn attach(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {
-    let foreign = Foreign {
+    attach_with(cgroup, verdict, ALLOW_MULTI)
+}
+
+/// As [`attach`], so that no other may be attached to this cgroup.
+pub fn attach_exclusively(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {
+    attach_with(cgroup, verdict, 0)
+}
+
+fn attach_with(cgroup: &Path, verdict: &Verdict, flags: u32) -> Result<Foreign> {
+    let foreign = open(cgroup, verdict)?;
+    foreign.call(bpf_cmd::BPF_PROG_ATTACH, flags)?;
+    Ok(foreign)
+}
+
+/// As [`attach`], by a link, which is detached when it is dropped.
+pub fn link(cgroup: &Path, verdict: &Verdict) -> Result<OwnedFd> {
+    let foreign = open(cgroup, verdict)?;
+    let mut attr = zeroed();
+    attr.link_create.__bindgen_anon_1.prog_fd = number(foreign.program.as_raw_fd())?;
+    attr.link_create.__bindgen_anon_2.target_fd = number(foreign.cgroup.as_raw_fd())?;
+    attr.link_create.attach_type = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
+    owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?)
+}
+
+fn open(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {
+    Ok(Foreign {
         program: load(&instructions(verdict)?).context("the foreign program is not loaded")?,
         cgroup: File::open(cgroup)?,
-    };
-    foreign.call(bpf_cmd::BPF_PROG_ATTACH, ALLOW_MULTI)?;
-    Ok(foreign)
+    })
 }
 
 impl Foreign {
@@ -86,7 +109,10 @@ fn load(instructions: &[u64]) -> Result<OwnedFd> {
     fields.insn_cnt = u32::try_from(instructions.len())?;
     fields.insns = instructions.as_ptr() as u64;
     fields.license = c"GPL".as_ptr() as u64;
-    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?;
+    owned(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?)
+}
+
+fn owned(fd: i64) -> Result<OwnedFd> {
     // SAFETY: a new file descriptor that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) })
 }
