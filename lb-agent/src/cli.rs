@@ -31,9 +31,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Balance connections on this node until SIGTERM or SIGINT.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show what would be programmed; the kernel is not touched.
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Show how the running agent is doing.
     Status(AskArgs),
     /// Show the running agent's backends and how they are used.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::chart::Chart;
 use crate::rendered::{Objects, kustomize};
 
-/// A flag of the DaemonSet that the agent gets together with its HTTP server.
-const NOT_YET: &str = "--http=";
+/// Which kinds the agent lists and watches, as its code says.
+const WATCHED: &str = include_str!("../../src/source/kubernetes/object.rs");
 
 fn pod_spec(objects: &Objects) -> Value {
     objects.get("DaemonSet", "socklb")["spec"]["template"]["spec"].clone()
@@ -61,15 +61,20 @@ fn the_agent_may_read_what_it_lists_and_do_nothing_else() {
             }
         }
     }
-    let resources = [
-        "endpointslices.discovery.k8s.io",
-        "nodes.",
-        "servicecidrs.networking.k8s.io",
-        "services.",
-    ];
-    let needed = resources
+    let constants = |name: &str| -> Vec<&str> {
+        let start = format!("const {name}: &'static str = \"");
+        let lines = WATCHED.lines().map(str::trim);
+        let values = lines.filter_map(|line| line.strip_prefix(&start)?.strip_suffix("\";"));
+        values.collect()
+    };
+    let (groups, plurals) = (constants("GROUP"), constants("PLURAL"));
+    assert!(groups.len() == plurals.len() && plurals.contains(&"services"));
+    let needed = groups
         .iter()
-        .flat_map(|resource| ["list", "watch"].map(|verb| format!("{verb} {resource}")))
+        .zip(plurals)
+        .flat_map(|(group, plural)| {
+            ["list", "watch"].map(|verb| format!("{verb} {plural}.{group}"))
+        })
         .collect();
     assert_eq!(may, needed);
     let binding = base.get("ClusterRoleBinding", "socklb");
@@ -80,15 +85,20 @@ fn the_agent_may_read_what_it_lists_and_do_nothing_else() {
 
 #[test]
 fn the_agents_flags_are_flags_that_it_has() {
-    let chart =
-        chart(json!({"stepAsideAfter": "30m", "extraArgs": ["--default-algorithm=maglev"]}));
+    let chart = chart(json!({
+        "apiServer": "https://10.0.0.1:6443",
+        "stepAsideAfter": "30m",
+        "extraArgs": ["--default-algorithm=maglev"],
+    }));
     let args = words(&agent(&chart)["args"]);
-    let known = args.iter().filter(|arg| !arg.starts_with(NOT_YET));
-    let words = ["lb-agent"].into_iter().chain(known.map(String::as_str));
-    let cli = Cli::try_parse_from(words.chain(["--manifests=/manifests"]));
+    let words = ["lb-agent"]
+        .into_iter()
+        .chain(args.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(words);
     let Ok(Command::Run(run)) = cli.map(|cli| cli.command) else {
         panic!("not taken: {args:?}");
     };
+    assert!(run.source.manifests.is_empty() && run.source.api_server.is_some());
     assert_eq!(
         run.step_aside_after,
         Some(std::time::Duration::from_mins(30))
@@ -103,6 +113,22 @@ fn the_agents_flags_are_flags_that_it_has() {
             .chain(args.iter().map(String::as_str));
         let cli = Cli::try_parse_from(words).map(|cli| cli.command);
         assert!(matches!(cli, Ok(Command::Unload(_))), "{args:?}");
+    }
+}
+
+#[test]
+fn probes_ask_where_the_agent_answers() {
+    let agent = agent(&kustomize("base"));
+    let args = words(&agent["args"]);
+    let http = args.iter().find_map(|arg| arg.strip_prefix("--http="));
+    for probe in ["livenessProbe", "readinessProbe"] {
+        let get = &agent[probe]["httpGet"];
+        let asked = format!(
+            "{}:{}",
+            get["host"].as_str().unwrap_or_default(),
+            get["port"]
+        );
+        assert_eq!(Some(asked.as_str()), http, "{probe}");
     }
 }
 

@@ -15,9 +15,6 @@ use crate::daemonset::{BASE, UNLOAD, list, pod_spec, text, words};
 use crate::machine::Machine;
 use crate::seccomp::runtime_default;
 
-/// A flag in the DaemonSet that the agent gets together with its HTTP server.
-const NOT_YET: &str = "--http=";
-
 /// What is at /sys/fs/bpf in the container.
 #[derive(Clone, Copy, Debug)]
 pub enum Bpffs {
@@ -189,8 +186,7 @@ fn config(
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
     ensure!(spec["hostPID"] == true && spec["hostNetwork"] == true);
     let mut args = words(&image["config"]["Entrypoint"]);
-    let of_container = words(&container["args"]).into_iter();
-    args.extend(of_container.filter(|arg| !arg.starts_with(NOT_YET)));
+    args.extend(words(&container["args"]));
     let added: Vec<String> = words(&security["capabilities"]["add"])
         .iter()
         .map(|name| format!("CAP_{name}"))

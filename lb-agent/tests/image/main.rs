@@ -9,6 +9,7 @@ mod machine;
 mod seccomp;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bundle::{Bpffs, Bundle};
 use crate::container::Container;
+use crate::daemonset::{BASE, pod_spec, text};
 
 const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
 const TARGET: u16 = 8080;
@@ -71,6 +73,10 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
         let mut container = bundle.start()?;
         container.wait_for_log(" ready after ")?;
         web.check()?;
+        for probe in ["livenessProbe", "readinessProbe"] {
+            let answer = sandbox.namespace().enter(|| ask(probe))??;
+            ensure!(answer.starts_with("HTTP/1.1 200 "), "{probe}: {answer}");
+        }
         let status = container.status()?;
         for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
             ensure!(status.lines().any(|of| of == line), "{status}");
@@ -200,6 +206,21 @@ fn refused(mut container: Container) -> Result<String> {
         bail!("it did not refuse: {}", container.log());
     }
     Ok(container.log())
+}
+
+/// What a probe of the DaemonSet gets.
+fn ask(probe: &str) -> Result<String> {
+    let spec = pod_spec(BASE)?;
+    let get = &spec["containers"][0][probe]["httpGet"];
+    let (host, path) = (text(get, "/host")?, text(get, "/path")?);
+    let mut stream = TcpStream::connect(format!("{host}:{}", get["port"]))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn mptcp() -> std::io::Result<TcpStream> {
