@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::metadata::null_is_default;
-use super::{Metadata, ObjectName};
+use super::{Metadata, ObjectName, text};
 
 /// Some of the endpoints of a Service.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointSlice {
     pub metadata: Metadata,
+    #[serde(default, deserialize_with = "text::or_empty")]
+    pub address_type: Arc<str>,
     #[serde(default, deserialize_with = "null_is_default")]
-    pub address_type: String,
+    pub ports: Box<[EndpointPort]>,
     #[serde(default, deserialize_with = "null_is_default")]
-    pub ports: Vec<EndpointPort>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Box<[Endpoint]>,
 }
 
 impl EndpointSlice {
@@ -41,10 +41,11 @@ impl EndpointSlice {
 #[serde(default)]
 pub struct EndpointPort {
     /// Absent means "", as the API server has it.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "text::or_empty")]
     pub name: Arc<str>,
     /// Absent means TCP.
-    pub protocol: Option<String>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub protocol: Option<Arc<str>>,
     pub port: Option<i32>,
 }
 
@@ -52,15 +53,22 @@ pub struct EndpointPort {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {
-    /// Only the first is used.
-    #[serde(deserialize_with = "null_is_default")]
-    pub addresses: Vec<String>,
+    /// The first of `addresses`: the others are not used.
+    #[serde(rename = "addresses", deserialize_with = "first")]
+    pub address: Option<Box<str>>,
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Conditions,
     #[serde(deserialize_with = "null_is_default")]
     pub hints: Hints,
+    #[serde(deserialize_with = "text::maybe")]
     pub node_name: Option<Arc<str>>,
+    #[serde(deserialize_with = "text::maybe")]
     pub zone: Option<Arc<str>>,
+}
+
+fn first<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {
+    let list: Option<Vec<Box<str>>> = Option::deserialize(deserializer)?;
+    Ok(list.and_then(|list| list.into_iter().next()))
 }
 
 /// `conditions` of an endpoint.
@@ -96,13 +104,14 @@ impl Conditions {
 #[serde(rename_all = "camelCase", default)]
 pub struct Hints {
     #[serde(deserialize_with = "null_is_default")]
-    pub for_zones: Vec<NamedHint>,
+    pub for_zones: Box<[NamedHint]>,
     #[serde(deserialize_with = "null_is_default")]
-    pub for_nodes: Vec<NamedHint>,
+    pub for_nodes: Box<[NamedHint]>,
 }
 
 /// A zone or a node in a hint.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct NamedHint {
+    #[serde(deserialize_with = "text::text")]
     pub name: Arc<str>,
 }

@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::ObjectName;
+use super::{ObjectName, text};
 
 /// `metadata` of a Service, an EndpointSlice or a Node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
+    #[serde(deserialize_with = "text::text")]
     pub name: Arc<str>,
     /// "default" when a manifest has none, null or ""; a Node's says nothing.
     #[serde(default = "default_namespace", deserialize_with = "default_when_empty")]
@@ -70,16 +71,28 @@ impl<'de> Deserialize<'de> for CreationTimestamp {
 #[serde(default)]
 pub struct Labels {
     /// On a slice: the Service that it belongs to, in its own namespace.
-    #[serde(rename = "kubernetes.io/service-name")]
+    #[serde(
+        rename = "kubernetes.io/service-name",
+        deserialize_with = "text::maybe"
+    )]
     pub service_name: Option<Arc<str>>,
     /// Any value, even an empty one, leaves the Service to the proxy of that name.
-    #[serde(rename = "service.kubernetes.io/service-proxy-name")]
+    #[serde(
+        rename = "service.kubernetes.io/service-proxy-name",
+        deserialize_with = "text::maybe"
+    )]
     pub service_proxy_name: Option<Arc<str>>,
     /// Any value marks what belongs to a headless Service.
-    #[serde(rename = "service.kubernetes.io/headless")]
+    #[serde(
+        rename = "service.kubernetes.io/headless",
+        deserialize_with = "text::maybe"
+    )]
     pub headless: Option<Arc<str>>,
     /// On a Node.
-    #[serde(rename = "topology.kubernetes.io/zone")]
+    #[serde(
+        rename = "topology.kubernetes.io/zone",
+        deserialize_with = "text::maybe"
+    )]
     pub zone: Option<Arc<str>>,
 }
 
@@ -87,19 +100,18 @@ pub struct Labels {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
-    #[serde(rename = "socklb.dev/ignore")]
+    #[serde(rename = "socklb.dev/ignore", deserialize_with = "text::maybe")]
     pub ignore: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/algorithm")]
+    #[serde(rename = "socklb.dev/algorithm", deserialize_with = "text::maybe")]
     pub algorithm: Option<Arc<str>>,
 }
 
 fn default_namespace() -> Arc<str> {
-    "default".into()
+    text::shared("default")
 }
 
 fn default_when_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    let namespace: Option<Arc<str>> = Option::deserialize(deserializer)?;
-    Ok(namespace
+    Ok(text::maybe(deserializer)?
         .filter(|namespace| !namespace.is_empty())
         .unwrap_or_else(default_namespace))
 }

@@ -12,6 +12,7 @@ mod service;
 mod service_cidr;
 #[cfg(test)]
 mod tests;
+mod text;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -38,8 +39,8 @@ pub struct Catalog {
     /// None also when the label is empty, as kube-proxy has it.
     zone: Option<Arc<str>>,
     services: HashMap<ObjectName, Arc<Service>>,
-    /// Every slice by the Service that it names, then by its own name.
-    slices: HashMap<ObjectName, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
+    /// Every slice by the Service that it names; sorted by their own names.
+    slices: HashMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     /// The Service under which a slice is kept: its label may have changed since.
     owners: HashMap<ObjectName, ObjectName>,
     /// Services that are there and cannot be read.
@@ -115,7 +116,7 @@ impl Catalog {
     /// The slices that name this Service, sorted by their names.
     pub fn slices(&self, name: &ObjectName) -> impl Iterator<Item = &EndpointSlice> + Clone {
         let slices = self.slices.get(name).into_iter();
-        slices.flat_map(BTreeMap::values).map(Arc::as_ref)
+        slices.flatten().map(Arc::as_ref)
     }
 
     /// The agent's own node.
@@ -157,14 +158,15 @@ impl Catalog {
         if current.is_some_and(|current| *current != owner) {
             self.remove_slice(&name);
         }
-        let known = self.slices.get(&owner).and_then(|s| s.get(&name.name));
-        if known == Some(&slice) {
-            return;
-        }
-        self.slices
+        let slices = self
+            .slices
             .entry(owner.clone())
-            .or_default()
-            .insert(Arc::clone(&name.name), slice);
+            .or_insert_with(|| Vec::with_capacity(1));
+        match place_of(slices, &name.name) {
+            Ok(place) if slices[place] == slice => return,
+            Ok(place) => slices[place] = slice,
+            Err(place) => slices.insert(place, slice),
+        }
         self.owners.insert(name, owner.clone());
         self.touched.insert(owner);
     }
@@ -231,11 +233,16 @@ impl Catalog {
             return;
         };
         if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.remove(&name.name);
+            slices.retain(|slice| slice.metadata.name != name.name);
             if slices.is_empty() {
                 self.slices.remove(&owner);
             }
         }
         self.touched.insert(owner);
     }
+}
+
+/// Where the slice of that name is, or would be.
+fn place_of(slices: &[Arc<EndpointSlice>], name: &str) -> Result<usize, usize> {
+    slices.binary_search_by(|slice| (*slice.metadata.name).cmp(name))
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{EndpointSlice, Node, Service, ServiceCidr};
+use super::{EndpointSlice, Node, Service, ServiceCidr, text};
 
 /// Something that a source has learnt.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,8 +80,8 @@ impl ObjectName {
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
-            namespace: namespace.into(),
-            name: name.into(),
+            namespace: text::shared(namespace),
+            name: text::shared(name),
         }
     }
 }

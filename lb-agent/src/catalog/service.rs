@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Metadata;
 use super::metadata::null_is_default;
+use super::{Metadata, text};
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -21,33 +21,36 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
-    #[serde(rename = "type")]
-    pub service_type: Option<String>,
-    #[serde(rename = "clusterIP")]
-    pub cluster_ip: Option<String>,
-    #[serde(rename = "clusterIPs", deserialize_with = "null_is_default")]
-    pub cluster_ips: Vec<String>,
+    #[serde(rename = "type", deserialize_with = "text::maybe")]
+    pub service_type: Option<Arc<str>>,
+    #[serde(rename = "clusterIP", deserialize_with = "text::maybe")]
+    pub cluster_ip: Option<Arc<str>>,
+    #[serde(rename = "clusterIPs", deserialize_with = "text::list")]
+    pub cluster_ips: Box<[Arc<str>]>,
+    #[serde(deserialize_with = "text::list")]
+    pub ip_families: Box<[Arc<str>]>,
     #[serde(deserialize_with = "null_is_default")]
-    pub ip_families: Vec<String>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub ports: Vec<PortSpec>,
-    #[serde(rename = "externalIPs", deserialize_with = "null_is_default")]
-    pub external_ips: Vec<String>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub load_balancer_source_ranges: Vec<String>,
-    pub session_affinity: Option<String>,
+    pub ports: Box<[PortSpec]>,
+    #[serde(rename = "externalIPs", deserialize_with = "text::list")]
+    pub external_ips: Box<[Arc<str>]>,
+    #[serde(deserialize_with = "text::list")]
+    pub load_balancer_source_ranges: Box<[Arc<str>]>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub session_affinity: Option<Arc<str>>,
     pub session_affinity_config: Option<SessionAffinityConfig>,
-    pub internal_traffic_policy: Option<String>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub internal_traffic_policy: Option<Arc<str>>,
 }
 
 /// One of `spec.ports`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortSpec {
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "text::or_empty")]
     pub name: Arc<str>,
     /// Absent means TCP.
-    pub protocol: Option<String>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub protocol: Option<Arc<str>>,
     pub port: Option<i32>,
     pub node_port: Option<i32>,
 }
@@ -80,7 +83,7 @@ pub struct ServiceStatus {
 #[serde(default)]
 pub struct LoadBalancerStatus {
     #[serde(deserialize_with = "null_is_default")]
-    pub ingress: Vec<LoadBalancerIngress>,
+    pub ingress: Box<[LoadBalancerIngress]>,
 }
 
 /// One of `status.loadBalancer.ingress`.
@@ -88,7 +91,9 @@ pub struct LoadBalancerStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancerIngress {
     /// Absent where the load balancer has only a host name.
-    pub ip: Option<String>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub ip: Option<Arc<str>>,
     /// Absent means VIP.
-    pub ip_mode: Option<String>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub ip_mode: Option<Arc<str>>,
 }

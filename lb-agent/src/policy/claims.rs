@@ -2,7 +2,7 @@
 //!
 //! Kept by frontend, so that a change costs only those who want the same one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,7 +43,8 @@ pub(super) struct Claimant {
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    by_site: HashMap<Site, BTreeSet<Arc<Claimant>>>,
+    /// Sorted; nearly always one.
+    by_site: HashMap<Site, Vec<Arc<Claimant>>>,
 }
 
 impl Claims {
@@ -56,12 +57,18 @@ impl Claims {
     }
 
     pub(super) fn add(&mut self, site: Site, claimant: Arc<Claimant>) {
-        self.by_site.entry(site).or_default().insert(claimant);
+        let claimants = self
+            .by_site
+            .entry(site)
+            .or_insert_with(|| Vec::with_capacity(1));
+        if let Err(place) = claimants.binary_search(&claimant) {
+            claimants.insert(place, claimant);
+        }
     }
 
     pub(super) fn release(&mut self, site: &Site, claimant: &Arc<Claimant>) {
         if let Some(claimants) = self.by_site.get_mut(site) {
-            claimants.remove(claimant);
+            claimants.retain(|other| other != claimant);
             if claimants.is_empty() {
                 self.by_site.remove(site);
             }

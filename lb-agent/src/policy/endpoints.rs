@@ -101,7 +101,7 @@ impl<'a> Endpoints<'a> {
         let ports = self.ports(slice, report);
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
             let field = format_args!("endpoints[{index}].addresses");
-            let Some(text) = endpoint.addresses.first() else {
+            let Some(text) = &endpoint.address else {
                 report.add(format!("{field} is empty: the endpoint is skipped"));
                 continue;
             };

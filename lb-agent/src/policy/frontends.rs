@@ -69,7 +69,7 @@ fn cluster_ips(service: &Service, report: &mut Report<'_>) -> Vec<(Family, IpAdd
     let (field, texts) = if spec.cluster_ips.is_empty() {
         ("spec.clusterIP", spec.cluster_ip.as_slice())
     } else {
-        ("spec.clusterIPs", spec.cluster_ips.as_slice())
+        ("spec.clusterIPs", &*spec.cluster_ips)
     };
     let mut found: Vec<(Family, IpAddr)> = Vec::new();
     for (index, text) in texts.iter().enumerate() {

@@ -65,6 +65,8 @@ pub struct Policy {
     entries: BTreeMap<ServicePortKey, Entry>,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
+    /// About frontends that service ports did not get.
+    lost: BTreeMap<ServicePortKey, Vec<Problem>>,
     named: Named,
     cidr_problems: Vec<Problem>,
 }
@@ -89,8 +91,6 @@ struct Entry {
     claimant: Arc<Claimant>,
     /// All the frontends it wants; `port` has those it got.
     wanted: Vec<Frontend>,
-    /// About the frontends that it did not get.
-    problems: Vec<Problem>,
 }
 
 /// What a Service wants of one of its ports now.
@@ -115,6 +115,7 @@ impl Policy {
             entries: BTreeMap::new(),
             claims: Claims::default(),
             problems: BTreeMap::new(),
+            lost: BTreeMap::new(),
         }
     }
 
@@ -168,9 +169,9 @@ impl Policy {
 
     /// All that is wrong with the objects now.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let settled = self.entries.values().flat_map(|entry| &entry.problems);
+        let lost = self.lost.values().flatten();
         let of_objects = self.problems.values().flatten().chain(&self.cidr_problems);
-        of_objects.chain(settled)
+        of_objects.chain(lost)
     }
 
     /// Judges one Service; moves its claims, and says who held the frontends before.
@@ -271,16 +272,21 @@ impl Policy {
         } else if before.as_ref() != Some(&port) {
             update.changed.push(port.clone());
         }
+        if problems.is_empty() {
+            self.lost.remove(&key);
+        } else {
+            self.lost.insert(key.clone(), problems);
+        }
         let entry = Entry {
             port,
             claimant,
             wanted,
-            problems,
         };
         self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: ServicePortKey, update: &mut Update) {
+        self.lost.remove(&key);
         if let Some(entry) = self.entries.remove(&key)
             && !entry.port.frontends.is_empty()
         {

@@ -123,7 +123,7 @@ fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>)
     }
     let first = spec.cluster_ips.first().or(spec.cluster_ip.as_ref());
     let cluster_ip = spec.cluster_ip.as_ref().filter(|ip| !ip.is_empty());
-    match cluster_ip.or(first).map(String::as_str) {
+    match cluster_ip.or(first).map(|ip| &**ip) {
         Some("None") => return true,
         None | Some("") => {
             report.add("spec.clusterIP is missing, and only an API server can choose one: write it, or None for a headless Service");

@@ -1,0 +1,106 @@
+//! Texts that many objects have in common are kept once: a cluster's objects say `default`, `http`, `TCP` and the names of
+//! Services and nodes over and over.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+/// The texts of one thread's objects.
+#[derive(Default)]
+struct Texts {
+    known: HashSet<Arc<str>>,
+    /// At so many it is time to let go of those that nobody has any more.
+    sweep_at: usize,
+}
+
+thread_local! {
+    static TEXTS: RefCell<Texts> = RefCell::default();
+}
+
+const FEW: usize = 1_024;
+
+/// The one copy of a text.
+#[must_use]
+pub fn shared(text: &str) -> Arc<str> {
+    TEXTS.with_borrow_mut(|texts| {
+        if let Some(known) = texts.known.get(text) {
+            return Arc::clone(known);
+        }
+        if texts.known.len() >= texts.sweep_at {
+            texts.known.retain(|text| Arc::strong_count(text) > 1);
+            texts.sweep_at = FEW.max(2 * texts.known.len());
+        }
+        let new: Arc<str> = text.into();
+        texts.known.insert(Arc::clone(&new));
+        new
+    })
+}
+
+/// For fields that must be there.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    Text::deserialize(deserializer).map(|text| text.0)
+}
+
+/// For fields that may be absent or null.
+pub(super) fn maybe<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Arc<str>>, D::Error> {
+    let text: Option<Text> = Option::deserialize(deserializer)?;
+    Ok(text.map(|text| text.0))
+}
+
+/// For fields of which absent and null mean "".
+pub(super) fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    maybe(deserializer).map(Option::unwrap_or_default)
+}
+
+/// For lists that may be absent or null.
+pub(super) fn list<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Box<[Arc<str>]>, D::Error> {
+    let texts: Option<Vec<Text>> = Option::deserialize(deserializer)?;
+    let texts = texts.unwrap_or_default().into_iter();
+    Ok(texts.map(|text| text.0).collect())
+}
+
+struct Text(Arc<str>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shared;
+
+        impl Visitor<'_> for Shared {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(shared(text)))
+            }
+        }
+        deserializer.deserialize_str(Shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_copy_for_as_long_as_somebody_has_it() {
+        let first = shared("one and the same");
+        assert!(Arc::ptr_eq(&first, &shared("one and the same")));
+        for number in 0..3 * FEW {
+            let _ = shared(&number.to_string());
+        }
+        assert!(Arc::ptr_eq(&first, &shared("one and the same")));
+        let left = TEXTS.with_borrow(|texts| texts.known.len());
+        assert!(left <= 2 * FEW, "{left} texts that nobody has");
+    }
+}
