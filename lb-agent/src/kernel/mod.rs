@@ -34,6 +34,7 @@ pub use self::log::{LogLevel, ProgramLog};
 pub use self::maps::Maps;
 pub use self::pins::{Pins, unload};
 pub use self::stats::{Refusals, Stats};
+pub use self::sys::give_memory_back;
 
 /// Where the data path lives.
 #[derive(Clone, Debug)]

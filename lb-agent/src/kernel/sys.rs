@@ -1,4 +1,5 @@
-//! The calls of bpf(2) that aya does not offer: links that are pinned already, and a map of maps.
+//! The calls of bpf(2) that aya does not offer: links that are pinned already, and a map of maps. And one of the C library's
+//! that nobody else offers.
 //!
 //! To go when aya does (`attach_to_link` for all cgroup programs, `LinkInfo` with the cgroup).
 
@@ -9,6 +10,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type};
+
+/// Gives the kernel back what the allocator keeps and nobody uses: reading a whole cluster leaves much of that.
+pub fn give_memory_back() {
+    // SAFETY: the function only looks at what is free.
+    unsafe { libc::malloc_trim(0) };
+}
 
 /// Opens what is pinned at a path (BPF_OBJ_GET).
 pub fn object_at(path: &Path) -> io::Result<OwnedFd> {

@@ -89,8 +89,18 @@ pub struct Update {
 struct Entry {
     port: ServicePort,
     claimant: Arc<Claimant>,
-    /// All the frontends it wants; `port` has those it got.
-    wanted: Vec<Frontend>,
+    /// The frontends that it wants and somebody else keeps.
+    lost: Vec<Frontend>,
+}
+
+impl Entry {
+    /// All the frontends it wants, sorted.
+    fn wanted(&self) -> Vec<Frontend> {
+        let mut wanted = self.port.frontends.clone();
+        wanted.extend_from_slice(&self.lost);
+        wanted.sort();
+        wanted
+    }
 }
 
 /// What a Service wants of one of its ports now.
@@ -208,7 +218,7 @@ impl Policy {
         }
         for key in gone {
             if let Some(entry) = self.entries.get(&key) {
-                for site in sites(&key, &entry.wanted) {
+                for site in sites(&key, &entry.wanted()) {
                     note_holder(&self.claims, holders, &site);
                     self.claims.release(&site, &entry.claimant);
                 }
@@ -220,11 +230,11 @@ impl Policy {
     /// Moves a service port's claims from the frontends it wanted to those it wants now.
     fn claim(&mut self, claimant: &Arc<Claimant>, wanted: &[Frontend], holders: &mut Holders) {
         let known = self.entries.get(&claimant.key);
-        if known.is_some_and(|e| e.claimant == *claimant && e.wanted == wanted) {
+        if known.is_some_and(|e| e.claimant == *claimant && e.wanted() == wanted) {
             return;
         }
         if let Some(entry) = known {
-            for site in sites(&claimant.key, &entry.wanted) {
+            for site in sites(&claimant.key, &entry.wanted()) {
                 note_holder(&self.claims, holders, &site);
                 self.claims.release(&site, &entry.claimant);
             }
@@ -248,18 +258,20 @@ impl Policy {
             (None, Some(entry)) => (
                 entry.port.clone(),
                 Arc::clone(&entry.claimant),
-                entry.wanted.clone(),
+                entry.wanted(),
             ),
             (None, None) => return,
         };
         let mut problems = Vec::new();
-        port.frontends.clear();
-        for frontend in &wanted {
-            match self.claims.holder(&Site::of(&key, frontend)) {
+        let mut lost = Vec::new();
+        port.frontends = Vec::with_capacity(wanted.len());
+        for frontend in wanted {
+            match self.claims.holder(&Site::of(&key, &frontend)) {
                 Some(holder) if holder.key != key => {
-                    problems.push(claims::problem(&key, frontend, &holder.key));
+                    problems.push(claims::problem(&key, &frontend, &holder.key));
+                    lost.push(frontend);
                 }
-                _ => port.frontends.push(frontend.clone()),
+                _ => port.frontends.push(frontend),
             }
         }
 
@@ -280,7 +292,7 @@ impl Policy {
         let entry = Entry {
             port,
             claimant,
-            wanted,
+            lost,
         };
         self.entries.insert(key, entry);
     }

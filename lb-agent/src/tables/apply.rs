@@ -64,6 +64,9 @@ impl<B: Backing> Tables<B> {
             self.retire_unnamed_views(id);
         }
         self.lower_members(id, &port.backends);
+        if let Some(state) = self.ports.get_mut(&id) {
+            state.shrink();
+        }
         gone
     }
 

@@ -69,6 +69,15 @@ struct PortState {
     frontends: Vec<FrontendKey>,
 }
 
+impl PortState {
+    /// Gives back what growing left over: there may be very many.
+    fn shrink(&mut self) {
+        self.views.shrink_to_fit();
+        self.members.shrink_to_fit();
+        self.frontends.shrink_to_fit();
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ViewState {
     index: u32,

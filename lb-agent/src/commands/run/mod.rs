@@ -231,6 +231,7 @@ impl Agent {
         if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
             self.beat();
             self.tell_ready();
+            kernel::give_memory_back();
         }
     }
 
