@@ -15,7 +15,9 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 
 use crate::{
+    node::Node,
     patience::stretched,
+    pod::Pod,
     sandbox::Sandbox,
     supervisor::{die_with_parent, pid_of, wait_until},
 };
@@ -31,6 +33,8 @@ pub struct Agent {
     dir: PathBuf,
     socket: PathBuf,
     pin_dir: PathBuf,
+    /// Where it runs, if not in the sandbox itself.
+    host: Option<Pod>,
 }
 
 impl Agent {
@@ -64,6 +68,23 @@ impl Agent {
             .arg(sandbox.cgroup())
     }
 
+    /// As [`Self::of_cluster`], on one of several nodes: on its cgroup, in its network namespace, and beside the others.
+    pub fn of_node(
+        binary: impl Into<PathBuf>,
+        sandbox: &Sandbox,
+        kubeconfig: &Path,
+        node: &Node,
+    ) -> Self {
+        let agent = Self::of_source(binary, sandbox, "--kubeconfig", kubeconfig, node.name());
+        Self {
+            host: Some(node.host().clone()),
+            ..agent
+        }
+        .beside(node.name())
+        .arg("--cgroup")
+        .arg(node.cgroup())
+    }
+
     /// As [`Self::new`], on the cgroup that the agent finds by itself: the machine's root, unless the caller has seen to it
     /// that the agent finds another.
     pub fn on_default_cgroup(
@@ -94,6 +115,7 @@ impl Agent {
             dir: sandbox.dir().to_owned(),
             socket: sandbox.dir().join("agent.sock"),
             pin_dir: sandbox.bpffs().join("socklb"),
+            host: None,
         }
     }
 
@@ -134,7 +156,10 @@ impl Agent {
         let same_log = log
             .try_clone()
             .context("cannot share the agent's log file")?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.host {
+            Some(host) => host.command(&self.binary),
+            None => Command::new(&self.binary),
+        };
         command
             .args(&self.arguments)
             .arg("--pin-dir")

@@ -3,18 +3,24 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::{
+    fcntl::{OFlag, open},
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, write},
 };
 
 use crate::patience::stretched;
@@ -49,6 +55,32 @@ impl Cgroup {
     /// Makes a cgroup inside this one.
     pub fn child(&self, name: &str) -> Result<Self> {
         Self::create(&self.path, name)
+    }
+
+    /// Lets threads of one process be in different cgroups: in this one, in its parent, and in others like it.
+    pub fn threaded(self) -> Result<Self> {
+        fs::write(self.path.join("cgroup.type"), "threaded")
+            .with_context(|| format!("cannot make the cgroup {} threaded", self.path.display()))?;
+        Ok(self)
+    }
+
+    /// Moves the calling thread into this cgroup, which must be a threaded one. Threads and processes that it starts
+    /// afterwards are in it too.
+    pub(crate) fn join_thread(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.threads"), "0")
+    }
+
+    /// Makes the process that `command` starts begin in this cgroup.
+    pub(crate) fn starts<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let procs = self.path.join("cgroup.procs");
+        let join = move || {
+            let procs = open(&procs, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            write(procs, b"0")?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec only open, write and close are called, which are async-signal-safe; nix copies
+        // a path as short as a cgroup's to the stack.
+        unsafe { command.pre_exec(join) }
     }
 
     /// Moves the calling process, with all of its threads, into this cgroup.

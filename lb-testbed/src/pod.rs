@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::namespace::{NetworkNamespace, addresses, ip_batch};
+use crate::{
+    cgroup::Cgroup,
+    namespace::{NetworkNamespace, addresses, ip_batch},
+};
 
 /// The bridge's name in the node's namespace.
 pub(crate) const BRIDGE: &str = "pods";
@@ -31,6 +34,8 @@ pub struct Pod {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
     namespace: NetworkNamespace,
+    /// That of the node that it runs on, where a sandbox has several.
+    cgroup: Option<Cgroup>,
 }
 
 impl Pod {
@@ -43,7 +48,13 @@ impl Pod {
             ipv4,
             ipv6,
             namespace,
+            cgroup: None,
         })
+    }
+
+    pub(crate) fn in_cgroup(mut self, cgroup: Cgroup) -> Self {
+        self.cgroup = Some(cgroup);
+        self
     }
 
     /// What the node's side has to do, in iproute2's words.
@@ -108,7 +119,8 @@ impl Pod {
 
     /// Runs `work` on a thread inside this pod and hands back what it gives; a panic goes on in the caller.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        self.namespace.enter(work)
+        let inside = || self.join_cgroup().map(|()| work());
+        self.namespace.enter(inside).flatten()
     }
 
     /// Starts a thread inside this pod.
@@ -116,19 +128,30 @@ impl Pod {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<io::Result<T>> {
-        let namespace = self.namespace.clone();
-        thread::spawn(move || namespace.join().map(|()| work()))
+        let pod = self.clone();
+        thread::spawn(move || {
+            pod.namespace.join()?;
+            pod.join_cgroup()?;
+            Ok(work())
+        })
     }
 
     /// A command whose process starts inside this pod.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         self.namespace.starts(&mut command);
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.starts(&mut command);
+        }
         command
     }
 
     pub fn namespace(&self) -> &NetworkNamespace {
         &self.namespace
+    }
+
+    fn join_cgroup(&self) -> io::Result<()> {
+        self.cgroup.as_ref().map_or(Ok(()), Cgroup::join_thread)
     }
 
     fn ip(&self, lines: &str) -> Result<()> {

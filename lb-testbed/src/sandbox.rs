@@ -17,6 +17,7 @@ use crate::{
     cgroup::{self, Cgroup},
     manifest::Manifests,
     namespace::{NetworkNamespace, addresses, ip_batch},
+    node::Node,
     pod::{BRIDGE, Pod},
     supervisor::require_root,
 };
@@ -126,6 +127,11 @@ impl Sandbox {
             .collect::<Result<_>>()?;
         self.connect(&pods)?;
         Ok(pods)
+    }
+
+    /// One of several nodes, plugged in like a pod.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        Node::new(self.pod(name)?, &self.cgroup)
     }
 
     fn connect(&self, pods: &[Pod]) -> Result<()> {

@@ -201,3 +201,42 @@ fn leaves_a_child() {
     fs::write(sandbox.dir().join("cgroup"), text).expect("the folder is there");
     let _ = left.wait();
 }
+
+#[test]
+fn threads_and_processes_of_pods_are_on_their_nodes() {
+    sandboxed(|sandbox| {
+        let nodes = [sandbox.node("node-a")?, sandbox.node("node-b")?];
+        for node in &nodes {
+            let pod = node.run(sandbox.pod(&format!("on-{}", node.name()))?);
+            for place in [&pod, node.host()] {
+                let is_there = |cgroup: &str| cgroup.trim_end().ends_with(node.name());
+                let thread = place.enter(|| fs::read_to_string("/proc/thread-self/cgroup"))??;
+                assert!(is_there(own(&thread)), "{thread}");
+                let process = place.command("cat").arg("/proc/self/cgroup").output()?;
+                let process = String::from_utf8(process.stdout)?;
+                assert!(is_there(own(&process)), "{process}");
+                let spawned = place.spawn(|| fs::read_to_string("/proc/thread-self/cgroup"));
+                let spawned = spawned.join().expect("it does not panic")??;
+                assert!(is_there(own(&spawned)), "{spawned}");
+            }
+        }
+        let outside = fs::read_to_string("/proc/thread-self/cgroup")?;
+        assert!(own(&outside).contains("socklb-test-"), "{outside}");
+        assert!(!own(&outside).contains("node-"), "{outside}");
+        // Neighbours, with addresses of their own.
+        let _server = NamedServer::tcp(nodes[1].host(), 80, "b")?;
+        let to = (nodes[1].ipv4(), 80);
+        assert_eq!(nodes[0].host().enter(|| connect_name(to))??, "b");
+        let at_itself = nodes[0].host().enter(|| connect((nodes[0].ipv4(), 80)))?;
+        assert!(at_itself.is_err(), "the other node's server answered");
+        Ok(())
+    });
+}
+
+/// The cgroup2 line of a `/proc/…/cgroup`.
+fn own(cgroups: &str) -> &str {
+    let mut lines = cgroups.lines();
+    lines
+        .find(|line| line.starts_with("0::"))
+        .unwrap_or_default()
+}
