@@ -13,59 +13,73 @@ use crate::support::{
     write_service,
 };
 
-/// Connects in a loop until it is dropped; each answer is judged by `is_right`.
+/// Does something in a loop until it is dropped, such as to connect.
 pub struct Client {
     stop: Arc<AtomicBool>,
-    connects: Arc<AtomicU64>,
+    turns: Arc<AtomicU64>,
     thread: Option<JoinHandle<std::io::Result<Vec<String>>>>,
 }
 
 impl Client {
+    /// Connects, and judges each answer by `is_right`.
     pub fn start(
         pod: &Pod,
         to: SocketAddr,
         is_right: impl Fn(&std::io::Result<String>) -> bool + Send + 'static,
     ) -> Self {
+        Self::repeat(pod, move || {
+            let answer = connect_name(to);
+            match is_right(&answer) {
+                true => Ok(()),
+                false => Err(format!("{answer:?}")),
+            }
+        })
+    }
+
+    /// Takes turns, of which each says what was wrong.
+    pub fn repeat(
+        pod: &Pod,
+        mut turn: impl FnMut() -> Result<(), String> + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let connects = Arc::new(AtomicU64::new(0));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&connects));
+        let turns = Arc::new(AtomicU64::new(0));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&turns));
         let thread = pod.spawn(move || {
             let mut wrong = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                let answer = connect_name(to);
-                if !is_right(&answer) {
-                    wrong.push(format!("{answer:?}"));
-                }
+                wrong.extend(turn().err());
                 counted.fetch_add(1, Ordering::Relaxed);
             }
             wrong
         });
         Self {
             stop,
-            connects,
+            turns,
             thread: Some(thread),
         }
     }
 
-    pub fn connects(&self) -> u64 {
-        self.connects.load(Ordering::Relaxed)
+    /// How many there were so far.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
-    /// Fails when any answer was wrong; returns how many connects there were.
+    /// Fails when any turn was wrong; returns how many there were.
     pub fn finish(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it runs until now")?;
         let wrong = thread
             .join()
             .map_err(|_| anyhow::anyhow!("a client panicked"))??;
-        let connects = self.connects();
+        let turns = self.turns();
         ensure!(
             wrong.is_empty(),
-            "{} of {connects} were wrong: {wrong:?}",
-            wrong.len()
+            "{} of {turns} were wrong, such as {:?}",
+            wrong.len(),
+            &wrong[..wrong.len().min(5)]
         );
-        ensure!(connects > 0, "no connect was made");
-        Ok(connects)
+        ensure!(turns > 0, "no turn was taken");
+        Ok(turns)
     }
 }
 

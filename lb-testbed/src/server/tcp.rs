@@ -40,8 +40,11 @@ pub(super) fn serve(task: &Task) -> Result<()> {
                     if open
                         .get_mut(&key)
                         .is_some_and(|stream| !goes_on(event.events(), stream))
+                        && let Some(stream) = open.remove(&key)
                     {
-                        open.remove(&key);
+                        // Closing would not do: a process that is just being started shares the socket until it
+                        // execs, and the key is another connection's by then.
+                        epoll.delete(&stream)?;
                     }
                 }
             }

@@ -1,0 +1,56 @@
+//! The agent ends again and again while pods are replaced.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lb_testbed::{AgentProcess, Sandbox, sandboxed};
+
+use super::{BLUE, GREEN, Load, REQUESTS};
+
+/// The agent ends with each change, before, during or after it.
+fn agents_end(sandbox: &Sandbox, end: fn(&mut AgentProcess) -> Result<()>) -> Result<()> {
+    let mut load = Load::start(sandbox)?;
+    let mut changes: u64 = 0;
+    let mut change = |load: &mut Load, ready: &[usize], ending: &[usize]| -> Result<()> {
+        changes += 1;
+        // Each kind of change meets each of these.
+        match (changes + changes / 3) % 3 {
+            0 => {
+                end(&mut load.running)?;
+                load.write(ready, ending)?;
+            }
+            1 => {
+                load.write(ready, ending)?;
+                thread::sleep(Duration::from_millis(changes));
+                end(&mut load.running)?;
+            }
+            _ => {
+                load.change(ready, ending)?;
+                end(&mut load.running)?;
+            }
+        }
+        // Requests are answered while there is no agent.
+        load.progress()?;
+        load.running = load.cluster.agent.start()?;
+        load.settle(ready, ending)
+    };
+    load.roll_out(BLUE, GREEN, &mut change)?;
+    load.finish(18 * REQUESTS)
+}
+
+#[test]
+fn the_agent_is_told_to_end_again_and_again() {
+    sandboxed(|sandbox| {
+        agents_end(sandbox, |agent| {
+            let status = agent.terminate()?;
+            ensure!(status.success(), "{status}");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn the_agent_is_killed_again_and_again() {
+    sandboxed(|sandbox| agents_end(sandbox, AgentProcess::kill));
+}
