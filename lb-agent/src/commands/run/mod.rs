@@ -64,8 +64,9 @@ struct Agent {
     engine: Engine<Maps>,
     source: source::Watched,
     batches: mpsc::Receiver<Batch>,
-    opened: Running,
+    /// Before what holds the lock: a successor that has it binds the same path.
     server: Server,
+    opened: Running,
     http: Option<HttpServer>,
     metrics: Arc<Metrics>,
     syncs: SyncStatus,
