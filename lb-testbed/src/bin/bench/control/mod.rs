@@ -101,7 +101,7 @@ fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) 
         event_p99_us: at(99),
         event_cpu_us: events_cpu * 1e6 / took.len() as f64,
         anonymous_mb: process::anonymous_memory(pid)? as f64 / 1e6,
-        kernel_mb: process::kernel_memory(pid)? as f64 / 1e6,
+        kernel_mb: process::kernel_memory(agent.pin_dir())? as f64 / 1e6,
     };
     running.terminate()?;
     agent.unload()?;

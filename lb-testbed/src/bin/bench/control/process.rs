@@ -1,8 +1,13 @@
-//! What a process uses, as /proc has it.
+//! What an agent uses, as /proc has it.
 
-use std::fs;
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
+use aya::maps::MapData;
 
 /// Anonymous memory, in bytes: not what it shares with the kernel or with files.
 pub(super) fn anonymous_memory(pid: u32) -> Result<u64> {
@@ -24,20 +29,21 @@ pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(nanoseconds as f64 / 1e9)
 }
 
-/// Memory of the BPF maps and programs that a process has open, in bytes.
-pub(super) fn kernel_memory(pid: u32) -> Result<u64> {
+/// Memory of the BPF maps that are pinned in the folders of a folder, in bytes.
+pub(super) fn kernel_memory(pins: &Path) -> Result<u64> {
     let mut bytes = 0;
-    let mut seen = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        let id = field(&text, "map_id:")
-            .map(|id| ("map", id))
-            .or_else(|| field(&text, "prog_id:").map(|id| ("program", id)));
-        if let Some(id) = id
-            && !seen.contains(&id)
-        {
-            seen.push(id);
-            bytes += field(&text, "memlock:").unwrap_or_default();
+    for folder in fs::read_dir(pins)? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for pin in fs::read_dir(folder)? {
+            // The others are links, which weigh nothing.
+            if let Ok(map) = MapData::from_pin(pin?.path()) {
+                let fd = map.fd().as_fd().as_raw_fd();
+                let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+                bytes += field(&text, "memlock:").unwrap_or_default();
+            }
         }
     }
     Ok(bytes)
