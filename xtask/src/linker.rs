@@ -88,11 +88,11 @@ fn install(llvm: u32, prefix: &Path, folder: &Path) -> Result<()> {
 }
 
 /// `$XDG_CACHE_HOME/socklb/tools`.
-fn tools() -> Result<PathBuf> {
+pub(crate) fn tools() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache
         .filter(|path| path.is_absolute())
         .or_else(|| Some(env::home_dir()?.join(".cache")))
-        .context("no home folder to keep bpf-linker in: set XDG_CACHE_HOME")?;
+        .context("no home folder to keep tools in: set XDG_CACHE_HOME")?;
     Ok(cache.join("socklb/tools"))
 }

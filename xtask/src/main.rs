@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod build;
 mod image;
+mod kubectl;
 mod linker;
 mod object;
 mod process;

