@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Agent {
     binary: PathBuf,
     arguments: Vec<OsString>,
+    environment: Vec<(String, String)>,
     dir: PathBuf,
     socket: PathBuf,
     pin_dir: PathBuf,
@@ -68,6 +69,14 @@ impl Agent {
             .arg(sandbox.cgroup())
     }
 
+    /// As a pod does: `BINARY run --node-name NODE`, with the API server from the environment, which the caller must give it
+    /// with [`Self::env`], and a service account's files.
+    pub fn in_cluster(binary: impl Into<PathBuf>, sandbox: &Sandbox, node: &str) -> Self {
+        Self::with_arguments(binary, sandbox, ["run", "--node-name", node])
+            .arg("--cgroup")
+            .arg(sandbox.cgroup())
+    }
+
     /// As [`Self::of_cluster`], on one of several nodes: on its cgroup, in its network namespace, and beside the others.
     pub fn of_node(
         binary: impl Into<PathBuf>,
@@ -102,16 +111,20 @@ impl Agent {
         source: &Path,
         node: &str,
     ) -> Self {
-        let arguments: [&OsStr; 5] = [
-            "run".as_ref(),
-            flag.as_ref(),
-            source.as_ref(),
-            "--node-name".as_ref(),
-            node.as_ref(),
-        ];
+        Self::with_arguments(binary, sandbox, ["run", "--node-name", node])
+            .arg(flag)
+            .arg(source)
+    }
+
+    fn with_arguments<const N: usize>(
+        binary: impl Into<PathBuf>,
+        sandbox: &Sandbox,
+        arguments: [&str; N],
+    ) -> Self {
         Self {
             binary: binary.into(),
-            arguments: arguments.map(OsStr::to_owned).to_vec(),
+            arguments: arguments.map(OsString::from).to_vec(),
+            environment: Vec::new(),
             dir: sandbox.dir().to_owned(),
             socket: sandbox.dir().join("agent.sock"),
             pin_dir: sandbox.bpffs().join("socklb"),
@@ -131,6 +144,13 @@ impl Agent {
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// One more variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -162,6 +182,7 @@ impl Agent {
         };
         command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--pin-dir")
             .arg(&self.pin_dir)
             .arg("--socket")

@@ -38,6 +38,7 @@ mod selector;
 mod shared;
 mod store;
 mod table;
+mod tls;
 mod watch;
 
 use std::{
@@ -56,6 +57,7 @@ pub use self::{
     behaviour::{Behaviour, StreamingLists},
     faults::{Disturbance, Fault, Verb},
     kind::Kind,
+    tls::TlsFront,
 };
 use self::{
     object::{Key, key_of},

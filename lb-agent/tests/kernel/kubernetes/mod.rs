@@ -1,5 +1,6 @@
 //! Services from an API server: a real agent, a server that speaks real HTTP, real pods behind.
 
+mod access;
 mod load;
 mod nodes;
 mod trouble;

@@ -1,0 +1,120 @@
+//! TLS in front of a server, with a certificate authority of its own: what every real API server has.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use tokio::{io::copy_bidirectional, net::TcpStream, sync::oneshot};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig, crypto,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    },
+};
+
+/// Takes TLS connections on 127.0.0.1 and hands on what is in them. Ends when this is dropped.
+#[derive(Debug)]
+pub struct TlsFront {
+    address: SocketAddr,
+    authority: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TlsFront {
+    /// In front of a server, in the caller's network namespace.
+    pub fn start(server: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("TLS cannot listen")?;
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let (config, authority) = certified(address.ip())?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("tls".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        result = accept(listener, acceptor, server) => {
+                            if let Err(error) = result {
+                                eprintln!("TLS cannot accept: {error}");
+                            }
+                        }
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Self {
+            address,
+            authority,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The certificate of the authority that clients are to trust, as PEM.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    server: SocketAddr,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (client, _) = listener.accept().await?;
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            // A client that does not trust us, or goes: its own affair.
+            if let Ok(mut client) = acceptor.accept(client).await
+                && let Ok(mut server) = TcpStream::connect(server).await
+            {
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            }
+        });
+    }
+}
+
+/// A certificate for an address, and that of the authority which vouches for it.
+fn certified(address: IpAddr) -> Result<(ServerConfig, String)> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate()?;
+    let authority = params.self_signed(&key)?.pem();
+    let issuer = Issuer::new(params, key);
+
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.subject_alt_names = vec![SanType::IpAddress(address)];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &issuer)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)?;
+    Ok((config, authority))
+}
