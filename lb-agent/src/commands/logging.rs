@@ -18,8 +18,9 @@ pub enum LogFormat {
 /// # Errors
 /// The filter makes no sense, or there is a log already.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    // notify warns when a folder goes, since it hears of it twice.
-    let filter = EnvFilter::try_new(format!("error,notify=error,{filter}")).with_context(|| {
+    // notify warns when a folder goes, since it hears of it twice; of what kube meets the watches tell.
+    let quiet = "notify=error,kube_client=off,kube_runtime=off";
+    let filter = EnvFilter::try_new(format!("error,{quiet},{filter}")).with_context(|| {
         format!("--log {filter:?}: write a level, or pairs like lb_agent=debug")
     })?;
     let log = tracing_subscriber::fmt()

@@ -65,7 +65,7 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     }
     for watch in &status.source.watches {
         let kind = format!("{}s:", watch.kind);
-        writeln!(stdout, "  {kind:<15}{}", watch_line(watch))?;
+        writeln!(stdout, "  {kind:<16}{}", watch_line(watch))?;
     }
     Ok(())
 }

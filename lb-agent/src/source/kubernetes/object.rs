@@ -23,6 +23,8 @@ pub trait Watched: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
     const GROUP: &'static str;
     /// In lower case, as paths have it.
     const PLURAL: &'static str;
+    /// Old servers do not have it, and an agent can do without.
+    const IS_OPTIONAL: bool = false;
 
     fn into_object(self: Arc<Self>) -> Object;
 }
@@ -61,6 +63,7 @@ impl Watched for ServiceCidr {
     const KIND: Kind = Kind::ServiceCidr;
     const GROUP: &'static str = "networking.k8s.io";
     const PLURAL: &'static str = "servicecidrs";
+    const IS_OPTIONAL: bool = true;
 
     fn into_object(self: Arc<Self>) -> Object {
         Object::ServiceCidr(self)

@@ -15,14 +15,15 @@ pub enum Remedy {
     Renew,
     /// The server does not give lists as streams: list in pages.
     ListInPages,
-    /// The server has no such kind.
+    /// The server has no such kind, or not for us, and that is no trouble.
     Absent,
 }
 
 impl Remedy {
+    /// `is_optional`: an agent can do without this kind.
     /// `is_streaming`: the first list was asked for as a stream, and has not come.
     /// `refusals`: how often in sequence the server has answered that it will not watch from where we are.
-    pub fn of(error: &Error, is_streaming: bool, refusals: u32) -> Self {
+    pub fn of(error: &Error, is_optional: bool, is_streaming: bool, refusals: u32) -> Self {
         let status = match error {
             Error::InitialListFailed(ClientError::Api(status))
             | Error::WatchStartFailed(ClientError::Api(status))
@@ -39,7 +40,8 @@ impl Remedy {
         }
         match status.code {
             401 => Self::Renew,
-            404 => Self::Absent,
+            // Of Services a 404 is a lie, perhaps somebody's who stands in for the server.
+            403 | 404 if is_optional => Self::Absent,
             // kube lists again by itself only where it comes in the stream.
             410 => Self::ListAgain,
             400 | 422 if is_streaming => Self::ListInPages,
@@ -124,23 +126,36 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_remedy() {
-        let of = |code| Remedy::of(&refused(code), false, 1);
-        assert_eq!(of(500), Remedy::GoOn);
-        assert_eq!(of(429), Remedy::GoOn);
+        let of = |code| Remedy::of(&refused(code), false, false, 1);
+        for code in [403, 404, 422, 429, 500] {
+            assert_eq!(of(code), Remedy::GoOn, "{code}");
+        }
         assert_eq!(of(401), Remedy::Renew);
         assert_eq!(of(410), Remedy::ListAgain);
-        assert_eq!(of(404), Remedy::Absent);
-        assert_eq!(of(422), Remedy::GoOn);
+    }
+
+    #[test]
+    fn what_can_be_done_without_may_be_absent_or_forbidden() {
+        for code in [403, 404] {
+            assert_eq!(Remedy::of(&refused(code), true, false, 1), Remedy::Absent);
+        }
+        assert_eq!(Remedy::of(&refused(500), true, false, 1), Remedy::GoOn);
     }
 
     #[test]
     fn a_server_that_gives_no_streams_is_asked_for_pages() {
-        assert_eq!(Remedy::of(&refused(422), true, 1), Remedy::ListInPages);
+        assert_eq!(
+            Remedy::of(&refused(422), false, true, 1),
+            Remedy::ListInPages
+        );
     }
 
     #[test]
     fn a_server_that_goes_on_refusing_is_listed_again() {
-        assert_eq!(Remedy::of(&refused(504), false, 2), Remedy::GoOn);
-        assert_eq!(Remedy::of(&refused(504), false, 3), Remedy::ListAgain);
+        assert_eq!(Remedy::of(&refused(504), false, false, 2), Remedy::GoOn);
+        assert_eq!(
+            Remedy::of(&refused(504), false, false, 3),
+            Remedy::ListAgain
+        );
     }
 }

@@ -271,9 +271,9 @@ impl<T: Watched> Watch<T> {
         if trouble::is_refusal(error) {
             self.refusals += 1;
         }
-        let remedy = Remedy::of(error, is_streaming, self.refusals);
+        let remedy = Remedy::of(error, T::IS_OPTIONAL, is_streaming, self.refusals);
         if matches!(remedy, Remedy::ListInPages | Remedy::Absent) {
-            tracing::debug!("{}s: {}", T::KIND, trouble::line(error));
+            tracing::info!("{}s: {}", T::KIND, trouble::line(error));
             return Ok(remedy);
         }
         self.trouble(trouble::line(error));

@@ -81,6 +81,11 @@ fn the_server_is_broken() {
 }
 
 #[test]
+fn somebody_else_answers_that_there_is_no_such_thing() {
+    sandboxed(|sandbox| answered(sandbox, 404));
+}
+
+#[test]
 fn the_agent_may_not_read() {
     sandboxed(|sandbox| answered(sandbox, 403));
 }

@@ -1,7 +1,7 @@
 //! What is in the cluster is what connects meet.
 
 use anyhow::Result;
-use lb_testbed::api_server::{Behaviour, Kind, StreamingLists, Verb};
+use lb_testbed::api_server::{Behaviour, Fault, Kind, StreamingLists, Verb};
 use lb_testbed::{Endpoint, Sandbox, sandboxed};
 use serde_json::json;
 
@@ -237,6 +237,24 @@ fn a_server_without_service_cidrs_is_no_trouble() {
                 .any(|line| line.contains("no ServiceCIDR is known")),
             "{:?}",
             status.problems
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn service_cidrs_that_may_not_be_read_keep_nobody_waiting() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 1, 1)?;
+        let server = &web.cluster.server;
+        server.fail(Fault::answer(403).with(Kind::ServiceCidr));
+        let agent = web.cluster.agent.clone().arg("--refuse-unknown");
+        let running = agent.start()?;
+        web.wait_for(&[0])?;
+        assert!(
+            running
+                .log()
+                .contains("give the service account the ClusterRole")
         );
         Ok(())
     });
