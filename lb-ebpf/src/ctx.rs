@@ -3,9 +3,11 @@
 //! The verifier wants 32-bit accesses at constant offsets, so the words of an IPv6 address are read and
 //! written one by one, and never through a reference to the array.
 
-use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
+use aya_ebpf::helpers::generated::{
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
+};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
+use aya_ebpf::{EbpfContext as _, Global};
 use lb_common::{Address, mapped};
 
 /// The address family of a hook.
@@ -102,6 +104,20 @@ pub fn network_namespace(ctx: &SockAddrContext) -> u64 {
 pub trait Socket {
     /// The socket's cookie (SO_COOKIE); never 0.
     fn cookie(&self) -> u64;
+
+    /// The cookie as the kernel has it, without making one: 0 for a socket whose cookie nobody has asked for. None where
+    /// that cannot be told.
+    fn made_cookie(&self) -> Option<u64>;
+
+    /// The socket's cookie, unless it has none yet: then no program of ours has remembered anything of it.
+    #[inline(always)]
+    fn known_cookie(&self) -> Option<u64> {
+        match self.made_cookie() {
+            Some(0) => None,
+            Some(cookie) => Some(cookie),
+            None => Some(self.cookie()),
+        }
+    }
 }
 
 impl Socket for SockAddrContext {
@@ -109,6 +125,19 @@ impl Socket for SockAddrContext {
     fn cookie(&self) -> u64 {
         // SAFETY: the helper takes the hook's own context.
         unsafe { bpf_get_socket_cookie(self.as_ptr()) }
+    }
+
+    /// Of TCP sockets: there is no helper that gives way into any other.
+    #[inline(always)]
+    fn made_cookie(&self) -> Option<u64> {
+        let offset = cookie_offset()?;
+        // SAFETY: the kernel's context is valid for the whole run, and the helper takes any socket.
+        let socket = unsafe { bpf_skc_to_tcp_sock((*self.sock_addr).__bindgen_anon_1.sk.cast()) };
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: the kernel's own types say that the word is there.
+        Some(unsafe { socket.byte_add(offset).cast::<u64>().read_volatile() })
     }
 }
 
@@ -118,4 +147,27 @@ impl Socket for SockContext {
         // SAFETY: the helper takes the hook's own context.
         unsafe { bpf_get_socket_cookie(self.as_ptr()) }
     }
+
+    /// This hook's context is the kernel's socket itself.
+    #[inline(always)]
+    fn made_cookie(&self) -> Option<u64> {
+        let offset = cookie_offset()?;
+        let mut cookie = 0_u64;
+        // SAFETY: the helper writes as many bytes as it is told, and fails where it cannot read.
+        let read = unsafe {
+            let place = self.sock.byte_add(offset);
+            bpf_probe_read_kernel((&raw mut cookie).cast(), 8, place.cast())
+        };
+        (read == 0).then_some(cookie)
+    }
+}
+
+/// Where in a socket the kernel keeps its cookie, in bytes; 0: not known.
+#[unsafe(no_mangle)]
+pub static COOKIE_OFFSET: Global<u32> = Global::new(0);
+
+#[inline(always)]
+fn cookie_offset() -> Option<usize> {
+    let offset = COOKIE_OFFSET.load();
+    (offset != 0).then_some(offset as usize)
 }

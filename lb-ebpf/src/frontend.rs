@@ -37,12 +37,19 @@ fn may_be_there(key: &FrontendKey) -> bool {
         .is_some_and(|word| unsafe { atomic::load(word) } & bit != 0)
 }
 
+/// The key's element of FRONTENDS. From a copy of the key, so that the key itself stays in registers where there is no
+/// look-up.
+#[inline(always)]
+fn look_up(key: &FrontendKey) -> Option<*const FrontendValue> {
+    maps::FRONTENDS.get_ptr(*key)
+}
+
 /// What FRONTENDS says. The kernel may make an element another key's while it is read; its tags then differ, and the second
 /// look-up finds what is true now.
 #[inline(always)]
 fn far(key: &FrontendKey) -> Option<Target> {
     for _ in 0..2 {
-        if let Some(target) = read(maps::FRONTENDS.get_ptr(key)?, key) {
+        if let Some(target) = read(look_up(key)?, key) {
             return Some(target);
         }
     }
@@ -67,13 +74,13 @@ fn near(key: &FrontendKey) -> Option<Target> {
     None
 }
 
-/// The key's element of FRONTENDS.
+/// The key's element of FRONTENDS, as far as FILTER lets it through.
 #[inline(always)]
 fn element(key: &FrontendKey) -> Option<*const FrontendValue> {
     if !may_be_there(key) {
         return None;
     }
-    maps::FRONTENDS.get_ptr(key)
+    look_up(key)
 }
 
 /// What an element says, if it still is the key's.

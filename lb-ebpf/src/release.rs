@@ -10,8 +10,9 @@ const DONE: i32 = 1;
 
 #[inline(always)]
 pub fn release(ctx: &SockContext) -> i32 {
-    let cookie = ctx.cookie();
-    origin::forget(cookie);
-    origin::read_ahead(cookie);
+    if let Some(cookie) = ctx.known_cookie() {
+        origin::forget(cookie);
+        origin::read_ahead(cookie);
+    }
     DONE
 }

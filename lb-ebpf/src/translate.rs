@@ -32,7 +32,9 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
             return refuse_unknown(ctx, &key, why);
         }
         // The socket may have been connected to a frontend before.
-        origin::forget(ctx.cookie());
+        if let Some(cookie) = ctx.known_cookie() {
+            origin::forget(cookie);
+        }
         return GO_ON;
     };
     let Some(view) = maps::VIEWS.get(found.view) else {

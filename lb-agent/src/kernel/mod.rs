@@ -3,6 +3,7 @@
 //! [`open`] makes the data path ready on a cgroup and gives back what the tables are written to. Nothing here
 //! is undone when the agent ends: pinned maps and links go on without it, until [`unload`].
 
+mod btf;
 mod cgroup;
 mod error;
 mod filter;

@@ -7,13 +7,29 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 
 use super::pins::Pins;
-use super::{KernelError, LogLevel, shapes};
+use super::{KernelError, LogLevel, btf, shapes};
 
 /// Empty when `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
 /// Makes or reopens the pinned maps and loads every program. Nothing is attached yet.
 pub fn load(pins: &Pins, log: LogLevel) -> Result<Ebpf, KernelError> {
+    let offset = btf::cookie_offset().unwrap_or_else(|error| {
+        tracing::debug!("where sockets have their cookies is not known: {error}");
+        0
+    });
+    match load_with(pins, log, offset) {
+        // In lockdown the kernel lets no program read its memory (`LOCKDOWN_BPF_READ_KERNEL`).
+        Err(error @ KernelError::Program { .. }) if offset != 0 => {
+            tracing::debug!("trying again without looking into sockets: {error}");
+            load_with(pins, log, 0)
+        }
+        result => result,
+    }
+}
+
+/// `cookie_offset`: 0 for programs that do not look into sockets.
+fn load_with(pins: &Pins, log: LogLevel, cookie_offset: u32) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
     }
@@ -35,6 +51,7 @@ pub fn load(pins: &Pins, log: LogLevel) -> Result<Ebpf, KernelError> {
     let level = log.number();
     loader
         .override_global("ORIGINS_MASK", &mask, true)
+        .override_global("COOKIE_OFFSET", &cookie_offset, true)
         .override_global(aya_log::LEVEL, &level, true);
     let mut object = loader
         .load(OBJECT)
