@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::toolchain::{self, Toolchain};
-use crate::{apt, kubectl, linker, process};
+use crate::{apt, kubectl, linker, process, vm};
 
 /// LLVM's major version in Debian's rustc-web; a guess that saves a second round of installing.
 const DEBIAN_LLVM: u32 = 22;
@@ -61,12 +61,12 @@ pub(crate) fn netfilter_programs() -> Result<()> {
     program("iptables-legacy-restore", "iptables")
 }
 
-/// What makes a virtual machine.
-pub(crate) fn vm_programs() -> Result<()> {
+/// What makes a virtual machine; gives qemu's place.
+pub(crate) fn vm_programs() -> Result<PathBuf> {
     test_programs()?;
-    program("qemu-system-x86_64", "qemu-system-x86")?;
     program("depmod", "kmod")?;
-    program("strip", "binutils")
+    program("strip", "binutils")?;
+    vm::qemu()
 }
 
 fn program(name: &str, package: &str) -> Result<()> {

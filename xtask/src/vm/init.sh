@@ -6,7 +6,11 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-mount -t tmpfs tmpfs /tmp
+# The tests may be in there themselves.
+for inside in /tmp/*; do
+    [ -e "$inside" ] || mount -t tmpfs tmpfs /tmp
+    break
+done
 mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf

@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail};
 
 use super::kernel::Image;
 
-const QEMU: &str = "qemu-system-x86_64";
 /// How long a guest may take to its first word: a KVM that is there may still not run one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+/// How long a guest on KVM may take until it is ready: it may also get stuck on the way.
+const READY_ON_KVM: Duration = Duration::from_secs(60);
 /// For the whole run, emulated; a guest that hangs ends here.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
@@ -34,10 +35,10 @@ enum Accelerator {
 ///
 /// # Errors
 /// When they fail, or the guest does not come to an end.
-pub(crate) fn test(image: &Image, initramfs: &Path, args: &[OsString]) -> Result<()> {
+pub(crate) fn test(qemu: &Path, image: &Image, initramfs: &Path, args: &[OsString]) -> Result<()> {
     println!("vm: booting Linux {}", image.release);
     if Path::new("/dev/kvm").exists() {
-        match boot(image, initramfs, args, Accelerator::Kvm)?.follow()? {
+        match boot(qemu, image, initramfs, args, Accelerator::Kvm)?.follow()? {
             Some(status) => return judge(status),
             None => println!(
                 "vm: KVM does not run a guest here; emulating, which is some 20 times slower"
@@ -46,7 +47,7 @@ pub(crate) fn test(image: &Image, initramfs: &Path, args: &[OsString]) -> Result
     } else {
         println!("vm: there is no /dev/kvm here; emulating, which is some 20 times slower");
     }
-    match boot(image, initramfs, args, Accelerator::Emulation)?.follow()? {
+    match boot(qemu, image, initramfs, args, Accelerator::Emulation)?.follow()? {
         Some(status) => judge(status),
         None => bail!("the guest has said nothing for {SIGN_OF_LIFE:?}"),
     }
@@ -66,12 +67,13 @@ struct Guest {
 }
 
 fn boot(
+    program: &Path,
     image: &Image,
     initramfs: &Path,
     args: &[OsString],
     accelerator: Accelerator,
 ) -> Result<Guest> {
-    let mut command = Command::new(QEMU);
+    let mut command = Command::new(program);
     command.args([
         "-nodefaults",
         "-display",
@@ -92,7 +94,7 @@ fn boot(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot start {QEMU}"))?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
     let console = qemu.stdout.take().context("qemu has no console")?;
     Ok(Guest {
         qemu,
@@ -148,21 +150,18 @@ impl Guest {
         let mut boot = Vec::new();
         let mut ready = false;
         loop {
-            let left = match boot.is_empty() && !ready {
-                true => SIGN_OF_LIFE,
-                false => LONGEST,
-            }
-            .saturating_sub(start.elapsed());
+            let is_on_kvm = self.accelerator == Accelerator::Kvm;
+            let limit = match (ready, boot.is_empty()) {
+                (false, true) => SIGN_OF_LIFE,
+                (false, false) if is_on_kvm => READY_ON_KVM,
+                _ => LONGEST,
+            };
+            let left = limit.saturating_sub(start.elapsed());
             let line = match self.lines.recv_timeout(left) {
                 Ok(line) => line,
-                Err(_) if boot.is_empty() && !ready => return Ok(None),
+                Err(_) if !ready && (boot.is_empty() || is_on_kvm) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("the guest has not come to its end within {LONGEST:?}")
-                }
-                Err(RecvTimeoutError::Disconnected)
-                    if self.accelerator == Accelerator::Kvm && !ready =>
-                {
-                    return Ok(None);
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!(
                     "the guest has ended before the tests; it said:\n{}",

@@ -1,0 +1,109 @@
+//! qemu: the machine's, or Debian's package installed; where that would take other packages away (a qemu-utils of another
+//! version does), the package's files beside the other tools, and nothing installed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{apt, linker, process};
+
+const PROGRAM: &str = "qemu-system-x86_64";
+const PACKAGE: &str = "qemu-system-x86";
+
+/// A qemu that runs.
+pub(crate) fn find_or_install() -> Result<PathBuf> {
+    if let Some(found) = process::find_program(PROGRAM) {
+        return Ok(found);
+    }
+    let folder = linker::tools()?.join(PACKAGE);
+    let unpacked = folder.join("run");
+    if works(&unpacked) {
+        return Ok(unpacked);
+    }
+    if !apt::is_here() {
+        bail!("the program `{PROGRAM}` is missing: install qemu");
+    }
+    apt::update()?;
+    let plan = plan()?;
+    if !plan.lines().any(|line| line.starts_with("Remv ")) {
+        apt::install(&[PACKAGE.to_owned()], "for virtual machines", "a minute")?;
+        return process::program(PROGRAM);
+    }
+    println!(
+        "setup: Debian's {PACKAGE} does not go with packages that are here: unpacking it into {}, installing nothing",
+        folder.display()
+    );
+    unpack(&folder, &packages(&plan))?;
+    if !works(&unpacked) {
+        bail!(
+            "{} was unpacked and cannot be run: install qemu",
+            unpacked.display()
+        );
+    }
+    Ok(unpacked)
+}
+
+fn works(program: &Path) -> bool {
+    let run = Command::new(program).arg("--version").output();
+    run.is_ok_and(|output| output.status.success())
+}
+
+/// What apt would do.
+fn plan() -> Result<String> {
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--simulate", "--no-install-recommends", PACKAGE]);
+    process::output(apt.env("LC_ALL", "C"))
+}
+
+/// The names in its lines `Inst NAME (VERSION …)`.
+fn packages(plan: &str) -> Vec<&str> {
+    let names = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
+    names.filter_map(|rest| rest.split(' ').next()).collect()
+}
+
+fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
+    let archives = folder.join("archives");
+    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
+    let mut download = Command::new("apt-get");
+    // As the user that we are: apt's own may not write there.
+    download.args(["-o", "APT::Sandbox::User=", "--quiet", "download"]);
+    process::run(download.args(packages).current_dir(&archives))?;
+    let root = folder.join("root");
+    for archive in fs::read_dir(&archives)? {
+        let mut unpack = Command::new("dpkg-deb");
+        process::run(unpack.arg("--extract").arg(archive?.path()).arg(&root))?;
+    }
+    fs::remove_dir_all(&archives)?;
+    let run = folder.join("run");
+    fs::write(&run, script(&root))?;
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Starts it with its own libraries and firmware.
+fn script(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        "#!/bin/sh\n\
+         export LD_LIBRARY_PATH='{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu'\n\
+         exec '{root}/usr/bin/{PROGRAM}' -L '{root}/usr/share/qemu' -L '{root}/usr/share/seabios' \"$@\"\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::packages;
+
+    #[test]
+    fn a_plan_names_what_would_be_installed() {
+        let plan = "Reading package lists...\n\
+            Remv qemu-utils [1:10.0] [qemu-block-extra:amd64 ]\n\
+            Inst libfdt1 (1.6.1-4 Debian:12/oldstable [amd64])\n\
+            Inst qemu-system-x86 (1:7.2 Debian:12/oldstable [amd64])\n\
+            Conf libfdt1 (1.6.1-4 Debian:12/oldstable [amd64])\n";
+        assert_eq!(packages(plan), ["libfdt1", "qemu-system-x86"]);
+    }
+}
