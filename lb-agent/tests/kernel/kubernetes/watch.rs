@@ -3,6 +3,8 @@
 use anyhow::Result;
 use lb_testbed::api_server::{Behaviour, Fault, Kind, StreamingLists, Verb};
 use lb_testbed::{Endpoint, Sandbox, sandboxed};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::{Cluster, Web, address, service, slice};
@@ -256,6 +258,31 @@ fn service_cidrs_that_may_not_be_read_keep_nobody_waiting() {
                 .log()
                 .contains("give the service account the ClusterRole")
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_burst_is_worked_off_in_few_passes() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 1, 1)?;
+        let cluster: &Cluster = &web.cluster;
+        let running = cluster.agent.start()?;
+        cluster.wait_for_watches()?;
+        let before = status(&cluster.agent)?.syncs.count;
+        // All of it waits for the agent when it goes on.
+        let agent = Pid::from_raw(i32::try_from(running.id())?);
+        kill(agent, Signal::SIGSTOP)?;
+        for number in 20..220 {
+            cluster.apply_service(&format!("service-{number}"), number, &web.servers.ipv4())?;
+        }
+        kill(agent, Signal::SIGCONT)?;
+        eventually("all 201 are in effect", || {
+            let status = status(&cluster.agent)?;
+            Ok(status.frontends == 201 && status.backends == 201)
+        })?;
+        let passes = status(&cluster.agent)?.syncs.count - before;
+        assert!(passes < 40, "{passes} passes for 400 changes");
         Ok(())
     });
 }
