@@ -41,8 +41,8 @@ pub struct Catalog {
     services: HashMap<ObjectName, Arc<Service>>,
     /// Every slice by the Service that it names; sorted by their own names.
     slices: HashMap<ObjectName, Vec<Arc<EndpointSlice>>>,
-    /// The Service under which a slice is kept: its label may have changed since.
-    owners: HashMap<ObjectName, ObjectName>,
+    /// The Service, of the same namespace, under which a slice is kept: its label may have changed since.
+    owners: HashMap<ObjectName, Arc<str>>,
     /// Services that are there and cannot be read.
     unread: HashSet<ObjectName>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
@@ -155,7 +155,7 @@ impl Catalog {
         let name = slice.metadata.object_name();
         let owner = slice.service();
         let current = self.owners.get(&name);
-        if current.is_some_and(|current| *current != owner) {
+        if current.is_some_and(|current| *current != owner.name) {
             self.remove_slice(&name);
         }
         let slices = self
@@ -167,7 +167,7 @@ impl Catalog {
             Ok(place) => slices[place] = slice,
             Err(place) => slices.insert(place, slice),
         }
-        self.owners.insert(name, owner.clone());
+        self.owners.insert(name, Arc::clone(&owner.name));
         self.touched.insert(owner);
     }
 
@@ -231,6 +231,10 @@ impl Catalog {
     fn remove_slice(&mut self, name: &ObjectName) {
         let Some(owner) = self.owners.remove(name) else {
             return;
+        };
+        let owner = ObjectName {
+            namespace: Arc::clone(&name.namespace),
+            name: owner,
         };
         if let Some(slices) = self.slices.get_mut(&owner) {
             slices.retain(|slice| slice.metadata.name != name.name);

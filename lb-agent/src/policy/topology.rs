@@ -25,7 +25,7 @@ pub(super) fn backends(
     let internal = local.as_ref().unwrap_or(&cluster);
     let sets = internal.iter().zip(&cluster);
     let chosen = candidates.iter().zip(sets);
-    chosen
+    let mut backends: Vec<Backend> = chosen
         .filter(|(candidate, (internal, external))| {
             **internal || **external || candidate.conditions.is_serving()
         })
@@ -38,7 +38,10 @@ pub(super) fn backends(
             external,
             serving: candidate.conditions.is_serving(),
         })
-        .collect()
+        .collect();
+    // They are kept, and there may be very many.
+    backends.shrink_to_fit();
+    backends
 }
 
 /// For the policy Cluster: the ready ones that hints do not send elsewhere.
