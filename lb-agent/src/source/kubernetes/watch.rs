@@ -15,7 +15,7 @@ use kube::runtime::utils::Backoff as _;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 
 use super::client::Clients;
-use super::gather::Gatherer;
+use super::gather::{Gatherer, Learnt};
 use super::health::Health;
 use super::history::Backwards;
 use super::object::{Sent, Watched};
@@ -51,6 +51,8 @@ pub struct Watch<T> {
     /// Not known until the server was asked.
     streams: Option<bool>,
     changes: Vec<Change>,
+    /// All objects were listed once; the last of them may be among the changes.
+    has_listed: bool,
     /// When the first of these came.
     heard: Option<Instant>,
     /// Objects that cannot be read.
@@ -82,6 +84,7 @@ impl<T: Watched> Watch<T> {
             backoff: DefaultBackoff::default(),
             streams: None,
             changes: Vec::new(),
+            has_listed: false,
             heard: None,
             problems: BTreeMap::new(),
             listing: None,
@@ -150,7 +153,7 @@ impl<T: Watched> Watch<T> {
         self.refusals = 0;
         let mut is_listed = false;
         loop {
-            let event = if is_listed {
+            let mut event = if is_listed {
                 tokio::select! {
                     event = events.next() => event,
                     Ok(()) = self.backwards.changed() => return Ok(Remedy::ListAgain),
@@ -163,7 +166,6 @@ impl<T: Watched> Watch<T> {
                 // Or it does not say when a list is over.
                 return Ok(Remedy::ListInPages);
             };
-            let mut event = event;
             self.heard = self.health.last_heard(T::KIND);
             // All that is there already is handed on together.
             loop {
@@ -241,8 +243,8 @@ impl<T: Watched> Watch<T> {
         });
     }
 
-    fn listed(&self) {
-        self.gatherer.listed(T::KIND);
+    fn listed(&mut self) {
+        self.has_listed = true;
         self.health.note(T::KIND, |of_kind| {
             of_kind.has_listed = true;
             of_kind.lists += 1;
@@ -316,12 +318,14 @@ impl<T: Watched> Watch<T> {
         if self.changes.is_empty() {
             return Ok(());
         }
-        let changes = std::mem::take(&mut self.changes);
-        let problems = self.problems.values().cloned().collect();
-        self.gatherer
-            .send(T::KIND, changes, problems, self.heard.take())
-            .await
-            .map_err(|_| Over)
+        let learnt = Learnt {
+            changes: std::mem::take(&mut self.changes),
+            problems: self.problems.values().cloned().collect(),
+            has_listed: self.has_listed,
+            heard: self.heard.take(),
+        };
+        let sent = self.gatherer.send(T::KIND, learnt).await;
+        sent.map_err(|_| Over)
     }
 }
 
