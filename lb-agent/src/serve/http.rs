@@ -1,6 +1,7 @@
 //! Metrics and probes over HTTP, for Prometheus and the kubelet.
 //!
-//! `/metrics`; `/healthz` (and `/livez`): the agent answers; `/readyz`: what the source says is in effect.
+//! `/metrics`; `/healthz` (and `/livez`): the agent answers; `/readyz`: what the source says is in effect, and from where no
+//! changes come.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ async fn healthz(State(shared): State<Shared>) -> Response {
 
 async fn readyz(State(shared): State<Shared>) -> Response {
     match shared.status().await {
-        Some(status) if status.ready => "ok\n".into_response(),
+        Some(status) if status.ready => format!("ok\n{}", in_trouble(&status)).into_response(),
         Some(status) => (StatusCode::SERVICE_UNAVAILABLE, why_not(&status)).into_response(),
         None => no_answer(),
     }
@@ -100,6 +101,20 @@ fn why_not(status: &Status) -> String {
     let lines = missing.map(|watch| match &watch.trouble {
         Some(why) => format!("{}s were not listed yet: {why}\n", watch.kind),
         None => format!("{}s were not listed yet\n", watch.kind),
+    });
+    lines.collect()
+}
+
+/// One line for each kind of which no changes come. What is known stays in effect, so that is no reason not to be ready: all
+/// nodes would be unready at once.
+fn in_trouble(status: &Status) -> String {
+    let watches = status.source.watches.iter();
+    let lines = watches.filter_map(|watch| {
+        let (why, seconds) = (watch.trouble.as_ref()?, watch.trouble_seconds?);
+        let kind = &watch.kind;
+        Some(format!(
+            "{kind}s are as they were {seconds:.0} s ago: {why}\n"
+        ))
     });
     lines.collect()
 }

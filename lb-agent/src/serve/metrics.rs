@@ -29,6 +29,7 @@ pub struct Metrics {
     listed: Family<OfKind, Gauge>,
     lists: Family<OfKind, Counter>,
     errors: Family<OfKind, Counter>,
+    trouble: Family<OfKind, Gauge>,
     heard: Family<OfKind, Gauge<f64, AtomicU64>>,
     event: Family<OfKind, Gauge<f64, AtomicU64>>,
     sync: Histogram,
@@ -61,6 +62,7 @@ impl Metrics {
             listed: Family::default(),
             lists: Family::default(),
             errors: Family::default(),
+            trouble: Family::default(),
             heard: Family::default(),
             event: Family::default(),
             // 10 µs to 5 s.
@@ -120,6 +122,8 @@ impl Metrics {
         listed.set(i64::from(watch.listed));
         set(&self.lists.get_or_create(&kind), watch.lists);
         set(&self.errors.get_or_create(&kind), watch.errors);
+        let trouble = self.trouble.get_or_create(&kind);
+        trouble.set(i64::from(watch.trouble.is_some()));
         for (times, ago) in [
             (&self.heard, watch.heard_seconds_ago),
             (&self.event, watch.event_seconds_ago),
@@ -180,6 +184,11 @@ impl Metrics {
             "source_errors",
             "Errors while listing or watching a kind",
             self.errors.clone(),
+        );
+        all.register(
+            "source_in_trouble",
+            "Whether no changes of a kind come from the API server now",
+            self.trouble.clone(),
         );
         all.register_with_unit(
             "source_heard_timestamp",

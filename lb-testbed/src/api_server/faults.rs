@@ -20,6 +20,7 @@ pub struct Fault {
     failure: Failure,
     kind: Option<Kind>,
     verb: Option<Verb>,
+    spared: u32,
     times: Option<u32>,
 }
 
@@ -38,6 +39,8 @@ pub enum Disturbance {
     Garbage,
     /// The first half of an event's line, then the end of the body.
     HalfLine,
+    /// Half of the objects that were there at the start, and then nothing ever again.
+    HalfOfTheList,
     /// Nothing ever again, no bookmarks either, while the connection stays open.
     Silence,
     /// An `ERROR` event with this code, then the end of the body. 410 is what a client gets that fell too far behind.
@@ -81,6 +84,13 @@ impl Fault {
         self
     }
 
+    /// Not with the next so many of these requests.
+    #[must_use]
+    pub fn after(mut self, spared: u32) -> Self {
+        self.spared = spared;
+        self
+    }
+
     /// Only with the next so many of these requests.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
@@ -93,6 +103,7 @@ impl Fault {
             failure,
             kind: None,
             verb: None,
+            spared: 0,
             times: None,
         }
     }
@@ -120,6 +131,10 @@ impl Faults {
     /// What goes wrong with a request: the first fault that concerns it, which is then one time fewer.
     pub(super) fn strike(&mut self, kind: Option<Kind>, verb: Verb) -> Option<Failure> {
         let fault = self.0.iter_mut().find(|fault| fault.concerns(kind, verb))?;
+        if fault.spared > 0 {
+            fault.spared -= 1;
+            return None;
+        }
         fault.times = fault.times.map(|times| times - 1);
         let failure = fault.failure;
         self.0.retain(|fault| fault.times != Some(0));
@@ -141,9 +156,11 @@ mod tests {
                 .times(2),
         );
         faults.add(Fault::hang().on(Verb::Watch));
+        faults.add(Fault::close().on(Verb::Get).after(1));
         let mut strike = |kind, verb| faults.strike(Some(kind), verb);
         assert_eq!(strike(Kind::Node, Verb::List), None);
         assert_eq!(strike(Kind::Service, Verb::Get), None);
+        assert_eq!(strike(Kind::Service, Verb::Get), Some(Failure::Close));
         for _ in 0..2 {
             let failure = strike(Kind::Service, Verb::List);
             assert_eq!(failure, Some(Failure::Answer(500)));

@@ -205,6 +205,15 @@ impl Watcher {
                 self.is_over = true;
                 Some(Bytes::from_static(br#"{"type":"ADDED","object":{"met"#))
             }
+            Disturbance::HalfOfTheList => {
+                self.disturbance = Some(Disturbance::Silence);
+                let half = self.initial.len().div_ceil(2);
+                let mut chunk = Vec::new();
+                for object in self.initial.by_ref().take(half) {
+                    self.form.write_event("ADDED", &object, &mut chunk);
+                }
+                Some(chunk.into())
+            }
             Disturbance::Silence => future::pending().await,
             Disturbance::Error(code) => {
                 self.is_over = true;

@@ -1,6 +1,7 @@
 //! How fresh what is known of the cluster is: for `status`, metrics and `/readyz`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +12,8 @@ use crate::catalog::Kind;
 pub struct Health {
     server: String,
     kinds: Mutex<BTreeMap<Kind, KindHealth>>,
+    /// The highest revision from which a watch was asked for.
+    position: AtomicU64,
 }
 
 /// How the watch of one kind is doing.
@@ -34,6 +37,7 @@ impl Health {
         Self {
             server,
             kinds: Mutex::default(),
+            position: AtomicU64::new(0),
         }
     }
 
@@ -50,6 +54,16 @@ impl Health {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// A watch is asked for from this revision.
+    pub(super) fn asks_from(&self, revision: u64) {
+        self.position.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// The highest revision from which a watch was asked for since this was last called.
+    pub(super) fn take_position(&self) -> u64 {
+        self.position.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn heard(&self, kind: Kind) {

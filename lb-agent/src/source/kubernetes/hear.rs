@@ -1,5 +1,5 @@
-//! Notes when the API server last said anything about a kind of object, bookmarks too, which kube keeps to itself: a
-//! watch that has gone silent looks just like a quiet cluster otherwise.
+//! Notes what kube keeps to itself: when the API server last said anything about a kind of object, bookmarks too, for a watch
+//! that has gone silent looks just like a quiet cluster otherwise; and from which revision a watch goes on.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -64,6 +64,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let kind = kind_of(request.uri().path());
+        if let Some(revision) = request.uri().query().and_then(revision_of) {
+            self.health.asks_from(revision);
+        }
         let health = Arc::clone(&self.health);
         let response = self.inner.call(request);
         Box::pin(async move {
@@ -91,5 +94,25 @@ fn kind_of(path: &str) -> Option<Kind> {
         "nodes" => Some(Kind::Node),
         "servicecidrs" => Some(Kind::ServiceCidr),
         _ => None,
+    }
+}
+
+/// The revision that a query names.
+fn revision_of(query: &str) -> Option<u64> {
+    let mut words = query.split('&');
+    words.find_map(|word| word.strip_prefix("resourceVersion=")?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::revision_of;
+
+    #[test]
+    fn the_revision_that_a_watch_goes_on_from_is_in_its_query() {
+        assert_eq!(revision_of("watch=true&resourceVersion=4711"), Some(4711));
+        assert_eq!(
+            revision_of("resourceVersion=&resourceVersionMatch=NotOlderThan"),
+            None
+        );
     }
 }

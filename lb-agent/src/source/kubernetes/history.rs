@@ -1,6 +1,7 @@
 //! Notices when the cluster's history goes back: a watch from a revision that a restored server has not reached yet is
 //! silent until it has, and looks well all the time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Api;
@@ -8,6 +9,7 @@ use kube::api::ListParams;
 use tokio::sync::watch;
 
 use super::client::Clients;
+use super::health::Health;
 use super::object::Sent;
 use crate::catalog::Node;
 
@@ -15,21 +17,27 @@ use crate::catalog::Node;
 pub type Backwards = watch::Receiver<u64>;
 
 /// Asks now and then, from a task of its own, how far the server is; until nobody listens.
-pub fn follow(clients: Clients, node_name: String, every: Duration) -> Backwards {
+pub fn follow(
+    clients: Clients,
+    health: Arc<Health>,
+    node_name: String,
+    every: Duration,
+) -> Backwards {
     let (sender, backwards) = watch::channel(0);
     tokio::spawn(async move {
-        let mut last = None;
+        let mut last = 0;
         while !sender.is_closed() {
-            let now = revision(&clients, &node_name).await;
-            if let (Some(last), Some(now)) = (last, now)
-                && now < last
-            {
-                tracing::warn!(
-                    "the API server was at revision {last} and is at {now}: it has another history, all is listed again"
-                );
-                sender.send_modify(|times| *times += 1);
+            // Before the server is asked: it is to have come as far.
+            last = health.take_position().max(last);
+            if let Some(now) = revision(&clients, &node_name).await {
+                if now < last {
+                    tracing::warn!(
+                        "the API server was at revision {last} and is at {now}: it has another history, all is listed again"
+                    );
+                    sender.send_modify(|times| *times += 1);
+                }
+                last = now;
             }
-            last = now.or(last);
             tokio::time::sleep(every).await;
         }
     });

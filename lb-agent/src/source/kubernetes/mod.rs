@@ -87,6 +87,7 @@ impl Kubernetes {
         let gatherer = Gatherer::new(batches, kinds);
         let backwards = history::follow(
             self.clients.clone(),
+            self.health(),
             self.settings.node_name.clone(),
             self.settings.silent_within,
         );

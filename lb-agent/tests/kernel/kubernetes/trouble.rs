@@ -8,7 +8,7 @@ use lb_testbed::api_server::{Behaviour, Disturbance, Fault, Kind};
 use lb_testbed::{Sandbox, sandboxed};
 use serde_json::json;
 
-use super::{Web, address, service, write_token_kubeconfig};
+use super::{Web, address, get, service, write_token_kubeconfig};
 use crate::support::{answers, eventually, failure, status};
 
 /// An agent that watches, trouble of some kind, a change during it, and what makes it pass: the change must come.
@@ -208,13 +208,7 @@ fn nothing_is_in_effect_before_every_kind_was_listed() {
         let server = &web.cluster.server;
         server.fail(Fault::answer(500).with(Kind::EndpointSlice));
         server.apply(&service("new", 11).to_json())?;
-        let agent = web
-            .cluster
-            .agent
-            .clone()
-            .arg("--http")
-            .arg("127.0.0.1:10356");
-        let mut running = agent.spawn()?;
+        let mut running = web.cluster.agent_with_http().spawn()?;
         running.wait_for_log("do not come from the API server")?;
         assert_eq!(answers(&web.client, address(Web::NUMBER), 5)?.len(), 1);
         let not_there = failure(&web.client, address(11))?;
@@ -275,18 +269,4 @@ fn an_object_that_cannot_be_read_costs_only_itself() {
         assert_eq!(status(&web.cluster.agent)?.frontends, 2);
         Ok(())
     });
-}
-
-/// Status code and text of a path of the agent's HTTP server.
-fn get(path: &str) -> Result<(u16, String)> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect("127.0.0.1:10356")?;
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let code = answer.split(' ').nth(1).unwrap_or_default().parse()?;
-    Ok((code, answer))
 }

@@ -1,0 +1,190 @@
+//! No API server for a while, or only half of what it has: what is pinned is served meanwhile, and probes and metrics tell.
+
+use anyhow::Result;
+use lb_testbed::api_server::{
+    ApiServer, Behaviour, Disturbance, Fault, Kind, StreamingLists, Verb,
+};
+use lb_testbed::{Sandbox, sandboxed};
+
+use super::{Web, address, get, slice};
+use crate::churn::Client;
+use crate::support::{answers, eventually, failure, status};
+
+/// Ends the server: who asks is refused by the kernel. Its address, for the next one.
+fn take_down(web: &mut Web) -> Result<std::net::SocketAddr> {
+    let place = web.cluster.server.address();
+    web.cluster.server = ApiServer::start("127.0.0.1:0")?;
+    Ok(place)
+}
+
+fn assert_told(path: &str, parts: &[&str]) -> Result<()> {
+    let text = get(path)?.1;
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in /{path}:\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_starts_without_its_server_serves_what_is_pinned() {
+    sandboxed(|sandbox| {
+        let mut web = Web::new(sandbox, 3, 2)?;
+        let agent = web.cluster.agent_with_http();
+        let mut running = agent.start()?;
+        web.wait_for(&[0, 1])?;
+        running.kill()?;
+
+        let place = take_down(&mut web)?;
+        let mut running = agent.spawn()?;
+        running.wait_for_log("do not come from the API server")?;
+        assert_eq!(answers(&web.client, address(Web::NUMBER), 40)?.len(), 2);
+        let (code, text) = get("readyz")?;
+        assert_eq!(code, 503, "{text}");
+        assert_told("readyz", &["Services were not listed yet: "])?;
+        assert_told(
+            "metrics",
+            &[
+                "socklb_ready 0",
+                "socklb_frontends 1",
+                "socklb_backends 2",
+                "socklb_source_listed{kind=\"Service\"} 0",
+                "socklb_source_in_trouble{kind=\"Service\"} 1",
+            ],
+        )?;
+        assert_eq!(get("healthz")?.0, 200, "a restart would not help");
+
+        web.cluster.server = ApiServer::start(place)?;
+        web.cluster
+            .apply_service("web", Web::NUMBER, &web.servers.ipv4()[2..])?;
+        running.wait_ready()?;
+        web.wait_for(&[2])?;
+        assert_told(
+            "metrics",
+            &[
+                "socklb_ready 1",
+                "socklb_source_in_trouble{kind=\"Service\"} 0",
+            ],
+        )
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_for_long_comes_back_with_another_history() {
+    sandboxed(|sandbox| {
+        let mut web = Web::new(sandbox, 3, 2)?;
+        web.cluster
+            .apply_service("short-lived", 11, &web.servers.ipv4())?;
+        let agent = web.cluster.agent_with_http();
+        let _running = agent.arg("--watch-timeout").arg("1s").start()?;
+        web.wait_for(&[0, 1])?;
+        // A history that the next server is far behind of.
+        for end in [1, 3, 2].repeat(20) {
+            web.cluster.apply_slice("web", &web.servers.ipv4()[..end])?;
+        }
+        web.wait_for(&[0, 1])?;
+        let before = web.cluster.server.revision();
+        let client = Client::start(&web.client, address(Web::NUMBER), Result::is_ok);
+
+        let place = take_down(&mut web)?;
+        eventually("attempts fail", || {
+            Ok(web.cluster.watch_of(Kind::Service)?.errors >= 2)
+        })?;
+        let (code, text) = get("readyz")?;
+        assert_eq!(code, 200, "what is known is in effect: {text}");
+        assert_told("readyz", &["Services are as they were "])?;
+        assert_told("metrics", &["socklb_source_in_trouble{kind=\"Service\"} 1"])?;
+        assert_eq!(answers(&web.client, address(11), 40)?.len(), 3, "as known");
+
+        web.cluster.server = ApiServer::start(place)?;
+        web.cluster
+            .apply_service("web", Web::NUMBER, &web.servers.ipv4()[1..])?;
+        web.cluster
+            .apply_service("new", 12, &web.servers.ipv4()[..1])?;
+        assert!(web.cluster.server.revision() < before);
+        web.wait_for(&[1, 2])?;
+        assert_eq!(answers(&web.client, address(12), 5)?.len(), 1);
+        eventually("what the new server does not know is gone", || {
+            Ok(status(&web.cluster.agent)?.frontends == 2)
+        })?;
+        failure(&web.client, address(11))?;
+        client.finish()?;
+        // Its watches are followed from here on.
+        web.cluster.apply_slice("web", &web.servers.ipv4()[..1])?;
+        web.wait_for(&[0])?;
+        assert_told("metrics", &["socklb_source_in_trouble{kind=\"Service\"} 0"])
+    });
+}
+
+#[test]
+fn half_of_a_list_that_comes_as_a_stream_takes_nothing_away() {
+    sandboxed(|sandbox| half_of_the_slices(sandbox, 4, StreamingLists::Served, half_of_a_stream()));
+}
+
+#[test]
+fn half_of_a_list_that_comes_in_pages_takes_nothing_away() {
+    // Two pages, of which the second never comes.
+    let second = Fault::answer(500).on(Verb::List).after(1);
+    sandboxed(|sandbox| half_of_the_slices(sandbox, 600, StreamingLists::Refused, second));
+}
+
+fn half_of_a_stream() -> Fault {
+    Fault::watch(Disturbance::HalfOfTheList)
+}
+
+/// Services of which an earlier agent knew the endpoints; the next one is told of half of the slices at first.
+fn half_of_the_slices(
+    sandbox: &Sandbox,
+    slices: usize,
+    streaming_lists: StreamingLists,
+    fault: Fault,
+) -> Result<()> {
+    let web = Web::new(sandbox, 2, 1)?;
+    let server = &web.cluster.server;
+    server.behave(Behaviour {
+        streaming_lists,
+        ..Behaviour::default()
+    });
+    let all = web.servers.ipv4();
+    // Before and after the others in the order of names.
+    web.cluster.apply_service("a-first", 11, &all)?;
+    web.cluster.apply_service("z-last", 12, &all)?;
+    for number in 3..slices {
+        let other = slice(&format!("no-service-{number}")).addresses(all.clone());
+        server.apply(&other.to_json())?;
+    }
+    let agent = web.cluster.agent_with_http();
+    let agent = agent.arg("--watch-timeout").arg("1s");
+    let mut running = agent.start()?;
+    web.wait_for(&[0])?;
+    running.kill()?;
+
+    server.fail(fault.with(Kind::EndpointSlice));
+    let mut running = agent.spawn()?;
+    running.wait_for_log("what the earlier agent left stays")?;
+    eventually("all Services were listed, and not all slices", || {
+        let slices = web.cluster.watch_of(Kind::EndpointSlice)?;
+        let is_half = slices.heard_seconds_ago.is_some() && !slices.listed;
+        Ok(web.cluster.watch_of(Kind::Service)?.listed && is_half)
+    })?;
+    for number in [11, 12] {
+        assert_eq!(answers(&web.client, address(number), 40)?.len(), 2);
+    }
+    let (code, text) = get("readyz")?;
+    assert_eq!(code, 503, "{text}");
+    assert_told("readyz", &["EndpointSlices were not listed yet"])?;
+    assert_told(
+        "metrics",
+        &[
+            "socklb_ready 0",
+            "socklb_source_listed{kind=\"EndpointSlice\"} 0",
+            "socklb_source_listed{kind=\"Service\"} 1",
+        ],
+    )?;
+    web.cluster.apply_slice("z-last", &all[..1])?;
+    server.heal();
+    server.cut();
+    running.wait_ready()?;
+    assert_eq!(answers(&web.client, address(11), 40)?.len(), 2);
+    assert_eq!(answers(&web.client, address(12), 40)?.len(), 1);
+    web.wait_for(&[0])
+}
