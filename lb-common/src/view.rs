@@ -1,5 +1,7 @@
 //! VIEWS and SLOTS: the choice that a frontend offers.
 
+use core::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 /// Element of VIEWS. Index 0 is never given out.
@@ -43,6 +45,19 @@ impl View {
     pub const SLOTS_WORD: usize = 0;
     /// The first of the words that hold `cells`.
     pub const CELLS_WORD: usize = 4;
+}
+
+/// How many backends have their home with a view.
+const HOME: u32 = 4;
+
+/// The ids of BACKENDS that a view's backends have where they can: so many lines that stand together, which a reader asks
+/// memory for before it has the view's.
+///
+/// `index`: the view's in VIEWS, below 2²⁹.
+#[must_use]
+#[inline(always)]
+pub const fn home(index: u32) -> Range<u32> {
+    index * HOME..(index + 1) * HOME
 }
 
 /// The numbers of the first cells of a view's two banks.

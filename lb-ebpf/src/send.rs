@@ -28,6 +28,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
         }
         return GO_ON;
     };
+    pick::read_ahead(found.view);
     let Some(view) = maps::VIEWS.get(found.view) else {
         return GO_ON;
     };

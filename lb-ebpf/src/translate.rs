@@ -9,7 +9,7 @@ use lb_common::stats::REFUSED_NO_BACKEND;
 use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
 use crate::ctx::{self, Family, Socket as _};
-use crate::{affinity, frontend, maps, origin};
+use crate::{affinity, frontend, maps, origin, pick};
 
 /// What a hook returns to let the call go on.
 pub const GO_ON: i32 = 1;
@@ -37,6 +37,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         }
         return GO_ON;
     };
+    pick::read_ahead(found.view);
     let Some(view) = maps::VIEWS.get(found.view) else {
         return GO_ON;
     };

@@ -1,63 +1,118 @@
 //! Gives out the ids of a table and takes them back.
 
+use std::ops::Range;
+
 /// Ids from 1 up to a table's length; 0 stands for none everywhere.
 #[derive(Debug)]
 pub struct Ids {
-    /// Below the next fresh one, in no order.
-    free: Vec<u32>,
-    next: u32,
-    length: u32,
+    /// A bit for each id that nobody uses.
+    free: Vec<u64>,
+    left: usize,
+    /// The lowest word of `free` that may have a bit, and the highest.
+    low: usize,
+    high: usize,
 }
 
 impl Ids {
     /// All ids of a table but those in use.
     ///
-    /// `used`: sorted, without duplicates, within the table.
+    /// `used`: within the table.
     #[must_use]
     pub fn without(length: u32, used: &[u32]) -> Self {
-        let mut free = Vec::new();
-        let mut next = 1;
-        for &id in used {
-            free.extend(next..id);
-            next = id + 1;
+        let words = (length as usize).div_ceil(BITS);
+        let mut ids = Self {
+            free: vec![0; words],
+            left: 0,
+            low: words,
+            high: 0,
+        };
+        for id in 1..length {
+            ids.give_back(id);
         }
-        Self { free, next, length }
+        for &id in used {
+            ids.take_this(id);
+        }
+        ids
     }
 
-    /// An id that nobody uses; none when all are in use.
+    /// The lowest id that nobody uses; none when all are in use.
     pub fn take(&mut self) -> Option<u32> {
-        if let Some(id) = self.free.pop() {
-            return Some(id);
+        let id = self.lowest()?;
+        self.take_this(id).then_some(id)
+    }
+
+    /// The lowest id that nobody uses, which stays free.
+    pub fn lowest(&mut self) -> Option<u32> {
+        while *self.free.get(self.low)? == 0 {
+            self.low += 1;
         }
-        if self.next >= self.length {
-            return None;
+        Some(id(self.low, self.free[self.low].trailing_zeros()))
+    }
+
+    /// One of these ids if nobody uses it, else the highest, which nobody will prefer soon.
+    pub fn take_preferred(&mut self, mut preferred: Range<u32>) -> Option<u32> {
+        preferred
+            .find(|&id| self.take_this(id))
+            .or_else(|| self.take_highest())
+    }
+
+    /// The highest id that nobody uses; none when all are in use.
+    pub fn take_highest(&mut self) -> Option<u32> {
+        while *self.free.get(self.high)? == 0 {
+            self.high = self.high.checked_sub(1)?;
         }
-        self.next += 1;
-        Some(self.next - 1)
+        let id = id(self.high, self.free[self.high].ilog2());
+        self.take_this(id).then_some(id)
+    }
+
+    /// Takes just this id. Returns whether nobody used it.
+    pub fn take_this(&mut self, id: u32) -> bool {
+        let (word, bit) = place(id);
+        let is_free = self.free.get(word).is_some_and(|word| word & bit != 0);
+        if is_free {
+            self.free[word] &= !bit;
+            self.left -= 1;
+        }
+        is_free
     }
 
     pub fn give_back(&mut self, id: u32) {
-        self.free.push(id);
+        let (word, bit) = place(id);
+        self.free[word] |= bit;
+        self.left += 1;
+        self.low = self.low.min(word);
+        self.high = self.high.max(word);
     }
 
     /// How many are left.
     #[must_use]
-    pub fn left(&self) -> usize {
-        self.free.len() + (self.length.saturating_sub(self.next)) as usize
+    pub const fn left(&self) -> usize {
+        self.left
     }
 
     /// All that are left, sorted.
     #[cfg(test)]
     pub fn all_left(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = self
-            .free
-            .iter()
-            .copied()
-            .chain(self.next..self.length)
-            .collect();
-        ids.sort_unstable();
-        ids
+        let words = self.free.iter().enumerate();
+        let bits = |(index, &word): (usize, &u64)| {
+            (0..64)
+                .filter(move |bit| word >> bit & 1 == 1)
+                .map(move |bit| id(index, bit))
+        };
+        words.flat_map(bits).collect()
     }
+}
+
+const BITS: usize = 64;
+
+/// The word and the bit of an id.
+const fn place(id: u32) -> (usize, u64) {
+    (id as usize / BITS, 1 << (id as usize % BITS))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "ids are of 32 bits")]
+const fn id(word: usize, bit: u32) -> u32 {
+    (word * BITS) as u32 + bit
 }
 
 #[cfg(test)]
@@ -74,6 +129,21 @@ mod tests {
         ids.give_back(3);
         assert_eq!(ids.take(), Some(3));
         assert_eq!(ids.take(), None);
+    }
+
+    #[test]
+    fn the_lowest_the_highest_and_any_may_be_asked_for() {
+        let mut ids = Ids::without(200, &[199]);
+        assert_eq!(ids.lowest(), Some(1));
+        assert_eq!(ids.take_highest(), Some(198));
+        assert!(ids.take_this(100));
+        assert!(!ids.take_this(100));
+        assert!(!ids.take_this(200), "not within the table");
+        ids.give_back(199);
+        assert_eq!(ids.take_highest(), Some(199));
+        assert_eq!((ids.take(), ids.lowest()), (Some(1), Some(2)));
+        while ids.take_highest().is_some() {}
+        assert_eq!((ids.left(), ids.take()), (0, None));
     }
 
     #[test]

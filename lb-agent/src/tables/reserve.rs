@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use lb_common::{FrontendKey, SlotRun};
 
@@ -79,6 +80,7 @@ impl<B: Backing> Tables<B> {
         id: Option<u32>,
         reserved: &mut Reserved,
     ) -> Result<(), ApplyError> {
+        let home = self.home(port, id);
         let present = id
             .and_then(|id| self.ports.get(&id))
             .map_or(&[][..], |state| &state.members);
@@ -96,7 +98,7 @@ impl<B: Backing> Tables<B> {
             let member = match member::find(present, backend.address) {
                 Some(member) => *member,
                 None => {
-                    let Some(id) = self.backend_ids.take() else {
+                    let Some(id) = self.backend_ids.take_preferred(home.clone()) else {
                         continue;
                     };
                     reserved.new.insert(id);
@@ -110,6 +112,22 @@ impl<B: Backing> Tables<B> {
             reserved.members.push(member);
         }
         Ok(())
+    }
+
+    /// The ids that a service port's backends have where they can: readers begin to read these as soon as they know the
+    /// view.
+    ///
+    /// `id`: none for a service port that is not in the tables.
+    fn home(&mut self, port: &ServicePort, id: Option<u32>) -> Range<u32> {
+        let state = id.and_then(|id| self.ports.get(&id));
+        let first = state.and_then(|state| state.views.first());
+        let index = match first.map(|view| view.index) {
+            Some(index) => Some(index),
+            None if port.views().is_empty() => None,
+            // The one that it is about to get.
+            None => self.view_indexes.lowest(),
+        };
+        index.map_or(0..0, lb_common::view::home)
     }
 
     fn reserve_view(
