@@ -93,6 +93,16 @@ pub fn protocol(ctx: &SockAddrContext) -> u32 {
     unsafe { (*ctx.sock_addr).protocol }
 }
 
+/// Whether a datagram socket is connected, wherever this datagram goes.
+#[inline(always)]
+pub fn is_connected(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the kernel's context is valid for the whole run, and so is the socket that it names.
+    unsafe { (*(*ctx.sock_addr).__bindgen_anon_1.sk).state == TCP_ESTABLISHED }
+}
+
+/// include/net/tcp_states.h; of connected UDP sockets too.
+const TCP_ESTABLISHED: u32 = 1;
+
 /// The cookie of the client's network namespace (SO_NETNS_COOKIE).
 #[inline(always)]
 pub fn network_namespace(ctx: &SockAddrContext) -> u64 {

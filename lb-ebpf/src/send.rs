@@ -11,7 +11,7 @@ use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 use crate::ctx::{self, Family, Socket as _};
 use crate::pick::{self, Picked};
 use crate::translate::{GO_ON, go_to, refuse, refuse_unknown};
-use crate::{affinity, flow, frontend, maps, origin};
+use crate::{affinity, atomic, flow, frontend, maps, origin};
 
 /// How often to pick again for a further frontend when replies from that backend are another's already.
 const TRIES: usize = 3;
@@ -46,6 +46,9 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
 }
 
 /// The backend for the frontend that ORIGINS has, or is to have.
+///
+/// The place of a connected socket only ever says what its `connect` was given, since the agent ends sockets by it when
+/// their backends stop serving. Such a socket hears from nobody but its peer anyway.
 #[inline(always)]
 fn first(
     ctx: &SockAddrContext,
@@ -64,6 +67,12 @@ fn first(
         return Some(backend);
     }
     let picked = affinity::choose(ctx, found.view, view)?;
+    if ctx::is_connected(ctx) {
+        // SAFETY: `choose` gave a value of BACKENDS.
+        unsafe { atomic::add(&raw mut (*picked.backend).connections, 1) };
+        // SAFETY: as above.
+        return Some(unsafe { &*picked.backend });
+    }
     let pair = Pair {
         frontend: found.frontend,
         backend: picked.id,
@@ -94,7 +103,7 @@ fn further(
         None => {
             let picked = pick_free(ctx, cookie, pair, found.view, view, key)?;
             // SAFETY: `choose` gave a value of BACKENDS.
-            unsafe { crate::atomic::add(&raw mut (*picked.backend).connections, 1) };
+            unsafe { atomic::add(&raw mut (*picked.backend).connections, 1) };
             flow::remember(cookie, found.frontend, picked.id);
             // SAFETY: as above.
             unsafe { &*picked.backend }
