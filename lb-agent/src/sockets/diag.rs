@@ -1,106 +1,171 @@
 //! The TCP and UDP sockets of one network namespace, by inet_diag.
 
-use std::collections::HashSet;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
+};
+use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
+
+pub use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 
 /// The kernel fills up to this much at a time (`netlink_dump` in net/netlink/af_netlink.c).
 const ANSWER: usize = 32 * 1024;
 
-/// Adds the cookies of the sockets of the calling thread's network namespace.
-pub fn list(cookies: &mut HashSet<u64>) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    for (family, id) in [
-        (AF_INET, SocketId::new_v4()),
-        (AF_INET6, SocketId::new_v6()),
-    ] {
-        for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
-            // What is in TIME_WAIT is no socket any more.
-            let request = InetRequest {
-                family,
-                protocol,
-                extensions: ExtensionFlags::empty(),
-                states: StateFlags::all() - StateFlags::TIME_WAIT,
-                socket_id: id.clone(),
-            };
-            ask(&socket, request)?;
-            take_answers(&socket, cookies)?;
-        }
+/// Asks about the network namespace in which it was opened, wherever its thread goes.
+pub struct Diag {
+    socket: Socket,
+    answer: Vec<u8>,
+}
+
+/// A socket as the kernel describes it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub family: u8,
+    pub protocol: u8,
+    /// One state of [`StateFlags`]; UDP sockets are ESTABLISHED when they are connected, and CLOSE when not.
+    pub state: StateFlags,
+    pub id: SocketId,
+}
+
+impl Found {
+    /// What the hooks know it by. Two words, the lower one first (`sock_diag_save_cookie` in net/core/sock_diag.c).
+    pub fn cookie(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h] = self.id.cookie;
+        let (low, high) = (
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+        );
+        u64::from(high) << 32 | u64::from(low)
     }
-    Ok(())
+
+    /// Where it is connected to; an IPv4 address that an IPv6 socket has in its mapped form is one of IPv4.
+    pub fn peer(&self) -> SocketAddr {
+        let address = self.id.destination_address.to_canonical();
+        SocketAddr::new(address, self.id.destination_port)
+    }
 }
 
-fn ask(socket: &Socket, request: InetRequest) -> io::Result<()> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0).map(drop)
-}
+impl Diag {
+    /// In the calling thread's network namespace.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.connect(&NetlinkAddress::new(0, 0))?;
+        Ok(Self {
+            socket,
+            answer: Vec::with_capacity(ANSWER),
+        })
+    }
 
-fn take_answers(socket: &Socket, cookies: &mut HashSet<u64>) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(ANSWER);
-    loop {
-        bytes.clear();
-        socket.recv(&mut bytes, 0)?;
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let message =
-                NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
-                    cookies.insert(cookie(socket.header.socket_id.cookie));
+    /// Shows the sockets of one family and protocol that are in one of these states. A socket may be passed over when
+    /// another one ahead of it in the kernel's table ends meanwhile.
+    pub fn list(
+        &mut self,
+        family: u8,
+        protocol: u8,
+        states: StateFlags,
+        mut see: impl FnMut(Found),
+    ) -> io::Result<()> {
+        let socket_id = match family {
+            AF_INET => SocketId::new_v4(),
+            _ => SocketId::new_v6(),
+        };
+        let request = SockDiagMessage::InetRequest(InetRequest {
+            family,
+            protocol,
+            extensions: ExtensionFlags::empty(),
+            states,
+            socket_id,
+        });
+        self.ask(request, NLM_F_DUMP)?;
+        self.take_answers(|found| see(of_response(found, protocol)))
+    }
+
+    /// Ends a socket (SOCK_DESTROY), if it is still what was found: the kernel looks for its addresses and ports, then at
+    /// its cookie. What its owner does next fails, with ECONNABORTED where an error is waited for, and what waits wakes up.
+    ///
+    /// # Errors
+    /// ENOENT: it is gone, or another socket has its addresses too. EOPNOTSUPP: the kernel has no
+    /// CONFIG_INET_DIAG_DESTROY. EPERM: no CAP_NET_ADMIN.
+    pub fn destroy(&mut self, found: &Found) -> io::Result<()> {
+        let request = SockDiagMessage::InetRequest(InetRequest {
+            family: found.family,
+            protocol: found.protocol,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::empty(),
+            socket_id: found.id.clone(),
+        });
+        self.ask(SockDiagDestroy::new(request), NLM_F_ACK)?;
+        self.take_answers(|_| {})
+    }
+
+    fn ask(&self, message: impl NetlinkSerializable, flags: u16) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(drop)
+    }
+
+    /// Until the last one, which is the end of a dump, an acknowledgement, or an error.
+    fn take_answers(&mut self, mut see: impl FnMut(InetResponseHeader)) -> io::Result<()> {
+        loop {
+            self.answer.clear();
+            self.socket.recv(&mut self.answer, 0)?;
+            let mut rest = &self.answer[..];
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                    .map_err(io::Error::other)?;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
+                        see(socket.header);
+                    }
+                    // A dump that fails ends like any other, with an error number (`netlink_dump_done`).
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    _ => {}
                 }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => {}
+                let length = (message.header.length as usize).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
             }
-            let length = (message.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
         }
     }
 }
 
-/// Two words, the lower one first (`sock_diag_save_cookie` in net/core/sock_diag.c).
-fn cookie(bytes: [u8; 8]) -> u64 {
-    let [a, b, c, d, e, f, g, h] = bytes;
-    let (low, high) = (
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    );
-    u64::from(high) << 32 | u64::from(low)
+fn of_response(socket: InetResponseHeader, protocol: u8) -> Found {
+    let state = 1_u32.checked_shl(socket.state.into()).unwrap_or_default();
+    Found {
+        family: socket.family,
+        protocol,
+        state: StateFlags::from_bits_retain(state),
+        id: socket.socket_id,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::UdpSocket;
-
-    use super::*;
-
-    #[test]
-    fn a_socket_is_listed_while_it_lives() {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback is there");
-        let own = socket2::SockRef::from(&socket)
-            .cookie()
-            .expect("every socket has a cookie");
-        let mut cookies = HashSet::new();
-        list(&mut cookies).expect("the kernel lists its sockets");
-        assert!(cookies.contains(&own));
-        drop(socket);
-        cookies.clear();
-        list(&mut cookies).expect("the kernel lists its sockets");
-        assert!(!cookies.contains(&own));
+/// What no socket is: port 0 is never in the kernel's tables, and no cookie is 0.
+pub fn nobody(protocol: u8) -> Found {
+    Found {
+        family: AF_INET,
+        protocol,
+        state: StateFlags::empty(),
+        id: SocketId {
+            source_address: IpAddr::from([127, 0, 0, 1]),
+            destination_address: IpAddr::from([127, 0, 0, 1]),
+            ..SocketId::new_v4()
+        },
     }
 }

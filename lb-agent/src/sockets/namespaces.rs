@@ -3,106 +3,145 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
-use rustix::thread::{CapabilitySet, capabilities};
 
 use super::SocketsError;
 
-/// To enter a namespace, and to look at another user's process.
-const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE);
+/// What is done in a namespace, once the thread is in it, or could not get there: whether to go on to the next.
+type Visit<'a> = dyn FnMut(io::Result<()>) -> Result<ControlFlow<()>, SocketsError> + 'a;
 
-/// Calls `list` in each namespace, with one set for all. The calling thread stays in the last one.
-///
-/// A namespace that only sockets hold is not found, nor is one of processes only that even CAP_SYS_PTRACE does not open
-/// (those of a user namespace around the agent's own).
-pub fn for_each(
-    mut list: impl FnMut(&mut HashSet<u64>) -> io::Result<()>,
-) -> Result<HashSet<u64>, SocketsError> {
-    let held = capabilities(None).map_err(|error| SocketsError::Namespaces(error.into()))?;
-    if !held.effective.contains(NEEDED) {
-        return Err(SocketsError::NotAllowed);
-    }
-    let mut found = HashSet::new();
-    for namespace in all().map_err(SocketsError::Namespaces)? {
-        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
-            .map_err(|error| SocketsError::Enter(error.into()))?;
-        list(&mut found).map_err(SocketsError::List)?;
-    }
-    Ok(found)
-}
+/// The namespace to which a thread comes back.
+pub struct Home(File);
 
-fn all() -> io::Result<Vec<File>> {
-    let mut namespaces = Namespaces::default();
-    namespaces.add(Path::new("/proc/thread-self/ns/net"))?;
-    for process in entries(Path::new("/proc"))? {
-        let is_process = process
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        if is_process {
-            namespaces.add_of_process(&process)?;
+impl Home {
+    /// The calling thread's.
+    pub fn of_this_thread() -> Result<Self, SocketsError> {
+        File::open("/proc/thread-self/ns/net")
+            .map(Self)
+            .map_err(SocketsError::Namespaces)
+    }
+
+    /// Calls `visit` here, then in each other namespace until it says that this is enough: first those of processes, where
+    /// nearly all sockets are, then those that only a thread, a mount or an open file holds. One is looked for, entered and
+    /// let go after the other, so nothing is kept alive. The thread is here again afterwards.
+    ///
+    /// A namespace that only sockets hold is not found, nor is one of processes only that even CAP_SYS_PTRACE does not open
+    /// (those of a user namespace around the agent's own).
+    pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), SocketsError> {
+        let mut walk = Walk {
+            known: HashSet::new(),
+            mounts: HashSet::new(),
+            visit,
+        };
+        let result = walk.everywhere(&self.0);
+        // Home by all means, also after an error.
+        let back = enter(&self.0).map_err(SocketsError::Enter);
+        match result {
+            Ok(_) => back,
+            Err(stopped) => Err(stopped),
         }
     }
-    Ok(namespaces.files)
 }
 
-#[derive(Default)]
-struct Namespaces {
-    /// Inode numbers.
+fn enter(namespace: &File) -> io::Result<()> {
+    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).map_err(Into::into)
+}
+
+struct Walk<'a, 'v> {
+    /// Inode numbers. A namespace that is made meanwhile may get the number of one that is gone, but nobody asks for the
+    /// sockets of such a new one.
     known: HashSet<u64>,
-    files: Vec<File>,
     /// Inode numbers of the mount namespaces whose mounts were looked at.
     mounts: HashSet<u64>,
+    visit: &'a mut Visit<'v>,
 }
 
-impl Namespaces {
-    fn add_of_process(&mut self, process: &Path) -> io::Result<()> {
-        for thread in entries(&process.join("task"))? {
-            self.add(&thread.join("ns/net"))?;
+impl Walk<'_, '_> {
+    fn everywhere(&mut self, home: &File) -> Result<ControlFlow<()>, SocketsError> {
+        let number = home.metadata().map_err(SocketsError::Namespaces)?.ino();
+        self.known.insert(number);
+        if (self.visit)(enter(home))?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
-        for file in entries(&process.join("fd"))? {
-            let target = fs::read_link(&file).unwrap_or_default();
-            if target.to_str().is_some_and(|t| t.starts_with("net:[")) {
-                self.add(&file)?;
+        let processes = processes().map_err(SocketsError::Namespaces)?;
+        for process in &processes {
+            if self.add(&process.join("ns/net"))?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        self.add_mounted(process)
+        for process in &processes {
+            for place in places(process, &mut self.mounts).map_err(SocketsError::Namespaces)? {
+                if self.add(&place)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// As `ip netns` and container runtimes keep them.
-    fn add_mounted(&mut self, process: &Path) -> io::Result<()> {
-        let Some(metadata) = if_there(fs::metadata(process.join("ns/mnt")))? else {
-            return Ok(());
-        };
-        if !self.mounts.insert(metadata.ino()) {
-            return Ok(());
+    /// Visits a namespace that was not visited before.
+    fn add(&mut self, path: &Path) -> Result<ControlFlow<()>, SocketsError> {
+        let metadata = if_there(fs::metadata(path)).map_err(SocketsError::Namespaces)?;
+        if metadata.is_none_or(|metadata| self.known.contains(&metadata.ino())) {
+            return Ok(ControlFlow::Continue(()));
         }
-        let Some(mounts) = if_there(fs::read_to_string(process.join("mountinfo")))? else {
-            return Ok(());
+        let Some(file) = if_there(File::open(path)).map_err(SocketsError::Namespaces)? else {
+            return Ok(ControlFlow::Continue(()));
         };
-        for place in net_mounts(&mounts) {
-            self.add(&process.join("root").join(place))?;
+        let number = file.metadata().map_err(SocketsError::Namespaces)?.ino();
+        if !self.known.insert(number) {
+            return Ok(ControlFlow::Continue(()));
         }
-        Ok(())
+        (self.visit)(enter(&file))
     }
+}
 
-    fn add(&mut self, path: &Path) -> io::Result<()> {
-        let Some(metadata) = if_there(fs::metadata(path))? else {
-            return Ok(());
-        };
-        if self.known.contains(&metadata.ino()) {
-            return Ok(());
-        }
-        if let Some(file) = if_there(File::open(path))? {
-            self.known.insert(metadata.ino());
-            self.files.push(file);
-        }
-        Ok(())
+fn processes() -> io::Result<Vec<PathBuf>> {
+    let is_process = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    Ok(entries(Path::new("/proc"))?
+        .into_iter()
+        .filter(is_process)
+        .collect())
+}
+
+/// Where a process may hold further namespaces than its own.
+///
+/// `mounts`: the mount namespaces that were looked at, by inode number.
+fn places(process: &Path, mounts: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
+    let threads = entries(&process.join("task"))?;
+    let mut places: Vec<PathBuf> = threads.iter().map(|thread| thread.join("ns/net")).collect();
+    let is_namespace = |file: &PathBuf| {
+        let target = fs::read_link(file).unwrap_or_default();
+        target.to_str().is_some_and(|t| t.starts_with("net:["))
+    };
+    places.extend(
+        entries(&process.join("fd"))?
+            .into_iter()
+            .filter(is_namespace),
+    );
+    places.extend(mounted(process, mounts)?);
+    Ok(places)
+}
+
+/// As `ip netns` and container runtimes keep them.
+fn mounted(process: &Path, seen: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
+    let Some(metadata) = if_there(fs::metadata(process.join("ns/mnt")))? else {
+        return Ok(Vec::new());
+    };
+    if !seen.insert(metadata.ino()) {
+        return Ok(Vec::new());
     }
+    let mounts = if_there(fs::read_to_string(process.join("mountinfo")))?.unwrap_or_default();
+    let root = process.join("root");
+    Ok(net_mounts(&mounts).map(|place| root.join(place)).collect())
 }
 
 /// Where network namespaces are mounted, without the leading `/`. The fields are in proc_pid_mountinfo(5).

@@ -23,6 +23,7 @@ use super::{LogFormat, SourceSettings, block_on, logging};
 use crate::kernel::{self, Grace, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
 use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
+use crate::sockets::Worker;
 use crate::source::{Batch, node_addresses};
 use crate::tables::Tables;
 
@@ -54,7 +55,9 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(&settings.log, settings.log_format)?;
-    block_on(async { Agent::start(settings).await?.run().await })
+    // Before any other thread.
+    let sockets = Worker::start()?;
+    block_on(async { Agent::start(settings, sockets).await?.run().await })
 }
 
 /// The agent at work.
@@ -62,6 +65,7 @@ struct Agent {
     settings: Settings,
     began: Instant,
     engine: Engine<Maps>,
+    sockets: Worker,
     source: source::Watched,
     batches: mpsc::Receiver<Batch>,
     /// Before what holds the lock: a successor that has it binds the same path.
@@ -87,7 +91,7 @@ struct Running {
 
 impl Agent {
     /// Opens the source and the data path; what the source says already is in effect then.
-    async fn start(settings: Settings) -> anyhow::Result<Self> {
+    async fn start(settings: Settings, sockets: Worker) -> anyhow::Result<Self> {
         let began = Instant::now();
         let (source, first) = source::open(&settings.source.source).await?;
         let opened = kernel::open(&settings.kernel)?;
@@ -131,6 +135,7 @@ impl Agent {
             source: source.watch(&settings.source.source, sender)?,
             settings,
             engine,
+            sockets,
             batches,
             server,
             http,
@@ -190,7 +195,7 @@ impl Agent {
                 _ = looks.tick() => {
                     self.beat();
                     self.engine.look_for_room();
-                    sweeper.tick(self.engine.tables());
+                    sweeper.tick(self.engine.tables(), &self.sockets);
                 }
                 gone = sweeper.gone() => self.engine.sweep(&gone),
                 name = self.ends.next() => {

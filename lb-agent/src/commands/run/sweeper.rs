@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
-
-use crate::sockets::{self, SocketsError};
+use crate::sockets::{Answer, Worker};
 use crate::tables::{Backing, Tables};
 
 /// How often to look whether places are running out; then a sweep comes before its time.
@@ -20,7 +18,9 @@ pub struct Sweeper {
     every: Duration,
     last_sweep: Instant,
     last_look: Instant,
-    under_way: Option<JoinHandle<Result<HashSet<u64>, SocketsError>>>,
+    /// Sockets that had a place at some time.
+    holders: Option<(Instant, HashSet<u64>)>,
+    under_way: Option<Answer<HashSet<u64>>>,
     has_failed: bool,
 }
 
@@ -31,25 +31,30 @@ impl Sweeper {
             every,
             last_sweep: now,
             last_look: now,
+            holders: None,
             under_way: None,
             has_failed: false,
         }
     }
 
-    /// Begins a sweep if it is time; to be called every second.
-    pub fn tick<B: Backing>(&mut self, tables: &Tables<B>) {
-        if self.under_way.is_some() || !self.is_due(tables) {
+    /// Begins a sweep if it is time, or asks what it is about; to be called every second.
+    pub fn tick<B: Backing>(&mut self, tables: &Tables<B>, worker: &Worker) {
+        if self.under_way.is_some() {
+            return;
+        }
+        if let Some((since, _)) = &self.holders {
+            if since.elapsed() >= SETTLES_WITHIN {
+                self.under_way = self.holders.take().map(|(_, of)| worker.gone(of));
+            }
+            return;
+        }
+        if !self.is_due(tables) {
             return;
         }
         self.last_sweep = Instant::now();
         match tables.holders() {
             Ok(holders) if holders.is_empty() => {}
-            Ok(holders) => {
-                self.under_way = Some(tokio::task::spawn_blocking(move || {
-                    std::thread::sleep(SETTLES_WITHIN);
-                    sockets::gone(holders)
-                }));
-            }
+            Ok(holders) => self.holders = Some((self.last_sweep, holders)),
             Err(error) => tracing::warn!("ORIGINS cannot be read, nothing is swept: {error}"),
         }
     }
@@ -68,7 +73,7 @@ impl Sweeper {
     /// The sockets that are gone, once a sweep under way knows them.
     pub async fn gone(&mut self) -> HashSet<u64> {
         let result = match &mut self.under_way {
-            Some(task) => task.await,
+            Some(answer) => answer.await,
             None => std::future::pending().await,
         };
         self.under_way = None;
@@ -78,7 +83,7 @@ impl Sweeper {
                 return gone;
             }
             Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+            Err(_) => "the thread that asks about sockets has ended".to_owned(),
         };
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(

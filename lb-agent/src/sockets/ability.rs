@@ -1,0 +1,94 @@
+//! What the kernel and the thread's capabilities let it do with sockets.
+
+use std::io;
+
+use netlink_packet_sock_diag::constants::IPPROTO_UDP;
+use netlink_packet_sock_diag::inet::StateFlags;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use super::diag::{AF_INET, Diag, nobody};
+
+/// What the thread can do; tried when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Ability {
+    /// Why no socket can be ended.
+    pub no_end: Option<Lack>,
+    /// Why other network namespaces than the agent's own are out of reach, wholly or in part.
+    pub no_reach: Option<Lack>,
+    /// Whether other namespaces can be entered as far as they are found.
+    pub(super) may_enter: bool,
+}
+
+/// What is missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    #[error("{} missing", .0.join(", "))]
+    Capabilities(Vec<&'static str>),
+    #[error("the kernel has no SOCK_DESTROY (CONFIG_INET_DIAG_DESTROY)")]
+    Destroy,
+    #[error("the kernel does not list UDP sockets (CONFIG_INET_UDP_DIAG): {0}")]
+    List(String),
+    #[error("the kernel does not answer on sock_diag(7): {0}")]
+    Diag(String),
+}
+
+impl Ability {
+    /// Of the calling thread, in its network namespace.
+    pub fn of_this_thread() -> Self {
+        let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+        Self {
+            no_end: lacking(held, &[(CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN")])
+                .or_else(|| try_to_end().err()),
+            no_reach: lacking(
+                held,
+                &[
+                    (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+                    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+                ],
+            ),
+            may_enter: held.contains(CapabilitySet::SYS_ADMIN),
+        }
+    }
+}
+
+fn lacking(held: CapabilitySet, needed: &[(CapabilitySet, &'static str)]) -> Option<Lack> {
+    let missing: Vec<&str> = needed
+        .iter()
+        .filter(|(capability, _)| !held.contains(*capability))
+        .map(|(_, name)| *name)
+        .collect();
+    (!missing.is_empty()).then_some(Lack::Capabilities(missing))
+}
+
+/// Ends a socket that does not exist. The kernel says ENOENT also where it cannot list UDP sockets, so that is tried too;
+/// whether the thread may, it only looks at once it has found the socket (`sock_diag_destroy`).
+fn try_to_end() -> Result<(), Lack> {
+    let mut diag = Diag::open().map_err(|error| Lack::Diag(error.to_string()))?;
+    let connected = StateFlags::ESTABLISHED;
+    diag.list(AF_INET, IPPROTO_UDP, connected, |_| {})
+        .map_err(|error| Lack::List(error.to_string()))?;
+    match diag.destroy(&nobody(IPPROTO_UDP)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Lack::Destroy),
+        Err(error) => Err(Lack::Diag(error.to_string())),
+        Ok(()) => Err(Lack::Diag("it ended a socket that is not there".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let needed = [
+            (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+            (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+        ];
+        assert_eq!(lacking(CapabilitySet::all(), &needed), None);
+        let one = lacking(CapabilitySet::SYS_PTRACE, &needed).expect("one is missing");
+        assert_eq!(one.to_string(), "CAP_SYS_ADMIN missing");
+        let both = lacking(CapabilitySet::empty(), &needed).expect("both are missing");
+        assert_eq!(both.to_string(), "CAP_SYS_ADMIN, CAP_SYS_PTRACE missing");
+    }
+}

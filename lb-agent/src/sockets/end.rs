@@ -1,0 +1,218 @@
+//! Ends sockets whose backends have stopped serving.
+//!
+//! A connected UDP socket stays with the backend that its `connect` was given; no packet tells it that nobody is there any
+//! more. Where kube-proxy deletes the conntrack entries of such flows (pkg/proxy/conntrack/cleanup.go), here the socket is
+//! told: its owner's next call fails, and whoever means to go on connects again, to a backend that serves.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::StateFlags;
+
+use super::SocketsError;
+use super::diag::{AF_INET, AF_INET6, Diag, Found};
+use super::namespaces::Home;
+
+/// A socket to be ended if it is connected to this peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub cookie: u64,
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    pub protocol: u8,
+    pub peer: SocketAddr,
+}
+
+/// Whether a socket, by its cookie, is still to be ended: asked right before, since it may have connected elsewhere.
+pub type StillSo = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+
+/// What became of the targets.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// By cookie.
+    pub udp: HashSet<u64>,
+    pub tcp: HashSet<u64>,
+    /// Sockets that the kernel did not end, and namespaces that could not be looked into.
+    pub failures: u64,
+    /// What the last of them was.
+    pub failure: Option<String>,
+    /// How many namespaces were looked into.
+    pub namespaces: usize,
+}
+
+impl Ended {
+    fn fail(&mut self, what: &str, error: &io::Error) {
+        self.failures += 1;
+        self.failure = Some(format!("{what}: {error}"));
+    }
+}
+
+/// Ends those of the targets that are found connected to their peers: in all network namespaces that can be entered, until
+/// each target was found, or in the calling thread's own.
+///
+/// A socket that is not connected, or to somebody else, is never touched, nor one that `is_still` does not confirm.
+///
+/// # Errors
+/// What is wrong with one namespace or socket is counted, and the rest goes on.
+pub fn end(
+    home: &Home,
+    may_enter: bool,
+    targets: &[Target],
+    is_still: &StillSo,
+) -> Result<Ended, SocketsError> {
+    let mut search = Search::new(targets);
+    let mut ended = Ended::default();
+    let mut visit = |entered: io::Result<()>| {
+        let looked = entered.and_then(|()| search.look_here(is_still, &mut ended));
+        match looked {
+            Ok(()) => ended.namespaces += 1,
+            Err(error) => ended.fail("a network namespace", &error),
+        }
+        Ok(if search.left.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    };
+    if may_enter {
+        home.walk(&mut visit)?;
+        return Ok(ended);
+    }
+    visit(Ok(())).map(|_| ())?;
+    Ok(ended)
+}
+
+/// What is looked for.
+struct Search {
+    targets: HashMap<u64, Target>,
+    /// Those that no namespace had so far.
+    left: HashSet<u64>,
+    lists: Vec<(u8, u8)>,
+}
+
+impl Search {
+    fn new(targets: &[Target]) -> Self {
+        let mut lists = Vec::new();
+        for protocol in [IPPROTO_UDP, IPPROTO_TCP] {
+            let mut peers = targets.iter().filter(|target| target.protocol == protocol);
+            if peers.clone().any(|target| target.peer.is_ipv4()) {
+                lists.push((AF_INET, protocol));
+            }
+            // IPv6 sockets speak to IPv4 too.
+            if peers.next().is_some() {
+                lists.push((AF_INET6, protocol));
+            }
+        }
+        Self {
+            left: targets.iter().map(|target| target.cookie).collect(),
+            targets: targets.iter().map(|t| (t.cookie, *t)).collect(),
+            lists,
+        }
+    }
+
+    fn look_here(&mut self, is_still: &StillSo, ended: &mut Ended) -> io::Result<()> {
+        let mut diag = Diag::open()?;
+        for &(family, protocol) in &self.lists {
+            let mut connected = Vec::new();
+            diag.list(family, protocol, states(protocol), |found| {
+                let cookie = found.cookie();
+                if let Some(target) = self.targets.get(&cookie) {
+                    self.left.remove(&cookie);
+                    if is_connected_to(&found, target) {
+                        connected.push(found);
+                    }
+                }
+            })?;
+            for found in connected.iter().filter(|found| is_still(found.cookie())) {
+                let ended_ones = match protocol {
+                    IPPROTO_UDP => &mut ended.udp,
+                    _ => &mut ended.tcp,
+                };
+                match diag.destroy(found) {
+                    Ok(()) => drop(ended_ones.insert(found.cookie())),
+                    // It ended or went elsewhere by itself.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => ended.fail("a socket", &error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The states in which a target may be found; of UDP also that of a socket that is not connected, so that it need not be
+/// looked for any further.
+fn states(protocol: u8) -> StateFlags {
+    if protocol == IPPROTO_UDP {
+        StateFlags::ESTABLISHED | StateFlags::CLOSE
+    } else {
+        StateFlags::all() - StateFlags::TIME_WAIT - StateFlags::LISTEN
+    }
+}
+
+fn is_connected_to(found: &Found, target: &Target) -> bool {
+    let is_connected = found.protocol != IPPROTO_UDP || found.state == StateFlags::ESTABLISHED;
+    is_connected && found.protocol == target.protocol && found.peer() == target.peer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use netlink_packet_sock_diag::inet::SocketId;
+
+    use super::*;
+
+    const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 7));
+
+    fn found(protocol: u8, state: StateFlags, peer: IpAddr, port: u16) -> Found {
+        Found {
+            family: AF_INET,
+            protocol,
+            state,
+            id: SocketId {
+                destination_address: peer,
+                destination_port: port,
+                ..SocketId::new_v4()
+            },
+        }
+    }
+
+    #[test]
+    fn only_a_socket_that_is_connected_to_the_peer_is_ended() {
+        let target = Target {
+            cookie: 1,
+            protocol: IPPROTO_UDP,
+            peer: (POD, 53).into(),
+        };
+        let udp =
+            |state, peer, port| is_connected_to(&found(IPPROTO_UDP, state, peer, port), &target);
+        let mapped = IpAddr::from(Ipv4Addr::new(10, 244, 0, 7).to_ipv6_mapped());
+        assert!(udp(StateFlags::ESTABLISHED, POD, 53));
+        assert!(udp(StateFlags::ESTABLISHED, mapped, 53));
+        assert!(!udp(StateFlags::CLOSE, POD, 53));
+        assert!(!udp(StateFlags::ESTABLISHED, POD, 54));
+        assert!(!udp(StateFlags::ESTABLISHED, [10, 244, 0, 8].into(), 53));
+        let tcp = found(IPPROTO_TCP, StateFlags::ESTABLISHED, POD, 53);
+        assert!(!is_connected_to(&tcp, &target));
+    }
+
+    #[test]
+    fn both_families_are_listed_for_ipv4_and_one_for_ipv6() {
+        let target = |protocol, peer: &str| Target {
+            cookie: 1,
+            protocol,
+            peer: peer.parse().expect("an address"),
+        };
+        let search = Search::new(&[target(IPPROTO_UDP, "10.0.0.1:53")]);
+        assert_eq!(
+            search.lists,
+            [(AF_INET, IPPROTO_UDP), (AF_INET6, IPPROTO_UDP)]
+        );
+        let search = Search::new(&[target(IPPROTO_TCP, "[fd00::1]:53")]);
+        assert_eq!(search.lists, [(AF_INET6, IPPROTO_TCP)]);
+    }
+}

@@ -1,0 +1,88 @@
+//! Which sockets are gone.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::ControlFlow;
+
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::StateFlags;
+
+use super::SocketsError;
+use super::diag::{AF_INET, AF_INET6, Diag};
+use super::namespaces::Home;
+
+/// Those of these sockets, by their cookies, that are gone.
+///
+/// A second or so on a node with very many sockets. A socket counts as living while the kernel has it in a table of TCP or
+/// UDP sockets, so also when it was closed and still sends; one that is neither bound nor connected does not, but then it
+/// has no peer either.
+///
+/// `between`: called between two namespaces; the thread may be elsewhere afterwards.
+///
+/// # Errors
+/// A single namespace that can't be asked makes the answer worthless.
+pub fn gone(
+    home: &Home,
+    mut of: HashSet<u64>,
+    between: &mut dyn FnMut(),
+) -> Result<HashSet<u64>, SocketsError> {
+    // Twice: a listing may pass over a socket.
+    for _ in 0..2 {
+        if of.is_empty() {
+            break;
+        }
+        let mut living = HashSet::new();
+        home.walk(&mut |entered| {
+            entered.map_err(SocketsError::Enter)?;
+            list(&mut living).map_err(SocketsError::List)?;
+            between();
+            Ok(ControlFlow::Continue(()))
+        })?;
+        of.retain(|cookie| !living.contains(cookie));
+    }
+    Ok(of)
+}
+
+/// Adds the cookies of the sockets of the calling thread's network namespace.
+fn list(cookies: &mut HashSet<u64>) -> io::Result<()> {
+    let mut diag = Diag::open()?;
+    // What is in TIME_WAIT is no socket any more.
+    let states = StateFlags::all() - StateFlags::TIME_WAIT;
+    for family in [AF_INET, AF_INET6] {
+        for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
+            diag.list(family, protocol, states.clone(), |found| {
+                cookies.insert(found.cookie());
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_listed_while_it_lives() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback is there");
+        let own = socket2::SockRef::from(&socket)
+            .cookie()
+            .expect("every socket has a cookie");
+        let mut cookies = HashSet::new();
+        list(&mut cookies).expect("the kernel lists its sockets");
+        assert!(cookies.contains(&own));
+        drop(socket);
+        cookies.clear();
+        list(&mut cookies).expect("the kernel lists its sockets");
+        assert!(!cookies.contains(&own));
+    }
+
+    #[test]
+    fn a_protocol_that_is_not_listed_is_no_protocol_without_sockets() {
+        let mut diag = Diag::open().expect("the kernel answers");
+        let listed = diag.list(AF_INET, 254, StateFlags::all(), |_| {});
+        assert!(listed.is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! The thread that asks about sockets and ends them.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::ability::Ability;
+use super::end::{Ended, StillSo, Target, end};
+use super::gone::gone;
+use super::namespaces::Home;
+use super::{Lack, SocketsError};
+
+/// What comes back, once; an error of the receiver itself says that the thread has ended.
+pub type Answer<T> = oneshot::Receiver<Result<T, SocketsError>>;
+
+/// A thread of its own for as long as this lives: it goes from one network namespace to the next, and is the only one of the
+/// agent that needs CAP_SYS_ADMIN and CAP_SYS_PTRACE. Start it before the rest of the process gives them up.
+#[derive(Debug)]
+pub struct Worker {
+    jobs: Sender<Job>,
+    ability: Ability,
+}
+
+enum Job {
+    Gone {
+        of: HashSet<u64>,
+        answer: oneshot::Sender<Result<HashSet<u64>, SocketsError>>,
+    },
+    End {
+        targets: Vec<Target>,
+        is_still: StillSo,
+        answer: oneshot::Sender<Result<Ended, SocketsError>>,
+    },
+}
+
+impl Worker {
+    /// Starts the thread in the caller's network namespace, and waits until it has tried what it can do.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start() -> Result<Self, SocketsError> {
+        let (jobs, queue) = channel();
+        let (tell, told) = channel();
+        let work = move || {
+            let home = Home::of_this_thread();
+            let thread = home.map(|home| Thread {
+                home,
+                ability: Ability::of_this_thread(),
+                queue,
+            });
+            match thread {
+                Ok(thread) => {
+                    let _ = tell.send(Ok(thread.ability.clone()));
+                    thread.work();
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        };
+        thread::Builder::new()
+            .name("sockets".to_owned())
+            .spawn(work)
+            .map_err(SocketsError::Thread)?;
+        let ability = told
+            .recv()
+            .map_err(|_| SocketsError::Thread(io::Error::other("it ended at once")))??;
+        Ok(Self { jobs, ability })
+    }
+
+    pub const fn ability(&self) -> &Ability {
+        &self.ability
+    }
+
+    /// Asks which of these sockets, by their cookies, are gone.
+    pub fn gone(&self, of: HashSet<u64>) -> Answer<HashSet<u64>> {
+        let (answer, answers) = oneshot::channel();
+        // Of a thread that has ended the receiver tells.
+        let _ = self.jobs.send(Job::Gone { of, answer });
+        answers
+    }
+
+    /// Has sockets ended. Comes before what [`Self::gone`] asked for, even when that has begun.
+    pub fn end(&self, targets: Vec<Target>, is_still: StillSo) -> Answer<Ended> {
+        let (answer, answers) = oneshot::channel();
+        let _ = self.jobs.send(Job::End {
+            targets,
+            is_still,
+            answer,
+        });
+        answers
+    }
+}
+
+struct Thread {
+    home: Home,
+    ability: Ability,
+    queue: Receiver<Job>,
+}
+
+impl Thread {
+    fn work(self) {
+        let mut put_off = VecDeque::new();
+        loop {
+            let job = match put_off.pop_front() {
+                Some(job) => job,
+                None => match self.queue.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                },
+            };
+            // Whoever asked may be gone.
+            match job {
+                Job::Gone { of, answer } => {
+                    let _ = answer.send(self.gone(of, &mut put_off));
+                }
+                Job::End {
+                    targets,
+                    is_still,
+                    answer,
+                } => drop(answer.send(self.end(&targets, &is_still))),
+            }
+        }
+    }
+
+    fn gone(
+        &self,
+        of: HashSet<u64>,
+        put_off: &mut VecDeque<Job>,
+    ) -> Result<HashSet<u64>, SocketsError> {
+        if let Some(lack) = &self.ability.no_reach {
+            return Err(SocketsError::NotAllowed(Lack::clone(lack)));
+        }
+        gone(&self.home, of, &mut || {
+            while let Ok(job) = self.queue.try_recv() {
+                match job {
+                    Job::End {
+                        targets,
+                        is_still,
+                        answer,
+                    } => drop(answer.send(self.end(&targets, &is_still))),
+                    job @ Job::Gone { .. } => put_off.push_back(job),
+                }
+            }
+        })
+    }
+
+    fn end(&self, targets: &[Target], is_still: &StillSo) -> Result<Ended, SocketsError> {
+        let began = Instant::now();
+        let ended = end(&self.home, self.ability.may_enter, targets, is_still)?;
+        tracing::debug!(
+            "looked for {} sockets in {} network namespaces, and ended {}, in {} µs",
+            targets.len(),
+            ended.namespaces,
+            ended.udp.len() + ended.tcp.len(),
+            began.elapsed().as_micros()
+        );
+        Ok(ended)
+    }
+}
