@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::Ebpf;
@@ -33,6 +33,8 @@ pub struct HookState {
     pub program: u32,
     /// False: the link of an earlier agent, with a new program in it.
     pub is_new: bool,
+    /// To open it again by its id would take CAP_SYS_ADMIN.
+    open: OwnedFd,
 }
 
 impl HookState {
@@ -40,13 +42,7 @@ impl HookState {
     /// (`sysctl kernel.bpf_stats_enabled`).
     #[must_use]
     pub fn run_stats(&self) -> (u64, u64) {
-        aya::programs::loaded_programs()
-            .filter_map(Result::ok)
-            .find(|info| info.id() == self.program)
-            .map_or((0, 0), |info| {
-                let time = u64::try_from(info.run_time().as_nanos());
-                (info.run_count(), time.unwrap_or(u64::MAX))
-            })
+        sys::run_stats(self.open.as_fd()).unwrap_or_default()
     }
 }
 
@@ -76,10 +72,12 @@ pub fn put_into_place(
                 attach(program, &pin, cgroup).map_err(failed)?;
             }
             let info = info(program).map_err(|error| failed(io::Error::other(error)))?;
+            let open = fd(program).map_err(|error| failed(io::Error::other(error)))?;
             Ok(HookState {
                 name,
                 program: info.id(),
                 is_new,
+                open: open.try_clone_to_owned().map_err(failed)?,
             })
         })
         .collect()

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type, bpf_prog_info};
 
 /// Gives the kernel back what the allocator keeps and nobody uses: reading a whole cluster leaves much of that.
 pub fn give_memory_back() {
@@ -52,6 +52,18 @@ pub fn cgroup_of(link: BorrowedFd<'_>) -> io::Result<u64> {
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     // SAFETY: any bytes are a value of each of the union's members; for a link of ours it is this one.
     Ok(unsafe { info.__bindgen_anon_1.cgroup.cgroup_id })
+}
+
+/// How often a program ran and for how many ns (BPF_OBJ_GET_INFO_BY_FD).
+pub fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    // SAFETY: all bytes zero is a value of this plain C structure, and asks for nothing that needs room elsewhere.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = number(program);
+    attr.info.info_len = u32::try_from(size_of::<bpf_prog_info>()).unwrap_or(u32::MAX);
+    attr.info.info = (&raw mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok((info.run_cnt, info.run_time_ns))
 }
 
 /// Makes an array of one 32-bit value.
