@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 pub mod kernel;
 pub mod policy;
+pub mod privileges;
 pub mod serve;
 pub mod sockets;
 pub mod source;

@@ -13,6 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use rustix::thread::{
+    CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
+};
 
 use crate::{
     node::Node,
@@ -36,6 +39,7 @@ pub struct Agent {
     pin_dir: PathBuf,
     /// Where it runs, if not in the sandbox itself.
     host: Option<Pod>,
+    capabilities: CapabilitySet,
 }
 
 impl Agent {
@@ -129,6 +133,7 @@ impl Agent {
             socket: sandbox.dir().join("agent.sock"),
             pin_dir: sandbox.bpffs().join("socklb"),
             host: None,
+            capabilities: CapabilitySet::all(),
         }
     }
 
@@ -151,6 +156,20 @@ impl Agent {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// As root with no more than these capabilities.
+    #[must_use]
+    pub const fn with_only(mut self, capabilities: CapabilitySet) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// With its socket elsewhere than in the sandbox's folder.
+    #[must_use]
+    pub fn at_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = path.into();
         self
     }
 
@@ -191,7 +210,7 @@ impl Agent {
             .stdout(log)
             .stderr(same_log)
             .process_group(0);
-        let child = die_with_parent(&mut command)
+        let child = bound(die_with_parent(&mut command), self.capabilities)
             .spawn()
             .with_context(|| format!("cannot start the agent {}", self.binary.display()))?;
         Ok(AgentProcess { child, log_file })
@@ -201,7 +220,7 @@ impl Agent {
     pub fn unload(&self) -> Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("unload").arg("--pin-dir").arg(&self.pin_dir);
-        let output = command
+        let output = bound(&mut command, self.capabilities)
             .output()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
         if !output.status.success() {
@@ -317,5 +336,23 @@ impl Drop for AgentProcess {
                 self.log()
             );
         }
+    }
+}
+
+/// Takes all capabilities but these from what root starts: it gets what its bounding set has (capabilities(7)).
+fn bound(command: &mut Command, left: CapabilitySet) -> &mut Command {
+    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            for bit in 0..u64::BITS {
+                let capability = CapabilitySet::from_bits_retain(1 << bit);
+                // An error: beyond the last that the kernel knows.
+                let is_there = capability_is_in_bounding_set(capability).unwrap_or(false);
+                if is_there && !left.contains(capability) {
+                    remove_capability_from_bounding_set(capability)?;
+                }
+            }
+            Ok(())
+        })
     }
 }

@@ -40,12 +40,15 @@ enum Job {
 impl Worker {
     /// Starts the thread in the caller's network namespace, and waits until it has tried what it can do.
     ///
+    /// `first`: what the thread does before anything else.
+    ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start() -> Result<Self, SocketsError> {
+    pub fn start(first: impl FnOnce() + Send + 'static) -> Result<Self, SocketsError> {
         let (jobs, queue) = channel();
         let (tell, told) = channel();
         let work = move || {
+            first();
             let home = Home::of_this_thread();
             let thread = home.map(|home| Thread {
                 home,

@@ -15,6 +15,7 @@ mod full;
 mod kubernetes;
 mod leaks;
 mod node;
+mod privileges;
 mod resolver;
 mod restart;
 mod scale;

@@ -3,6 +3,7 @@
 mod ends;
 mod engine;
 pub mod heartbeat;
+mod privileges;
 mod source;
 mod status;
 mod sweeper;
@@ -55,8 +56,10 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(&settings.log, settings.log_format)?;
+    privileges::of_all();
     // Before any other thread.
-    let sockets = Worker::start()?;
+    let sockets = Worker::start(privileges::of_sockets)?;
+    privileges::to_start(&settings);
     block_on(async { Agent::start(settings, sockets).await?.run().await })
 }
 
@@ -127,6 +130,7 @@ impl Agent {
             Some(address) => Some(HttpServer::bind(address).await?),
             None => None,
         };
+        privileges::to_go_on(&settings);
         // From here on a signal ends the agent in order.
         let ends = Ends::new()?;
         let (sender, batches) = mpsc::channel(16);

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use lb_agent::privileges::OF_TABLES;
 use lb_testbed::api_server::{Kind, TlsFront};
 use lb_testbed::{Agent, sandboxed};
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 use super::{Web, write_token_kubeconfig};
+use crate::privileges::check_threads;
 use crate::support::eventually;
 
 /// Where a pod finds its service account.
@@ -44,7 +46,7 @@ fn a_pod_finds_its_server_and_its_token_goes_with_each_request() {
                 "KUBERNETES_SERVICE_PORT",
                 &front.address().port().to_string(),
             );
-        let _running = agent.start()?;
+        let running = agent.start()?;
         web.wait_for(&[0])?;
         web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
         web.wait_for(&[1])?;
@@ -54,7 +56,9 @@ fn a_pod_finds_its_server_and_its_token_goes_with_each_request() {
         server.cut();
         fs::write(Path::new(SERVICE_ACCOUNT).join("token"), "another")?;
         web.cluster.apply_slice("web", &web.servers.ipv4()[..1])?;
-        web.wait_for(&[0])
+        web.wait_for(&[0])?;
+        // No files but root's.
+        check_threads(running.id(), OF_TABLES).map(drop)
     });
 }
 
@@ -140,5 +144,34 @@ fn one_of_several_contexts_may_be_named() {
         let (is_planned, said) = plan(&["--context", "nowhere"])?;
         assert!(!is_planned && said.contains("nowhere"), "{said}");
         Ok(())
+    });
+}
+
+/// A kubeconfig's user with a program that says the token that is in a file.
+#[test]
+fn a_program_that_a_kubeconfig_names_gets_credentials_also_later() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 2, 1)?;
+        let token = sandbox.dir().join("token");
+        fs::write(&token, "right")?;
+        web.cluster.server.require_tokens(["right"]);
+        let says = format!(
+            r#"printf '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {{"token": "%s"}}}}' "$(cat {})""#,
+            token.display()
+        );
+        let text = fs::read_to_string(&web.cluster.kubeconfig)?;
+        let mut config: Value = serde_json::from_str(&text)?;
+        config["users"][0]["user"] = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", says],
+            "interactiveMode": "Never",
+        }});
+        fs::write(&web.cluster.kubeconfig, config.to_string())?;
+        let _running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        web.cluster.server.require_tokens(["another"]);
+        web.cluster.server.cut();
+        fs::write(&token, "another")?;
+        web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
+        web.wait_for(&[1])
     });
 }

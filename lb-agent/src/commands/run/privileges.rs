@@ -1,0 +1,92 @@
+//! Gives up what the agent may do and does not need, each thread for itself and for those that it starts.
+//!
+//! First the thread `sockets` is started, which keeps what opens other network namespaces. All other threads come from the main one,
+//! which keeps what programs and tables take; until everything is open also what the command line may ask for.
+
+use rustix::thread::CapabilitySet;
+
+use super::Settings;
+use crate::commands::Source;
+use crate::privileges::{self, Calls, OF_SOCKETS, OF_TABLES};
+
+/// To open what the command line names: a socket in anybody's folder, an address with a low port; and to shrink the bounding set
+/// a second time.
+const TO_START: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SETPCAP);
+
+/// Of the main thread, before any other is started.
+pub fn of_all() {
+    if let Err(error) = privileges::no_more() {
+        tracing::warn!("no_new_privs cannot be set: {error}");
+    }
+}
+
+/// Of the thread `sockets`.
+pub fn of_sockets() {
+    keep("sockets", OF_SOCKETS);
+    deny(Calls {
+        namespaces: true,
+        ..Calls::default()
+    });
+}
+
+/// Of the main thread, until everything is open.
+pub fn to_start(settings: &Settings) {
+    keep("main", lasting(settings) | TO_START);
+    deny(Calls {
+        // A kubeconfig may name a program that gets credentials.
+        programs: has_kubeconfig(settings),
+        ..Calls::default()
+    });
+}
+
+/// Of the main thread, and of all that it starts from now on.
+pub fn to_go_on(settings: &Settings) {
+    keep("main", lasting(settings));
+}
+
+/// What the agent needs as long as it runs.
+fn lasting(settings: &Settings) -> CapabilitySet {
+    let mut lasting = OF_TABLES;
+    if !held().contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
+        // It stands for both (`bpf_capable` in linux/capability.h), where a runtime does not know them yet.
+        lasting |= CapabilitySet::SYS_ADMIN;
+    }
+    if reads_files(settings) {
+        lasting |= CapabilitySet::DAC_READ_SEARCH;
+    }
+    lasting
+}
+
+/// Files of any user's, which are read again when they change.
+fn reads_files(settings: &Settings) -> bool {
+    matches!(settings.source.source, Source::Manifests(_)) || has_kubeconfig(settings)
+}
+
+fn has_kubeconfig(settings: &Settings) -> bool {
+    match &settings.source.source {
+        Source::Kubernetes(settings) => settings.access.kubeconfig.is_some(),
+        Source::Manifests(_) => false,
+    }
+}
+
+fn held() -> CapabilitySet {
+    // Who cannot ask has them for all we know, and the kernel decides.
+    privileges::held().unwrap_or(CapabilitySet::all())
+}
+
+fn keep(thread: &str, wanted: CapabilitySet) {
+    match privileges::keep(wanted) {
+        Ok(()) => tracing::debug!("thread {thread}: {} left", privileges::names(held())),
+        Err(error) => {
+            tracing::warn!("thread {thread}: capabilities cannot be given up: {error}");
+        }
+    }
+}
+
+fn deny(calls: Calls) {
+    if let Err(error) = calls.allow_only() {
+        tracing::warn!("no system call is denied: {error}");
+    }
+}

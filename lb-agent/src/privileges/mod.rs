@@ -1,0 +1,122 @@
+//! What a thread of this process may do: no more than its work takes.
+//!
+//! The kernel keeps capabilities, no_new_privs and filters of system calls for each thread; a thread that is started has those of the
+//! one that starts it. What is given up here is gone for good.
+
+mod calls;
+
+use std::io;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_no_new_privs,
+};
+
+pub use self::calls::{Calls, CallsError};
+
+/// Programs and tables, also those that are to come.
+pub const OF_TABLES: CapabilitySet = CapabilitySet::BPF
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::PERFMON);
+
+/// To find network namespaces and enter them: also those that only an open file of another user's process holds
+/// (`proc_fd_permission` in fs/proc/fd.c), or a mount below another user's folder. And to end sockets there.
+pub const OF_SOCKETS: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::NET_ADMIN);
+
+/// The calling thread's effective capabilities.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn held() -> io::Result<CapabilitySet> {
+    Ok(capabilities(None)?.effective)
+}
+
+/// No program that the calling thread starts may do more than the thread itself, whoever owns the file.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn no_more() -> io::Result<()> {
+    Ok(set_no_new_privs(true)?)
+}
+
+/// Gives up all capabilities of the calling thread but these; gives none that it does not have.
+///
+/// The bounding set shrinks too while CAP_SETPCAP is there. Without that it stays, and means nothing after [`no_more`].
+///
+/// # Errors
+/// The kernel refuses, which it does for nobody: a filter of system calls is in the way.
+pub fn keep(wanted: CapabilitySet) -> io::Result<()> {
+    let held = capabilities(None)?;
+    if held.effective.contains(CapabilitySet::SETPCAP) {
+        shrink_bounding_set(wanted)?;
+    }
+    clear_ambient_capability_set()?;
+    let left = held.permitted & wanted;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: left,
+            permitted: left,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    Ok(())
+}
+
+fn shrink_bounding_set(wanted: CapabilitySet) -> io::Result<()> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match capability_is_in_bounding_set(capability) {
+            Ok(true) if !wanted.contains(capability) => {
+                remove_capability_from_bounding_set(capability)?;
+            }
+            Ok(_) => {}
+            // Beyond the last that this kernel knows.
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// `CAP_BPF, CAP_NET_ADMIN`.
+#[must_use]
+pub fn names(capabilities: CapabilitySet) -> String {
+    let names = capabilities.iter_names().map(|(name, _)| name);
+    let names: Vec<String> = names.map(|name| format!("CAP_{name}")).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_keeps_what_it_asks_for_and_has() {
+        let before = held().expect("the kernel tells");
+        let wanted = CapabilitySet::BPF | CapabilitySet::SYS_RESOURCE;
+        let after = thread::spawn(move || {
+            no_more().expect("anybody may");
+            keep(wanted).expect("less is always allowed");
+            // Nothing comes back.
+            keep(CapabilitySet::all()).expect("the same again is no more");
+            capabilities(None).expect("the kernel tells")
+        });
+        let after = after.join().expect("it does not panic");
+        assert_eq!(after.effective, before & wanted);
+        assert_eq!(after.permitted, before & wanted);
+        assert!(after.inheritable.is_empty());
+        assert_eq!(held().expect("the kernel tells"), before);
+    }
+
+    #[test]
+    fn capabilities_have_the_names_that_others_give_them() {
+        assert_eq!(names(OF_TABLES), "CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF");
+        assert_eq!(names(CapabilitySet::empty()), "");
+    }
+}

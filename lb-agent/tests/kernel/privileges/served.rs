@@ -1,0 +1,40 @@
+//! Who may ask the agent what, and how often.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use lb_testbed::sandboxed;
+use nix::unistd::{Uid, setfsuid};
+
+use super::NOBODY;
+use crate::support::agent;
+
+#[test]
+fn the_socket_is_for_root_alone() {
+    sandboxed(|sandbox| {
+        // A folder that anybody may pass, and one below it that the agent makes.
+        fs::set_permissions(sandbox.dir(), fs::Permissions::from_mode(0o755))?;
+        let folder = sandbox.dir().join("run");
+        let agent = agent(sandbox, &sandbox.manifests()?).at_socket(folder.join("agent.sock"));
+        let _running = agent.start()?;
+        for (path, mode) in [(folder.as_path(), 0o755), (agent.socket(), 0o600)] {
+            let found = fs::metadata(path)?;
+            assert_eq!((found.uid(), found.mode() & 0o7777), (0, mode), "{path:?}");
+        }
+        UnixStream::connect(agent.socket())?;
+        let refused = thread::scope(|scope| {
+            let connecting = scope.spawn(|| {
+                // Of this thread only; what lets root pass everywhere goes along (capabilities(7)).
+                setfsuid(Uid::from_raw(NOBODY));
+                fs::metadata(agent.socket()).expect("the folder may be passed");
+                UnixStream::connect(agent.socket())
+            });
+            connecting.join().expect("it does not panic")
+        });
+        let refused = refused.expect_err("nobody but root connects");
+        assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "{refused}");
+        Ok(())
+    });
+}
