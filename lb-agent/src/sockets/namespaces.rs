@@ -1,16 +1,20 @@
 //! Every network namespace that something holds: a thread, a mount, an open file.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
+use rustix::fs::fstatfs;
 
 use super::SocketsError;
+
+/// linux/magic.h.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// What is done in a namespace, once the thread is in it, or could not get there: whether to go on to the next.
 type Visit<'a> = dyn FnMut(io::Result<()>) -> Result<ControlFlow<()>, SocketsError> + 'a;
@@ -86,19 +90,32 @@ impl Walk<'_, '_> {
 
     /// Visits a namespace that was not visited before.
     fn add(&mut self, path: &Path) -> Result<ControlFlow<()>, SocketsError> {
-        let metadata = if_there(fs::metadata(path)).map_err(SocketsError::Namespaces)?;
-        if metadata.is_none_or(|metadata| self.known.contains(&metadata.ino())) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let Some(file) = if_there(File::open(path)).map_err(SocketsError::Namespaces)? else {
+        let opened = open(path, &mut self.known);
+        let Some(file) = opened.map_err(SocketsError::Namespaces)? else {
             return Ok(ControlFlow::Continue(()));
         };
-        let number = file.metadata().map_err(SocketsError::Namespaces)?.ino();
-        if !self.known.insert(number) {
-            return Ok(ControlFlow::Continue(()));
+        match enter(&file) {
+            // It is of another kind, mounted over one of ours.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(ControlFlow::Continue(())),
+            entered => (self.visit)(entered),
         }
-        (self.visit)(enter(&file))
     }
+}
+
+/// Opens a namespace whose inode number is not known yet.
+///
+/// What is mounted over a namespace is somebody's: to open a FIFO would wait, and a device may do anything. So first only
+/// the name is opened.
+fn open(path: &Path, known: &mut HashSet<u64>) -> io::Result<Option<File>> {
+    let mut name = OpenOptions::new();
+    name.read(true).custom_flags(libc::O_PATH);
+    let Some(place) = if_there(name.open(path))? else {
+        return Ok(None);
+    };
+    if fstatfs(&place)?.f_type != NSFS_MAGIC || !known.insert(place.metadata()?.ino()) {
+        return Ok(None);
+    }
+    File::open(format!("/proc/thread-self/fd/{}", place.as_raw_fd())).map(Some)
 }
 
 fn processes() -> io::Result<Vec<PathBuf>> {
@@ -165,14 +182,13 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Processes end while they are looked at, and some may not be looked at.
+/// Processes end while they are looked at, some may not be looked at, and what they mount they also move.
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) => match (error.kind(), error.raw_os_error()) {
-            (ErrorKind::NotFound | ErrorKind::PermissionDenied, _) | (_, Some(libc::ESRCH)) => {
-                Ok(None)
-            }
+            (ErrorKind::NotFound | ErrorKind::PermissionDenied, _)
+            | (_, Some(libc::ESRCH | libc::ENOTDIR | libc::ELOOP)) => Ok(None),
             _ => Err(error),
         },
     }

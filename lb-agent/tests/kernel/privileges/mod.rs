@@ -1,5 +1,6 @@
 //! What an agent may do once it runs, and what it gets along with.
 
+mod mounts;
 mod served;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,54 @@
+//! What others mount where the agent looks.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::ensure;
+use lb_testbed::sandboxed;
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::subflow;
+use crate::support::{Web, active, eventually};
+
+/// A process in namespaces of its own may mount what it likes where it held a network namespace.
+#[test]
+fn what_is_mounted_over_a_namespace_stops_no_sweep() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox, 1, 1)?;
+        drop(web.running);
+        let other = sandbox.dir().join("other");
+        fs::create_dir(&other)?;
+        mkfifo(&other.join("fifo"), Mode::S_IRWXU)?;
+        let over = [
+            other.join("fifo"),
+            "/proc/thread-self/ns/uts".into(),
+            "/proc/version".into(),
+        ];
+        for (number, over) in over.iter().enumerate() {
+            let place = other.join(format!("net-{number}"));
+            fs::write(&place, "")?;
+            for from in [Path::new("/proc/thread-self/ns/net"), over] {
+                mount(
+                    Some(from),
+                    &place,
+                    None::<&str>,
+                    MsFlags::MS_BIND,
+                    None::<&str>,
+                )?;
+            }
+        }
+        // It has the mounts of the thread that starts it.
+        let agent = web.agent.arg("--sweep-interval").arg("1s");
+        let running = agent.start()?;
+        web.client.enter(subflow)??;
+        ensure!(active(&agent)? > 0, "there is nothing to sweep");
+        eventually(
+            "what the subflow left is swept",
+            || Ok(active(&agent)? == 0),
+        )?;
+        ensure!(!running.log().contains("WARN"), "{}", running.log());
+        Ok(())
+    });
+}
