@@ -19,6 +19,7 @@ mod maps;
 mod near;
 mod netns;
 mod object;
+mod owner;
 mod pins;
 mod places;
 mod shapes;

@@ -14,7 +14,7 @@ use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
 use rustix::fs::{FlockOperation, flock, statfs};
 
 use super::shapes::{Room, Shape};
-use super::{KernelError, host, sys};
+use super::{KernelError, host, owner, sys};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -35,8 +35,9 @@ impl Pins {
             folder: folder.to_owned(),
             _lock: lock(folder)?,
         };
-        for room in [Room::Tables, Room::Origins] {
-            make(&pins.room(room))?;
+        for room in [Room::Tables, Room::Origins].map(|room| pins.room(room)) {
+            make(&room)?;
+            owner::check(&room).map_err(|error| failed(&room, error))?;
         }
         Ok(pins)
     }
@@ -154,6 +155,7 @@ fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
 
 fn lock(folder: &Path) -> Result<File, KernelError> {
     make(folder)?;
+    owner::check(folder).map_err(|error| failed(folder, error))?;
     let file = File::open(folder).map_err(|error| failed(folder, error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),

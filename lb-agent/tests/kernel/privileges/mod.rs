@@ -1,6 +1,7 @@
 //! What an agent may do once it runs, and what it gets along with.
 
 mod mounts;
+mod pins;
 mod served;
 
 use std::collections::BTreeMap;
