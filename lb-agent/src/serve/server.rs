@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use axum::extract::State;
@@ -10,6 +10,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -56,8 +58,7 @@ impl Server {
                 .map_err(failed)?;
         }
         remove_stale(path).map_err(failed)?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let listener = bind_for_owner(path).map_err(failed)?;
         Ok(Self {
             listener: Some(listener),
             path: path.to_owned(),
@@ -86,6 +87,14 @@ impl Drop for Server {
         // Somebody may have removed it already.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// It is the owner's from the first moment on, whatever the umask was. No other thread makes files meanwhile.
+fn bind_for_owner(path: &Path) -> io::Result<UnixListener> {
+    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener
 }
 
 /// Removes a socket that an agent left; anything else at that path is somebody's.
