@@ -15,7 +15,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Metrics, Question, Status};
+use super::{Metrics, Question, Status, connections};
 
 /// Whoever does not answer within this is not healthy.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -62,11 +62,7 @@ impl HttpServer {
             .route("/livez", get(healthz))
             .route("/readyz", get(readyz))
             .with_state(Shared { questions, metrics });
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(self.listener, router).await {
-                tracing::error!("HTTP is no longer served: {error}");
-            }
-        });
+        tokio::spawn(connections::serve(self.listener, router));
     }
 }
 

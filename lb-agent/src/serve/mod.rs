@@ -4,6 +4,7 @@
 //! probes: [`HttpServer`].
 
 mod client;
+mod connections;
 mod http;
 mod metrics;
 mod server;

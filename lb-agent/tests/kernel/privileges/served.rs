@@ -1,10 +1,13 @@
 //! Who may ask the agent what, and how often.
 
 use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use anyhow::ensure;
 use lb_testbed::sandboxed;
 use nix::unistd::{Uid, setfsuid};
 
@@ -35,6 +38,29 @@ fn the_socket_is_for_root_alone() {
         });
         let refused = refused.expect_err("nobody but root connects");
         assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "{refused}");
+        Ok(())
+    });
+}
+
+/// Whoever is in the node's network namespace reaches the metrics' address.
+#[test]
+fn connections_that_ask_for_nothing_leave_room_for_others() {
+    sandboxed(|sandbox| {
+        let agent = agent(sandbox, &sandbox.manifests()?);
+        let running = agent.arg("--http").arg("127.0.0.1:10356").start()?;
+        let connect = || TcpStream::connect("127.0.0.1:10356");
+        let mut idle = (0..300)
+            .map(|_| connect())
+            .collect::<io::Result<Vec<_>>>()?;
+        let files = fs::read_dir(format!("/proc/{}/fd", running.id()))?.count();
+        ensure!(files < 200, "{files} open files");
+        let mut asking = connect()?;
+        asking.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n")?;
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+        // Those are asked to go.
+        ensure!(idle[0].read(&mut [0; 512]).is_ok());
         Ok(())
     });
 }
