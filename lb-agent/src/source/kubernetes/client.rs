@@ -1,6 +1,7 @@
 //! The way to the API server: from a kubeconfig or from inside a pod; made anew when the server no longer takes the
 //! credentials.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +104,13 @@ impl Clients {
     /// Reads the credentials; the server is not asked yet.
     pub async fn new(access: Access) -> Result<(Self, Arc<Health>), AccessError> {
         let config = access.config().await?;
+        if is_open_to_others(&config.cluster_url) {
+            tracing::warn!(
+                "{} is asked without TLS: whoever is on the way there reads the credentials and decides where connections go; \
+                 write https://",
+                config.cluster_url
+            );
+        }
         let health = Arc::new(Health::new(config.cluster_url.to_string()));
         let client = build(config, &health)?;
         let clients = Self {
@@ -131,9 +139,38 @@ impl Clients {
     }
 }
 
+/// Whether others than this machine see what is said to a server.
+fn is_open_to_others(server: &http::Uri) -> bool {
+    let host = server.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_loopback = address.map_or(host == "localhost", |address| address.is_loopback());
+    server.scheme_str() != Some("https") && !is_loopback
+}
+
 fn build(config: Config, health: &Arc<Health>) -> Result<Client, AccessError> {
     let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
     Ok(builder
         .with_layer(&Hearing::new(Arc::clone(health)))
         .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_open_to_others;
+
+    #[test]
+    fn what_is_said_without_tls_stays_on_the_machine_or_is_warned_of() {
+        for (server, is_open) in [
+            ("http://10.0.0.1:6443", true),
+            ("http://[fd00::1]:6443", true),
+            ("http://cluster.example", true),
+            ("https://10.0.0.1:6443", false),
+            ("http://127.0.0.1:8001", false),
+            ("http://[::1]:8001", false),
+            ("http://localhost:8001", false),
+        ] {
+            let server = server.parse().expect("a URL");
+            assert_eq!(is_open_to_others(&server), is_open, "{server}");
+        }
+    }
 }
