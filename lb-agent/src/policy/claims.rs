@@ -1,4 +1,7 @@
-//! Which service port keeps a frontend that several want: the one whose Service is oldest.
+//! Which service port keeps a frontend that several want: one to which it is the ClusterIP, else the one whose Service is oldest.
+//!
+//! A ClusterIP is the API server's to give, and it gives none twice. External IPs are whatever their owner writes: without this order
+//! whoever has an old Service could write a younger one's ClusterIP there and have its connections (CVE-2020-8554).
 //!
 //! Kept by frontend, so that a change costs only those who want the same one.
 
@@ -44,32 +47,44 @@ pub(super) struct Claimant {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Sorted; nearly always one.
-    by_site: HashMap<Site, Vec<Arc<Claimant>>>,
+    by_site: HashMap<Site, Vec<Claim>>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    /// It is no ClusterIP.
+    is_own_choice: bool,
+    claimant: Arc<Claimant>,
 }
 
 impl Claims {
     pub(super) fn holder(&self, site: &Site) -> Option<&Arc<Claimant>> {
-        self.by_site.get(site)?.first()
+        self.claimants(site).next()
     }
 
     pub(super) fn claimants(&self, site: &Site) -> impl Iterator<Item = &Arc<Claimant>> {
-        self.by_site.get(site).into_iter().flatten()
+        let claims = self.by_site.get(site).into_iter().flatten();
+        claims.map(|claim| &claim.claimant)
     }
 
-    pub(super) fn add(&mut self, site: Site, claimant: Arc<Claimant>) {
-        let claimants = self
+    pub(super) fn add(&mut self, site: Site, kind: FrontendKind, claimant: Arc<Claimant>) {
+        let claim = Claim {
+            is_own_choice: kind != FrontendKind::ClusterIp,
+            claimant,
+        };
+        let claims = self
             .by_site
             .entry(site)
             .or_insert_with(|| Vec::with_capacity(1));
-        if let Err(place) = claimants.binary_search(&claimant) {
-            claimants.insert(place, claimant);
+        if let Err(place) = claims.binary_search(&claim) {
+            claims.insert(place, claim);
         }
     }
 
     pub(super) fn release(&mut self, site: &Site, claimant: &Arc<Claimant>) {
-        if let Some(claimants) = self.by_site.get_mut(site) {
-            claimants.retain(|other| other != claimant);
-            if claimants.is_empty() {
+        if let Some(claims) = self.by_site.get_mut(site) {
+            claims.retain(|claim| claim.claimant != *claimant);
+            if claims.is_empty() {
                 self.by_site.remove(site);
             }
         }

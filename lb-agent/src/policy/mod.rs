@@ -239,9 +239,10 @@ impl Policy {
                 self.claims.release(&site, &entry.claimant);
             }
         }
-        for site in sites(&claimant.key, wanted) {
+        for frontend in wanted {
+            let site = Site::of(&claimant.key, frontend);
             note_holder(&self.claims, holders, &site);
-            self.claims.add(site, Arc::clone(claimant));
+            self.claims.add(site, frontend.kind, Arc::clone(claimant));
         }
     }
 

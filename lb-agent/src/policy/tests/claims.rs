@@ -66,6 +66,30 @@ fn the_newer_loses_only_that_frontend() {
 }
 
 #[test]
+fn a_cluster_ip_is_nobody_elses_however_old_his_service_is() {
+    let newer = dated("victim", "2025", "");
+    let older = dated("a", "2024", "  externalIPs: [10.96.0.1, 192.0.2.1]\n");
+    let older = older.replace("clusterIP: 10.96.0.1", "clusterIP: 10.96.0.2");
+    let both = [
+        "default/a/TCP (IPv4) all [ClusterIP 10.96.0.2 80, ExternalIP 192.0.2.1 80] -> ",
+        "default/victim/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ",
+    ];
+    let mut case = Case::new(&(newer.clone() + &older));
+    assert_eq!(case.plan(), both);
+    assert_eq!(
+        case.problems(),
+        [
+            "Service default/a: ExternalIP 10.96.0.1:80 TCP already belongs to Service default/victim, which comes first: change one of the two"
+        ]
+    );
+    // Also when it comes later.
+    case.remove(&newer);
+    assert_eq!(case.problems(), [""; 0]);
+    case.set(&newer);
+    assert_eq!(case.plan(), both);
+}
+
+#[test]
 fn node_ports_are_had_once_for_each_protocol() {
     let port = |protocol: &str| {
         format!("  ports: [{{port: 80, nodePort: 30080, protocol: {protocol}}}]\n")

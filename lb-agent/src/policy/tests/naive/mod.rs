@@ -185,10 +185,11 @@ fn is_same_site(a: &Want<'_>, b: &Want<'_>) -> bool {
     (a.family, a.address, a.number, a.port.1) == (b.family, b.address, b.number, b.port.1)
 }
 
-/// Who comes first gets it: the oldest Service, where no date is the oldest, then by name.
-fn rank<'a>(want: &Want<'a>) -> (&'a str, &'a str, &'a str, (&'a str, &'a str)) {
+/// Who comes first gets it: to whom it is the ClusterIP, then the oldest Service, where no date is the oldest, then by name.
+fn rank<'a>(want: &Want<'a>) -> (bool, &'a str, &'a str, &'a str, (&'a str, &'a str)) {
     let metadata = &want.service["metadata"];
     (
+        want.kind != "ClusterIP",
         text(&metadata["creationTimestamp"]),
         text(&metadata["namespace"]),
         text(&metadata["name"]),
