@@ -78,7 +78,13 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
             ensure!(answer.starts_with("HTTP/1.1 200 "), "{probe}: {answer}");
         }
         let status = container.status()?;
-        for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
+        // The first thread's: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and a filter beside the runtime's.
+        for line in [
+            "Seccomp:\t2",
+            "Seccomp_filters:\t2",
+            "NoNewPrivs:\t1",
+            "CapPrm:\t000000c000001000",
+        ] {
             ensure!(status.lines().any(|of| of == line), "{status}");
         }
 
