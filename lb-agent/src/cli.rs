@@ -126,6 +126,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub sweep_interval: Duration,
 
+    /// End TCP connections too whose backends have stopped serving, as is done with connected UDP sockets; not those whose
+    /// backends are terminating and still serve.
+    #[arg(long)]
+    pub terminate_tcp: bool,
+
     /// How long after the agent's end the data path steps aside and passes connects untouched, like 10m; at least 5s
     /// [default: it goes on for ever].
     #[arg(long, value_name = "DURATION", value_parser = step_aside)]
@@ -250,6 +255,7 @@ impl RunArgs {
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,
             sweep_interval: self.sweep_interval,
+            terminate_tcp: self.terminate_tcp,
             step_aside_after: self.step_aside_after,
             socket: self.socket.socket,
             http: self.http,

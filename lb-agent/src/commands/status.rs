@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::{Output, block_on};
-use crate::serve::{self, Status, WatchStatus};
+use crate::serve::{self, Status, TerminationStatus, WatchStatus};
 
 /// Asks the agent that listens on `socket`.
 ///
@@ -52,6 +52,7 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
                 status.refused_unknown_address
             ),
         ),
+        ("Ended", ended(&status.socket_termination)),
         ("Problems", status.problems.len().to_string()),
     ];
     for (name, value) in lines {
@@ -68,6 +69,27 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         writeln!(stdout, "  {kind:<16}{}", watch_line(watch))?;
     }
     Ok(())
+}
+
+/// How many sockets were ended, and what stands in the way.
+fn ended(status: &TerminationStatus) -> String {
+    let mut line = format!("{} UDP sockets", status.udp);
+    if status.includes_tcp {
+        line.push_str(&format!(", {} TCP sockets", status.tcp));
+    }
+    line.push_str(" whose backends had stopped serving");
+    if status.failures > 0 {
+        line.push_str(&format!("; {} failures", status.failures));
+    }
+    if let Some(lack) = &status.lack {
+        let where_not = if status.own_namespace {
+            "not those of pods"
+        } else {
+            "none can be"
+        };
+        line.push_str(&format!("; {where_not}: {lack}"));
+    }
+    line
 }
 
 /// Whether a kind comes, and how long ago something last did.

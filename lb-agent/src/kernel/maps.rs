@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
@@ -10,6 +11,7 @@ use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
 use super::KernelError;
 use super::filter::Filter;
+use super::look::Look;
 use super::mapped::Mapped;
 use super::near::Near;
 use super::places::Places;
@@ -24,7 +26,7 @@ pub struct Maps {
     frontend_list: Mapped,
     views: Mapped,
     slots: Mapped,
-    backends: Mapped,
+    backends: Arc<Mapped>,
     config: Mapped,
     places: Places,
 }
@@ -40,7 +42,7 @@ impl Maps {
             frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
             views: Mapped::take(object, "VIEWS", View::WORDS)?,
             slots: Mapped::take(object, "SLOTS", 1)?,
-            backends: Mapped::take(object, "BACKENDS", Backend::WORDS)?,
+            backends: Arc::new(Mapped::take(object, "BACKENDS", Backend::WORDS)?),
             config: Mapped::take(object, "CONFIG", 1)?,
             places: Places::take(object)?,
         };
@@ -53,13 +55,18 @@ impl Maps {
         Ok(maps)
     }
 
+    /// What tells of single sockets, on any thread.
+    pub fn look(&self) -> Result<Look, KernelError> {
+        self.places.look(Arc::clone(&self.backends))
+    }
+
     fn make_filter(&mut self) -> Result<(), MapError> {
         let keys: Vec<FrontendKey> = self.frontends.keys().collect::<Result<_, _>>()?;
         self.filter.make(keys.into_iter());
         Ok(())
     }
 
-    const fn table(&self, table: Table) -> &Mapped {
+    fn table(&self, table: Table) -> &Mapped {
         match table {
             Table::FrontendList => &self.frontend_list,
             Table::Views => &self.views,

@@ -2,32 +2,36 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, IterableMap as _, MapData};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use lb_common::origin::{Set, WAYS};
 use lb_common::{Pair, Way};
 
 use super::KernelError;
+use super::look::Look;
 use super::mapped::Mapped;
 use super::maps::{hash, io_error};
 
-const WAY_WORDS: usize = size_of::<Way>() / 8;
+/// Length of a way in 64-bit words.
+pub const WAY_WORDS: usize = size_of::<Way>() / 8;
 
 #[derive(Debug)]
 pub struct Places {
-    origins: Mapped,
+    origins: Arc<Mapped>,
     /// Cookie to pair.
     spill: HashMap<MapData, u64, u64>,
     spill_length: u64,
     /// How many elements SPILL has.
-    spilled: Mapped,
+    spilled: Arc<Mapped>,
 }
 
 impl Places {
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
-        let origins = Mapped::take(object, "ORIGINS", Set::WORDS)?;
+        let origins = Arc::new(Mapped::take(object, "ORIGINS", Set::WORDS)?);
         let spill: HashMap<MapData, u64, u64> = hash(object, "SPILL")?;
         let info = spill.map().info();
         let info = info.map_err(|error| KernelError::Maps(format!("SPILL: {error}")))?;
@@ -35,7 +39,7 @@ impl Places {
             origins,
             spill_length: u64::from(info.max_entries()),
             spill,
-            spilled: Mapped::take(object, "SPILLED", 1)?,
+            spilled: Arc::new(Mapped::take(object, "SPILLED", 1)?),
         })
     }
 
@@ -108,6 +112,23 @@ impl Places {
         }
         let ways = u64::from(self.origins.length) * WAYS as u64;
         used * 4 > ways * 3 || self.spilled() * 4 > self.spill_length * 3
+    }
+
+    /// What tells of single sockets, on any thread.
+    ///
+    /// `backends`: BACKENDS.
+    pub fn look(&self, backends: Arc<Mapped>) -> Result<Look, KernelError> {
+        let failed = |error: String| KernelError::Maps(format!("SPILL: {error}"));
+        let fd = self.spill.map().fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|error| failed(error.to_string()))?;
+        let map = MapData::from_fd(fd).and_then(Map::from_map_data);
+        let spill = map.and_then(HashMap::try_from);
+        Ok(Look {
+            origins: Arc::clone(&self.origins),
+            spill: spill.map_err(|error| failed(error.to_string()))?,
+            spilled: Arc::clone(&self.spilled),
+            backends,
+        })
     }
 
     /// Cookie and pair of each way.

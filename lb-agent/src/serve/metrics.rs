@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Status, WatchStatus};
+use super::{Status, TerminationStatus, WatchStatus};
 
 /// All metrics of an agent; their names begin with `socklb_`.
 #[derive(Debug)]
@@ -26,6 +26,9 @@ pub struct Metrics {
     backends: Gauge,
     problems: Gauge,
     refused: Family<Refusal, Counter>,
+    terminated: Family<OfProtocol, Counter>,
+    termination_failures: Counter,
+    termination_available: Family<InNamespaces, Gauge>,
     listed: Family<OfKind, Gauge>,
     lists: Family<OfKind, Counter>,
     errors: Family<OfKind, Counter>,
@@ -39,6 +42,16 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Refusal {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfProtocol {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InNamespaces {
+    namespaces: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +72,9 @@ impl Metrics {
             backends: Gauge::default(),
             problems: Gauge::default(),
             refused: Family::default(),
+            terminated: Family::default(),
+            termination_failures: Counter::default(),
+            termination_available: Family::default(),
             listed: Family::default(),
             lists: Family::default(),
             errors: Family::default(),
@@ -109,8 +125,26 @@ impl Metrics {
         ] {
             set(&self.refused.get_or_create(&Refusal { reason }), number);
         }
+        self.take_termination(&status.socket_termination);
         for watch in &status.source.watches {
             self.take_watch(watch);
+        }
+    }
+
+    fn take_termination(&self, status: &TerminationStatus) {
+        for (protocol, number) in [("udp", status.udp), ("tcp", status.tcp)] {
+            let of = OfProtocol { protocol };
+            set(&self.terminated.get_or_create(&of), number);
+        }
+        set(&self.termination_failures, status.failures);
+        for (namespaces, is_available) in [
+            ("own", status.own_namespace),
+            ("others", status.other_namespaces),
+        ] {
+            let available = self
+                .termination_available
+                .get_or_create(&InNamespaces { namespaces });
+            available.set(i64::from(is_available));
         }
     }
 
@@ -169,6 +203,21 @@ impl Metrics {
             "refused_calls",
             "Calls that ended with ECONNREFUSED because there was nothing to connect to",
             self.refused.clone(),
+        );
+        all.register(
+            "sockets_terminated",
+            "Sockets that were ended because their backends had stopped serving",
+            self.terminated.clone(),
+        );
+        all.register(
+            "socket_termination_failures",
+            "Sockets that could not be ended, and network namespaces that could not be looked into for them",
+            self.termination_failures.clone(),
+        );
+        all.register(
+            "socket_termination_available",
+            "Whether the kernel and the agent's capabilities let it end sockets in its own network namespace, and in others",
+            self.termination_available.clone(),
         );
         all.register(
             "source_listed",

@@ -48,8 +48,28 @@ pub struct Status {
     pub refused_unknown_port: u64,
     /// Calls refused because no Service has the address (`--refuse-unknown`).
     pub refused_unknown_address: u64,
+    pub socket_termination: TerminationStatus,
     /// What could not be used, one line each.
     pub problems: Vec<String>,
+}
+
+/// Sockets that are ended because their backends have stopped serving.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TerminationStatus {
+    /// Whether those in the agent's own network namespace can be ended.
+    pub own_namespace: bool,
+    /// Whether those of pods can.
+    pub other_namespaces: bool,
+    /// Why not.
+    pub lack: Option<String>,
+    /// TCP connections too (`--terminate-tcp`).
+    pub includes_tcp: bool,
+    /// How many UDP sockets were ended.
+    pub udp: u64,
+    pub tcp: u64,
+    /// Sockets that the kernel did not end, and network namespaces that could not be looked into.
+    pub failures: u64,
 }
 
 /// Where Services come from, and how fresh they are.

@@ -126,21 +126,30 @@ impl Search {
                     }
                 }
             })?;
-            for found in connected.iter().filter(|found| is_still(found.cookie())) {
-                let ended_ones = match protocol {
-                    IPPROTO_UDP => &mut ended.udp,
-                    _ => &mut ended.tcp,
-                };
-                match diag.destroy(found) {
-                    Ok(()) => drop(ended_ones.insert(found.cookie())),
-                    // It ended or went elsewhere by itself.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => ended.fail("a socket", &error),
-                }
+            // Of sockets with the same addresses the kernel finds one at a time.
+            let mut before = usize::MAX;
+            while (1..before).contains(&connected.len()) {
+                before = connected.len();
+                connected
+                    .retain(|found| is_still(found.cookie()) && !destroy(&mut diag, found, ended));
             }
         }
         Ok(())
     }
+}
+
+/// Ends a socket, and counts that. Whether the kernel found it: it may have ended or gone elsewhere by itself.
+fn destroy(diag: &mut Diag, found: &Found, ended: &mut Ended) -> bool {
+    let ended_ones = match found.protocol {
+        IPPROTO_UDP => &mut ended.udp,
+        _ => &mut ended.tcp,
+    };
+    match diag.destroy(found) {
+        Ok(()) => drop(ended_ones.insert(found.cookie())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+        Err(error) => ended.fail("a socket", &error),
+    }
+    true
 }
 
 /// The states in which a target may be found; of UDP also that of a socket that is not connected, so that it need not be

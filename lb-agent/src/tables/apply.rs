@@ -26,7 +26,7 @@ impl<B: Backing> Tables<B> {
         let reserved = self.reserve(port, known)?;
         let id = known.unwrap_or_else(|| self.next_service_port());
         self.ids.insert(port.key.clone(), id);
-        self.ports.entry(id).or_default();
+        self.ports.entry(id).or_default().protocol = form::protocol(port.key.protocol);
 
         self.write_backends(id, port, &reserved);
         self.keep_members(id, port, &reserved);
@@ -258,6 +258,7 @@ impl<B: Backing> Tables<B> {
             return;
         };
         let mut last = None;
+        let protocol = port.protocol;
         let members = std::mem::take(&mut port.members);
         let mut kept = Vec::with_capacity(backends.len());
         for member in members {
@@ -272,6 +273,7 @@ impl<B: Backing> Tables<B> {
                 self.store_state(member.id, state);
             }
             if state == 0 {
+                self.stops.add(protocol);
                 self.resting.add(Item::Backend(member.id));
             } else {
                 kept.push(Member { state, ..member });

@@ -22,6 +22,7 @@ mod recover;
 mod reserve;
 mod resting;
 mod runs;
+mod stale;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use self::ids::Ids;
 use self::member::Member;
 use self::resting::{Item, Resting};
 use self::runs::Runs;
+pub use self::stale::{Stale, Stops, has_stopped};
 use crate::policy::{ServicePort, ServicePortKey, Update};
 
 /// The tables and what the agent knows of them.
@@ -59,10 +61,13 @@ pub struct Tables<B> {
     runs: Runs,
     resting: Resting,
     guards: Guards,
+    stops: Stops,
 }
 
 #[derive(Debug, Default)]
 struct PortState {
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    protocol: u8,
     views: Vec<ViewState>,
     /// Sorted by address.
     members: Vec<Member>,

@@ -18,6 +18,7 @@ use super::ids::Ids;
 use super::member::Member;
 use super::resting::{Item, Resting};
 use super::runs::Runs;
+use super::stale::Stops;
 use super::{Backing, FrontendState, PortState, Role, Table, Tables, ViewState, form};
 
 impl<B: Backing> Tables<B> {
@@ -61,6 +62,7 @@ impl<B: Backing> Tables<B> {
         for (key, state) in &found.frontends {
             let port = found.ports.entry(state.owner).or_default();
             port.frontends.push(*key);
+            port.protocol = key.protocol;
         }
         let mut guards = Guards::recovered(found.guards);
         for (key, state) in &found.frontends {
@@ -80,6 +82,7 @@ impl<B: Backing> Tables<B> {
             runs,
             resting,
             guards,
+            stops: Stops::default(),
         };
         tables.store_nets();
         Ok(tables)
@@ -298,13 +301,13 @@ fn load_view(backing: &impl Backing, index: u32) -> View {
     bytemuck::must_cast(words)
 }
 
-fn load_frontend(backing: &impl Backing, id: u32) -> FrontendEntry {
+pub(super) fn load_frontend(backing: &impl Backing, id: u32) -> FrontendEntry {
     let words: [u64; FrontendEntry::WORDS] =
         std::array::from_fn(|word| backing.load(Table::FrontendList, id, word));
     bytemuck::must_cast(words)
 }
 
-fn load_backend(backing: &impl Backing, id: u32) -> BackendLine {
+pub(super) fn load_backend(backing: &impl Backing, id: u32) -> BackendLine {
     let words: [u64; BackendLine::WORDS] =
         std::array::from_fn(|word| backing.load(Table::Backends, id, word));
     bytemuck::must_cast(words)

@@ -117,10 +117,11 @@ fn it_balances_without_the_two_capabilities_that_only_the_sweep_needs() {
         let mut bundle = Bundle::agent(sandbox)?;
         bundle.arg("--sweep-interval=1s").without(&OF_SWEEP)?;
         let mut container = bundle.start()?;
+        container.wait_for_log("UDP sockets of pods")?;
         container.wait_for_log(" ready after ")?;
         web.check()?;
         drop(web.client.enter(mptcp)??);
-        container.wait_for_log("CAP_SYS_ADMIN or CAP_SYS_PTRACE is missing")
+        container.wait_for_log("CAP_SYS_ADMIN, CAP_SYS_PTRACE missing")
     });
 }
 

@@ -1,120 +1,18 @@
 //! UDP without a connection: flows that stay, and replies that come from the address that was sent to.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{
-    Agent, AgentProcess, Endpoint, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
-    SliceManifest, sandboxed, stretched,
-};
+use lb_testbed::{Family, sandboxed, stretched};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::support::{active, agent, backends, cluster_ip, eventually, status};
-
-const PORT: u16 = 53;
+use crate::dns::{Dns, PORT, service, service_ipv6};
+use crate::support::{active, cluster_ip, eventually, status};
 
 /// Longer than any reply takes.
 const LIMIT: Duration = Duration::from_secs(2);
-
-/// Pods that answer over UDP, in both families, and Services in front of them.
-struct Dns {
-    pods: Vec<Pod>,
-    _servers: Vec<NamedServer>,
-    client: Pod,
-    manifests: Manifests,
-    agent: Agent,
-    running: AgentProcess,
-}
-
-fn service_ipv6(number: u8) -> SocketAddr {
-    let address = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, u16::from(number));
-    (address, PORT).into()
-}
-
-fn service(number: u8) -> SocketAddr {
-    (cluster_ip(number), PORT).into()
-}
-
-impl Dns {
-    /// `services`: for each, which pods are its backends.
-    fn start(sandbox: &Sandbox, pods: usize, services: &[&[usize]]) -> Result<Self> {
-        let pods = sandbox.pods(pods)?;
-        let servers = pods
-            .iter()
-            .map(|pod| NamedServer::udp(pod, PORT, pod.name()))
-            .collect::<Result<_>>()?;
-        let client = sandbox.pod("client")?;
-        let manifests = sandbox.manifests()?;
-        let agent = agent(sandbox, &manifests);
-        let running = agent.spawn()?;
-        let mut dns = Self {
-            pods,
-            _servers: servers,
-            client,
-            manifests,
-            agent,
-            running,
-        };
-        for (number, backends) in (1..).zip(services) {
-            dns.write(number, backends.iter().map(|&pod| (pod, true, true)))?;
-        }
-        dns.running.wait_ready()?;
-        let frontends = 2 * services.len();
-        eventually("all Services are in effect", || {
-            Ok(status(&dns.agent)?.frontends == frontends)
-        })?;
-        Ok(dns)
-    }
-
-    /// Service `number` on `service(number)` and `service_ipv6(number)`; its endpoints: pod, ready, serving.
-    fn write(
-        &self,
-        number: u8,
-        endpoints: impl Iterator<Item = (usize, bool, bool)>,
-    ) -> Result<()> {
-        let name = format!("dns-{number}");
-        let endpoints: Vec<_> = endpoints.collect();
-        let service = ServiceManifest::new(&name)
-            .cluster_ip(service(number).ip())
-            .cluster_ip(service_ipv6(number).ip())
-            .udp_port("dns", PORT);
-        let slice = |family| {
-            let slice = SliceManifest::new(&name, family).udp_port("dns", PORT);
-            endpoints
-                .iter()
-                .fold(slice, |slice, &(pod, ready, serving)| {
-                    let endpoint = Endpoint::new(self.pods[pod].address(family));
-                    slice.endpoint(endpoint.conditions(ready, serving, !ready))
-                })
-        };
-        let slices = [Family::IPv4, Family::IPv6].map(slice);
-        let objects = [service.to_json(), slices[0].to_json(), slices[1].to_json()];
-        self.manifests.write(&format!("{name}.json"), objects)
-    }
-
-    /// Which pods are backends of a Service now, whether it chooses them or not: serving or not.
-    fn wait_for(&self, number: u8, family: Family, wanted: &[(usize, bool, bool)]) -> Result<()> {
-        let name = format!("dns-{number}");
-        let mut wanted: Vec<(IpAddr, bool, bool)> = wanted
-            .iter()
-            .map(|&(pod, chosen, serving)| (self.pods[pod].address(family), chosen, serving))
-            .collect();
-        wanted.sort();
-        eventually(&format!("{name} has {wanted:?}"), || {
-            let mut now = Vec::new();
-            for backend in backends(&self.agent)? {
-                let address: SocketAddr = backend.address.parse()?;
-                if backend.name == name && address.is_ipv4() == (family == Family::IPv4) {
-                    now.push((address.ip(), backend.internal, backend.serving));
-                }
-            }
-            now.sort();
-            Ok(now == wanted)
-        })
-    }
-}
 
 pub fn socket(domain: Domain) -> Result<UdpSocket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;

@@ -7,6 +7,7 @@ mod privileges;
 mod source;
 mod status;
 mod sweeper;
+mod terminator;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use self::ends::Ends;
 use self::engine::Engine;
 use self::sweeper::Sweeper;
+use self::terminator::Terminator;
 use super::{LogFormat, SourceSettings, block_on, logging};
 use crate::kernel::{self, Grace, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub node_port_range: (u16, u16),
     /// How often to look for sockets that ended unseen.
     pub sweep_interval: Duration,
+    /// End also TCP connections whose backends have stopped serving.
+    pub terminate_tcp: bool,
     /// How long after this agent's end the programs step aside; none: never.
     pub step_aside_after: Option<Duration>,
     /// Where the agent answers.
@@ -69,6 +73,7 @@ struct Agent {
     began: Instant,
     engine: Engine<Maps>,
     sockets: Worker,
+    terminator: Terminator,
     source: source::Watched,
     batches: mpsc::Receiver<Batch>,
     /// Before what holds the lock: a successor that has it binds the same path.
@@ -109,6 +114,12 @@ impl Agent {
             pins,
             stats,
         } = opened;
+        let termination = terminator::Settings {
+            tcp: settings.terminate_tcp,
+            every: settings.sweep_interval,
+        };
+        let terminator = Terminator::new(termination, maps.look()?, sockets.ability());
+        terminator.tell();
         let mut tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
         let found = tables.counts();
         if found.service_ports > 0 {
@@ -140,6 +151,7 @@ impl Agent {
             settings,
             engine,
             sockets,
+            terminator,
             batches,
             server,
             http,
@@ -185,6 +197,9 @@ impl Agent {
                 let period = Arc::clone(&self.opened.grace);
                 grace = Some(tokio::task::spawn_blocking(move || period.wait()));
             }
+            if self.is_ready {
+                self.terminator.notice(self.engine.tables().stops());
+            }
             tokio::select! {
                 Some(batch) = self.batches.recv() => self.take(batch),
                 Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
@@ -200,6 +215,10 @@ impl Agent {
                     self.beat();
                     self.engine.look_for_room();
                     sweeper.tick(self.engine.tables(), &self.sockets);
+                    self.terminator.tick();
+                }
+                step = self.terminator.next() => {
+                    self.terminator.take(step, self.engine.tables(), &self.sockets);
                 }
                 gone = sweeper.gone() => self.engine.sweep(&gone),
                 name = self.ends.next() => {

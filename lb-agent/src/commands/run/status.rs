@@ -43,6 +43,7 @@ impl Agent {
             refused_no_backend: refusals.no_backend,
             refused_unknown_port: refusals.unknown_port,
             refused_unknown_address: refusals.unknown_address,
+            socket_termination: self.terminator.status(),
             problems: self
                 .engine
                 .problems()

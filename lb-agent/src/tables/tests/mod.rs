@@ -4,4 +4,5 @@ mod cases;
 mod memory;
 mod properties;
 mod reader;
+mod stale;
 mod world;

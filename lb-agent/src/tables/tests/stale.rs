@@ -1,0 +1,127 @@
+//! Which sockets are to be ended.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use lb_common::{Pair, TCP, UDP};
+
+use super::memory::Memory;
+use super::world::{World, backend, change, port};
+use crate::catalog::Protocol;
+use crate::policy::{Backend, ServicePort};
+use crate::tables::{Stops, Tables};
+
+/// A UDP Service and a TCP Service with these backends.
+fn world(backends: &[Backend]) -> World {
+    let of = |number, protocol| {
+        let mut port = port(number, backends.to_vec());
+        port.key.protocol = protocol;
+        (port.key.clone(), port)
+    };
+    BTreeMap::from([of(1, Protocol::Udp), of(2, Protocol::Tcp)])
+}
+
+fn pod(number: u8) -> SocketAddr {
+    backend(number).address
+}
+
+struct Case {
+    tables: Tables<Memory>,
+    world: World,
+}
+
+impl Case {
+    /// One socket for each backend of each Service.
+    fn start(backends: &[Backend]) -> Self {
+        let world = world(backends);
+        let mut tables = Tables::recover(Memory::new([10; 4])).expect("memory can be read");
+        tables.apply(change(&World::new(), &world));
+        let places = tables.backends().map(|backend| {
+            let key = world.get(backend.port).and_then(first_frontend);
+            let frontend = key.and_then(|key| tables.frontends.get(&key));
+            Pair {
+                frontend: frontend.expect("it has one").id,
+                backend: backend.id,
+                has_flows: false,
+            }
+        });
+        let places = (1..).zip(places.collect::<Vec<_>>()).collect();
+        tables.backing.state.places = places;
+        Self { tables, world }
+    }
+
+    fn go_to(&mut self, world: World) {
+        self.tables.apply(change(&self.world, &world));
+        self.world = world;
+    }
+
+    fn stale(&self, wants_tcp: bool) -> Vec<(u8, SocketAddr)> {
+        let stale = self.tables.stale(wants_tcp).expect("memory can be read");
+        let mut stale: Vec<_> = stale.iter().map(|s| (s.protocol, s.peer)).collect();
+        stale.sort();
+        stale
+    }
+}
+
+fn first_frontend(port: &ServicePort) -> Option<lb_common::FrontendKey> {
+    let frontend = port.frontends.first()?;
+    crate::tables::form::frontend_key(frontend, port.key.protocol)
+}
+
+#[test]
+fn those_whose_backend_has_left_and_tcp_only_when_wanted() {
+    let mut case = Case::start(&[backend(1), backend(2)]);
+    assert_eq!(case.stale(true), []);
+    assert_eq!(case.tables.stops(), Stops::default());
+    case.go_to(world(&[backend(2)]));
+    assert_eq!(case.stale(false), [(UDP, pod(1))]);
+    assert_eq!(case.stale(true), [(TCP, pod(1)), (UDP, pod(1))]);
+    assert_eq!(case.tables.stops(), Stops { tcp: 1, udp: 1 });
+    // A Service that goes: its frontends are gone by then, but not what they were.
+    case.go_to(World::new());
+    assert_eq!(case.stale(false), [(UDP, pod(1)), (UDP, pod(2))]);
+    assert_eq!(case.tables.stops(), Stops { tcp: 2, udp: 2 });
+}
+
+#[test]
+fn not_those_whose_backend_serves_or_is_a_choice() {
+    let mut case = Case::start(&[backend(1), backend(2)]);
+    let terminating = Backend {
+        internal: false,
+        external: false,
+        ..backend(1)
+    };
+    let not_serving = Backend {
+        serving: false,
+        ..backend(2)
+    };
+    case.go_to(world(&[terminating, not_serving]));
+    assert_eq!(case.stale(true), []);
+    assert_eq!(case.tables.stops(), Stops::default());
+}
+
+#[test]
+fn those_of_an_earlier_agent_too() {
+    let mut case = Case::start(&[backend(1), backend(2)]);
+    case.go_to(world(&[backend(2)]));
+    let memory = std::mem::replace(&mut case.tables.backing, Memory::new([10; 4]));
+    case.tables = Tables::recover(memory).expect("memory can be read");
+    assert_eq!(case.stale(false), [(UDP, pod(1))]);
+    // What it left and nobody wants any more.
+    case.tables.settle();
+    assert_eq!(case.stale(false), [(UDP, pod(1)), (UDP, pod(2))]);
+    assert_eq!(case.tables.stops(), Stops { tcp: 1, udp: 1 });
+}
+
+#[test]
+fn what_makes_no_sense_is_passed_over() {
+    let mut case = Case::start(&[backend(1)]);
+    let pair = |frontend, backend| Pair {
+        frontend,
+        backend,
+        has_flows: true,
+    };
+    let places = [pair(0, 9), pair(99, 9), pair(1, 99), pair(1, 0)];
+    case.tables.backing.state.places = (1..).zip(places).collect();
+    assert_eq!(case.stale(true), []);
+}

@@ -1,0 +1,111 @@
+//! What is never touched, whatever its backend does.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use anyhow::Result;
+use lb_testbed::sandboxed;
+use socket2::Domain;
+
+use super::{asked, connected, connected_in, kinds, wait_until_ended};
+use crate::dns::{Dns, PORT, service, service_ipv6};
+use crate::leaks::disconnect;
+use crate::udp::{self, ask};
+
+/// The pod itself, for each kind of socket.
+fn direct(dns: &Dns) -> [(Domain, SocketAddr); 3] {
+    let pod = &dns.pods[0];
+    [
+        (Domain::IPV4, (pod.ipv4(), PORT).into()),
+        (Domain::IPV6, (pod.ipv6(), PORT).into()),
+        (Domain::IPV6, (pod.ipv4().to_ipv6_mapped(), PORT).into()),
+    ]
+}
+
+/// Pod 0 leaves Service 1 for pod 1, and the sockets that are to be ended have been.
+fn move_on(dns: &Dns) -> Result<()> {
+    let witnesses = connected_in(&dns.client)?;
+    dns.write(1, [(1, true, true)].into_iter())?;
+    witnesses.iter().try_for_each(wait_until_ended)
+}
+
+#[test]
+fn sockets_that_are_connected_to_the_pod_itself() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 2, &[&[0]])?;
+        let ways = direct(&dns).into_iter().zip(kinds());
+        let sockets: Vec<(UdpSocket, SocketAddr)> = dns.client.enter(|| -> Result<_> {
+            let mut sockets = Vec::new();
+            for ((domain, pod), (_, service)) in ways {
+                sockets.push((connected(domain, pod)?, pod));
+                // One that was connected through the Service before.
+                let before = connected(domain, service)?;
+                before.connect(pod)?;
+                sockets.push((before, pod));
+                // One that has sent to the Service while it was connected to the pod.
+                let aside = connected(domain, pod)?;
+                aside.send_to(b"?", service)?;
+                aside.recv(&mut [0; 256])?;
+                sockets.push((aside, pod));
+                // One that has sent to the Service before it was connected.
+                let sender = udp::socket(domain)?;
+                ask(&sender, service)?;
+                sender.connect(pod)?;
+                sockets.push((sender, pod));
+            }
+            Ok(sockets)
+        })??;
+        move_on(&dns)?;
+        for (socket, pod) in &sockets {
+            assert_eq!(socket.peer_addr()?, *pod);
+            assert_eq!(asked(socket)?, dns.pods[0].name());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn sockets_that_are_not_connected_move_on_by_themselves() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 2, &[&[0]])?;
+        let sockets: Vec<(UdpSocket, SocketAddr, bool)> =
+            dns.client.enter(|| -> Result<_> {
+                let mut sockets = Vec::new();
+                for (domain, to) in kinds() {
+                    let sender = udp::socket(domain)?;
+                    assert_eq!(ask(&sender, to)?, dns.pods[0].name());
+                    sockets.push((sender, to, false));
+                    let disconnected = connected(domain, to)?;
+                    disconnect(&disconnected)?;
+                    sockets.push((disconnected, to, true));
+                }
+                Ok(sockets)
+            })??;
+        move_on(&dns)?;
+        for (socket, to, was_connected) in &sockets {
+            assert!(socket.take_error()?.is_none(), "no error waits for them");
+            // An IPv6 socket that was connected goes on hearing its old peer only (`__udp_disconnect`).
+            if to.is_ipv4() || !was_connected {
+                assert_eq!(ask(socket, *to)?, dns.pods[1].name());
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn sockets_of_other_services_with_the_same_pod() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 2, &[&[0], &[0]])?;
+        let others = [(Domain::IPV4, service(2)), (Domain::IPV6, service_ipv6(2))];
+        let sockets: Vec<UdpSocket> = dns.client.enter(|| {
+            let connect = |(domain, to)| connected(domain, to);
+            others.into_iter().map(connect).collect::<Result<_>>()
+        })??;
+        move_on(&dns)?;
+        for (socket, (_, to)) in sockets.iter().zip(others) {
+            assert_eq!(socket.peer_addr()?, to);
+            assert_eq!(asked(socket)?, dns.pods[0].name());
+        }
+        Ok(())
+    });
+}
