@@ -21,7 +21,6 @@ impl<B: Backing> Tables<B> {
     /// A frontend that moves to a view of its own must not see the shared view's next choice before it has
     /// moved, nor one that moves to a shared view its last choice after: hence the order.
     pub(super) fn raise(&mut self, port: &ServicePort) -> Result<(), ApplyError> {
-        self.adopt(port);
         let known = self.ids.get(&port.key).copied();
         let reserved = self.reserve(port, known)?;
         let id = known.unwrap_or_else(|| self.next_service_port());
@@ -79,18 +78,43 @@ impl<B: Backing> Tables<B> {
         Ok(())
     }
 
-    /// Takes over a service port that an earlier agent left in the tables, known by one of its frontends.
-    fn adopt(&mut self, port: &ServicePort) {
-        if self.orphans.is_empty() || self.ids.contains_key(&port.key) {
-            return;
+    /// Takes over service ports that an earlier agent left in the tables, known by their ClusterIPs. Another frontend may
+    /// have come from elsewhere since: by that one a Service would take over what is another's, and show its backends there.
+    pub(super) fn adopt(&mut self, ports: &[ServicePort]) {
+        for port in ports {
+            if self.orphans.is_empty() {
+                return;
+            }
+            if self.ids.contains_key(&port.key) {
+                continue;
+            }
+            let wanted: BTreeSet<FrontendKey> = frontend_keys(port).collect();
+            let owner = wanted
+                .iter()
+                .filter_map(|key| self.frontends.get(key))
+                .map(|state| state.owner)
+                .find(|owner| self.orphans.contains(owner) && self.is_known(*owner, &wanted));
+            if let Some(owner) = owner {
+                self.orphans.remove(&owner);
+                self.ids.insert(port.key.clone(), owner);
+            }
         }
-        let owner = frontend_keys(port)
-            .filter_map(|key| self.frontends.get(&key))
-            .map(|state| state.owner)
-            .find(|owner| self.orphans.contains(owner));
-        if let Some(owner) = owner {
-            self.orphans.remove(&owner);
-            self.ids.insert(port.key.clone(), owner);
+    }
+
+    /// Whether what is in the tables is the service port that wants these frontends. One that was not finished may have no
+    /// ClusterIP yet.
+    fn is_known(&self, owner: u32, wanted: &BTreeSet<FrontendKey>) -> bool {
+        let keys = self
+            .ports
+            .get(&owner)
+            .map_or(&[][..], |port| &port.frontends);
+        let is_cluster_ip = |key: &&FrontendKey| {
+            let state = self.frontends.get(key);
+            state.is_some_and(|state| state.is_cluster_ip)
+        };
+        match keys.iter().find(is_cluster_ip) {
+            Some(cluster_ip) => wanted.contains(cluster_ip),
+            None => keys.iter().all(|key| wanted.contains(key)),
         }
     }
 

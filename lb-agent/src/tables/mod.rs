@@ -160,6 +160,7 @@ impl<B: Backing> Tables<B> {
         let mut refused = Vec::new();
         let mut raised = Vec::new();
         self.guards.name(&update);
+        self.adopt(&update.changed);
         self.remove_unwanted_frontends(&update.changed);
         for mut port in update.changed {
             port.backends.retain(|b| form::backend_state(b) != 0);

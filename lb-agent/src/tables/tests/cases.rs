@@ -166,3 +166,28 @@ fn a_cluster_ip_refuses_no_port_while_one_of_its_own_does_not_fit() {
     assert!(tables.apply(set([other])).is_empty());
     assert_eq!(guards(&tables), 1);
 }
+
+/// An external IP that has moved while no agent ran: the Service that has it now is not taken for the one that had it.
+#[test]
+fn a_service_is_taken_over_by_its_cluster_ip() {
+    let external = frontend(FrontendKind::ExternalIp, 9);
+    let mut old = port(2, vec![backend(2)]);
+    old.frontends.push(external.clone());
+    let mut tables = tables([10, 10, 10, 10]);
+    tables.apply(set([old.clone()]));
+    let id = tables.backends().next().expect("one backend").id;
+
+    let mut tables = Tables::recover(tables.backing).expect("memory can be read");
+    old.frontends.pop();
+    let mut new = port(1, vec![backend(1)]);
+    new.frontends.push(external);
+    let key = form::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
+    let before = choice(&tables.backing.state, &key);
+    tables.backing.observer = Some(Box::new(move |state| {
+        assert_eq!(choice(state, &key), before, "the other Service's backends");
+    }));
+    tables.apply(set([old.clone(), new]));
+    tables.settle();
+    let kept = tables.backends().find(|backend| *backend.port == old.key);
+    assert_eq!(kept.map(|backend| backend.id), Some(id));
+}
