@@ -52,6 +52,15 @@ impl Resting {
         self.fresh.is_empty() && self.waiting.is_empty() && self.named.is_empty()
     }
 
+    /// All that rests.
+    #[cfg(test)]
+    pub fn all(&self) -> impl Iterator<Item = Item> {
+        [&self.fresh, &self.waiting, &self.named]
+            .into_iter()
+            .flatten()
+            .copied()
+    }
+
     /// How many things rest.
     #[must_use]
     pub fn len(&self) -> usize {

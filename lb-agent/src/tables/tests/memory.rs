@@ -1,6 +1,6 @@
 //! A backing in plain memory that shows every store to an observer, and can stop taking them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 
@@ -8,10 +8,39 @@ use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, 
 
 use crate::tables::{Backing, Table};
 
+/// The words of all arrays, 0 where nothing was written; quick to copy.
+#[derive(Clone, Debug, Default)]
+pub struct Words([Vec<u64>; 5]);
+
+impl Words {
+    pub fn insert(&mut self, (table, index, word): (Table, u32, usize), value: u64) {
+        let words = &mut self.0[table as usize];
+        let place = index as usize * width(table) + word;
+        if words.len() <= place {
+            words.resize(place + 1, 0);
+        }
+        words[place] = value;
+    }
+
+    pub fn get(&self, &(table, index, word): &(Table, u32, usize)) -> Option<&u64> {
+        self.0[table as usize].get(index as usize * width(table) + word)
+    }
+}
+
+/// Words of an element.
+const fn width(table: Table) -> usize {
+    match table {
+        Table::FrontendList => FrontendEntry::WORDS,
+        Table::Views => View::WORDS,
+        Table::Backends => Backend::WORDS,
+        Table::Slots | Table::Config => 1,
+    }
+}
+
 /// Shown to the observer after every store.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    pub words: HashMap<(Table, u32, usize), u64>,
+    pub words: Words,
     pub frontends: BTreeMap<FrontendKey, FrontendValue>,
     /// Cookie and pair of each socket that has a place.
     pub places: Vec<(u64, Pair)>,
@@ -24,9 +53,25 @@ impl State {
             .copied()
             .unwrap_or_default()
     }
+
+    /// As an atomic instruction of a kernel program.
+    pub fn add(&mut self, table: Table, index: u32, word: usize, number: u64) {
+        let sum = self.load(table, index, word).wrapping_add(number);
+        self.words.insert((table, index, word), sum);
+    }
+
+    /// The lines of BACKENDS from 0 on, up to the last that was ever written to.
+    pub fn backends(&self) -> impl Iterator<Item = Backend> {
+        let lines = self.words.0[Table::Backends as usize].chunks(Backend::WORDS);
+        lines.map(|line| {
+            let words = std::array::from_fn(|word| line.get(word).copied().unwrap_or_default());
+            bytemuck::must_cast::<[u64; Backend::WORDS], _>(words)
+        })
+    }
 }
 
-type Observer = Box<dyn FnMut(&State)>;
+/// May do what the kernel does meanwhile.
+type Observer = Box<dyn FnMut(&mut State)>;
 
 pub struct Memory {
     pub state: State,
@@ -64,7 +109,7 @@ impl Memory {
         self.stores += 1;
         write(&mut self.state);
         if let Some(observer) = &mut self.observer {
-            observer(&self.state);
+            observer(&mut self.state);
         }
     }
 }
@@ -136,14 +181,8 @@ impl Backing for Memory {
 impl Memory {
     /// What the kernel would answer with SIGSEGV.
     fn check(&self, table: Table, index: u32, word: usize) {
-        let words = match table {
-            Table::FrontendList => FrontendEntry::WORDS,
-            Table::Views => View::WORDS,
-            Table::Backends => Backend::WORDS,
-            Table::Slots | Table::Config => 1,
-        };
         assert!(
-            index < self.length(table) && word < words,
+            index < self.length(table) && word < width(table),
             "{table:?}[{index}].{word} is outside of the table"
         );
     }

@@ -10,8 +10,12 @@ use super::memory::State;
 use crate::policy::ServicePort;
 use crate::tables::{Table, form};
 
-/// The backends of a frontend, each with the number of its slots; none when it is no frontend.
+/// The backends of a frontend, each with the number of its slots, or with 1 in a Maglev table; none when it is no
+/// frontend.
 pub type Choice = Option<BTreeMap<SocketAddr, usize>>;
+
+/// More slots than there are without a Maglev table.
+const MOST_WEIGHTED: usize = 30;
 
 /// What a reader that runs now, and is not interrupted, may choose from.
 pub fn choice(state: &State, key: &FrontendKey) -> Choice {
@@ -28,15 +32,11 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
     let run = SlotRun::from_word(view.slots);
     let mut backends = BTreeMap::new();
     for slot in 0..run.length {
-        let cell = run.cell(slot);
-        let cell = match own_cell(cell) {
-            Some((owner, number)) => {
-                assert_eq!(owner, target.view, "another view's own cell");
-                view.cells[number]
-            }
-            None => state.load(Table::Slots, cell, 0),
-        };
-        let id = slot_of(cell, slot);
+        let number = run.cell(slot);
+        if let Some((owner, _)) = own_cell(number) {
+            assert_eq!(owner, target.view, "another view's own cell");
+        }
+        let id = slot_of(cell(state, number), slot);
         let words = std::array::from_fn(|word| state.load(Table::Backends, id, word));
         let backend: Backend = bytemuck::must_cast::<[u64; Backend::WORDS], _>(words);
         assert_eq!(
@@ -47,7 +47,23 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
             .entry(form::socket_address(backend.address, backend.port))
             .or_insert(0) += 1;
     }
+    if run.length as usize > MOST_WEIGHTED {
+        let shares = || backends.values().copied();
+        assert!(
+            shares().max() <= shares().min().map(|least| least + 1),
+            "no Maglev table: {backends:?}"
+        );
+        backends.values_mut().for_each(|share| *share = 1);
+    }
     Some(backends)
+}
+
+/// What a cell holds, of SLOTS or a view's own.
+pub fn cell(state: &State, number: u32) -> u64 {
+    match own_cell(number) {
+        Some((view, place)) => state.load(Table::Views, view, View::CELLS_WORD + place),
+        None => state.load(Table::Slots, number, 0),
+    }
 }
 
 /// What the policy wants, by frontend.

@@ -73,7 +73,8 @@ pub fn change(from: &World, to: &World) -> Update {
     }
 }
 
-/// Up to four Services that share few backends' addresses and fewer external IPs.
+/// Up to four Services that share few backends' addresses and fewer frontends: an external IP or a ClusterIP is another's
+/// in the next world. Seldom one of them has a Maglev table, which takes many stores.
 pub fn any_world() -> impl Strategy<Value = World> {
     let backend = (0..8_u8, 1..4_u16, any::<(bool, bool, bool)>()).prop_map(
         |(number, weight, (internal, external, serving))| Backend {
@@ -89,21 +90,61 @@ pub fn any_world() -> impl Strategy<Value = World> {
         backends.dedup_by_key(|backend| backend.address);
         backends
     });
-    let one = (backends, prop::option::of(0..4_u8), any::<bool>());
+    let cluster_ip = prop_oneof![4 => Just(None), 1 => (0..4_u8).prop_map(Some)];
+    let algorithm = prop_oneof![
+        6 => Just(Algorithm::Random),
+        1 => Just(Algorithm::LeastConn),
+        1 => Just(Algorithm::RoundRobin),
+        1 => Just(Algorithm::Maglev),
+    ];
+    let has_node_port = prop::bool::weighted(0.2);
+    let one = (
+        backends,
+        cluster_ip,
+        prop::option::of(0..4_u8),
+        has_node_port,
+        algorithm,
+        any::<bool>(),
+    );
     prop::collection::btree_map(0..4_u8, one, 0..4).prop_map(|services| {
         let mut taken = Vec::new();
-        services
-            .into_iter()
-            .map(|(number, (backends, external, affinity))| {
+        let mut has_maglev = false;
+        let services = services.into_iter().map(
+            |(number, (backends, cluster_ip, external, has_node_port, algorithm, affinity))| {
                 let mut port = port(number, backends);
                 port.affinity_seconds = affinity.then_some(60);
-                if let Some(external) = external.filter(|external| !taken.contains(external)) {
-                    taken.push(external);
-                    port.frontends
-                        .push(frontend(FrontendKind::ExternalIp, external));
+                // The last one can be nobody else's.
+                let mut cluster_ips = [cluster_ip.unwrap_or(number), number, 4 + number]
+                    .map(|number| frontend(FrontendKind::ClusterIp, number))
+                    .into_iter();
+                let mut wanted =
+                    Vec::from_iter(cluster_ips.find(|frontend| !taken.contains(frontend)));
+                wanted.extend(external.map(|number| frontend(FrontendKind::ExternalIp, number)));
+                if has_node_port {
+                    wanted.extend(node_ports(number));
+                }
+                wanted.retain(|frontend| !taken.contains(frontend));
+                taken.extend_from_slice(&wanted);
+                port.frontends = wanted;
+                if algorithm != Algorithm::Maglev {
+                    port.algorithm = algorithm;
+                } else if !std::mem::replace(&mut has_maglev, true) {
+                    port.algorithm = algorithm;
+                    port.backends.truncate(2);
+                    port.backends.iter_mut().for_each(|b| b.weight = 1);
                 }
                 (port.key.clone(), port)
-            })
-            .collect()
+            },
+        );
+        services.collect()
+    })
+}
+
+/// On an address of the node, and for its own processes.
+fn node_ports(number: u8) -> [Frontend; 2] {
+    [[10, 0, 0, 1], [127, 0, 0, 1]].map(|address| Frontend {
+        kind: FrontendKind::NodePort,
+        address: Some(address.into()),
+        port: 30_000 + u16::from(number),
     })
 }

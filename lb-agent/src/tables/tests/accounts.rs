@@ -1,0 +1,130 @@
+//! What the allocators know against what is in use: nothing is given out twice, and nothing leaks.
+
+use std::collections::HashSet;
+
+use lb_common::Backend as BackendLine;
+use lb_common::view::{banks, is_own};
+
+use super::memory::{Memory, State};
+use crate::tables::resting::Item;
+use crate::tables::{Table, Tables};
+
+pub fn grace<const N: usize>(tables: &mut Tables<Memory>) {
+    for _ in 0..N {
+        if tables.begin_grace() {
+            tables.grace_is_over();
+        }
+    }
+}
+
+/// The places of a table: each is used, rests, or is free, and nothing is two of these.
+struct Account {
+    what: &'static str,
+    taken: Vec<bool>,
+}
+
+impl Account {
+    fn new(what: &'static str, length: u32) -> Self {
+        let taken = vec![false; length as usize];
+        Self { what, taken }
+    }
+
+    fn take(&mut self, place: u32, by: &str) {
+        let taken = &mut self.taken[place as usize];
+        assert!(
+            !std::mem::replace(taken, true),
+            "{} {place} is {by}, and something else too",
+            self.what
+        );
+    }
+
+    fn check(&self, first: usize) {
+        let leaked = self.taken.iter().skip(first).position(|taken| !taken);
+        assert_eq!(
+            leaked.map(|place| place + first),
+            None,
+            "{} leaked",
+            self.what
+        );
+    }
+}
+
+/// Everything is used, rests, or is free: just one of these.
+pub fn check_allocators(tables: &Tables<Memory>) {
+    let [frontends, views, cells, backends] = tables.backing().lengths;
+    let mut backends = Account::new("backend", backends);
+    let mut views = Account::new("view", views);
+    let mut frontends = Account::new("frontend", frontends);
+    let mut cells = Account::new("cell", cells);
+    let mut own = HashSet::new();
+    let mut take_run = |base: u32, length: u32, by: &str| {
+        if is_own(base) {
+            assert!(
+                own.insert(base),
+                "bank {base} is {by}, and something else too"
+            );
+        } else {
+            (base..base + length).for_each(|cell| cells.take(cell, by));
+        }
+    };
+    for state in tables.frontends.values() {
+        frontends.take(state.id, "used");
+    }
+    for port in tables.ports.values() {
+        for member in &port.members {
+            backends.take(member.id, "used");
+        }
+        for view in &port.views {
+            views.take(view.index, "used");
+            if view.run.cells() == 0 {
+                continue;
+            }
+            if is_own(view.run.base) {
+                assert!(banks(view.index).contains(&view.run.base));
+            }
+            take_run(view.run.base, view.run.cells(), "used");
+        }
+    }
+    for item in tables.resting.all() {
+        match item {
+            Item::Run { base, cells } => take_run(base, cells, "resting"),
+            Item::View(index) => views.take(index, "resting"),
+            Item::Backend(id) => backends.take(id, "resting"),
+            Item::Frontend(id) => frontends.take(id, "resting"),
+        }
+    }
+    let extents = tables.runs.all_left();
+    assert!(
+        extents
+            .windows(2)
+            .all(|pair| pair[0].0 + pair[0].1 < pair[1].0)
+    );
+    for (base, length) in extents {
+        take_run(base, length, "free");
+    }
+    assert_eq!(tables.runs.banks(), &own);
+    let ids = [
+        (&tables.backend_ids, &mut backends),
+        (&tables.view_indexes, &mut views),
+        (&tables.frontend_ids, &mut frontends),
+    ];
+    for (ids, account) in ids {
+        ids.all_left()
+            .into_iter()
+            .for_each(|id| account.take(id, "free"));
+        account.check(1);
+    }
+    cells.check(0);
+}
+
+/// What rests just after a recovery: what sockets named before it, and nothing else.
+pub fn check_rests_for_sockets(tables: &Tables<Memory>, state: &State) {
+    for item in tables.resting.all() {
+        let is_named = match item {
+            Item::Backend(id) => state.load(Table::Backends, id, BackendLine::ACTIVE_WORD) != 0,
+            Item::Frontend(id) => state.places.iter().any(|(_, pair)| pair.frontend == id),
+            Item::Run { .. } | Item::View(_) => false,
+        };
+        assert!(is_named, "{item:?} rests for nobody");
+    }
+}

@@ -1,0 +1,226 @@
+//! What must be so: while changes are stored, and once they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use lb_common::{FrontendEntry, FrontendKey, View};
+
+use super::memory::{Memory, State};
+use super::reader::{Choice, choice, wanted};
+use super::world::World;
+use crate::policy::{Frontend, FrontendKind, Scope, ServicePort};
+use crate::tables::guard::is_guard;
+use crate::tables::{Role, Table, Tables, form};
+
+/// What each frontend may offer while one world becomes another.
+pub struct Allowed(BTreeMap<FrontendKey, Vec<Choice>>);
+
+impl Allowed {
+    /// What it offers now, and what it is to offer. One that goes to another service port may also show what that which
+    /// it leaves is to offer.
+    ///
+    /// `before`: the worlds that the tables may say something of.
+    pub fn between(now: &State, before: &[&World], after: &World) -> Self {
+        let new = wanted(after.values());
+        let old = before.iter().flat_map(|world| world.values());
+        let keys = wanted(old.clone()).into_keys();
+        let allowed: BTreeMap<FrontendKey, Vec<Choice>> = keys
+            .chain(new.keys().copied())
+            .chain(now.frontends.keys().copied().filter(|key| !is_guard(key)))
+            .map(|key| (key, vec![choice(now, &key), new.get(&key).cloned()]))
+            .collect();
+        let mut this = Self(allowed);
+        for left in old {
+            if let Some(stays) = after.get(&left.key) {
+                this.add_moving(left, stays, after);
+            }
+        }
+        this
+    }
+
+    /// A writer that starts knows service ports by their ClusterIPs, not by their names.
+    pub fn at_a_start(mut self, before: &[&World], after: &World) -> Self {
+        for left in before.iter().flat_map(|world| world.values()) {
+            let cluster_ip = |frontend: &&Frontend| frontend.kind == FrontendKind::ClusterIp;
+            let known = left.frontends.iter().find(cluster_ip);
+            let taken_over = after
+                .values()
+                .find(|after| after.frontends.iter().find(cluster_ip) == known);
+            if let Some(stays) = taken_over {
+                self.add_moving(left, stays, after);
+            }
+        }
+        self
+    }
+
+    fn add_moving(&mut self, before: &ServicePort, stays: &ServicePort, after: &World) {
+        let new = wanted(after.values());
+        for (key, choices) in moving(before, stays) {
+            if let Some(allowed) = self.0.get_mut(&key)
+                && new.contains_key(&key)
+            {
+                allowed.extend(choices.into_iter().map(Some));
+            }
+        }
+    }
+
+    /// What it offers now, and nothing else.
+    pub fn as_now(now: &State) -> Self {
+        let keys = now.frontends.keys().filter(|key| !is_guard(key));
+        Self(keys.map(|key| (*key, vec![choice(now, key)])).collect())
+    }
+
+    /// Where not everything fits, a frontend that leaves a service port may find no room with the next.
+    pub fn also_gone(mut self, before: &[&World], after: &World) -> Self {
+        for left in before.iter().flat_map(|world| world.values()) {
+            let stays = after.get(&left.key);
+            for frontend in &left.frontends {
+                if stays.is_none_or(|stays| !stays.frontends.contains(frontend))
+                    && let Some(key) = form::frontend_key(frontend, left.key.protocol)
+                    && let Some(allowed) = self.0.get_mut(&key)
+                {
+                    allowed.push(None);
+                }
+            }
+        }
+        self
+    }
+
+    pub fn check(&self, state: &State) {
+        for key in state.frontends.keys().filter(|key| !is_guard(key)) {
+            assert!(self.0.contains_key(key), "{key:?} came from nowhere");
+        }
+        for (key, allowed) in &self.0 {
+            let seen = choice(state, key);
+            assert!(
+                allowed.contains(&seen),
+                "{key:?}: {seen:?} is none of {allowed:?}"
+            );
+        }
+    }
+}
+
+/// The frontends that a service port loses, with what it is to offer in either of its views.
+fn moving(
+    before: &ServicePort,
+    after: &ServicePort,
+) -> Vec<(FrontendKey, Vec<BTreeMap<SocketAddr, usize>>)> {
+    let lost = before
+        .frontends
+        .iter()
+        .filter(|frontend| !after.frontends.contains(frontend));
+    lost.filter_map(|frontend| {
+        let key = form::frontend_key(frontend, before.key.protocol)?;
+        let choices = [FrontendKind::ClusterIp, FrontendKind::ExternalIp].map(|kind| {
+            let mut shown = after.clone();
+            shown.frontends = vec![frontend.clone()];
+            shown.frontends[0].kind = kind;
+            wanted([&shown].into_iter())
+        });
+        Some((
+            key,
+            choices
+                .into_iter()
+                .flat_map(BTreeMap::into_values)
+                .collect(),
+        ))
+    })
+    .collect()
+}
+
+/// All that the tables say of a frontend.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    choice: Choice,
+    kind: u8,
+    is_host_only: bool,
+    algorithm: u32,
+    affinity_seconds: u32,
+    member: u32,
+    /// Those of its service port, with their states.
+    backends: BTreeMap<SocketAddr, u64>,
+}
+
+fn said(state: &State, key: &FrontendKey) -> Option<Said> {
+    let target = state.frontends.get(key)?.read(key.tag())?;
+    let words = std::array::from_fn(|word| state.load(Table::FrontendList, target.frontend, word));
+    let entry: FrontendEntry = bytemuck::must_cast::<[u64; FrontendEntry::WORDS], _>(words);
+    let words = std::array::from_fn(|word| state.load(Table::Views, target.view, word));
+    let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
+    Some(Said {
+        choice: choice(state, key),
+        kind: entry.kind,
+        is_host_only: target.is_host_only,
+        algorithm: view.algorithm,
+        affinity_seconds: view.affinity_seconds,
+        member: view.member,
+        backends: backends(state)
+            .remove(&view.service_port)
+            .unwrap_or_default(),
+    })
+}
+
+/// The backends that have a state, by service port id.
+fn backends(state: &State) -> BTreeMap<u32, BTreeMap<SocketAddr, u64>> {
+    let mut backends: BTreeMap<u32, BTreeMap<SocketAddr, u64>> = BTreeMap::new();
+    for line in state.backends().skip(1).filter(|line| line.state != 0) {
+        let address = form::socket_address(line.address, line.port);
+        let of_port = backends.entry(line.service_port).or_default();
+        assert_eq!(of_port.insert(address, line.state), None, "{address} twice");
+    }
+    backends
+}
+
+fn meant(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Said)> {
+    let choices = wanted([port].into_iter());
+    port.views().into_iter().flat_map(move |view| {
+        let role = Role::of(view.scope);
+        let line = form::view_line(0, port, role);
+        assert_eq!(role == Role::External, view.scope == Scope::External);
+        let said = |frontend: &&Frontend| {
+            let key = form::frontend_key(frontend, port.key.protocol)?;
+            let said = Said {
+                choice: choices.get(&key).cloned(),
+                kind: form::frontend_kind(frontend.kind),
+                is_host_only: form::is_host_only(frontend),
+                algorithm: line.algorithm,
+                affinity_seconds: line.affinity_seconds,
+                member: line.member,
+                backends: port
+                    .backends
+                    .iter()
+                    .map(|backend| (backend.address, form::backend_state(backend)))
+                    .filter(|&(_, state)| state != 0)
+                    .collect(),
+            };
+            Some((key, said))
+        };
+        view.frontends.iter().filter_map(said).collect::<Vec<_>>()
+    })
+}
+
+/// The tables say what the world is, and nothing else.
+pub fn check_reads_back(tables: &Tables<Memory>, world: &World) {
+    let state = &tables.backing().state;
+    let (guards, keys): (Vec<FrontendKey>, Vec<FrontendKey>) =
+        state.frontends.keys().partition(|key| is_guard(key));
+    let meant: BTreeMap<FrontendKey, Said> = world.values().flat_map(meant).collect();
+    assert_eq!(keys, meant.keys().copied().collect::<Vec<_>>());
+    for (key, meant) in meant {
+        assert_eq!(said(state, &key), Some(meant), "{key:?}");
+    }
+    let number: usize = backends(state).values().map(BTreeMap::len).sum();
+    let with_state = |port: &ServicePort| {
+        let states = port.backends.iter().map(form::backend_state);
+        states.filter(|&state| state != 0).count()
+    };
+    assert_eq!(number, world.values().map(with_state).sum::<usize>());
+
+    let guarded: BTreeSet<_> = guards.iter().map(|key| key.address).collect();
+    let cluster_ips = world.values().flat_map(|port| &port.frontends);
+    let cluster_ips = cluster_ips
+        .filter(|frontend| frontend.kind == FrontendKind::ClusterIp)
+        .filter_map(|frontend| frontend.address)
+        .map(form::address);
+    assert_eq!(guarded, cluster_ips.collect());
+}

@@ -1,0 +1,224 @@
+//! The writer stops after every single store of random changes, in the middle of whatever it was doing, while sockets
+//! connect and close. The next one takes over, is stopped too, and the one after that has all as it is to be.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::accounts::{check_allocators, check_rests_for_sockets, grace};
+use super::checks::{Allowed, check_reads_back};
+use super::memory::{Memory, State};
+use super::sockets::Sockets;
+use super::world::{World, any_world, change};
+use crate::policy::Update;
+use crate::tables::{Refused, Tables};
+
+/// Enough for the old and the new of every world at once, and little more, so that ids come round soon.
+const ROOM: [u32; 4] = [72, 40, 1_000, 120];
+
+/// Not enough for every world.
+const LITTLE_ROOM: [u32; 4] = [8, 6, 140, 8];
+
+/// What is left when the writer stops.
+#[derive(Clone)]
+struct Stop {
+    state: State,
+    sockets: Sockets,
+    /// Which change it was at.
+    turn: usize,
+}
+
+/// Looks at each store of one writer.
+struct Watch {
+    sockets: Sockets,
+    allowed: Option<Allowed>,
+    turn: usize,
+    stops: Vec<Stop>,
+}
+
+impl Watch {
+    fn see(&mut self, state: &mut State) {
+        self.sockets.check(state);
+        if let Some(allowed) = &self.allowed {
+            allowed.check(state);
+        }
+        self.stops.push(Stop {
+            state: state.clone(),
+            sockets: self.sockets.clone(),
+            turn: self.turn,
+        });
+        self.sockets.act(state);
+    }
+}
+
+/// A writer under observation.
+struct Writer {
+    tables: Tables<Memory>,
+    watch: Rc<RefCell<Watch>>,
+    lengths: [u32; 4],
+    is_starting: bool,
+}
+
+impl Writer {
+    /// One that takes over what another left, and is watched from its first store on.
+    fn take_over(lengths: [u32; 4], left: Stop) -> Self {
+        let mut memory = Memory::new(lengths);
+        memory.state = left.state.clone();
+        let allowed = Allowed::as_now(&memory.state);
+        let watch = Rc::new(RefCell::new(Watch {
+            sockets: left.sockets,
+            allowed: Some(allowed),
+            turn: left.turn,
+            stops: Vec::new(),
+        }));
+        let watching = Rc::clone(&watch);
+        memory.observer = Some(Box::new(move |state| watching.borrow_mut().see(state)));
+        let tables = Tables::recover(memory).expect("memory can be read");
+        check_allocators(&tables);
+        check_rests_for_sockets(&tables, &left.state);
+        Self {
+            tables,
+            watch,
+            lengths,
+            is_starting: false,
+        }
+    }
+
+    /// Brings a change into effect. `before`: the worlds that the tables may say something of.
+    fn apply(&mut self, update: Update, before: &[&World], after: &World) -> Vec<Refused> {
+        let state = &self.tables.backing.state;
+        let mut allowed = Allowed::between(state, before, after);
+        if self.is_starting {
+            allowed = allowed.at_a_start(before, after);
+        }
+        if self.lengths == LITTLE_ROOM {
+            allowed = allowed.also_gone(before, after);
+        }
+        self.watch.borrow_mut().allowed = Some(allowed);
+        let refused = self.tables.apply(update);
+        check_allocators(&self.tables);
+        if self.lengths == ROOM {
+            assert!(refused.is_empty(), "{refused:?}");
+        }
+        refused
+    }
+
+    /// What a starting agent does that learns that the world is this.
+    fn start(&mut self, before: &[&World], world: &World) {
+        self.is_starting = true;
+        let mut refused = self.apply(change(&World::new(), world), before, world);
+        self.is_starting = false;
+        self.tables.settle();
+        check_allocators(&self.tables);
+        grace::<2>(&mut self.tables);
+        check_allocators(&self.tables);
+        if refused.is_empty() {
+            check_reads_back(&self.tables, world);
+        }
+        // When all sockets are closed, nothing rests, and what found no room is tried once more.
+        let watch = Rc::clone(&self.watch);
+        watch
+            .borrow_mut()
+            .sockets
+            .close_all(&mut self.tables.backing.state);
+        self.tables.free_unnamed();
+        assert!(!self.tables.rests(), "something rests for nobody");
+        check_allocators(&self.tables);
+        if !refused.is_empty() {
+            let again: World = refused
+                .drain(..)
+                .map(|refused| (refused.port.key.clone(), refused.port))
+                .collect();
+            refused = self.apply(change(&World::new(), &again), &[world], world);
+        }
+        if refused.is_empty() {
+            check_reads_back(&self.tables, world);
+        }
+    }
+
+    fn stops(&self) -> Vec<Stop> {
+        std::mem::take(&mut self.watch.borrow_mut().stops)
+    }
+}
+
+/// The stops of a writer that brings one world after the other into effect.
+fn run(lengths: [u32; 4], worlds: &[World], graces: u8, seed: u64) -> Vec<Stop> {
+    let nothing = Stop {
+        state: State::default(),
+        sockets: Sockets::new(seed),
+        turn: 0,
+    };
+    let mut writer = Writer::take_over(lengths, nothing);
+    let mut before = World::new();
+    for (turn, world) in worlds.iter().enumerate() {
+        writer.watch.borrow_mut().turn = turn;
+        writer.apply(change(&before, world), &[&before], world);
+        if graces >> turn & 1 == 1 {
+            grace::<1>(&mut writer.tables);
+        }
+        check_allocators(&writer.tables);
+        before = world.clone();
+    }
+    writer.stops()
+}
+
+/// Stops the writer at each store, and then the next one at one of its stores.
+fn stopped_everywhere(lengths: [u32; 4], worlds: &[World], last: &World, graces: u8, seed: u64) {
+    let nothing = World::new();
+    let stops = run(lengths, worlds, graces, seed);
+    for (number, stop) in stops.into_iter().enumerate() {
+        let turn = stop.turn;
+        let before = [
+            turn.checked_sub(1).map_or(&nothing, |turn| &worlds[turn]),
+            &worlds[turn],
+        ];
+        let mut second = Writer::take_over(lengths, stop);
+        second.start(&before, last);
+        let mut stops = second.stops();
+        if !stops.is_empty() {
+            let again = stops.swap_remove(number * 7_919 % stops.len());
+            Writer::take_over(lengths, again).start(&[before[0], before[1], last], last);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, max_shrink_time: 60_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_writer_stopped_after_every_store_is_recovered(
+        worlds in prop::collection::vec(any_world(), 1..4),
+        last in any_world(),
+        graces in any::<u8>(),
+        seed in any::<u64>(),
+    ) {
+        stopped_everywhere(ROOM, &worlds, &last, graces, seed);
+    }
+
+    #[test]
+    fn and_where_not_everything_fits(
+        worlds in prop::collection::vec(any_world(), 1..4),
+        last in any_world(),
+        graces in any::<u8>(),
+        seed in any::<u64>(),
+    ) {
+        stopped_everywhere(LITTLE_ROOM, &worlds, &last, graces, seed);
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_time: 60_000, ..ProptestConfig::default() })]
+
+    /// The usual restart: what is wanted is what the writer was at.
+    #[test]
+    fn and_goes_on_where_it_stopped(
+        worlds in prop::collection::vec(any_world(), 2..4),
+        graces in any::<u8>(),
+        seed in any::<u64>(),
+    ) {
+        let last = worlds.last().cloned().unwrap_or_default();
+        stopped_everywhere(ROOM, &worlds, &last, graces, seed);
+    }
+}

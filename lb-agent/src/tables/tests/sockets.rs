@@ -1,0 +1,151 @@
+//! Sockets that connect and close while the tables change, as the kernel programs see to it: they count, and remember whom
+//! they were given to.
+
+use std::collections::BTreeMap;
+
+use lb_common::view::slot_of;
+use lb_common::{Backend, FrontendEntry, Pair, SlotRun, View};
+
+use super::memory::State;
+use super::reader::cell;
+use crate::tables::Table;
+use crate::tables::guard::is_guard;
+
+/// More are not open at once.
+const MOST: usize = 8;
+
+/// The sockets, and what the tables must go on saying of them.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Any number; the same one gives the same sockets.
+    seed: u64,
+    /// By cookie.
+    open: BTreeMap<u64, Held>,
+    /// `connections` of each backend that any socket was ever given to.
+    connections: BTreeMap<u32, u64>,
+}
+
+/// What a socket was given: its frontend, and a backend's address and service port.
+#[derive(Clone, Debug)]
+struct Held {
+    pair: Pair,
+    frontend: [u64; FrontendEntry::WORDS],
+    backend: [u64; Backend::STATE_WORD],
+}
+
+impl Sockets {
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            open: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        }
+    }
+
+    /// Sometimes one connects, sometimes one closes.
+    pub fn act(&mut self, state: &mut State) {
+        match self.below(6) {
+            0 | 1 if self.open.len() < MOST => self.connect(state),
+            2 => {
+                let which = self.below(MOST);
+                if let Some(&cookie) = self.open.keys().nth(which) {
+                    self.close(state, cookie);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn close_all(&mut self, state: &mut State) {
+        while let Some((&cookie, _)) = self.open.first_key_value() {
+            self.close(state, cookie);
+        }
+    }
+
+    /// The counts are what the sockets make of them, and what a socket holds is what it was given. To be called after
+    /// every store: a backend's count may begin anew when its id is given out again.
+    pub fn check(&mut self, state: &State) {
+        for (id, line) in (0..).zip(state.backends()) {
+            let holders = self.open.values().filter(|held| held.pair.backend == id);
+            let active = holders.count() as u64;
+            assert_eq!(line.active, active, "active of backend {id}");
+            let counted = self.connections.get(&id).copied().unwrap_or_default();
+            if line.connections != counted {
+                assert_eq!(
+                    (line.connections, active, line.state),
+                    (0, 0, 0),
+                    "connections of backend {id}, which were {counted}"
+                );
+                self.connections.remove(&id);
+            }
+        }
+        for held in self.open.values() {
+            let now = Held::of(state, held.pair);
+            assert_eq!(now.backend, held.backend, "the backend of {:?}", held.pair);
+            // Its last word has the kind too, which may change.
+            let [address, rest] = [now.frontend, held.frontend].map(|frontend| {
+                let entry: FrontendEntry = bytemuck::must_cast(frontend);
+                (entry.address, entry.port, entry.protocol)
+            });
+            assert_eq!(address, rest, "the frontend of {:?}", held.pair);
+        }
+    }
+
+    fn connect(&mut self, state: &mut State) {
+        let keys = state.frontends.keys().filter(|key| !is_guard(key));
+        let number = keys.clone().count();
+        let which = self.below(number.max(1));
+        let Some(key) = keys.clone().nth(which) else {
+            return;
+        };
+        let target = state.frontends[key].read(key.tag());
+        let target = target.expect("a frontend's element says where it goes");
+        let slots = state.load(Table::Views, target.view, View::SLOTS_WORD);
+        let run = SlotRun::from_word(slots);
+        if run.length == 0 {
+            return;
+        }
+        let slot = u32::try_from(self.below(run.length as usize)).expect("below a u32");
+        let pair = Pair {
+            frontend: target.frontend,
+            backend: slot_of(cell(state, run.cell(slot)), slot),
+            has_flows: false,
+        };
+        self.seed += 1;
+        self.open.insert(self.seed, Held::of(state, pair));
+        *self.connections.entry(pair.backend).or_default() += 1;
+        state.places.push((self.seed, pair));
+        state.add(Table::Backends, pair.backend, Backend::CONNECTIONS_WORD, 1);
+        state.add(Table::Backends, pair.backend, Backend::ACTIVE_WORD, 1);
+    }
+
+    fn close(&mut self, state: &mut State, cookie: u64) {
+        if let Some(held) = self.open.remove(&cookie) {
+            state.places.retain(|&(of, _)| of != cookie);
+            let backend = held.pair.backend;
+            state.add(Table::Backends, backend, Backend::ACTIVE_WORD, u64::MAX);
+        }
+    }
+
+    /// The next of a series of numbers (SplitMix64).
+    fn below(&mut self, length: usize) -> usize {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.seed;
+        number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let number = usize::try_from((number ^ number >> 31) >> 32).expect("32 bits");
+        number % length
+    }
+}
+
+impl Held {
+    fn of(state: &State, pair: Pair) -> Self {
+        Self {
+            pair,
+            frontend: std::array::from_fn(|word| {
+                state.load(Table::FrontendList, pair.frontend, word)
+            }),
+            backend: std::array::from_fn(|word| state.load(Table::Backends, pair.backend, word)),
+        }
+    }
+}
