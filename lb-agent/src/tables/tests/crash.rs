@@ -130,7 +130,11 @@ impl Writer {
                 .drain(..)
                 .map(|refused| (refused.port.key.clone(), refused.port))
                 .collect();
-            refused = self.apply(change(&World::new(), &again), &[world], world);
+            refused = self.apply(
+                change(&World::new(), &again),
+                &[before, &[world]].concat(),
+                world,
+            );
         }
         if refused.is_empty() {
             check_reads_back(&self.tables, world);
