@@ -1,16 +1,15 @@
 //! Notes what kube keeps to itself: when the API server last said anything about a kind of object, bookmarks too, for a watch
-//! that has gone silent looks just like a quiet cluster otherwise; and from which revision a watch goes on.
+//! that has gone silent looks just like a quiet cluster otherwise; and from which revision a watch goes on. And ends an answer
+//! that never ends by itself.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use http_body_util::combinators::MapFrame;
-use hyper::body::{Body, Frame};
-use tower::{Layer, Service};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tower::{BoxError, Layer, Service};
 
 use super::health::Health;
 use crate::catalog::Kind;
@@ -45,16 +44,20 @@ pub struct Heard<S> {
     health: Arc<Health>,
 }
 
-/// Sees each part of a body.
-type Ear<D> = Box<dyn FnMut(Frame<D>) -> Frame<D> + Send>;
+/// An object has 1.5 MiB at most, by etcd's default, and kube keeps a line of a watch until it ends.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// A page has 500 objects; kube keeps all of it.
+const LONGEST_PAGE: usize = 256 << 20;
 
 impl<S, B, R> Service<Request<B>> for Heard<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
-    R: Body,
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
 {
-    type Response = Response<MapFrame<R, Ear<R::Data>>>;
+    type Response = Response<HeardBody<R>>;
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
@@ -64,7 +67,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let kind = kind_of(request.uri().path());
-        if let Some(revision) = request.uri().query().and_then(revision_of) {
+        let query = request.uri().query().unwrap_or_default();
+        let is_watch = query.split('&').any(|part| part.starts_with("watch="));
+        if let Some(revision) = revision_of(query) {
             self.health.asks_from(revision);
         }
         let health = Arc::clone(&self.health);
@@ -73,16 +78,78 @@ where
             let is_success = |response: &Response<R>| response.status().is_success();
             let response = response.await?;
             let kind = kind.filter(|_| is_success(&response));
-            Ok(response.map(|body| {
-                let ear: Ear<R::Data> = Box::new(move |frame| {
-                    if let Some(kind) = kind {
-                        health.heard(kind);
-                    }
-                    frame
-                });
-                body.map_frame(ear)
+            Ok(response.map(|body| HeardBody {
+                body,
+                kind,
+                health,
+                is_watch,
+                length: 0,
             }))
         })
+    }
+}
+
+/// A body that is heard, and of which nothing grows without end.
+#[derive(Debug)]
+pub struct HeardBody<R> {
+    body: R,
+    kind: Option<Kind>,
+    health: Arc<Health>,
+    is_watch: bool,
+    /// In bytes: of a watch's last line, so far; else of all.
+    length: usize,
+}
+
+impl<R> Body for HeardBody<R>
+where
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(Into::into)?;
+            if let Some(kind) = self.kind {
+                self.health.heard(kind);
+            }
+            if let Some(data) = frame.data_ref() {
+                self.count(data)?;
+            }
+            Ok(frame)
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<R> HeardBody<R> {
+    fn count(&mut self, data: &[u8]) -> Result<(), BoxError> {
+        let last = data.iter().rposition(|&byte| byte == b'\n');
+        match last.filter(|_| self.is_watch) {
+            Some(end) => self.length = data.len() - end - 1,
+            None => self.length += data.len(),
+        }
+        let most = if self.is_watch {
+            LONGEST_LINE
+        } else {
+            LONGEST_PAGE
+        };
+        if most < self.length {
+            return Err(format!("an answer that goes on and on: {} MiB", most >> 20).into());
+        }
+        Ok(())
     }
 }
 
@@ -105,7 +172,50 @@ fn revision_of(query: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::revision_of;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tower::{Layer as _, Service as _};
+
+    use super::*;
+
+    const PIECE: usize = 1 << 20;
+
+    /// How much of an answer is taken that comes in so many pieces.
+    async fn taken(uri: &str, piece: &'static [u8], pieces: usize) -> (usize, bool) {
+        let hearing = Hearing::new(Arc::new(Health::new(String::new())));
+        let mut service = hearing.layer(tower::service_fn(move |_: Request<()>| async move {
+            let piece = Bytes::from_static(piece);
+            let pieces =
+                std::iter::repeat_n(piece, pieces).map(|p| Ok::<_, BoxError>(Frame::data(p)));
+            Ok::<_, BoxError>(Response::new(StreamBody::new(futures_util::stream::iter(
+                pieces,
+            ))))
+        }));
+        let request = Request::get(uri).body(()).expect("a request");
+        let mut body = service.call(request).await.expect("an answer").into_body();
+        let mut taken = 0;
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => taken += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) => return (taken, false),
+                None => return (taken, true),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_not_kept() {
+        let mut line = vec![b'x'; PIECE];
+        line[PIECE / 2] = b'\n';
+        let line: &[u8] = line.leak();
+        let no_line: &[u8] = vec![b'x'; PIECE].leak();
+        let watch = "/api/v1/services?a=b&watch=true";
+        assert_eq!(taken(watch, no_line, 40).await, (16 * PIECE, false));
+        // Neither are many lines too much, nor is a long list.
+        assert_eq!(taken(watch, line, 40).await, (40 * PIECE, true));
+        let list = "/api/v1/services?limit=500";
+        assert_eq!(taken(list, no_line, 40).await, (40 * PIECE, true));
+        assert_eq!(taken(list, no_line, 300).await, (256 * PIECE, false));
+    }
 
     #[test]
     fn the_revision_that_a_watch_goes_on_from_is_in_its_query() {
