@@ -267,12 +267,12 @@ impl<B: Backing> Tables<B> {
         };
         let state = self.ports.entry(id).or_default();
         state.members.retain(|member| !kept(member));
-        state
-            .members
-            .extend(reserved.members.iter().map(|member| Member {
-                state: member.state | wanted_state(&port.backends, member),
-                ..*member
-            }));
+        // Those that slots name come before others with their address, which go.
+        let members = reserved.members.iter().map(|member| Member {
+            state: member.state | wanted_state(&port.backends, member),
+            ..*member
+        });
+        state.members.splice(0..0, members);
         state.members.sort_by_key(|member| member.address);
     }
 

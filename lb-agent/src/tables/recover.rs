@@ -111,6 +111,10 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
     let mut elements = backing.frontends()?;
     elements.sort_by_key(|(key, _)| *key);
     for (key, value) in elements {
+        if key.zero != 0 {
+            found.strays.push(key);
+            continue;
+        }
         if guard::is_guard(&key) {
             // What is not readable is written again.
             let what = value.read(key.tag()).map_or(u32::MAX, |t| t.frontend);

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-use lb_common::{Backend as BackendLine, Pair};
+use lb_common::{Backend as BackendLine, FrontendKey, FrontendValue, Pair, Target};
 
+use super::accounts::check_allocators;
+use super::checks::check_reads_back;
 use super::memory::Memory;
 use super::reader::choice;
 use super::world::{World, backend, change, frontend, port};
@@ -190,4 +192,43 @@ fn a_service_is_taken_over_by_its_cluster_ip() {
     tables.settle();
     let kept = tables.backends().find(|backend| *backend.port == old.key);
     assert_eq!(kept.map(|backend| backend.id), Some(id));
+}
+
+/// A tag does not cover the byte that is always 0.
+#[test]
+fn an_element_under_a_key_that_is_no_key_goes() {
+    let mut memory = Memory::new([10, 10, 10, 10]);
+    let address = form::address([10, 96, 0, 1].into());
+    let mut key = FrontendKey::new(address, 0, 0);
+    let target = Target {
+        view: 0,
+        frontend: 0,
+        is_host_only: false,
+    };
+    let value = FrontendValue::new(&key, target);
+    key.zero = 1;
+    memory.state.frontends.insert(key, value);
+    let tables = Tables::recover(memory).expect("memory can be read");
+    assert!(tables.backing().state.frontends.is_empty());
+}
+
+/// Scribbled over, two of BACKENDS have one address: what the slots name must not be what goes.
+#[test]
+fn of_two_backends_with_one_address_the_one_that_slots_name_stays() {
+    let mut writer = tables([10, 10, 10, 10]);
+    writer.apply(set([port(1, vec![backend(1), backend(2)])]));
+    let mut memory = writer.backing;
+    let first = memory.state.backends().nth(1).expect("it was written");
+    let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(first);
+    for (word, value) in words.into_iter().enumerate() {
+        memory.state.words.insert((Table::Backends, 2, word), value);
+    }
+
+    let mut tables = Tables::recover(memory).expect("memory can be read");
+    let wanted = port(1, vec![backend(1)]);
+    assert!(tables.apply(set([wanted.clone()])).is_empty());
+    tables.settle();
+    grace(&mut tables);
+    check_allocators(&tables);
+    check_reads_back(&tables, &World::from([(wanted.key.clone(), wanted)]));
 }
