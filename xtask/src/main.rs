@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod build;
+mod fuzz;
 mod image;
 mod kubectl;
 mod linker;
@@ -17,6 +18,7 @@ mod vm;
 mod workspace;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -59,6 +61,21 @@ enum Task {
         /// What to hand to the test binaries
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
+    },
+    /// Feed what reads from outside with anything, and see that it neither panics nor contradicts itself
+    Fuzz {
+        /// Only this one
+        #[arg(value_enum, value_name = "TARGET")]
+        target: Option<fuzz::Target>,
+        /// How long for each; 60 unless told
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+        /// How often for each, instead
+        #[arg(long, value_name = "N", conflicts_with = "seconds")]
+        runs: Option<u64>,
+        /// Only this input, once
+        #[arg(long, value_name = "FILE", requires = "target", conflicts_with_all = ["seconds", "runs"])]
+        input: Option<PathBuf>,
     },
     /// Measure socklb beside others, in one run
     Bench {
@@ -113,6 +130,21 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Run { agent, .. } => run::agent(&workspace, &agent)?,
         Task::Exec { pod, command } => run::exec(&workspace, &pod, &command)?,
         Task::Test { steps, args } => return test::run(&workspace, &steps, &args),
+        Task::Fuzz {
+            target: Some(target),
+            input: Some(input),
+            ..
+        } => fuzz::repeat(&workspace, target, &input)?,
+        Task::Fuzz {
+            target,
+            seconds,
+            runs,
+            ..
+        } => {
+            let seconds = seconds.map(fuzz::Until::Seconds);
+            let until = runs.map(fuzz::Until::Runs).or(seconds);
+            fuzz::run(&workspace, target, until.unwrap_or(fuzz::MINUTE))?;
+        }
         Task::Bench { bench } => bench::run(&workspace, &bench)?,
         Task::Vm { kernel, words } => return vm::run(&workspace, kernel, &words),
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),

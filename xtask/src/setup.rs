@@ -18,6 +18,7 @@ pub(crate) fn everything() -> Result<()> {
     kubectl::find_or_install()?;
     image_programs()?;
     image_test_programs()?;
+    cpp_compiler()?;
     println!("setup: ready: {toolchain}, {}", linker.display());
     Ok(())
 }
@@ -59,6 +60,11 @@ pub(crate) fn image_test_programs() -> Result<()> {
 pub(crate) fn netfilter_programs() -> Result<()> {
     program("nft", "nftables")?;
     program("iptables-legacy-restore", "iptables")
+}
+
+/// What compiles libFuzzer.
+pub(crate) fn cpp_compiler() -> Result<()> {
+    program("c++", "g++")
 }
 
 /// What makes a virtual machine; gives qemu's place.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{build, image, kubectl, process, setup, tidy, vm};
+use crate::{build, fuzz, image, kubectl, process, setup, tidy, vm};
 
 /// The steps, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Clippy,
     /// Unit and property tests, and all that needs neither root nor a kernel
     Unit,
+    /// What reads from outside, fed with anything for a minute each
+    Fuzz,
     /// Real sockets, programs and maps in namespaces of their own; as root
     Kernel,
     /// The container image's root file system, with the capabilities of the DaemonSet in deploy/; as root
@@ -81,6 +83,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> 
         Step::Bpf => bpf(workspace),
         Step::Clippy => clippy(workspace),
         Step::Unit => unit(workspace, args),
+        Step::Fuzz => fuzz::run(workspace, None, fuzz::MINUTE),
         Step::Kernel => kernel(workspace, args),
         Step::Image => image(workspace, args),
         Step::Vm => vm::test_kernel(workspace, vm::OLDEST, args),
@@ -184,6 +187,7 @@ fn name(step: Step) -> &'static str {
         Step::Bpf => "bpf",
         Step::Clippy => "clippy",
         Step::Unit => "unit",
+        Step::Fuzz => "fuzz",
         Step::Kernel => "kernel",
         Step::Image => "image",
         Step::Vm => "vm",
@@ -197,6 +201,7 @@ fn title(step: Step) -> &'static str {
         Step::Bpf => "bpf: the kernel programs build, and their object is sound",
         Step::Clippy => "clippy: lints",
         Step::Unit => "unit: unit and property tests",
+        Step::Fuzz => "fuzz: what reads from outside, fed with anything for a minute each",
         Step::Kernel => "kernel: real sockets, programs and maps, as root",
         Step::Image => {
             "image: the container image, with the capabilities of the DaemonSet in deploy/, as root"

@@ -91,7 +91,7 @@ impl Ids {
     }
 
     /// All that are left, sorted.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn all_left(&self) -> Vec<u32> {
         let words = self.free.iter().enumerate();
         let bits = |(index, &word): (usize, &u64)| {

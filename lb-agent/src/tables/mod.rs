@@ -24,8 +24,9 @@ mod resting;
 mod runs;
 mod stale;
 mod sweep;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the fuzzer wants some of it"))]
+pub mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

@@ -53,7 +53,7 @@ impl Resting {
     }
 
     /// All that rests.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn all(&self) -> impl Iterator<Item = Item> {
         [&self.fresh, &self.waiting, &self.named]
             .into_iter()

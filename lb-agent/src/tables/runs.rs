@@ -78,13 +78,13 @@ impl Runs {
     }
 
     /// The first cells of views' own banks that are in use.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn banks(&self) -> &HashSet<u32> {
         &self.banks
     }
 
     /// All free extents.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn all_left(&self) -> Vec<(u32, u32)> {
         self.by_base
             .iter()

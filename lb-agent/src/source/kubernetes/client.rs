@@ -121,6 +121,30 @@ impl Clients {
         Ok((clients, health))
     }
 
+    /// With a server that is this service.
+    #[cfg(feature = "fuzzing")]
+    pub fn at<S, R>(server: S) -> (Self, Arc<Health>)
+    where
+        S: tower::Service<http::Request<kube::client::Body>, Response = http::Response<R>>
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<tower::BoxError> + 'static,
+        R: hyper::body::Body<Data = hyper::body::Bytes> + Send + Unpin + 'static,
+        R::Error: Into<tower::BoxError>,
+    {
+        let health = Arc::new(Health::new(String::new()));
+        let client = ClientBuilder::new(server, "default")
+            .with_layer(&Hearing::new(Arc::clone(&health)))
+            .build();
+        let clients = Self {
+            access: Access::default(),
+            health: Arc::clone(&health),
+            current: Arc::new(Mutex::new(Numbered { number: 0, client })),
+        };
+        (clients, health)
+    }
+
     pub async fn current(&self) -> Numbered {
         self.current.lock().await.clone()
     }

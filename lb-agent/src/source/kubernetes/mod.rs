@@ -73,6 +73,26 @@ impl Kubernetes {
         })
     }
 
+    /// A cluster whose server is this service.
+    #[cfg(feature = "fuzzing")]
+    pub fn at<S, R>(settings: Settings, server: S) -> Self
+    where
+        S: tower::Service<http::Request<kube::client::Body>, Response = http::Response<R>>
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<tower::BoxError> + 'static,
+        R: hyper::body::Body<Data = hyper::body::Bytes> + Send + Unpin + 'static,
+        R::Error: Into<tower::BoxError>,
+    {
+        let (clients, health) = Clients::at(server);
+        Self {
+            settings,
+            clients,
+            health,
+        }
+    }
+
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)

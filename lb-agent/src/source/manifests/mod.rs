@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use self::definitions::Definitions;
 use self::parse::Parsed;
 use self::paths::{FileKey, Stamp};
+use self::read::Unreadable;
 use super::{Batch, Listing};
 use crate::catalog::{Change, Object, ObjectId, Problem};
 
@@ -145,7 +146,11 @@ impl Manifests {
         for (key, stamp) in found.files {
             self.read_file(key, stamp, look);
         }
+        self.batch()
+    }
 
+    /// What has changed since the last call; none when nothing differs.
+    fn batch(&mut self) -> Option<Batch> {
         let mut changes = self.definitions.take_changes();
         changes.extend(self.unread_changes());
         let problems = self.problems();
@@ -173,7 +178,14 @@ impl Manifests {
             return;
         }
         file.stamp = stamp;
-        let text = match read::text(&key.path, stamp.is_stream && look.may_wait) {
+        let text = read::text(&key.path, stamp.is_stream && look.may_wait);
+        self.take_text(key, text, look.is_patient);
+    }
+
+    /// Takes over what a file says.
+    fn take_text(&mut self, key: FileKey, text: Result<String, Unreadable>, is_patient: bool) {
+        let file = self.files.entry(key.clone()).or_default();
+        let text = match text {
             Ok(text) => text,
             Err(error) => {
                 file.hash = None;
@@ -191,7 +203,7 @@ impl Manifests {
         }
         let mut parsed = parse::text(&key.path, &text, &file.objects);
         let looks_half_written = parsed.is_broken || text.is_empty();
-        if look.is_patient && looks_half_written && !file.objects.is_empty() {
+        if is_patient && looks_half_written && !file.objects.is_empty() {
             file.stamp = Stamp::default();
             self.is_holding = true;
             return;
@@ -205,6 +217,17 @@ impl Manifests {
         file.unread = parsed.unread;
         file.passed_over = parsed.passed_over;
         file.is_broken = parsed.is_broken;
+    }
+
+    /// As if a file of that name had been read, and had said this.
+    #[cfg(feature = "fuzzing")]
+    pub fn hear(&mut self, path: &Path, bytes: Vec<u8>, is_patient: bool) -> Option<Batch> {
+        let key = FileKey {
+            given: 0,
+            path: path.to_owned(),
+        };
+        self.take_text(key, read::decode(bytes), is_patient);
+        self.batch()
     }
 
     /// What has become unreadable, and what was and is gone.

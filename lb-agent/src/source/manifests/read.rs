@@ -32,6 +32,10 @@ pub(super) fn text(path: &Path, may_wait: bool) -> Result<String, Unreadable> {
             remedy: "split it",
         });
     }
+    decode(bytes)
+}
+
+pub(super) fn decode(bytes: Vec<u8>) -> Result<String, Unreadable> {
     let mut text = String::from_utf8(bytes).map_err(|_| Unreadable {
         why: "is not UTF-8 text".to_owned(),
         remedy: "save it as UTF-8",

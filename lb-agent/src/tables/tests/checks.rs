@@ -199,6 +199,15 @@ fn meant(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Said)> {
     })
 }
 
+/// The tables say what these service ports are.
+#[cfg(feature = "fuzzing")]
+pub fn check_served<'a>(tables: &Tables<Memory>, ports: impl Iterator<Item = &'a ServicePort>) {
+    let state = &tables.backing().state;
+    for (key, meant) in ports.flat_map(meant) {
+        assert_eq!(said(state, &key), Some(meant), "{key:?}");
+    }
+}
+
 /// The tables say what the world is, and nothing else.
 pub fn check_reads_back(tables: &Tables<Memory>, world: &World) {
     let state = &tables.backing().state;

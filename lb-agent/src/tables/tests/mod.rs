@@ -1,12 +1,19 @@
 //! The promises of the tables, held against random changes, store by store.
 
 mod accounts;
+#[cfg(feature = "fuzzing")]
+pub mod anything;
+#[cfg(test)]
 mod cases;
 mod checks;
+#[cfg(test)]
 mod crash;
 mod memory;
+#[cfg(test)]
 mod properties;
 mod reader;
-mod stale;
+#[cfg(test)]
 mod sockets;
+#[cfg(test)]
+mod stale;
 mod world;

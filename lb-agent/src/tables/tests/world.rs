@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+#[cfg(test)]
 use proptest::prelude::*;
 
 use crate::catalog::{Family, Protocol};
@@ -75,6 +76,7 @@ pub fn change(from: &World, to: &World) -> Update {
 
 /// Up to four Services that share few backends' addresses and fewer frontends: an external IP or a ClusterIP is another's
 /// in the next world. Seldom one of them has a Maglev table, which takes many stores.
+#[cfg(test)]
 pub fn any_world() -> impl Strategy<Value = World> {
     let backend = (0..8_u8, 1..4_u16, any::<(bool, bool, bool)>()).prop_map(
         |(number, weight, (internal, external, serving))| Backend {
@@ -141,6 +143,7 @@ pub fn any_world() -> impl Strategy<Value = World> {
 }
 
 /// On an address of the node, and for its own processes.
+#[cfg(test)]
 fn node_ports(number: u8) -> [Frontend; 2] {
     [[10, 0, 0, 1], [127, 0, 0, 1]].map(|address| Frontend {
         kind: FrontendKind::NodePort,

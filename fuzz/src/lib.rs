@@ -1,0 +1,18 @@
+//! What reads from outside, fed with anything by a fuzzer: it may find fault, but must neither panic nor contradict itself.
+//!
+//! Each target takes a piece of bytes; `cargo xtask fuzz` runs them.
+
+mod effect;
+pub mod manifests;
+mod server;
+pub mod watch;
+
+use arbitrary::{Arbitrary as _, Unstructured};
+use lb_agent::tables::tests::anything::Anything;
+
+/// Pinned tables with anything in them.
+pub fn recover(bytes: &[u8]) {
+    if let Ok(anything) = Anything::arbitrary_take_rest(Unstructured::new(bytes)) {
+        anything.check();
+    }
+}

@@ -1,0 +1,31 @@
+//! Manifests: a file as it is saved again and again, then what it comes to.
+
+use std::path::Path;
+
+use lb_agent::source::Manifests;
+
+use crate::effect::{Effect, check_problems};
+
+/// Stands between what a file says first and what it says next, and before a JSON file's name ends so.
+const NEXT: u8 = 0x0c;
+
+/// Bytes of a file, or of several in sequence with [`NEXT`] between them: two such name the other file.
+pub fn run(bytes: &[u8]) {
+    let mut manifests = Manifests::default();
+    let mut effect = Effect::new();
+    let mut path = Path::new("a.yaml");
+    for text in bytes.split(|&byte| byte == NEXT).take(8) {
+        if text.is_empty() {
+            path = Path::new("b.json");
+            continue;
+        }
+        // As the watch does: patient first, then not.
+        for is_patient in [true, false] {
+            if let Some(batch) = manifests.hear(path, text.to_vec(), is_patient) {
+                check_problems(&batch.problems);
+                effect.take(batch.changes);
+            }
+        }
+        effect.settle();
+    }
+}
