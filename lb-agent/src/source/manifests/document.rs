@@ -39,14 +39,16 @@ pub(super) fn yaml(text: &str) -> Vec<Document> {
 pub(super) fn json(text: &str) -> Vec<Document> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter();
     let mut documents = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     loop {
         let before = values.byte_offset();
         let Some(value) = values.next() else {
             return documents;
         };
-        let blank = text[before..].len() - text[before..].trim_start().len();
-        let lines = text[..before + blank].matches('\n').count();
-        let line = 1 + u64::try_from(lines).unwrap_or(u64::MAX - 1);
+        let start = text.len() - text[before..].trim_start().len();
+        let lines = text[counted..start].matches('\n').count();
+        line += u64::try_from(lines).unwrap_or(0);
+        counted = start;
         let is_error = value.is_err();
         documents.push((line, value.map_err(|error| json_error(&error))));
         if is_error {
@@ -64,7 +66,7 @@ fn push_yaml(documents: &mut Vec<Document>, start: u64, text: &str) {
     let Some(blank) = text.lines().position(|line| !is_empty(line)) else {
         return;
     };
-    let value = serde_saphyr::from_str_with_options(text, options());
+    let value = serde_saphyr::from_str_with_options(text, options(text.len()));
     let value = value.map_err(|error| {
         let error = error.without_snippet();
         let location = error.location();
@@ -89,13 +91,17 @@ fn is_empty(line: &str) -> bool {
         || line == "..."
 }
 
-/// A dump of a large cluster is one document: only what guards against alias bombs stays limited.
-fn options() -> serde_saphyr::Options {
+/// A dump of a large cluster is one document, so what a document may hold grows with its length in bytes: by itself it says
+/// less than this, and its aliases may repeat that much.
+fn options(length: usize) -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: usize::MAX,
             max_nodes: usize::MAX,
-            max_total_scalar_bytes: usize::MAX,
+            max_total_scalar_bytes: length.saturating_mul(8).saturating_add(4_096),
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: length.saturating_add(1_000),
         },
         with_snippet: false,
         emit_comments: false,

@@ -263,3 +263,32 @@ fn aliases_of_aliases_are_told_in_one_line() {
     let end = ": it is nested too deeply, or its aliases stand for too much: correct it";
     assert!(problems[0].ends_with(end), "{problems:#?}");
 }
+
+/// The first would be a hundred times as long as it is written, the second has more in its aliases than anybody means.
+#[test]
+fn what_aliases_stand_for_may_not_be_much_more_than_what_is_written() {
+    let long = "x".repeat(1_000);
+    let texts = [
+        format!("a: &a {long}\nb: [{}]\n", "*a,".repeat(1_000)),
+        format!("a: &a [{}]\nb: [{}]\n", "1,".repeat(100), "*a,".repeat(100)),
+    ];
+    for text in texts {
+        let (_, problems) = parsed("a.yaml", &text);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(
+            problems[0].contains("its aliases stand for too much"),
+            "{problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_line_of_each_json_value_is_told() {
+    let (_, problems) = parsed("a.json", "\n[]\n\n[] []\n{\"kind\": \"Service\"\n} 1");
+    let at: Vec<_> = problems
+        .iter()
+        .filter_map(|problem| problem.rsplit_once("line "))
+        .map(|(_, line)| line)
+        .collect();
+    assert_eq!(at, ["2)", "4)", "4)", "5)", "6)"]);
+}
