@@ -121,7 +121,7 @@ impl Target {
 
     fn run(self, workspace: &Workspace, binaries: &Path, until: Until) -> Result<()> {
         let name = self.name();
-        let folder = workspace.target.join("fuzz");
+        let folder = workspace.target.join("fuzzed");
         // What was found to lead somewhere new is kept for the next time.
         let corpus = folder.join("corpus").join(name);
         fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
@@ -146,8 +146,9 @@ impl Target {
             println!("{name}: {}", summary(&said));
             return Ok(());
         }
-        let last: Vec<&str> = said.lines().rev().take(40).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
+        let lines: Vec<&str> = said.lines().collect();
+        let end = lines.iter().rposition(|line| line.contains("panicked at"));
+        let last = &lines[end.unwrap_or_else(|| lines.len().saturating_sub(40))..];
         let Some(input) = artifact(&said) else {
             bail!("{status}\n{}", last.join("\n"));
         };
