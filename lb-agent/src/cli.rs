@@ -130,6 +130,9 @@ pub struct RunArgs {
     /// backends are terminating and still serve.
     #[arg(long)]
     pub terminate_tcp: bool,
+    /// How often to read the tables back and to restore what somebody else has changed in them, like 1m or 90s.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub check_interval: Duration,
 
     /// How long after the agent's end the data path steps aside and passes connects untouched, like 10m; at least 5s
     /// [default: it goes on for ever].
@@ -256,6 +259,7 @@ impl RunArgs {
             node_port_range: self.nodeport_range,
             sweep_interval: self.sweep_interval,
             terminate_tcp: self.terminate_tcp,
+            check_interval: self.check_interval,
             step_aside_after: self.step_aside_after,
             socket: self.socket.socket,
             http: self.http,

@@ -59,6 +59,18 @@ impl Cell {
         Some((key.address[3] as u64) << 32 | (key.port as u64) << 8 | key.protocol as u64)
     }
 
+    /// The key that a word is of; none where no key has such a word.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each number is cut to its bits first"
+    )]
+    pub fn frontend_key(word: u64) -> Option<FrontendKey> {
+        let address = crate::mapped((word >> 32) as u32);
+        let key = FrontendKey::new(address, (word >> 8) as u16, word as u8);
+        (Self::key(&key) == Some(word)).then_some(key)
+    }
+
     /// The word that says what FRONTENDS says of a key with this tag; none where the numbers are too large for it.
     #[must_use]
     pub const fn value(tag: u32, target: Target) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::{Output, block_on};
-use crate::serve::{self, Status, TerminationStatus, WatchStatus};
+use crate::serve::{self, DriftStatus, Status, TerminationStatus, WatchStatus};
 
 /// Asks the agent that listens on `socket`.
 ///
@@ -53,10 +53,14 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
             ),
         ),
         ("Ended", ended(&status.socket_termination)),
+        ("Restored", drift_line(&status.drift)),
         ("Problems", status.problems.len().to_string()),
     ];
     for (name, value) in lines {
         writeln!(stdout, "{:<17}{value}", format!("{name}:"))?;
+    }
+    for trouble in &status.drift.trouble {
+        writeln!(stdout, "  {trouble}")?;
     }
     for problem in &status.problems {
         writeln!(stdout, "  {problem}")?;
@@ -88,6 +92,21 @@ fn ended(status: &TerminationStatus) -> String {
             "none can be"
         };
         line.push_str(&format!("; {where_not}: {lack}"));
+    }
+    line
+}
+
+/// What somebody else had changed, and when that was last looked at.
+fn drift_line(drift: &DriftStatus) -> String {
+    let of = |(what, number): (&String, &u64)| (*number > 0).then(|| format!("{what} {number}"));
+    let repairs: Vec<String> = drift.repairs.iter().filter_map(of).collect();
+    let mut line = match repairs.as_slice() {
+        [] => "nothing".to_owned(),
+        some => some.join(", "),
+    };
+    match drift.checked_seconds_ago {
+        Some(ago) => line.push_str(&format!("; tables last read back {ago:.0} s ago")),
+        None => line.push_str("; tables not read back yet"),
     }
     line
 }

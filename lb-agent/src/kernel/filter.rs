@@ -19,7 +19,7 @@ const MOST_STALE: usize = 8_192;
 #[derive(Debug)]
 pub struct Filter {
     words: Mapped,
-    /// Keys that went out since it was made.
+    /// Keys that went out, or did not come in, since it was made.
     stale: usize,
 }
 
@@ -42,23 +42,55 @@ impl Filter {
         self.words.word(word, 0).fetch_or(bit, Ordering::Release);
     }
 
-    /// A key has gone out. Returns whether the filter is to be made anew.
+    /// A key has gone out, or did not come in. Returns whether the filter is to be made anew.
     #[must_use]
     pub fn remove(&mut self) -> bool {
         self.stale += 1;
         self.stale > MOST_STALE
     }
 
+    /// Sets the bit of a key that is in FRONTENDS. Returns whether it was not.
+    pub fn mend(&self, key: &FrontendKey) -> bool {
+        let (word, bit) = place(key.tag());
+        self.words.word(word, 0).fetch_or(bit, Ordering::AcqRel) & bit == 0
+    }
+
+    /// Clears bits that are set for nothing, if there are more than keys that went out. Returns how many words were wrong.
+    pub fn prune(&mut self, keys: impl Iterator<Item = FrontendKey>) -> usize {
+        let wanted = words(keys);
+        let mut surplus = 0;
+        let mut wrong = 0;
+        for (index, wanted) in (0..WORDS).zip(&wanted) {
+            let there = self.words.word(index, 0).load(Ordering::Acquire);
+            surplus += (there & !wanted).count_ones() as usize;
+            wrong += usize::from(there != *wanted);
+        }
+        if surplus <= self.stale {
+            return 0;
+        }
+        self.store(&wanted);
+        wrong
+    }
+
     /// Makes it anew from all keys that are in FRONTENDS.
     pub fn make(&mut self, keys: impl Iterator<Item = FrontendKey>) {
-        let mut words = vec![0; WORDS as usize];
-        for key in keys {
-            let (word, bit) = place(key.tag());
-            words[word as usize] |= bit;
-        }
+        self.store(&words(keys));
+    }
+
+    fn store(&mut self, words: &[u64]) {
         for (index, word) in (0..WORDS).zip(words) {
-            self.words.word(index, 0).store(word, Ordering::Release);
+            self.words.word(index, 0).store(*word, Ordering::Release);
         }
         self.stale = 0;
     }
+}
+
+/// With the bits of these keys and no others.
+fn words(keys: impl Iterator<Item = FrontendKey>) -> Vec<u64> {
+    let mut words = vec![0; WORDS as usize];
+    for key in keys {
+        let (word, bit) = place(key.tag());
+        words[word as usize] |= bit;
+    }
+    words
 }

@@ -6,24 +6,33 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::links::FdLink;
-use aya::programs::{CgroupAttachMode, Program, ProgramError, ProgramInfo};
+use aya::programs::{Program, ProgramError, ProgramInfo};
+use aya_obj::generated::bpf_attach_type;
 
 use super::pins::Pins;
 use super::{Cgroup, KernelError, sys};
 
 /// In the order in which they are put into place: first those that read and give back ways, then those that
 /// claim them, so that what a new program writes is never read by an old one.
-const HOOKS: [&str; 9] = [
-    "getpeername4",
-    "getpeername6",
-    "recvmsg4",
-    "recvmsg6",
-    "sock_release",
-    "connect4",
-    "connect6",
-    "sendmsg4",
-    "sendmsg6",
+const HOOKS: [(&str, bpf_attach_type); 9] = [
+    (
+        "getpeername4",
+        bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME,
+    ),
+    (
+        "getpeername6",
+        bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME,
+    ),
+    ("recvmsg4", bpf_attach_type::BPF_CGROUP_UDP4_RECVMSG),
+    ("recvmsg6", bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG),
+    (
+        "sock_release",
+        bpf_attach_type::BPF_CGROUP_INET_SOCK_RELEASE,
+    ),
+    ("connect4", bpf_attach_type::BPF_CGROUP_INET4_CONNECT),
+    ("connect6", bpf_attach_type::BPF_CGROUP_INET6_CONNECT),
+    ("sendmsg4", bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG),
+    ("sendmsg6", bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG),
 ];
 
 /// A program that is in place.
@@ -35,6 +44,9 @@ pub struct HookState {
     pub is_new: bool,
     /// To open it again by its id would take CAP_SYS_ADMIN.
     open: OwnedFd,
+    hook: bpf_attach_type,
+    /// Open, so that it stays when its pin is removed.
+    link: OwnedFd,
 }
 
 impl HookState {
@@ -46,6 +58,31 @@ impl HookState {
     }
 }
 
+impl HookState {
+    /// Puts the program into its place again where it is not in it any more. Returns what it was that had happened.
+    pub fn mend(&mut self, pins: &Pins, cgroup: &Cgroup) -> io::Result<Option<&'static str>> {
+        let now = sys::link_info(self.link.as_fd())?;
+        let pin = pins.link(self.name);
+        if now.cgroup != cgroup.id {
+            self.link = attach(self.open.as_fd(), &pin, cgroup, self.hook)?;
+            return Ok(Some(match now.cgroup {
+                0 => "detached",
+                _ => "attached to another cgroup",
+            }));
+        }
+        let mut what = None;
+        if now.program != self.program {
+            sys::update_link(self.link.as_fd(), self.open.as_fd())?;
+            what = Some("another program in its link");
+        }
+        if pinned_link(&pin)? != Some(now.id) {
+            pin_anew(self.link.as_fd(), &pin)?;
+            what = what.or(Some("not pinned"));
+        }
+        Ok(what)
+    }
+}
+
 /// Attaches each program, or swaps it into the link that is pinned already.
 pub fn put_into_place(
     object: &mut Ebpf,
@@ -54,43 +91,45 @@ pub fn put_into_place(
 ) -> Result<Vec<HookState>, KernelError> {
     HOOKS
         .into_iter()
-        .map(|name| {
-            let program = object
-                .program_mut(name)
-                .ok_or_else(|| KernelError::Program {
-                    program: name.to_owned(),
-                    reason: "it is not in the object".to_owned(),
-                })?;
+        .map(|(name, hook)| {
+            let program = object.program(name).ok_or_else(|| KernelError::Program {
+                program: name.to_owned(),
+                reason: "it is not in the object".to_owned(),
+            })?;
             let failed = |error| KernelError::Attach {
                 program: name.to_owned(),
                 cgroup: cgroup.path.clone(),
                 error,
             };
+            let other = |error| failed(io::Error::other(error));
+            let open = fd(program).map_err(other)?;
             let pin = pins.link(name);
-            let is_new = !swap(program, &pin, cgroup).map_err(failed)?;
-            if is_new {
-                attach(program, &pin, cgroup).map_err(failed)?;
-            }
-            let info = info(program).map_err(|error| failed(io::Error::other(error)))?;
-            let open = fd(program).map_err(|error| failed(io::Error::other(error)))?;
+            let swapped = swap(open, &pin, cgroup).map_err(failed)?;
+            let is_new = swapped.is_none();
+            let link = match swapped {
+                Some(link) => link,
+                None => attach(open, &pin, cgroup, hook).map_err(failed)?,
+            };
             Ok(HookState {
                 name,
-                program: info.id(),
+                program: info(program).map_err(other)?.id(),
                 is_new,
                 open: open.try_clone_to_owned().map_err(failed)?,
+                hook,
+                link,
             })
         })
         .collect()
 }
 
 /// Puts the program into the pinned link, if there is one on this cgroup.
-fn swap(program: &Program, pin: &Path, cgroup: &Cgroup) -> io::Result<bool> {
+fn swap(program: BorrowedFd<'_>, pin: &Path, cgroup: &Cgroup) -> io::Result<Option<OwnedFd>> {
     let link = match sys::object_at(pin) {
         Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let attached_to = sys::cgroup_of(link.as_fd())?;
+    let attached_to = sys::link_info(link.as_fd())?.cgroup;
     if attached_to != cgroup.id {
         tracing::warn!(
             "{} was attached to another cgroup (id {}); attaching to {} instead",
@@ -98,41 +137,39 @@ fn swap(program: &Program, pin: &Path, cgroup: &Cgroup) -> io::Result<bool> {
             attached_to,
             cgroup.path.display()
         );
-        return Ok(false);
+        return Ok(None);
     }
-    let program = fd(program).map_err(io::Error::other)?;
     sys::update_link(link.as_fd(), program)?;
-    Ok(true)
+    Ok(Some(link))
 }
 
 /// Makes a link and pins it in place of what was pinned there.
-fn attach(program: &mut Program, pin: &Path, cgroup: &Cgroup) -> io::Result<()> {
-    let link = new_link(program, cgroup)?;
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    link.pin(pin).map(drop).map_err(io::Error::other)
+fn attach(
+    program: BorrowedFd<'_>,
+    pin: &Path,
+    cgroup: &Cgroup,
+    hook: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let link = sys::create_link(program, cgroup.as_fd(), hook)?;
+    pin_anew(link.as_fd(), pin)?;
+    Ok(link)
 }
 
-/// `Single` is no flag at all, which is what the kernel wants of a link; it allows many all the same.
-fn new_link(program: &mut Program, cgroup: &Cgroup) -> io::Result<FdLink> {
-    let (mode, refused) = (CgroupAttachMode::Single, |error| match error {
-        ProgramError::SyscallError(error) => error.io_error,
-        error => io::Error::other(error),
-    });
-    let link = match program {
-        Program::CgroupSockAddr(program) => {
-            let id = program.attach(cgroup, mode).map_err(refused)?;
-            program.take_link(id).map_err(refused)?.try_into()
-        }
-        Program::CgroupSock(program) => {
-            let id = program.attach(cgroup, mode).map_err(refused)?;
-            program.take_link(id).map_err(refused)?.try_into()
-        }
-        _ => return Err(refused(ProgramError::UnexpectedProgramType)),
-    };
-    link.map_err(io::Error::other)
+/// The id of the link that is pinned at a path; none when nothing is.
+fn pinned_link(pin: &Path) -> io::Result<Option<u32>> {
+    match sys::object_at(pin) {
+        Ok(link) => Ok(Some(sys::link_info(link.as_fd())?.id)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Pins a map or a link in place of what is pinned there.
+pub fn pin_anew(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sys::pin(object, pin),
+    }
 }
 
 fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {

@@ -2,20 +2,24 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError};
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
-use super::KernelError;
 use super::filter::Filter;
 use super::look::Look;
 use super::mapped::Mapped;
 use super::near::Near;
 use super::places::Places;
-use crate::tables::{Backing, Table};
+use super::{KernelError, sys};
+use crate::tables::{Backing, Copies, Elements, Part, Table};
+
+/// How many elements are read at once.
+const BATCH: usize = 512;
 
 /// The maps, for as long as this lives; in the kernel they stay.
 #[derive(Debug)]
@@ -66,6 +70,15 @@ impl Maps {
         Ok(())
     }
 
+    /// A bit of FILTER may be set for nothing from now on.
+    fn count_stale(&mut self) {
+        if self.filter.remove()
+            && let Err(error) = self.make_filter()
+        {
+            tracing::warn!("FILTER stays as it is, and lets too much through: {error}");
+        }
+    }
+
     fn table(&self, table: Table) -> &Mapped {
         match table {
             Table::FrontendList => &self.frontend_list,
@@ -100,6 +113,49 @@ impl Backing for Maps {
             .store(value, Ordering::Release);
     }
 
+    fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool {
+        let word = self.table(table).word(index, word);
+        word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn frontends_from(&self, place: u32) -> io::Result<Part> {
+        let mut keys = vec![FrontendKey::new([0; 4], 0, 0); BATCH];
+        let mut values = vec![FrontendValue::from_words(0, 0); BATCH];
+        let fd = self.frontends.map().fd().as_fd();
+        let (number, next) = sys::read_frontends(fd, place, &mut keys, &mut values)?;
+        let elements = keys.into_iter().zip(values).take(number);
+        Ok(Part {
+            elements: elements.collect(),
+            next,
+        })
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> io::Result<Option<FrontendValue>> {
+        match self.frontends.get(key, 0).map_err(io_error) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mend_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies {
+        Copies {
+            filter: usize::from(self.filter.mend(key)),
+            near: usize::from(self.near.mend(key, value)),
+        }
+    }
+
+    fn prune_copies(&mut self, place: u32, elements: &Elements<'_>) -> (Copies, Option<u32>) {
+        let filter = if place == 0 {
+            self.filter.prune(elements.keys())
+        } else {
+            0
+        };
+        let (near, next) = self.near.prune(place, elements);
+        (Copies { filter, near }, next)
+    }
+
     fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
         self.frontends
             .iter()
@@ -109,7 +165,10 @@ impl Backing for Maps {
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
         self.filter.add(key);
-        self.frontends.insert(key, value, 0).map_err(io_error)?;
+        if let Err(error) = self.frontends.insert(key, value, 0) {
+            self.count_stale();
+            return Err(io_error(error));
+        }
         self.near.put(key, value);
         Ok(())
     }
@@ -117,14 +176,10 @@ impl Backing for Maps {
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
         self.near.remove(key);
         match self.frontends.remove(key).map_err(io_error) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            result => result?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-        if self.filter.remove()
-            && let Err(error) = self.make_filter()
-        {
-            tracing::warn!("FILTER stays as it is, and lets too much through: {error}");
-        }
+        self.count_stale();
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod footprint;
 mod grace;
 mod hooks;
 mod host;
+mod keeper;
 mod log;
 mod look;
 mod mapped;
@@ -33,6 +34,7 @@ pub use self::cgroup::Cgroup;
 pub use self::error::KernelError;
 pub use self::grace::Grace;
 pub use self::hooks::HookState;
+pub use self::keeper::{Keeper, Kept, PinnedMap};
 pub use self::log::{LogLevel, ProgramLog};
 pub use self::look::Look;
 pub use self::maps::Maps;
@@ -55,6 +57,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Opened {
     pub maps: Maps,
+    pub pinned: Vec<PinnedMap>,
     pub hooks: Vec<HookState>,
     pub cgroup: Cgroup,
     pub grace: Grace,
@@ -81,6 +84,7 @@ pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
     grace.wait()?;
     Ok(Opened {
         maps,
+        pinned: PinnedMap::all(&pins)?,
         hooks,
         cgroup,
         grace,

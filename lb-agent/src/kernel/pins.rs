@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
@@ -24,7 +24,7 @@ const BPFFS_MAGIC: i64 = 0xcafe_4a11;
 pub struct Pins {
     folder: PathBuf,
     /// Its lock ends with the process, however that ends.
-    _lock: File,
+    lock: File,
 }
 
 impl Pins {
@@ -33,13 +33,33 @@ impl Pins {
         check_bpffs(folder)?;
         let pins = Self {
             folder: folder.to_owned(),
-            _lock: lock(folder)?,
+            lock: lock(folder)?,
         };
         for room in [Room::Tables, Room::Origins].map(|room| pins.room(room)) {
             make(&room)?;
             owner::check(&room).map_err(|error| failed(&room, error))?;
         }
         Ok(pins)
+    }
+
+    /// Makes the folder anew and locks it, if it is not the one any more that is locked. Returns whether that was so.
+    pub fn restore(&mut self) -> Result<bool, KernelError> {
+        let identity = |data: &fs::Metadata| (data.dev(), data.ino());
+        let locked = self.lock.metadata();
+        let locked = locked.map_err(|error| failed(&self.folder, error))?;
+        let is_new = match fs::metadata(&self.folder) {
+            Ok(now) => identity(&now) != identity(&locked),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(failed(&self.folder, error)),
+        };
+        if is_new {
+            check_bpffs(&self.folder)?;
+            self.lock = lock(&self.folder)?;
+        }
+        for room in [Room::Tables, Room::Origins] {
+            make(&self.room(room))?;
+        }
+        Ok(is_new)
     }
 
     #[must_use]

@@ -1,4 +1,4 @@
-//! The calls of bpf(2) that aya does not offer: links that are pinned already, and a map of maps. And one of the C library's
+//! The calls of bpf(2) that aya does not offer: links that are pinned already, many elements at once, and a map of maps. And one of the C library's
 //! that nobody else offers.
 //!
 //! To go when aya does (`attach_to_link` for all cgroup programs, `LinkInfo` with the cgroup).
@@ -9,7 +9,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type, bpf_prog_info};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_map_type, bpf_prog_info,
+};
+use lb_common::{FrontendKey, FrontendValue};
 
 /// Gives the kernel back what the allocator keeps and nobody uses: reading a whole cluster leaves much of that.
 pub fn give_memory_back() {
@@ -41,28 +44,102 @@ pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
-/// The id of the cgroup that a link is attached to (BPF_OBJ_GET_INFO_BY_FD); 0 when the cgroup is gone.
-pub fn cgroup_of(link: BorrowedFd<'_>) -> io::Result<u64> {
+/// What a link is now (BPF_OBJ_GET_INFO_BY_FD).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkInfo {
+    pub id: u32,
+    pub program: u32,
+    /// The id of the cgroup that it is attached to; 0 when it is detached, or the cgroup is gone.
+    pub cgroup: u64,
+}
+
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // SAFETY: all bytes zero is a value of this plain C structure.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    object_info(link, &mut info)?;
+    Ok(LinkInfo {
+        id: info.id,
+        program: info.prog_id,
+        // SAFETY: any bytes are a value of each of the union's members; for a link of ours it is this one.
+        cgroup: unsafe { info.__bindgen_anon_1.cgroup.cgroup_id },
+    })
+}
+
+/// The id of a map (BPF_OBJ_GET_INFO_BY_FD).
+pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all bytes zero is a value of this plain C structure.
+    let mut info: bpf_map_info = unsafe { std::mem::zeroed() };
+    object_info(map, &mut info)?;
+    Ok(info.id)
+}
+
+fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     let mut attr = zeroed();
-    attr.info.bpf_fd = number(link);
-    attr.info.info_len = u32::try_from(size_of::<bpf_link_info>()).unwrap_or(u32::MAX);
-    attr.info.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: any bytes are a value of each of the union's members; for a link of ours it is this one.
-    Ok(unsafe { info.__bindgen_anon_1.cgroup.cgroup_id })
+    attr.info.bpf_fd = number(object);
+    attr.info.info_len = u32::try_from(size_of::<T>()).unwrap_or(u32::MAX);
+    attr.info.info = std::ptr::from_mut(info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
+}
+
+/// Attaches a program to a cgroup, behind those that are there (BPF_LINK_CREATE).
+///
+/// No flag is what the kernel wants of a link; it allows many all the same.
+pub fn create_link(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    hook: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.link_create.__bindgen_anon_1.prog_fd = number(program);
+    attr.link_create.__bindgen_anon_2.target_fd = number(cgroup);
+    attr.link_create.attach_type = hook as u32;
+    bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
+}
+
+/// Pins a map or a link at a path where nothing is (BPF_OBJ_PIN).
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = number(object);
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// Reads some elements of FRONTENDS, as many as there is room for (BPF_MAP_LOOKUP_BATCH).
+///
+/// `place`: 0, or what the call before gave. Returns how many there are, and where to go on; none: that was all. Other
+/// than by keys, what goes meanwhile does not lead back to the beginning: the kernel goes on from a bucket of the hash.
+pub fn read_frontends(
+    map: BorrowedFd<'_>,
+    place: u32,
+    keys: &mut [FrontendKey],
+    values: &mut [FrontendValue],
+) -> io::Result<(usize, Option<u32>)> {
+    let mut next = 0_u32;
+    let mut attr = zeroed();
+    if place > 0 {
+        attr.batch.in_batch = (&raw const place) as u64;
+    }
+    attr.batch.out_batch = (&raw mut next) as u64;
+    attr.batch.keys = keys.as_mut_ptr() as u64;
+    attr.batch.values = values.as_mut_ptr() as u64;
+    attr.batch.count = u32::try_from(keys.len().min(values.len())).unwrap_or(u32::MAX);
+    attr.batch.map_fd = number(map);
+    let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
+    // SAFETY: the kernel has written the field of the command that was called.
+    let count = unsafe { attr.batch.count } as usize;
+    match result {
+        Ok(_) => Ok((count, Some(next))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((count, None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// How often a program ran and for how many ns (BPF_OBJ_GET_INFO_BY_FD).
 pub fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     // SAFETY: all bytes zero is a value of this plain C structure, and asks for nothing that needs room elsewhere.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    let mut attr = zeroed();
-    attr.info.bpf_fd = number(program);
-    attr.info.info_len = u32::try_from(size_of::<bpf_prog_info>()).unwrap_or(u32::MAX);
-    attr.info.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    object_info(program, &mut info)?;
     Ok((info.run_cnt, info.run_time_ns))
 }
 

@@ -29,6 +29,9 @@ pub struct Metrics {
     terminated: Family<OfProtocol, Counter>,
     termination_failures: Counter,
     termination_available: Family<InNamespaces, Gauge>,
+    checks: Counter,
+    checked: Gauge<f64, AtomicU64>,
+    repairs: Family<OfTable, Counter>,
     listed: Family<OfKind, Gauge>,
     lists: Family<OfKind, Counter>,
     errors: Family<OfKind, Counter>,
@@ -55,6 +58,11 @@ struct InNamespaces {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTable {
+    table: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfKind {
     kind: String,
 }
@@ -75,6 +83,9 @@ impl Metrics {
             terminated: Family::default(),
             termination_failures: Counter::default(),
             termination_available: Family::default(),
+            checks: Counter::default(),
+            checked: Gauge::default(),
+            repairs: Family::default(),
             listed: Family::default(),
             lists: Family::default(),
             errors: Family::default(),
@@ -126,6 +137,14 @@ impl Metrics {
             set(&self.refused.get_or_create(&Refusal { reason }), number);
         }
         self.take_termination(&status.socket_termination);
+        set(&self.checks, status.drift.checks);
+        if let Some(ago) = status.drift.checked_seconds_ago {
+            self.checked.set(now() - ago);
+        }
+        for (table, &number) in &status.drift.repairs {
+            let table = table.clone();
+            set(&self.repairs.get_or_create(&OfTable { table }), number);
+        }
         for watch in &status.source.watches {
             self.take_watch(watch);
         }
@@ -218,6 +237,22 @@ impl Metrics {
             "socket_termination_available",
             "Whether the kernel and the agent's capabilities let it end sockets in its own network namespace, and in others",
             self.termination_available.clone(),
+        );
+        all.register(
+            "drift_checks",
+            "How often all tables were read back and compared",
+            self.checks.clone(),
+        );
+        all.register_with_unit(
+            "drift_check_timestamp",
+            "When all tables were last read back",
+            Unit::Seconds,
+            self.checked.clone(),
+        );
+        all.register(
+            "drift_repairs",
+            "What had to be restored because somebody else had changed it",
+            self.repairs.clone(),
         );
         all.register(
             "source_listed",

@@ -9,6 +9,8 @@ mod http;
 mod metrics;
 mod server;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::client::{FetchError, fetch};
@@ -35,6 +37,7 @@ pub struct Status {
     pub source: SourceStatus,
     pub syncs: SyncStatus,
     pub hooks: Vec<HookStatus>,
+    pub drift: DriftStatus,
     pub services: usize,
     pub endpoint_slices: usize,
     pub service_ports: usize,
@@ -115,6 +118,20 @@ pub struct WatchStatus {
     /// Why nothing comes; none while all is well.
     pub trouble: Option<String>,
     pub trouble_seconds: Option<f64>,
+}
+
+/// Whether the kernel still has what it was given.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftStatus {
+    /// How often all tables were read back.
+    pub checks: u64,
+    /// Since that was done last.
+    pub checked_seconds_ago: Option<f64>,
+    /// How much had to be restored: words and elements by table, `active` counts of backends, `hooks` and `pins`.
+    pub repairs: BTreeMap<String, u64>,
+    /// What cannot be checked or restored now, one line each.
+    pub trouble: Vec<String>,
 }
 
 /// A program in its place.

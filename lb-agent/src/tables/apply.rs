@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use lb_common::frontend::kind;
 use lb_common::{
     Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, SlotRun, Target, View,
 };
 
-use super::cell::store_cell;
+use super::cell::{cells, fingerprint, store_cell};
 use super::member::{self, Member};
 use super::reserve::{Planned, PlannedFrontend, Reserved};
 use super::resting::Item;
@@ -110,7 +109,7 @@ impl<B: Backing> Tables<B> {
             .map_or(&[][..], |port| &port.frontends);
         let is_cluster_ip = |key: &&FrontendKey| {
             let state = self.frontends.get(key);
-            state.is_some_and(|state| state.is_cluster_ip)
+            state.is_some_and(|state| state.is_cluster_ip())
         };
         match keys.iter().find(is_cluster_ip) {
             Some(cluster_ip) => wanted.contains(cluster_ip),
@@ -149,7 +148,11 @@ impl<B: Backing> Tables<B> {
 
     /// The slots into a free run, then one store that makes them the view's.
     fn write_view(&mut self, service_port: u32, port: &ServicePort, planned: &Planned) {
-        let mut line = form::view_line(service_port, port, planned.role);
+        let (algorithm, affinity_seconds) = (
+            form::algorithm_number(port.algorithm),
+            port.affinity_seconds.unwrap_or(0),
+        );
+        let line = form::view_line(service_port, planned.role, algorithm, affinity_seconds);
         let words: [u64; View::WORDS] = bytemuck::must_cast(line);
         for (word, &value) in words.iter().enumerate().take(View::CELLS_WORD) {
             if word != View::SLOTS_WORD
@@ -158,18 +161,13 @@ impl<B: Backing> Tables<B> {
                 self.backing.store(Table::Views, planned.index, word, value);
             }
         }
+        let view = self.known_view(service_port, planned);
+        view.algorithm = algorithm;
+        view.affinity_seconds = affinity_seconds;
         let Some((run, slots)) = &planned.slots else {
             return;
         };
-        for (cell, pair) in slots.chunks(2).enumerate() {
-            let value = u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32;
-            let slot = u32::try_from(cell * 2).unwrap_or(u32::MAX);
-            store_cell(&mut self.backing, run.cell(slot), value);
-        }
-        line.slots = run.to_word();
-        self.backing
-            .store(Table::Views, planned.index, View::SLOTS_WORD, line.slots);
-        let before = self.keep_view(service_port, planned, *run);
+        let before = view.run;
         tracing::debug!(
             view = planned.index,
             role = ?planned.role,
@@ -177,21 +175,46 @@ impl<B: Backing> Tables<B> {
             before = before.length,
             "{}: backends changed", port.key,
         );
-        self.retire_run(before);
+        self.give_run(service_port, planned.index, *run, slots);
     }
 
-    /// Notes a view's new run and returns the old one.
-    fn keep_view(&mut self, service_port: u32, planned: &Planned, run: SlotRun) -> SlotRun {
-        let views = &mut self.ports.entry(service_port).or_default().views;
-        if let Some(view) = views.iter_mut().find(|view| view.index == planned.index) {
-            return std::mem::replace(&mut view.run, run);
+    /// Writes a free run, makes it the view's, and lets the one that it had rest.
+    pub(super) fn give_run(&mut self, service_port: u32, index: u32, run: SlotRun, slots: &[u32]) {
+        let mut cell = run.base;
+        for value in cells(slots) {
+            store_cell(&mut self.backing, cell, value);
+            cell = cell.wrapping_add(1);
         }
-        views.push(ViewState {
-            index: planned.index,
-            run,
-            role: planned.role,
+        self.backing
+            .store(Table::Views, index, View::SLOTS_WORD, run.to_word());
+        let views = self
+            .ports
+            .get_mut(&service_port)
+            .map(|port| &mut port.views);
+        let view = views.and_then(|views| views.iter_mut().find(|view| view.index == index));
+        if let Some(view) = view {
+            let before = std::mem::replace(&mut view.run, run);
+            view.fingerprint = fingerprint(cells(slots));
+            self.retire_run(before);
+        }
+    }
+
+    /// What is noted of a view; without a run if it is new.
+    fn known_view(&mut self, service_port: u32, planned: &Planned) -> &mut ViewState {
+        let views = &mut self.ports.entry(service_port).or_default().views;
+        let at = views.iter().position(|view| view.index == planned.index);
+        let at = at.unwrap_or_else(|| {
+            views.push(ViewState {
+                index: planned.index,
+                run: SlotRun::default(),
+                role: planned.role,
+                algorithm: 0,
+                affinity_seconds: 0,
+                fingerprint: 0,
+            });
+            views.len() - 1
         });
-        SlotRun::default()
+        &mut views[at]
     }
 
     /// The frontends of a view, which is whole by now.
@@ -214,13 +237,14 @@ impl<B: Backing> Tables<B> {
                 id: planned.id,
                 view: view.index,
                 owner: id,
-                is_cluster_ip: planned.kind == kind::CLUSTER_IP,
+                kind: planned.kind,
+                is_host_only: planned.is_host_only,
             };
             let before = self.frontends.insert(*key, state);
-            if before.is_some_and(|before| before.is_cluster_ip) {
+            if before.is_some_and(|before| before.is_cluster_ip()) {
                 self.guards.remove(key.address);
             }
-            if state.is_cluster_ip {
+            if state.is_cluster_ip() {
                 self.guards.add(key.address);
             }
             if before.is_none_or(|before| before.owner != id) {
@@ -244,7 +268,10 @@ impl<B: Backing> Tables<B> {
                     .store(Table::FrontendList, planned.id, word, value);
             }
         }
-        if self.frontends.get(key).map(|before| before.view) == Some(view) {
+        let is_there = |before: &FrontendState| {
+            (before.view, before.is_host_only) == (view, planned.is_host_only)
+        };
+        if self.frontends.get(key).is_some_and(is_there) {
             return Ok(());
         }
         let target = Target {
@@ -330,7 +357,7 @@ impl<B: Backing> Tables<B> {
             match self.backing.remove_frontend(&key) {
                 Ok(()) => {
                     self.resting.add(Item::Frontend(state.id));
-                    if state.is_cluster_ip {
+                    if state.is_cluster_ip() {
                         self.guards.remove(key.address);
                     }
                     self.frontends.remove(&key);

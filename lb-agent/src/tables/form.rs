@@ -9,7 +9,7 @@ use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, Vie
 
 use super::Role;
 use crate::catalog::Protocol;
-use crate::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort};
+use crate::policy::{Algorithm, Backend, Frontend, FrontendKind};
 
 /// An address as the tables hold it, IPv4 mapped.
 #[must_use]
@@ -115,17 +115,15 @@ pub const fn algorithm_number(of: Algorithm) -> u32 {
 }
 
 /// A view without slots.
+///
+/// `algorithm`: one of [`algorithm`]. `affinity_seconds`: 0 for none.
 #[must_use]
-pub fn view_line(service_port: u32, port: &ServicePort, role: Role) -> View {
-    let member = match role {
-        Role::Internal => state::INTERNAL,
-        Role::External => state::EXTERNAL,
-    };
+pub fn view_line(service_port: u32, role: Role, algorithm: u32, affinity_seconds: u32) -> View {
     View {
         service_port,
-        algorithm: algorithm_number(port.algorithm),
-        affinity_seconds: port.affinity_seconds.unwrap_or(0),
-        member: u32::try_from(member).unwrap_or_default(),
+        algorithm,
+        affinity_seconds,
+        member: u32::try_from(role.bit()).unwrap_or_default(),
         ..View::default()
     }
 }

@@ -32,7 +32,7 @@ pub struct Guards {
     /// Those that have their element, and what it says.
     pub in_place: BTreeMap<Address, u32>,
     /// Those whose element may have to change.
-    changed: BTreeSet<Address>,
+    pub changed: BTreeSet<Address>,
     ipv4: Net,
     ipv6: Net,
     /// None: not known what an earlier agent left.
@@ -206,13 +206,16 @@ impl<B: Backing> Tables<B> {
     }
 
     pub(super) fn store_config(&mut self, word: u32, value: u64) {
+        if let Some(kept) = self.config.get_mut(word as usize) {
+            *kept = value;
+        }
         if self.backing.load(Table::Config, word, 0) != value {
             self.backing.store(Table::Config, word, 0, value);
         }
     }
 }
 
-fn guard_value(address: Address, what: u32) -> FrontendValue {
+pub fn guard_value(address: Address, what: u32) -> FrontendValue {
     let target = Target {
         view: 0,
         frontend: what,

@@ -4,8 +4,7 @@
 use std::net::SocketAddr;
 
 use super::form;
-use super::member::{self, Member};
-use crate::policy::Backend;
+use super::member::Member;
 
 /// Primes, each about twice the one before. The last is a view's longest table.
 const LENGTHS: [u32; 12] = [
@@ -19,16 +18,9 @@ const SLOTS_A_SHARE: u32 = 100;
 
 /// The slots of a view.
 ///
-/// `members` has all of `backends` and is sorted by address. `length`: of the table that the view has now.
-pub fn slots(backends: &[&Backend], members: &[Member], length: u32) -> Vec<u32> {
-    let mut turns: Vec<Turn> = backends
-        .iter()
-        .filter_map(|backend| {
-            let member = member::find(members, backend.address)?;
-            Some((member, backend.weight.max(1)))
-        })
-        .map(|(member, weight)| Turn::new(member, weight))
-        .collect();
+/// `of`: the view's backends, sorted by address. `length`: of the table that the view has now.
+pub fn slots(of: &[&Member], length: u32) -> Vec<u32> {
+    let mut turns: Vec<Turn> = of.iter().copied().map(Turn::new).collect();
     let shares = turns.iter().map(|turn| u32::from(turn.weight)).sum();
     if shares == 0 {
         return Vec::new();
@@ -59,10 +51,10 @@ struct Turn {
 }
 
 impl Turn {
-    fn new(member: &Member, weight: u16) -> Self {
+    fn new(member: &Member) -> Self {
         Self {
             id: member.id,
-            weight,
+            weight: member.weight.max(1),
             hash: hash(member.address),
             next: 0,
             skip: 1,
@@ -127,11 +119,9 @@ mod tests {
             address: (Ipv4Addr::from(0x0a00_0000 + number), 80).into(),
             id: number,
             state: 1,
+            weight: 1,
         };
-        numbers
-            .into_iter()
-            .map(|n| Turn::new(&member(n), 1))
-            .collect()
+        numbers.into_iter().map(|n| Turn::new(&member(n))).collect()
     }
 
     #[test]

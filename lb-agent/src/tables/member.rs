@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::Role;
-use crate::policy::{Backend, Scope};
+use lb_common::backend::state;
+use lb_common::view::algorithm::MAGLEV;
+
+use super::{Role, maglev};
+use crate::policy::Scope;
 
 /// One backend of one service port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Member {
     pub id: u32,
     /// Bits of [`lb_common::backend::state`].
     pub state: u64,
+    /// How many slots it gets.
+    pub weight: u16,
 }
 
 impl Role {
@@ -21,18 +26,28 @@ impl Role {
             Scope::External => Self::External,
         }
     }
+
+    /// The bit of [`lb_common::backend::state`] that its backends have.
+    pub const fn bit(self) -> u64 {
+        match self {
+            Self::Internal => state::INTERNAL,
+            Self::External => state::EXTERNAL,
+        }
+    }
 }
 
-/// The slots of a view: each backend as often as it weighs.
+/// The slots of a view.
 ///
-/// `members` has all of `backends` and is sorted by address.
-pub fn slots(backends: &[&Backend], members: &[Member]) -> Vec<u32> {
-    let mut slots = Vec::with_capacity(backends.len());
-    for backend in backends {
-        if let Some(member) = find(members, backend.address) {
-            let weight = usize::from(backend.weight.max(1));
-            slots.extend(std::iter::repeat_n(member.id, weight));
-        }
+/// `algorithm`: one of [`lb_common::view::algorithm`]. `of`: the view's backends, sorted by address. `length`: how many slots
+/// it has now.
+pub fn slots(algorithm: u32, of: &[&Member], length: u32) -> Vec<u32> {
+    if algorithm == MAGLEV {
+        return maglev::slots(of, length);
+    }
+    let mut slots = Vec::with_capacity(of.len());
+    for member in of {
+        let weight = usize::from(member.weight.max(1));
+        slots.extend(std::iter::repeat_n(member.id, weight));
     }
     slots
 }

@@ -12,6 +12,7 @@
 mod apply;
 mod backing;
 mod cell;
+mod drift;
 mod form;
 mod guard;
 mod ids;
@@ -34,9 +35,11 @@ use std::net::SocketAddr;
 
 use lb_common::backend::Backend as BackendLine;
 use lb_common::config::{HOST_NETNS, NEXT_SERVICE_PORT, STEP_ASIDE_AT};
-use lb_common::{FrontendKey, SlotRun};
+use lb_common::frontend::kind;
+use lb_common::{FrontendKey, FrontendValue, SlotRun, Target, config};
 
-pub use self::backing::{Backing, Table};
+pub use self::backing::{Backing, Copies, Part, Table};
+pub use self::drift::{Check, Drift, Elements};
 use self::guard::Guards;
 use self::ids::Ids;
 use self::member::Member;
@@ -49,6 +52,8 @@ use crate::policy::{ServicePort, ServicePortKey, Update};
 #[derive(Debug)]
 pub struct Tables<B> {
     backing: B,
+    /// What CONFIG says.
+    config: [u64; config::WORDS as usize],
     /// The id of each service port that was asked for.
     ids: HashMap<ServicePortKey, u32>,
     /// By service port id.
@@ -89,6 +94,12 @@ struct ViewState {
     index: u32,
     run: SlotRun,
     role: Role,
+    /// One of [`lb_common::view::algorithm`].
+    algorithm: u32,
+    /// 0: no affinity.
+    affinity_seconds: u32,
+    /// Of the run's cells as they were written.
+    fingerprint: u64,
 }
 
 /// Which frontends of a service port a view serves.
@@ -106,8 +117,26 @@ struct FrontendState {
     view: u32,
     /// Service port id.
     owner: u32,
-    /// A ClusterIP's: its address is guarded.
-    is_cluster_ip: bool,
+    /// One of [`kind`].
+    kind: u8,
+    is_host_only: bool,
+}
+
+impl FrontendState {
+    /// Whether its address is guarded.
+    const fn is_cluster_ip(&self) -> bool {
+        self.kind == kind::CLUSTER_IP
+    }
+
+    /// What FRONTENDS says of it.
+    const fn value(&self, key: &FrontendKey) -> FrontendValue {
+        let target = Target {
+            view: self.view,
+            frontend: self.id,
+            is_host_only: self.is_host_only,
+        };
+        FrontendValue::new(key, target)
+    }
 }
 
 /// A service port that the tables could not take; what they held of it stays in effect.
@@ -330,17 +359,12 @@ impl<B: Backing> Tables<B> {
 
     /// A service port id that was not given out before, or not for four billion ids.
     fn next_service_port(&mut self) -> u32 {
-        let next = self.backing.load(Table::Config, NEXT_SERVICE_PORT, 0);
+        let next = self.config[NEXT_SERVICE_PORT as usize];
         let mut next = u32::try_from(next).unwrap_or_default().max(1);
         while self.ports.contains_key(&next) {
             next = next.wrapping_add(1).max(1);
         }
-        self.backing.store(
-            Table::Config,
-            NEXT_SERVICE_PORT,
-            0,
-            u64::from(next.wrapping_add(1)),
-        );
+        self.store_config(NEXT_SERVICE_PORT, u64::from(next.wrapping_add(1)));
         next
     }
 }

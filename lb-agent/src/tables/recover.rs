@@ -12,7 +12,7 @@ use lb_common::{
     Address, Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View,
 };
 
-use super::cell::load_cell;
+use super::cell::{fingerprint_of, load_cell};
 use super::guard::{self, Guards};
 use super::ids::Ids;
 use super::member::Member;
@@ -57,6 +57,9 @@ impl<B: Backing> Tables<B> {
                 index,
                 run: view.run,
                 role: view.role,
+                algorithm: view.algorithm,
+                affinity_seconds: view.affinity_seconds,
+                fingerprint: fingerprint_of(&backing, view.run),
             });
         }
         for (key, state) in &found.frontends {
@@ -66,12 +69,19 @@ impl<B: Backing> Tables<B> {
         }
         let mut guards = Guards::recovered(found.guards);
         for (key, state) in &found.frontends {
-            if state.is_cluster_ip {
+            if state.is_cluster_ip() {
                 guards.add(key.address);
             }
         }
+        let config = std::array::from_fn(|word| match u32::try_from(word) {
+            Ok(word) if word < backing.length(Table::Config) => {
+                backing.load(Table::Config, word, 0)
+            }
+            _ => 0,
+        });
         let mut tables = Self {
             backing,
+            config,
             ids: HashMap::new(),
             orphans: found.ports.keys().copied().collect(),
             ports: found.ports,
@@ -103,6 +113,8 @@ struct FoundView {
     service_port: u32,
     run: SlotRun,
     role: Role,
+    algorithm: u32,
+    affinity_seconds: u32,
 }
 
 /// Sorts the elements of FRONTENDS into those that name a view and the strays.
@@ -126,7 +138,12 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
                 && (1..backing.length(Table::FrontendList)).contains(&target.frontend)
                 && ids.insert(target.frontend)
         });
-        let Some(Target { view, frontend, .. }) = read else {
+        let Some(Target {
+            view,
+            frontend,
+            is_host_only,
+        }) = read
+        else {
             found.strays.push(key);
             continue;
         };
@@ -140,6 +157,8 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
             service_port: line.service_port,
             run: SlotRun::from_word(line.slots),
             role: Role::External,
+            algorithm: line.algorithm,
+            affinity_seconds: line.affinity_seconds,
         });
         if entry.kind == kind::CLUSTER_IP {
             known.role = Role::Internal;
@@ -148,7 +167,8 @@ fn find_frontends(backing: &impl Backing, found: &mut Found) -> io::Result<()> {
             id: frontend,
             view,
             owner: line.service_port,
-            is_cluster_ip: entry.kind == kind::CLUSTER_IP,
+            kind: entry.kind,
+            is_host_only,
         };
         found.frontends.insert(key, state);
     }
@@ -251,6 +271,7 @@ fn find_members(backing: &mut impl Backing, found: &mut Found) -> Vec<u32> {
             },
             id,
             state: line.state,
+            weight: 1,
         });
     }
     for port in found.ports.values_mut() {

@@ -8,7 +8,7 @@ use lb_common::{FrontendKey, SlotRun};
 
 use super::cell::load_cell;
 use super::member::{self, Member};
-use super::{ApplyError, Backing, Role, Table, Tables, ViewState, form, maglev};
+use super::{ApplyError, Backing, Role, Table, Tables, ViewState, form};
 use crate::catalog::Protocol;
 use crate::policy::{Algorithm, ServicePort, View};
 
@@ -96,7 +96,10 @@ impl<B: Backing> Tables<B> {
         }
         for backend in &port.backends {
             let member = match member::find(present, backend.address) {
-                Some(member) => *member,
+                Some(member) => Member {
+                    weight: backend.weight,
+                    ..*member
+                },
                 None => {
                     let Some(id) = self.backend_ids.take_preferred(home.clone()) else {
                         continue;
@@ -106,6 +109,7 @@ impl<B: Backing> Tables<B> {
                         address: backend.address,
                         id,
                         state: 0,
+                        weight: backend.weight,
                     }
                 }
             };
@@ -142,12 +146,13 @@ impl<B: Backing> Tables<B> {
             .and_then(|id| self.ports.get(&id))
             .and_then(|state| state.views.iter().find(|view| view.role == role))
             .copied();
-        let slots = if algorithm == Algorithm::Maglev {
-            let length = present.map_or(0, |view| view.run.length);
-            maglev::slots(&view.backends, &reserved.members, length)
-        } else {
-            member::slots(&view.backends, &reserved.members)
-        };
+        let of: Vec<&Member> = view
+            .backends
+            .iter()
+            .filter_map(|backend| member::find(&reserved.members, backend.address))
+            .collect();
+        let length = present.map_or(0, |view| view.run.length);
+        let slots = member::slots(form::algorithm_number(algorithm), &of, length);
         let index = present
             .map(|view| view.index)
             .or_else(|| self.view_indexes.take())
@@ -173,7 +178,7 @@ impl<B: Backing> Tables<B> {
         Ok(())
     }
 
-    fn reserve_run(&mut self, view: u32, slots: &[u32]) -> Result<SlotRun, ApplyError> {
+    pub(super) fn reserve_run(&mut self, view: u32, slots: &[u32]) -> Result<SlotRun, ApplyError> {
         let full = |left| ApplyError::Full {
             table: Table::Slots,
             needed: slots.len().div_ceil(2),

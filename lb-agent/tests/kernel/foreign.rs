@@ -1,9 +1,11 @@
 //! Programs of somebody else on the connect hook, attached the old way (BPF_PROG_ATTACH) as systemd does, or by a link.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -54,6 +56,33 @@ pub fn link(cgroup: &Path, verdict: &Verdict) -> Result<OwnedFd> {
     attr.link_create.__bindgen_anon_2.target_fd = number(foreign.cgroup.as_raw_fd())?;
     attr.link_create.attach_type = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
     owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?)
+}
+
+/// Takes the program of a pinned link out of its hook (BPF_LINK_DETACH).
+pub fn detach_pinned(pin: &Path) -> Result<()> {
+    let link = object_at(pin)?;
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = number(link.as_raw_fd())?;
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr)?;
+    Ok(())
+}
+
+/// Puts a program into a pinned link in place of the one that is there (BPF_LINK_UPDATE).
+pub fn take_over(pin: &Path, verdict: &Verdict) -> Result<()> {
+    let link = object_at(pin)?;
+    let program = load(&instructions(verdict)?)?;
+    let mut attr = zeroed();
+    attr.link_update.link_fd = number(link.as_raw_fd())?;
+    attr.link_update.__bindgen_anon_1.new_prog_fd = number(program.as_raw_fd())?;
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr)?;
+    Ok(())
+}
+
+fn object_at(pin: &Path) -> Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    owned(bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?)
 }
 
 fn open(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {

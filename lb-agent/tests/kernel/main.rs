@@ -10,6 +10,7 @@ mod connect;
 mod container;
 mod counts;
 mod dns;
+mod drift;
 mod foreign;
 mod frontends;
 mod full;

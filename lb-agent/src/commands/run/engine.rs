@@ -11,7 +11,7 @@ use crate::policy::{
     Update,
 };
 use crate::serve::BackendStatus;
-use crate::tables::{Backing, Counts, Refused, Tables};
+use crate::tables::{Backing, Check, Counts, Drift, Refused, Tables};
 
 /// Changes go in, stores come out.
 #[derive(Debug)]
@@ -148,6 +148,11 @@ impl<B: Backing> Engine<B> {
             }
             Err(error) => tracing::warn!("sockets that ended unseen: {error}"),
         }
+    }
+
+    /// Looks at the next portion of the tables: see [`Tables::check`].
+    pub fn check(&mut self, check: &mut Check) -> Option<Drift> {
+        self.tables.check(check)
     }
 
     #[must_use]

@@ -1,5 +1,6 @@
 //! `lb-agent run`: wires the rooms together and keeps them going until a signal.
 
+mod drift;
 mod ends;
 mod engine;
 pub mod heartbeat;
@@ -18,12 +19,13 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use self::drift::Watch;
 use self::ends::Ends;
 use self::engine::Engine;
 use self::sweeper::Sweeper;
 use self::terminator::Terminator;
 use super::{LogFormat, SourceSettings, block_on, logging};
-use crate::kernel::{self, Grace, KernelError, Maps, Opened};
+use crate::kernel::{self, Grace, Keeper, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
 use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
 use crate::sockets::Worker;
@@ -43,6 +45,8 @@ pub struct Settings {
     pub sweep_interval: Duration,
     /// End also TCP connections whose backends have stopped serving.
     pub terminate_tcp: bool,
+    /// How often to look whether the tables still say what they should.
+    pub check_interval: Duration,
     /// How long after this agent's end the programs step aside; none: never.
     pub step_aside_after: Option<Duration>,
     /// Where the agent answers.
@@ -74,6 +78,7 @@ struct Agent {
     engine: Engine<Maps>,
     sockets: Worker,
     terminator: Terminator,
+    watch: Watch,
     source: source::Watched,
     batches: mpsc::Receiver<Batch>,
     /// Before what holds the lock: a successor that has it binds the same path.
@@ -89,12 +94,10 @@ struct Agent {
 
 /// What of the data path is needed once the tables have its maps.
 struct Running {
-    hooks: Vec<kernel::HookState>,
-    cgroup: PathBuf,
     grace: Arc<Grace>,
     log: Option<kernel::ProgramLog>,
     stats: kernel::Stats,
-    _pins: kernel::Pins,
+    keeper: Keeper,
 }
 
 impl Agent {
@@ -112,6 +115,7 @@ impl Agent {
             host_network,
             log,
             pins,
+            pinned,
             stats,
         } = opened;
         let termination = terminator::Settings {
@@ -148,6 +152,7 @@ impl Agent {
         let mut agent = Self {
             began,
             source: source.watch(&settings.source.source, sender)?,
+            watch: Watch::new(settings.check_interval),
             settings,
             engine,
             sockets,
@@ -160,12 +165,10 @@ impl Agent {
             ends,
             is_ready: false,
             opened: Running {
-                hooks,
-                cgroup: cgroup.path,
                 grace: Arc::new(grace),
                 log,
                 stats,
-                _pins: pins,
+                keeper: Keeper::new(pins, cgroup, pinned, hooks),
             },
         };
         if found.service_ports > 0 && !first.is_complete {
@@ -216,10 +219,12 @@ impl Agent {
                     self.engine.look_for_room();
                     sweeper.tick(self.engine.tables(), &self.sockets);
                     self.terminator.tick();
+                    self.watch.keep(&mut self.opened.keeper);
                 }
                 step = self.terminator.next() => {
                     self.terminator.take(step, self.engine.tables(), &self.sockets);
                 }
+                () = self.watch.due() => self.watch.check(&mut self.engine),
                 gone = sweeper.gone() => self.engine.sweep(&gone),
                 name = self.ends.next() => {
                     tracing::info!(

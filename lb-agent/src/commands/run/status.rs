@@ -15,7 +15,7 @@ impl Agent {
     fn status(&self) -> Status {
         let (services, endpoint_slices) = self.engine.objects();
         let counts = self.engine.counts();
-        let hooks = self.opened.hooks.iter().map(|hook| {
+        let hooks = self.opened.keeper.hooks().iter().map(|hook| {
             let (run_count, run_time_ns) = hook.run_stats();
             HookStatus {
                 hook: hook.name.to_owned(),
@@ -28,12 +28,13 @@ impl Agent {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node_name: self.settings.source.policy.node_name.clone(),
-            cgroup: self.opened.cgroup.display().to_string(),
+            cgroup: self.opened.keeper.cgroup().path.display().to_string(),
             pin_dir: self.settings.kernel.pin_dir.display().to_string(),
             ready: self.is_ready,
             source: self.source.status(),
             syncs: self.syncs,
             hooks: hooks.collect(),
+            drift: self.watch.status(),
             services,
             endpoint_slices,
             service_ports: counts.service_ports,

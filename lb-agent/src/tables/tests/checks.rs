@@ -175,7 +175,12 @@ fn meant(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Said)> {
     let choices = wanted([port].into_iter());
     port.views().into_iter().flat_map(move |view| {
         let role = Role::of(view.scope);
-        let line = form::view_line(0, port, role);
+        let line = form::view_line(
+            0,
+            role,
+            form::algorithm_number(port.algorithm),
+            port.affinity_seconds.unwrap_or(0),
+        );
         assert_eq!(role == Role::External, view.scope == Scope::External);
         let said = |frontend: &&Frontend| {
             let key = form::frontend_key(frontend, port.key.protocol)?;

@@ -6,7 +6,7 @@ use std::io;
 
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, config};
 
-use crate::tables::{Backing, Table};
+use crate::tables::{Backing, Copies, Elements, Part, Table};
 
 /// The words of all arrays, 0 where nothing was written; quick to copy.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,16 @@ impl Words {
             words.resize(place + 1, 0);
         }
         words[place] = value;
+    }
+
+    /// Each word with the number of its table and its place there.
+    #[cfg(test)]
+    pub fn all(&self) -> impl Iterator<Item = ((usize, usize), u64)> {
+        let tables = self.0.iter().enumerate();
+        tables.flat_map(|(table, words)| {
+            let words = words.iter().enumerate();
+            words.map(move |(place, &value)| ((table, place), value))
+        })
     }
 
     pub fn get(&self, &(table, index, word): &(Table, u32, usize)) -> Option<&u64> {
@@ -135,6 +145,33 @@ impl Backing for Memory {
         self.write(|state| {
             state.words.insert((table, index, word), value);
         });
+    }
+
+    fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool {
+        let is_same = self.load(table, index, word) == from;
+        if is_same {
+            self.store(table, index, word, to);
+        }
+        is_same
+    }
+
+    fn frontends_from(&self, _place: u32) -> io::Result<Part> {
+        Ok(Part {
+            elements: self.frontends()?,
+            next: None,
+        })
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> io::Result<Option<FrontendValue>> {
+        Ok(self.state.frontends.get(key).copied())
+    }
+
+    fn mend_copies(&mut self, _key: &FrontendKey, _value: &FrontendValue) -> Copies {
+        Copies::default()
+    }
+
+    fn prune_copies(&mut self, _place: u32, _elements: &Elements<'_>) -> (Copies, Option<u32>) {
+        (Copies::default(), None)
     }
 
     fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {

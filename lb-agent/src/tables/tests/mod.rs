@@ -8,6 +8,8 @@ mod cases;
 mod checks;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod drift;
 mod memory;
 #[cfg(test)]
 mod properties;

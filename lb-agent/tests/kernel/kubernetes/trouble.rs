@@ -231,6 +231,8 @@ fn nothing_is_in_effect_before_every_kind_was_listed() {
             "socklb_ready 1",
             "socklb_services 2",
             "socklb_source_listed{kind=\"EndpointSlice\"} 1",
+            "socklb_drift_checks_total ",
+            "socklb_drift_repairs_total{table=\"hooks\"} 0",
             "socklb_refused_calls_total{reason=\"no_backend\"} 1",
         ] {
             assert!(metrics.contains(line), "{line} is not in\n{metrics}");

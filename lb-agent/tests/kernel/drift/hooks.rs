@@ -1,0 +1,180 @@
+//! Hooks and pins.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use lb_common::TABLES_VERSION;
+use lb_testbed::{Agent, Cgroup, Sandbox, connect, sandboxed};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{nothing_was_restored, repairs, start, while_stopped};
+use crate::churn::Client;
+use crate::foreign::{self, Verdict};
+use crate::support::{
+    Servers, Web, active, answers, cluster_ip, eventually, failure, status, write_service,
+};
+
+fn pin(web: &Web, name: &str) -> PathBuf {
+    let room = format!("tables-v{TABLES_VERSION}");
+    web.agent.pin_dir().join(room).join(name)
+}
+
+/// The program that is in a hook's place, where the agent says so.
+fn wait_for_hooks(web: &Web, number: u64) -> Result<()> {
+    eventually("the hooks are in place", || {
+        Ok(repairs(web, "hooks")? == number)
+    })?;
+    answers(&web.client, Web::ADDRESS, 10)?;
+    let stream = web.client.enter(|| connect(Web::ADDRESS))??;
+    assert_eq!(stream.peer_addr()?, Web::ADDRESS);
+    assert_eq!(active(&web.agent)?, 1);
+    drop(stream);
+    assert_eq!(active(&web.agent)?, 0);
+    Ok(())
+}
+
+#[test]
+fn hooks_that_are_detached_are_attached_again() {
+    sandboxed(|sandbox| {
+        let mut web = start(sandbox, 2, 2)?;
+        while_stopped(&web.running, || {
+            foreign::detach_pinned(&pin(&web, "link_connect4"))?;
+            failure(&web.client, Web::ADDRESS)?;
+            foreign::detach_pinned(&pin(&web, "link_getpeername4"))?;
+            foreign::detach_pinned(&pin(&web, "link_sock_release"))
+        })?;
+        wait_for_hooks(&web, 3)?;
+        web.running.wait_for_log(
+            "getpeername4 (detached), sock_release (detached), connect4 (detached)",
+        )?;
+        // What is pinned is what is attached: the next agent finds it.
+        web.running.terminate()?;
+        answers(&web.client, Web::ADDRESS, 5)?;
+        web.running = web.agent.start()?;
+        ensure!(
+            web.running
+                .log()
+                .contains("replaced without a gap: getpeername4")
+        );
+        ensure!(
+            !web.running.log().contains(" attached to "),
+            "{}",
+            web.running.log()
+        );
+        nothing_was_restored(&web)
+    });
+}
+
+#[test]
+fn another_program_in_a_link_is_replaced() {
+    sandboxed(|sandbox| {
+        let mut web = start(sandbox, 1, 1)?;
+        while_stopped(&web.running, || {
+            foreign::take_over(&pin(&web, "link_connect4"), &Verdict::Refuse)?;
+            let refused = failure(&web.client, Web::ADDRESS)?;
+            assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+            Ok(())
+        })?;
+        wait_for_hooks(&web, 1)?;
+        web.running
+            .wait_for_log("connect4 (another program in its link)")
+    });
+}
+
+#[test]
+fn pins_that_are_removed_are_made_again_without_a_gap() {
+    sandboxed(|sandbox| {
+        let mut web = start(sandbox, 2, 2)?;
+        let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
+        let gone = ["link_connect4", "link_sock_release", "FRONTENDS", "STATS"];
+        for name in gone {
+            fs::remove_file(pin(&web, name))?;
+        }
+        for name in gone {
+            eventually(name, || Ok(pin(&web, name).exists()))?;
+        }
+        eventually("that is counted", || {
+            Ok((repairs(&web, "hooks")?, repairs(&web, "pins")?) == (2, 2))
+        })?;
+        web.running.kill()?;
+        web.running = web.agent.start()?;
+        ensure!(web.running.log().contains("took over the tables"));
+        client.finish()?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pin_folder_that_is_removed_is_made_again_and_locked() {
+    sandboxed(|sandbox| {
+        let mut web = start(sandbox, 2, 2)?;
+        let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
+        let held = web.client.enter(|| connect(Web::ADDRESS))??;
+        fs::remove_dir_all(web.agent.pin_dir())?;
+        eventually("all is pinned again", || {
+            // Nine hooks, sixteen maps and the folder.
+            Ok((repairs(&web, "hooks")?, repairs(&web, "pins")?) == (9, 17))
+        })?;
+        let folder = File::open(web.agent.pin_dir())?;
+        let lock = Flock::lock(folder, FlockArg::LockExclusiveNonblock);
+        ensure!(matches!(lock, Err((_, Errno::EWOULDBLOCK))), "{lock:?}");
+        web.running.kill()?;
+        web.running = web.agent.start()?;
+        ensure!(web.running.log().contains("took over the tables"));
+        client.finish()?;
+        assert_eq!(held.peer_addr()?, Web::ADDRESS);
+        eventually("its count is kept", || Ok(active(&web.agent)? == 1))?;
+        drop(held);
+        assert_eq!(active(&web.agent)?, 0);
+        Ok(())
+    });
+}
+
+/// A Service, and an agent on the cgroup `served` of the sandbox's.
+fn on_own_cgroup(sandbox: &Sandbox) -> Result<(Web, Cgroup)> {
+    let servers = Servers::start(sandbox, 1)?;
+    let client = sandbox.pod("client")?;
+    let manifests = sandbox.manifests()?;
+    write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+    let served = Cgroup::at(sandbox.cgroup()).child("served")?;
+    let binary = env!("CARGO_BIN_EXE_lb-agent");
+    let agent = Agent::on_cgroup(binary, sandbox, manifests.folder(), served.path());
+    let running = agent.start()?;
+    let web = Web {
+        servers,
+        client,
+        manifests,
+        agent,
+        running,
+    };
+    Ok((web, served))
+}
+
+#[test]
+fn a_cgroup_that_is_replaced_is_attached_to() {
+    sandboxed(|sandbox| {
+        let (mut web, served) = on_own_cgroup(sandbox)?;
+        let home = Cgroup::at(sandbox.cgroup());
+        served.join()?;
+        answers(&web.client, Web::ADDRESS, 5)?;
+        home.join()?;
+        served.remove()?;
+        let trouble = || -> Result<Vec<String>> { Ok(status(&web.agent)?.drift.trouble) };
+        eventually("that is said", || {
+            let trouble = trouble()?.join("\n");
+            let place = served.path().display().to_string();
+            Ok(trouble.contains(&place)
+                && trouble.contains(&io::Error::from(Errno::ENOENT).to_string()))
+        })?;
+        let served = home.child("served")?;
+        served.join()?;
+        wait_for_hooks(&web, 9)?;
+        eventually("nothing is wrong any more", || Ok(trouble()?.is_empty()))?;
+        web.running
+            .wait_for_log("mended: the data path is not in place")?;
+        home.join()
+    });
+}
