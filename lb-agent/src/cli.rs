@@ -85,6 +85,7 @@ pub struct SourceArgs {
 #[command(after_help = "\
 The data path stays when the agent ends: connections go on being balanced as they were.
 A new agent takes over from there; `lb-agent unload` ends it.
+One that still runs is asked at --socket to hand over, and then stands by.
 
 Example:
   lb-agent run --manifests services/ --node-name worker-1")]

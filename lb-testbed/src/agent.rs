@@ -145,6 +145,15 @@ impl Agent {
         self
     }
 
+    /// With another socket.
+    #[must_use]
+    pub fn on_socket(&self, socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// One more argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {

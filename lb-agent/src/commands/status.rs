@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::{Output, block_on};
-use crate::serve::{self, DriftStatus, Status, TerminationStatus, WatchStatus};
+use crate::serve::{self, DriftStatus, Status, TableStatus, TerminationStatus, WatchStatus};
 
 /// Asks the agent that listens on `socket`.
 ///
@@ -52,6 +52,7 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
                 status.refused_unknown_address
             ),
         ),
+        ("Fullest table", fullest(&status)),
         ("Ended", ended(&status.socket_termination)),
         ("Restored", drift_line(&status.drift)),
         ("Problems", status.problems.len().to_string()),
@@ -109,6 +110,20 @@ fn drift_line(drift: &DriftStatus) -> String {
         None => line.push_str("; tables not read back yet"),
     }
     line
+}
+
+/// The table of which the largest part is in use.
+fn fullest(status: &Status) -> String {
+    let percent = |table: &TableStatus| table.used * 100 / table.capacity.max(1);
+    let fullest = status.tables.iter().max_by_key(|table| percent(table));
+    fullest.map_or_else(String::new, |table| {
+        let TableStatus {
+            table: name,
+            used,
+            capacity,
+        } = table;
+        format!("{name}, {} % ({used} of {capacity})", percent(table))
+    })
 }
 
 /// Whether a kind comes, and how long ago something last did.

@@ -42,11 +42,12 @@ pub enum KernelError {
     #[error("{}: {error}", path.display())]
     Pin { path: PathBuf, error: io::Error },
     #[error(
-        "another lb-agent holds {}: stop it first, or give this one a --pin-dir and a --cgroup \
+        "another lb-agent holds {}{}: stop it first, or give this one a --pin-dir and a --cgroup \
          of its own",
-        path.display()
+        path.display(),
+        process(*holder)
     )]
-    Locked { path: PathBuf },
+    Locked { path: PathBuf, holder: Option<u32> },
     #[error(
         "{}: has {found}, this lb-agent needs {wanted}: another build made it; \
          `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
@@ -77,6 +78,11 @@ pub enum KernelError {
         what: &'static str,
         error: io::Error,
     },
+}
+
+/// ` (process 123)`.
+fn process(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
 /// With the capabilities checked before, this is what EPERM means (`hierarchy_allows_attach` and `__cgroup_bpf_attach` in

@@ -89,6 +89,18 @@ impl Keeper {
         }
     }
 
+    /// The pin folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.pins.folder()
+    }
+
+    /// Keeps nothing any more.
+    #[must_use]
+    pub fn into_pins(self) -> Pins {
+        self.pins
+    }
+
     #[must_use]
     pub const fn cgroup(&self) -> &Cgroup {
         &self.cgroup

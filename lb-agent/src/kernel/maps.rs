@@ -16,7 +16,7 @@ use super::mapped::Mapped;
 use super::near::Near;
 use super::places::Places;
 use super::{KernelError, sys};
-use crate::tables::{Backing, Copies, Elements, Part, Table};
+use crate::tables::{Backing, Copies, Elements, Part, Table, Usage};
 
 /// How many elements are read at once.
 const BATCH: usize = 512;
@@ -25,6 +25,7 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub struct Maps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
+    most_frontends: u32,
     filter: Filter,
     near: Near,
     frontend_list: Mapped,
@@ -39,10 +40,12 @@ impl Maps {
     /// Takes the maps out of the object, whose programs must be loaded by now, but not in their places: they rely on
     /// FILTER and NEAR_FRONTENDS, which are made here from what FRONTENDS has.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
+        let frontends = hash(object, "FRONTENDS")?;
         let mut maps = Self {
             filter: Filter::take(object)?,
             near: Near::take(object)?,
-            frontends: hash(object, "FRONTENDS")?,
+            most_frontends: capacity(&frontends, "FRONTENDS")?,
+            frontends,
             frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
             views: Mapped::take(object, "VIEWS", View::WORDS)?,
             slots: Mapped::take(object, "SLOTS", 1)?,
@@ -101,6 +104,10 @@ fn uncount(backends: &Mapped, pair: Pair) {
 impl Backing for Maps {
     fn length(&self, table: Table) -> u32 {
         self.table(table).length
+    }
+
+    fn most_frontends(&self) -> u32 {
+        self.most_frontends
     }
 
     fn load(&self, table: Table, index: u32, word: usize) -> u64 {
@@ -192,8 +199,8 @@ impl Backing for Maps {
         self.places.clear(of, |pair| uncount(backends, pair))
     }
 
-    fn is_crowded(&self) -> bool {
-        self.places.is_crowded()
+    fn places_in_use(&self) -> [Usage; 2] {
+        self.places.in_use()
     }
 }
 
@@ -209,6 +216,16 @@ pub fn hash<K: aya::Pod, V: aya::Pod>(
 ) -> Result<HashMap<MapData, K, V>, KernelError> {
     HashMap::try_from(take(object, name)?)
         .map_err(|error| KernelError::Maps(format!("{name}: {error}")))
+}
+
+/// How many elements a hash may have.
+pub fn capacity<K: aya::Pod, V: aya::Pod>(
+    hash: &HashMap<MapData, K, V>,
+    name: &'static str,
+) -> Result<u32, KernelError> {
+    let info = hash.map().info();
+    let info = info.map_err(|error| KernelError::Maps(format!("{name}: {error}")))?;
+    Ok(info.max_entries())
 }
 
 /// The error number that a system call gave, where there was one.

@@ -11,6 +11,7 @@ mod fit;
 #[cfg(test)]
 mod footprint;
 mod grace;
+mod holder;
 mod hooks;
 mod host;
 mod keeper;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 pub use self::cgroup::Cgroup;
 pub use self::error::KernelError;
 pub use self::grace::Grace;
+pub use self::holder::of as holder_of;
 pub use self::hooks::HookState;
 pub use self::keeper::{Keeper, Kept, PinnedMap};
 pub use self::log::{LogLevel, ProgramLog};
@@ -69,11 +71,18 @@ pub struct Opened {
     pub stats: Stats,
 }
 
-/// Takes over the pinned tables, or makes them; loads the programs and puts them into place.
-pub fn open(settings: &Settings) -> Result<Opened, KernelError> {
+/// Locks the pin folder; [`KernelError::Locked`] when another agent has it. What is not fit is said before.
+pub fn lock(settings: &Settings) -> Result<Pins, KernelError> {
     fit::check_capabilities()?;
+    Cgroup::open(settings.cgroup.as_deref())?;
+    Pins::open(&settings.pin_dir)
+}
+
+/// Takes over the pinned tables, or makes them; loads the programs and puts them into place.
+///
+/// `pins`: of the same settings.
+pub fn open(settings: &Settings, pins: Pins) -> Result<Opened, KernelError> {
     let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
-    let pins = Pins::open(&settings.pin_dir)?;
     let mut object = object::load(&pins, settings.program_log)?;
     let maps = Maps::take(&mut object)?;
     let hooks = hooks::put_into_place(&mut object, &pins, &cgroup)?;

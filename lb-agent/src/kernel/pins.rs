@@ -3,7 +3,7 @@
 //! `<pin-dir>/tables-v1/` has the tables and the links, `<pin-dir>/origins-v1/` has ORIGINS and what belongs to
 //! it. The folder itself is locked (flock) by the agent that writes the tables.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use aya::maps::MapInfo;
 use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
 use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::shapes::{Room, Shape};
-use super::{KernelError, host, owner, sys};
+use super::{KernelError, holder, host, owner, sys};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -28,12 +29,25 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Makes the folder if need be, and locks it.
+    /// Makes the folder if need be, and locks it; [`KernelError::Locked`] when somebody has it.
     pub fn open(folder: &Path) -> Result<Self, KernelError> {
         check_bpffs(folder)?;
+        Self::locked(
+            folder,
+            lock(folder, FlockOperation::NonBlockingLockExclusive)?,
+        )
+    }
+
+    /// As [`Self::open`], but waits until nobody has it, however long that takes.
+    pub fn wait(folder: &Path) -> Result<Self, KernelError> {
+        check_bpffs(folder)?;
+        Self::locked(folder, lock(folder, FlockOperation::LockExclusive)?)
+    }
+
+    fn locked(folder: &Path, lock: File) -> Result<Self, KernelError> {
         let pins = Self {
             folder: folder.to_owned(),
-            lock: lock(folder)?,
+            lock,
         };
         for room in [Room::Tables, Room::Origins].map(|room| pins.room(room)) {
             make(&room)?;
@@ -54,7 +68,7 @@ impl Pins {
         };
         if is_new {
             check_bpffs(&self.folder)?;
-            self.lock = lock(&self.folder)?;
+            self.lock = lock(&self.folder, FlockOperation::NonBlockingLockExclusive)?;
         }
         for room in [Room::Tables, Room::Origins] {
             make(&self.room(room))?;
@@ -111,7 +125,7 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     if !folder.exists() {
         return Ok(None);
     }
-    let held = lock(folder)?;
+    let held = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
     let mut rooms = Vec::new();
     for entry in list(folder)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
@@ -173,17 +187,30 @@ fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
     })
 }
 
-fn lock(folder: &Path) -> Result<File, KernelError> {
-    make(folder)?;
-    owner::check(folder).map_err(|error| failed(folder, error))?;
-    let file = File::open(folder).map_err(|error| failed(folder, error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(KernelError::Locked {
-            path: folder.to_owned(),
-        }),
-        Err(error) => Err(failed(folder, error.into())),
+fn lock(folder: &Path, how: FlockOperation) -> Result<File, KernelError> {
+    loop {
+        make(folder)?;
+        owner::check(folder).map_err(|error| failed(folder, error))?;
+        let file = File::open(folder).map_err(|error| failed(folder, error))?;
+        match retry_on_intr(|| flock(&file, how)) {
+            Ok(()) if is_still_there(folder, &file) => return Ok(file),
+            // Whoever had it took it away.
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(KernelError::Locked {
+                    path: folder.to_owned(),
+                    holder: holder::of(folder),
+                });
+            }
+            Err(error) => return Err(failed(folder, error.into())),
+        }
     }
+}
+
+fn is_still_there(folder: &Path, file: &File) -> bool {
+    let identity = |folder: Metadata| (folder.dev(), folder.ino());
+    let now = fs::metadata(folder).map(identity).ok();
+    now.is_some() && now == file.metadata().map(identity).ok()
 }
 
 fn make(folder: &Path) -> Result<(), KernelError> {

@@ -14,7 +14,8 @@ use lb_common::{Pair, Way};
 use super::KernelError;
 use super::look::Look;
 use super::mapped::Mapped;
-use super::maps::{hash, io_error};
+use super::maps::{capacity, hash, io_error};
+use crate::tables::Usage;
 
 /// Length of a way in 64-bit words.
 pub const WAY_WORDS: usize = size_of::<Way>() / 8;
@@ -24,7 +25,7 @@ pub struct Places {
     origins: Arc<Mapped>,
     /// Cookie to pair.
     spill: HashMap<MapData, u64, u64>,
-    spill_length: u64,
+    spill_length: u32,
     /// How many elements SPILL has.
     spilled: Arc<Mapped>,
 }
@@ -33,11 +34,9 @@ impl Places {
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let origins = Arc::new(Mapped::take(object, "ORIGINS", Set::WORDS)?);
         let spill: HashMap<MapData, u64, u64> = hash(object, "SPILL")?;
-        let info = spill.map().info();
-        let info = info.map_err(|error| KernelError::Maps(format!("SPILL: {error}")))?;
         Ok(Self {
             origins,
-            spill_length: u64::from(info.max_entries()),
+            spill_length: capacity(&spill, "SPILL")?,
             spill,
             spilled: Arc::new(Mapped::take(object, "SPILLED", 1)?),
         })
@@ -104,14 +103,21 @@ impl Places {
         Ok(cleared)
     }
 
-    /// Whether more than three quarters of either are in use.
-    pub fn is_crowded(&self) -> bool {
-        let mut used = 0_u64;
-        for [cookie, _] in self.ways() {
-            used += u64::from(cookie.load(Ordering::Relaxed) != 0);
-        }
-        let ways = u64::from(self.origins.length) * WAYS as u64;
-        used * 4 > ways * 3 || self.spilled() * 4 > self.spill_length * 3
+    /// How full either is.
+    pub fn in_use(&self) -> [Usage; 2] {
+        let taken = |[cookie, _]: &[&AtomicU64; 2]| cookie.load(Ordering::Relaxed) != 0;
+        [
+            Usage {
+                table: "ORIGINS",
+                used: self.ways().filter(taken).count(),
+                capacity: self.origins.length as usize * WAYS,
+            },
+            Usage {
+                table: "SPILL",
+                used: usize::try_from(self.spilled()).unwrap_or(usize::MAX),
+                capacity: self.spill_length as usize,
+            },
+        ]
     }
 
     /// What tells of single sockets, on any thread.

@@ -205,13 +205,11 @@ impl Policy {
             self.problems.insert(name.clone(), problems);
         }
 
-        let created = catalog
-            .service(name)
-            .and_then(|service| service.metadata.creation_timestamp.time());
         let mut gone = self.keys(name);
         for port in ports {
             let key = port.key.clone();
             gone.remove(&key);
+            let created = port.created;
             let claimant = Arc::new(Claimant { created, key });
             self.claim(&claimant, &port.frontends, holders);
             fresh.insert(port.key.clone(), Some(Wanted { port, claimant }));

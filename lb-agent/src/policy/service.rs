@@ -66,6 +66,7 @@ pub(super) fn judge(
         node_name: context.node_name,
         zone: context.zone,
     };
+    let created = service.metadata.creation_timestamp.time();
     let mut ports = Vec::new();
     for port in usable_ports(service, &endpoints, &mut report) {
         for of_family in &addresses {
@@ -79,6 +80,7 @@ pub(super) fn judge(
                     protocol: port.protocol,
                     family,
                 },
+                created,
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
                 frontends: of_family.frontends(port.port, port.node_port),

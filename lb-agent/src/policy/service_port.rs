@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::catalog::{Family, Protocol};
 
 /// One port of one Service in one address family: the unit that has backends, an algorithm and affinity.
@@ -105,6 +107,8 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     pub key: ServicePortKey,
+    /// When an API server made its Service.
+    pub created: Option<Timestamp>,
     pub algorithm: Algorithm,
     /// `sessionAffinity: ClientIP`: for how many seconds a client stays with its backend.
     pub affinity_seconds: Option<u32>,
@@ -112,6 +116,14 @@ pub struct ServicePort {
     pub frontends: Vec<Frontend>,
     /// Sorted by address, without duplicates.
     pub backends: Vec<Backend>,
+}
+
+impl ServicePort {
+    /// Where room is short, those with a lower one come first: the oldest. What no API server has dated comes last.
+    #[must_use]
+    pub fn seniority(&self) -> Timestamp {
+        self.created.unwrap_or(Timestamp::MAX)
+    }
 }
 
 impl fmt::Display for Algorithm {

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::Request;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -31,6 +33,28 @@ pub enum FetchError {
 
 /// Gets one of the documents that an agent serves.
 pub async fn fetch<T: DeserializeOwned>(socket: &Path, document: &str) -> Result<T, FetchError> {
+    send(socket, Method::GET, document, Bytes::new()).await
+}
+
+/// Asks an agent for something to be done.
+pub async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    document: &str,
+    what: &impl Serialize,
+) -> Result<T, FetchError> {
+    let body = serde_json::to_vec(what).map_err(|error| FetchError::Json {
+        path: socket.to_owned(),
+        error,
+    })?;
+    send(socket, Method::POST, document, body.into()).await
+}
+
+async fn send<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    document: &str,
+    body: Bytes,
+) -> Result<T, FetchError> {
     let path = || socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await
@@ -46,10 +70,15 @@ pub async fn fetch<T: DeserializeOwned>(socket: &Path, document: &str) -> Result
         .await
         .map_err(http)?;
     tokio::spawn(connection);
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
     *request.uri_mut() = document.parse().unwrap_or_default();
-    let host = hyper::header::HeaderValue::from_static("localhost");
-    request.headers_mut().insert(hyper::header::HOST, host);
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     let response = sender.send_request(request).await.map_err(http)?;
     let status = response.status();
     if !status.is_success() {

@@ -11,6 +11,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::serving::Closed;
+
 /// More than probes and scrapes need, and far less than the process may have open. Others wait in the kernel.
 const AT_ONCE: usize = 64;
 
@@ -20,12 +22,18 @@ const ASKED_WITHIN: Duration = Duration::from_secs(2);
 /// From the connect to the last byte of the answer.
 const OVER_WITHIN: Duration = Duration::from_secs(20);
 
-/// Answers one request on each connection, for ever.
-pub async fn serve(mut listener: TcpListener, router: Router) {
+/// Answers one request on each connection, until it is closed and those that are open are over.
+pub async fn serve(mut listener: TcpListener, router: Router, mut closed: Closed) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    // It is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let (stream, _) = Listener::accept(&mut listener).await;
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, Listener::accept(&mut listener).await)
+        };
+        let (place, (stream, _)) = tokio::select! {
+            next = next => next,
+            () = &mut closed => break,
+        };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(ASKED_WITHIN)
@@ -40,4 +48,7 @@ pub async fn serve(mut listener: TcpListener, router: Router) {
             drop(place);
         });
     }
+    drop(listener);
+    let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+    let _ = places.acquire_many(all).await;
 }

@@ -15,7 +15,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Metrics, Question, Status, connections};
+use super::{Metrics, Question, Serving, Status, connections};
 
 /// Whoever does not answer within this is not healthy.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -54,15 +54,15 @@ impl HttpServer {
         Ok(Self { listener })
     }
 
-    /// Answers until the process ends.
-    pub fn start(self, questions: mpsc::Sender<Question>, metrics: Arc<Metrics>) {
+    pub fn start(self, questions: mpsc::Sender<Question>, metrics: Arc<Metrics>) -> Serving {
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/livez", get(healthz))
             .route("/readyz", get(readyz))
             .with_state(Shared { questions, metrics });
-        tokio::spawn(connections::serve(self.listener, router));
+        let listener = self.listener;
+        Serving::start(|closed| connections::serve(listener, router, closed))
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::tables::TableMetrics;
 use super::{Status, TerminationStatus, WatchStatus};
 
 /// All metrics of an agent; their names begin with `socklb_`.
@@ -25,6 +26,7 @@ pub struct Metrics {
     frontends: Gauge,
     backends: Gauge,
     problems: Gauge,
+    tables: TableMetrics,
     refused: Family<Refusal, Counter>,
     terminated: Family<OfProtocol, Counter>,
     termination_failures: Counter,
@@ -79,6 +81,7 @@ impl Metrics {
             frontends: Gauge::default(),
             backends: Gauge::default(),
             problems: Gauge::default(),
+            tables: TableMetrics::default(),
             refused: Family::default(),
             terminated: Family::default(),
             termination_failures: Counter::default(),
@@ -136,6 +139,7 @@ impl Metrics {
         ] {
             set(&self.refused.get_or_create(&Refusal { reason }), number);
         }
+        self.tables.take(status);
         self.take_termination(&status.socket_termination);
         set(&self.checks, status.drift.checks);
         if let Some(ago) = status.drift.checked_seconds_ago {
@@ -218,6 +222,7 @@ impl Metrics {
             "Lines about objects that could not be used, or not wholly",
             self.problems.clone(),
         );
+        self.tables.register(all);
         all.register(
             "refused_calls",
             "Calls that ended with ECONNREFUSED because there was nothing to connect to",

@@ -1,28 +1,53 @@
 //! What the agent says of itself: JSON over a unix socket, read by the other subcommands.
 //!
-//! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]. Over TCP, where asked for, metrics and
-//! probes: [`HttpServer`].
+//! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]; `POST /v1/hand-over` with a
+//! [`HandOver`] has it make way for another agent. Over TCP, where asked for, metrics and probes: [`HttpServer`].
 
 mod client;
 mod connections;
 mod http;
 mod metrics;
 mod server;
+mod serving;
+mod tables;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::client::{FetchError, fetch};
+pub use self::client::{FetchError, fetch, post};
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::server::{Question, Server, ServerError};
+pub use self::serving::Serving;
 
 /// The path of [`Status`].
 pub const STATUS: &str = "/v1/status";
 
 /// The path of the list of [`BackendStatus`].
 pub const BACKENDS: &str = "/v1/backends";
+
+/// Where [`HandOver`] is taken.
+pub const HAND_OVER: &str = "/v1/hand-over";
+
+/// Asks the agent that holds a pin folder to make way. It says so with [`HandingOver`], closes its ports and lets go of
+/// the folder; one that holds another folder answers 409.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOver {
+    /// Of the one that asks.
+    pub version: String,
+    /// The pin folder's, which may have another path for each of the two.
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// The answer of an agent that makes way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandingOver {
+    pub version: String,
+}
 
 /// What runs where, and how much of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +70,10 @@ pub struct Status {
     pub backends: usize,
     /// Ids and runs that wait to be used again.
     pub resting: usize,
+    /// How full each table is; ORIGINS and SPILL once they were looked at.
+    pub tables: Vec<TableStatus>,
+    /// Service ports that do not fit into the tables, or not as they are now; each is among the problems.
+    pub service_ports_refused: usize,
     /// Calls refused because the frontend had no backend.
     pub refused_no_backend: u64,
     /// Calls refused because the ClusterIP has no such port.
@@ -144,6 +173,17 @@ pub struct HookStatus {
     pub run_count: u64,
     /// In ns; 0 unless the kernel's BPF statistics are on.
     pub run_time_ns: u64,
+}
+
+/// How full a table is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableStatus {
+    /// The map's name.
+    pub table: String,
+    /// Elements; what rests before it is used again counts.
+    pub used: usize,
+    pub capacity: usize,
 }
 
 /// A backend of a service port, with the kernel's counters.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -16,13 +16,15 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BACKENDS, BackendStatus, STATUS, Status};
+use super::{BACKENDS, BackendStatus, HAND_OVER, HandOver, HandingOver, STATUS, Serving, Status};
 
 /// What is asked of the task that owns the tables.
 #[derive(Debug)]
 pub enum Question {
     Status(oneshot::Sender<Status>),
     Backends(oneshot::Sender<Vec<BackendStatus>>),
+    /// Whether this agent makes way.
+    HandOver(HandOver, oneshot::Sender<bool>),
 }
 
 /// Why there is no socket.
@@ -37,6 +39,7 @@ pub struct ServerError {
 #[derive(Debug)]
 pub struct Server {
     listener: Option<UnixListener>,
+    serving: Option<Serving>,
     path: PathBuf,
 }
 
@@ -61,11 +64,11 @@ impl Server {
         let listener = bind_for_owner(path).map_err(failed)?;
         Ok(Self {
             listener: Some(listener),
+            serving: None,
             path: path.to_owned(),
         })
     }
 
-    /// Answers until the process ends.
     pub fn start(&mut self, questions: mpsc::Sender<Question>) {
         let Some(listener) = self.listener.take() else {
             return;
@@ -73,12 +76,16 @@ impl Server {
         let router = Router::new()
             .route(STATUS, get(status))
             .route(BACKENDS, get(backends))
+            .route(HAND_OVER, post(hand_over))
             .with_state(questions);
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!("the unix socket is no longer served: {error}");
-            }
-        });
+        self.serving = Some(Serving::router(listener, router, "the unix socket"));
+    }
+
+    /// Ends it, and its file, before the process ends.
+    pub async fn close(mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.close().await;
+        }
     }
 }
 
@@ -121,15 +128,41 @@ async fn backends(State(questions): State<mpsc::Sender<Question>>) -> Response {
     ask(&questions, Question::Backends).await
 }
 
+async fn hand_over(
+    State(questions): State<mpsc::Sender<Question>>,
+    Json(wanted): Json<HandOver>,
+) -> Response {
+    match answer(&questions, |sender| Question::HandOver(wanted, sender)).await {
+        Some(true) => Json(HandingOver {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+        .into_response(),
+        Some(false) => {
+            (StatusCode::CONFLICT, "this agent holds another pin folder").into_response()
+        }
+        None => ending(),
+    }
+}
+
 async fn ask<T: Serialize>(
     questions: &mpsc::Sender<Question>,
     question: impl FnOnce(oneshot::Sender<T>) -> Question,
 ) -> Response {
-    let (sender, answer) = oneshot::channel();
-    if questions.send(question(sender)).await.is_ok()
-        && let Ok(answer) = answer.await
-    {
-        return Json(answer).into_response();
+    match answer(questions, question).await {
+        Some(answer) => Json(answer).into_response(),
+        None => ending(),
     }
+}
+
+async fn answer<T>(
+    questions: &mpsc::Sender<Question>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    questions.send(question(sender)).await.ok()?;
+    answer.await.ok()
+}
+
+fn ending() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending").into_response()
 }

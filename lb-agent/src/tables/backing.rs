@@ -6,6 +6,8 @@ use std::io;
 use super::Elements;
 use lb_common::{FrontendKey, FrontendValue, Pair};
 
+use super::usage::Usage;
+
 /// The tables that are arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
@@ -53,6 +55,9 @@ pub trait Backing {
     /// How many elements an array has.
     fn length(&self, table: Table) -> u32;
 
+    /// How many elements FRONTENDS may have.
+    fn most_frontends(&self) -> u32;
+
     /// A word of an element; words are of 64 bits. `index` and `word` are within the array.
     fn load(&self, table: Table, index: u32, word: usize) -> u64;
 
@@ -89,6 +94,6 @@ pub trait Backing {
     /// Takes the places of sockets that are gone, and counts each off at its backend. Returns how many there were.
     fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize>;
 
-    /// Whether more than three quarters of ORIGINS or of SPILL are in use.
-    fn is_crowded(&self) -> bool;
+    /// How full ORIGINS and SPILL are: a pass over ORIGINS.
+    fn places_in_use(&self) -> [Usage; 2];
 }

@@ -27,6 +27,8 @@ pub struct Guards {
     frontends: BTreeMap<Address, usize>,
     /// The ClusterIPs of service ports that the tables could not take: somebody else may serve these.
     unfit: BTreeMap<ServicePortKey, Vec<Address>>,
+    /// How many of those have an address.
+    unfit_addresses: BTreeMap<Address, usize>,
     /// Addresses in Service CIDRs that a Service has, whoever serves it.
     named: BTreeSet<Address>,
     /// Those that have their element, and what it says.
@@ -72,6 +74,7 @@ impl Guards {
 
     /// A service port is not in the tables as it should be.
     pub fn add_unfit(&mut self, port: &ServicePort) {
+        self.remove_unfit(&port.key);
         let addresses: Vec<Address> = port
             .frontends
             .iter()
@@ -79,13 +82,23 @@ impl Guards {
             .map(form::address)
             .collect();
         self.changed.extend(&addresses);
+        for &address in &addresses {
+            *self.unfit_addresses.entry(address).or_insert(0) += 1;
+        }
         self.unfit.insert(port.key.clone(), addresses);
     }
 
     /// A service port is in the tables as it should be, or not wanted any more.
     pub fn remove_unfit(&mut self, key: &ServicePortKey) {
-        let addresses = self.unfit.remove(key);
-        self.changed.extend(addresses.into_iter().flatten());
+        for address in self.unfit.remove(key).into_iter().flatten() {
+            if let Some(number) = self.unfit_addresses.get_mut(&address) {
+                *number -= 1;
+                if *number == 0 {
+                    self.unfit_addresses.remove(&address);
+                }
+            }
+            self.changed.insert(address);
+        }
     }
 
     /// Takes over which addresses Services have.
@@ -104,9 +117,7 @@ impl Guards {
 
     /// What is to be said of an address, if anything.
     fn wanted(&self, address: &Address) -> Option<u32> {
-        if self.frontends.contains_key(address)
-            && !self.unfit.values().any(|unfit| unfit.contains(address))
-        {
+        if self.frontends.contains_key(address) && !self.unfit_addresses.contains_key(address) {
             return Some(REFUSE);
         }
         self.named.contains(address).then_some(PASS)

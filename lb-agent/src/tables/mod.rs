@@ -16,6 +16,8 @@ mod drift;
 mod form;
 mod guard;
 mod ids;
+mod less;
+mod lower;
 mod maglev;
 mod member;
 mod net;
@@ -28,6 +30,7 @@ mod sweep;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the fuzzer wants some of it"))]
 pub mod tests;
+mod usage;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -46,6 +49,7 @@ use self::member::Member;
 use self::resting::{Item, Resting};
 use self::runs::Runs;
 pub use self::stale::{Stale, Stops, has_stopped};
+pub use self::usage::{Room, Usage};
 use crate::policy::{ServicePort, ServicePortKey, Update};
 
 /// The tables and what the agent knows of them.
@@ -139,11 +143,13 @@ impl FrontendState {
     }
 }
 
-/// A service port that the tables could not take; what they held of it stays in effect.
+/// A service port that the tables could not take; what they held of it stays in effect as far as it is still wanted.
 #[derive(Debug)]
 pub struct Refused {
     pub port: ServicePort,
     pub error: ApplyError,
+    /// They hold something of it.
+    pub is_in_effect: bool,
 }
 
 /// Why the tables could not take a service port.
@@ -185,8 +191,9 @@ impl<B: Backing> Tables<B> {
     /// that moves from one service port to another is never missing. Frontends that nobody wants any more go
     /// before that, so that they never show a choice that was not meant for them.
     ///
-    /// Returns what the tables could not take, to be tried again when there is room.
-    pub fn apply(&mut self, update: Update) -> Vec<Refused> {
+    /// The oldest Services come first. Returns what the tables could not take, to be tried again when there is room.
+    pub fn apply(&mut self, mut update: Update) -> Vec<Refused> {
+        update.changed.sort_by_key(ServicePort::seniority);
         let mut refused = Vec::new();
         let mut raised = Vec::new();
         self.guards.name(&update);
@@ -196,15 +203,15 @@ impl<B: Backing> Tables<B> {
             port.backends.retain(|b| form::backend_state(b) != 0);
             match self.raise(&port) {
                 Ok(()) => raised.push(port),
-                Err(error) => refused.push(Refused { port, error }),
+                Err(error) => {
+                    raised.extend(self.raise_less(&port, &error));
+                    refused.push(self.refused(port, error));
+                }
             }
         }
         for port in &raised {
             if let Err(error) = self.lower(port) {
-                refused.push(Refused {
-                    port: port.clone(),
-                    error,
-                });
+                refused.push(self.refused(port.clone(), error));
             }
         }
         for key in &update.removed {
@@ -225,6 +232,14 @@ impl<B: Backing> Tables<B> {
         }
         self.settle_guards();
         refused
+    }
+
+    fn refused(&self, port: ServicePort, error: ApplyError) -> Refused {
+        Refused {
+            is_in_effect: self.ids.contains_key(&port.key),
+            port,
+            error,
+        }
     }
 
     /// Every source has listed once: what nobody asked for goes.

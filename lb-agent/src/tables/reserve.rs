@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use lb_common::{FrontendKey, SlotRun};
 
+use super::apply::frontend_keys;
 use super::cell::load_cell;
 use super::member::{self, Member};
 use super::{ApplyError, Backing, Role, Table, Tables, ViewState, form};
@@ -57,10 +58,12 @@ impl<B: Backing> Tables<B> {
             members: Vec::new(),
             new: BTreeSet::new(),
         };
+        let views = port.views();
         let taken = self
-            .reserve_members(port, id, &mut reserved)
+            .check_ids(port, &views, id)
+            .and_then(|()| self.reserve_members(port, id, &mut reserved))
             .and_then(|()| {
-                port.views().iter().try_for_each(|view| {
+                views.iter().try_for_each(|view| {
                     self.reserve_view(port.algorithm, view, id, &mut reserved)?;
                     self.reserve_frontends(view, port.key.protocol, &mut reserved)
                 })
@@ -72,6 +75,38 @@ impl<B: Backing> Tables<B> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether there are ids for all its frontends and views: so what is refused says all that it needs.
+    fn check_ids(
+        &self,
+        port: &ServicePort,
+        views: &[View<'_>],
+        id: Option<u32>,
+    ) -> Result<(), ApplyError> {
+        let enough = |table, needed, left| match needed > left {
+            true => Err(ApplyError::Full {
+                table,
+                needed,
+                left,
+            }),
+            false => Ok(()),
+        };
+        let left = self.frontend_ids.left();
+        if port.frontends.len() > left {
+            let keys: BTreeSet<FrontendKey> = frontend_keys(port).collect();
+            let missing = |key: &&FrontendKey| !self.frontends.contains_key(*key);
+            enough(
+                Table::FrontendList,
+                keys.iter().filter(missing).count(),
+                left,
+            )?;
+        }
+        let present = id.and_then(|id| self.ports.get(&id));
+        let present = present.map_or(&[][..], |state| &state.views);
+        let missing = |view: &&View<'_>| present.iter().all(|p| p.role != Role::of(view.scope));
+        let needed = views.iter().filter(missing).count();
+        enough(Table::Views, needed, self.view_indexes.left())
     }
 
     fn reserve_members(

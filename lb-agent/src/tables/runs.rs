@@ -14,6 +14,8 @@ pub struct Runs {
     by_length: BTreeSet<(u32, u32)>,
     /// The first cells of views' own banks that are in use, or rest.
     banks: HashSet<u32>,
+    /// Cells in free extents.
+    left: u64,
 }
 
 impl Runs {
@@ -73,8 +75,14 @@ impl Runs {
 
     /// How many cells are left, in one piece or not.
     #[must_use]
-    pub fn left(&self) -> u64 {
-        self.by_base.values().map(|&length| u64::from(length)).sum()
+    pub const fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The longest run that can be given out.
+    #[must_use]
+    pub fn longest(&self) -> u32 {
+        self.by_length.last().map_or(0, |&(length, _)| length)
     }
 
     /// The first cells of views' own banks that are in use.
@@ -96,12 +104,14 @@ impl Runs {
         if cells > 0 {
             self.by_base.insert(base, cells);
             self.by_length.insert((cells, base));
+            self.left += u64::from(cells);
         }
     }
 
     fn remove(&mut self, base: u32, cells: u32) {
         self.by_base.remove(&base);
         self.by_length.remove(&(cells, base));
+        self.left -= u64::from(cells);
     }
 }
 
@@ -117,7 +127,9 @@ mod tests {
         assert_eq!(runs.take(3), Some(5));
         assert_eq!(runs.take(4), Some(0));
         assert_eq!(runs.take(11), None);
+        assert_eq!((runs.left(), runs.longest()), (10, 10));
         assert_eq!(runs.take(10), Some(10));
+        assert_eq!((runs.left(), runs.longest()), (0, 0));
     }
 
     proptest! {

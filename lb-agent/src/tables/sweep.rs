@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{Backing, Tables};
+use super::{Backing, Tables, Usage};
 
 impl<B: Backing> Tables<B> {
     /// The cookies of all sockets that have a place now.
@@ -25,9 +25,9 @@ impl<B: Backing> Tables<B> {
         Ok(swept)
     }
 
-    /// Whether places are running out.
+    /// How full ORIGINS and SPILL are: a pass over ORIGINS.
     #[must_use]
-    pub fn is_crowded(&self) -> bool {
-        self.backing.is_crowded()
+    pub fn places_in_use(&self) -> [Usage; 2] {
+        self.backing.places_in_use()
     }
 }

@@ -132,6 +132,14 @@ fn probes_ask_where_the_agent_answers() {
     }
 }
 
+/// On the host's network each would be a port of the host, of which a node has one: no second pod while the first is there.
+#[test]
+fn two_agents_may_be_on_one_node_in_an_update() {
+    let base = kustomize("base");
+    assert_eq!(pod_spec(&base)["hostNetwork"], json!(true));
+    assert_eq!(agent(&base).get("ports"), None);
+}
+
 #[test]
 fn values_go_where_they_belong() {
     let chart = chart(json!({

@@ -21,7 +21,7 @@ fn with_flag(agent: &Agent) -> Agent {
 }
 
 /// From when on the programs step aside.
-fn step_aside_at(agent: &Agent) -> Result<u64> {
+pub fn step_aside_at(agent: &Agent) -> Result<u64> {
     let config = MapData::from_pin(agent.pin_dir().join("tables-v1/CONFIG"))?;
     Ok(Array::<_, u64>::try_from(Map::Array(config))?.get(&STEP_ASIDE_AT, 0)?)
 }

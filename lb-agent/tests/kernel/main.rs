@@ -3,6 +3,7 @@
 //! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
 
 mod aside;
+mod capacity;
 mod cgroups;
 mod choice;
 mod churn;
@@ -14,6 +15,7 @@ mod drift;
 mod foreign;
 mod frontends;
 mod full;
+mod handover;
 mod kubernetes;
 mod leaks;
 mod node;

@@ -1,8 +1,8 @@
 //! What the tests share: an agent of this build, Services with servers behind them, and what the agent says.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -20,6 +20,9 @@ pub const PORT: u16 = 80;
 
 /// The port that pods listen on.
 pub const TARGET: u16 = 8080;
+
+/// Where the HTTP server of an agent is.
+pub const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10_356);
 
 /// Far more than a change takes.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -199,4 +202,17 @@ pub fn wait_for_backends(agent: &Agent, name: &str, addresses: &[IpAddr]) -> Res
 /// The sum of all backends' active counts.
 pub fn active(agent: &Agent) -> Result<u64> {
     Ok(backends(agent)?.iter().map(|backend| backend.active).sum())
+}
+
+/// Status code and text of a path of the HTTP server of an agent with `--http` [`HTTP`].
+pub fn get(path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(HTTP)?;
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let code = answer.split(' ').nth(1).unwrap_or_default().parse()?;
+    Ok((code, answer))
 }

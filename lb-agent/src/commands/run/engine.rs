@@ -1,17 +1,16 @@
 //! What is known, what follows from it, and what the tables say: one owner for all three.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::capacity::Capacity;
+use super::refused::RefusedPorts;
 use crate::catalog::{Catalog, Change};
-use crate::policy::{
-    Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
-    Update,
-};
+use crate::policy::{Frontend, FrontendKind, NodePorts, Options, Policy, Problem, Update};
 use crate::serve::BackendStatus;
-use crate::tables::{Backing, Check, Counts, Drift, Refused, Tables};
+use crate::tables::{Backing, Check, Counts, Drift, Tables};
 
 /// Changes go in, stores come out.
 #[derive(Debug)]
@@ -20,8 +19,9 @@ pub struct Engine<B> {
     policy: Policy,
     node_ports: NodePorts,
     tables: Tables<B>,
-    /// What the tables could not take yet, and why.
-    refused: BTreeMap<ServicePortKey, (ServicePort, String)>,
+    /// What the tables could not take yet.
+    refused: RefusedPorts,
+    capacity: Capacity,
     source_problems: Vec<Problem>,
     /// Problems that were logged and still are.
     told: BTreeSet<Problem>,
@@ -34,7 +34,8 @@ impl<B: Backing> Engine<B> {
             policy: Policy::new(options),
             node_ports,
             tables,
-            refused: BTreeMap::new(),
+            refused: RefusedPorts::default(),
+            capacity: Capacity::default(),
             source_problems: Vec::new(),
             told: BTreeSet::new(),
         }
@@ -92,17 +93,14 @@ impl<B: Backing> Engine<B> {
     }
 
     fn bring_into_effect(&mut self, mut update: Update) {
-        let changed = update.changed.iter().map(|port| &port.key);
-        for key in changed.chain(&update.removed) {
-            self.refused.remove(key);
-        }
+        let forgotten = self.refused.forget(&update);
         update.changed = update
             .changed
             .into_iter()
             .map(|port| self.node_ports.expand(port))
             .collect();
         let refused = self.tables.apply(update);
-        self.keep(refused);
+        self.refused.keep(refused, forgotten);
     }
 
     /// Every source has listed: what an earlier agent left and nobody wants goes.
@@ -122,12 +120,13 @@ impl<B: Backing> Engine<B> {
         self.retry();
     }
 
-    /// Looks whether sockets have let go of what rests.
+    /// Looks whether sockets have let go of what rests, and how full the tables are.
     pub fn look_for_room(&mut self) {
         if self.tables.rests() {
             self.tables.free_unnamed();
             self.retry();
         }
+        self.capacity.look(&self.tables.usage());
     }
 
     /// From when on the programs step aside if this is not called again: see [`super::heartbeat`].
@@ -174,22 +173,24 @@ impl<B: Backing> Engine<B> {
     /// All that could not be used, one line each.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let refused = self.refused.values().map(|(port, why)| Problem {
-            object: format!("Service {}/{}", port.key.namespace, port.key.name),
-            message: format!(
-                "port {:?} is not balanced as it should be: {why}",
-                port.key.port
-            ),
-        });
         let mut problems: Vec<Problem> = self
-            .source_problems
-            .iter()
-            .chain(self.policy.problems())
+            .problems_of_objects()
             .cloned()
-            .chain(refused)
+            .chain(self.capacity.problems())
+            .chain(self.refused.problems(self.tables.room()))
             .collect();
         problems.sort();
         problems
+    }
+
+    fn problems_of_objects(&self) -> impl Iterator<Item = &Problem> {
+        self.source_problems.iter().chain(self.policy.problems())
+    }
+
+    /// How many service ports the tables could not take.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.len()
     }
 
     /// All backends, sorted.
@@ -222,29 +223,21 @@ impl<B: Backing> Engine<B> {
         if self.refused.is_empty() {
             return;
         }
-        let ports = std::mem::take(&mut self.refused);
-        let refused = self.tables.apply(Update {
-            changed: ports.into_values().map(|(port, _)| port).collect(),
-            ..Update::default()
-        });
-        self.keep(refused);
-        self.tell();
-    }
-
-    fn keep(&mut self, refused: Vec<Refused>) {
-        for Refused { port, error } in refused {
-            self.refused
-                .insert(port.key.clone(), (port, error.to_string()));
+        let (changed, tried) = self.refused.take_fitting(self.tables.room());
+        if !changed.is_empty() {
+            let refused = self.tables.apply(Update {
+                changed,
+                ..Update::default()
+            });
+            self.refused.keep(refused, tried);
         }
+        self.refused.tell(self.tables.rests());
     }
 
     /// Logs each problem once, and once more when it is mended.
     fn tell(&mut self) {
-        // What does not fit while something rests will be tried again within a second.
-        if self.tables.rests() && !self.refused.is_empty() {
-            return;
-        }
-        let now: BTreeSet<Problem> = self.problems().into_iter().collect();
+        self.refused.tell(self.tables.rests());
+        let now: BTreeSet<Problem> = self.problems_of_objects().cloned().collect();
         for problem in now.difference(&self.told) {
             tracing::warn!("{problem}");
         }

@@ -1,14 +1,18 @@
 //! `lb-agent run`: wires the rooms together and keeps them going until a signal.
 
+mod capacity;
 mod drift;
 mod ends;
 mod engine;
+mod hand_over;
 pub mod heartbeat;
 mod privileges;
+mod refused;
 mod source;
 mod status;
 mod sweeper;
 mod terminator;
+mod turns;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,15 +26,17 @@ use tokio::task::JoinHandle;
 use self::drift::Watch;
 use self::ends::Ends;
 use self::engine::Engine;
+use self::hand_over::Prepared;
 use self::sweeper::Sweeper;
 use self::terminator::Terminator;
-use super::{LogFormat, SourceSettings, block_on, logging};
+use self::turns::Ending;
+use super::{LogFormat, SourceSettings, logging};
 use crate::kernel::{self, Grace, Keeper, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
 use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
 use crate::sockets::Worker;
 use crate::source::{Batch, node_addresses};
-use crate::tables::Tables;
+use crate::tables::{Tables, Usage};
 
 /// What `lb-agent run` needs to know.
 #[derive(Clone, Debug)]
@@ -67,8 +73,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     privileges::of_all();
     // Before any other thread.
     let sockets = Worker::start(privileges::of_sockets)?;
-    privileges::to_start(&settings);
-    block_on(async { Agent::start(settings, sockets).await?.run().await })
+    privileges::of_tables(&settings);
+    turns::run(&settings, &Arc::new(sockets))
 }
 
 /// The agent at work.
@@ -76,7 +82,7 @@ struct Agent {
     settings: Settings,
     began: Instant,
     engine: Engine<Maps>,
-    sockets: Worker,
+    sockets: Arc<Worker>,
     terminator: Terminator,
     watch: Watch,
     source: source::Watched,
@@ -87,7 +93,8 @@ struct Agent {
     http: Option<HttpServer>,
     metrics: Arc<Metrics>,
     syncs: SyncStatus,
-    ends: Ends,
+    /// How full ORIGINS and SPILL were when last looked at.
+    places: Option<[Usage; 2]>,
     /// What the source says is in effect.
     is_ready: bool,
 }
@@ -101,11 +108,20 @@ struct Running {
 }
 
 impl Agent {
-    /// Opens the source and the data path; what the source says already is in effect then.
-    async fn start(settings: Settings, sockets: Worker) -> anyhow::Result<Self> {
-        let began = Instant::now();
-        let (source, first) = source::open(&settings.source.source).await?;
-        let opened = kernel::open(&settings.kernel)?;
+    /// Opens the data path; what the source says already is in effect then.
+    async fn start(
+        settings: Settings,
+        prepared: Prepared,
+        sockets: Arc<Worker>,
+    ) -> anyhow::Result<Self> {
+        let Prepared {
+            began,
+            source,
+            batches,
+            first,
+            pins,
+        } = prepared;
+        let opened = kernel::open(&settings.kernel, pins)?;
         tell_of_hooks(&opened);
         let Opened {
             maps,
@@ -145,13 +161,9 @@ impl Agent {
             Some(address) => Some(HttpServer::bind(address).await?),
             None => None,
         };
-        privileges::to_go_on(&settings);
-        // From here on a signal ends the agent in order.
-        let ends = Ends::new()?;
-        let (sender, batches) = mpsc::channel(16);
         let mut agent = Self {
             began,
-            source: source.watch(&settings.source.source, sender)?,
+            source,
             watch: Watch::new(settings.check_interval),
             settings,
             engine,
@@ -162,7 +174,7 @@ impl Agent {
             http,
             metrics: Arc::new(Metrics::new()),
             syncs: SyncStatus::default(),
-            ends,
+            places: None,
             is_ready: false,
             opened: Running {
                 grace: Arc::new(grace),
@@ -178,16 +190,17 @@ impl Agent {
         Ok(agent)
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
+    async fn run(mut self, ends: &mut Ends) -> anyhow::Result<Ending> {
         let (address_sender, mut addresses) = mpsc::channel(16);
         if self.settings.node_addresses.is_empty() {
             node_addresses::watch(address_sender)
                 .context("changes of the node's addresses cannot be watched")?;
         }
         let (question_sender, mut questions) = mpsc::channel(16);
-        if let Some(http) = self.http.take() {
-            http.start(question_sender.clone(), Arc::clone(&self.metrics));
-        }
+        let http = self
+            .http
+            .take()
+            .map(|http| http.start(question_sender.clone(), Arc::clone(&self.metrics)));
         self.server.start(question_sender);
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
@@ -206,7 +219,12 @@ impl Agent {
             tokio::select! {
                 Some(batch) = self.batches.recv() => self.take(batch),
                 Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
-                Some(question) = questions.recv() => self.answer(question),
+                Some(question) = questions.recv() => {
+                    if self.answer(question) {
+                        drop(questions);
+                        return Ok(Ending::HandedOver(self.make_way(http).await));
+                    }
+                }
                 over = async { grace.as_mut().expect("polled only when there is one").await },
                     if grace.is_some() =>
                 {
@@ -218,6 +236,7 @@ impl Agent {
                     self.beat();
                     self.engine.look_for_room();
                     sweeper.tick(self.engine.tables(), &self.sockets);
+                    self.places = sweeper.places;
                     self.terminator.tick();
                     self.watch.keep(&mut self.opened.keeper);
                 }
@@ -226,13 +245,13 @@ impl Agent {
                 }
                 () = self.watch.due() => self.watch.check(&mut self.engine),
                 gone = sweeper.gone() => self.engine.sweep(&gone),
-                name = self.ends.next() => {
+                name = ends.next() => {
                     tracing::info!(
                         "{name}: ending; the data path stays in place and goes on balancing \
                          (`lb-agent unload --pin-dir {}` takes it away)",
                         self.settings.kernel.pin_dir.display()
                     );
-                    return Ok(());
+                    return Ok(Ending::Signal);
                 }
             }
         }

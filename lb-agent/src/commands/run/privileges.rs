@@ -1,7 +1,10 @@
 //! Gives up what the agent may do and does not need, each thread for itself and for those that it starts.
 //!
 //! First the thread `sockets` is started, which keeps what opens other network namespaces. All other threads come from the main one,
-//! which keeps what programs and tables take; until everything is open also what the command line may ask for.
+//! which keeps what programs and tables take, and what the command line asks for.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
@@ -9,11 +12,8 @@ use super::Settings;
 use crate::commands::Source;
 use crate::privileges::{self, Calls, OF_SOCKETS, OF_TABLES};
 
-/// To open what the command line names: a socket in anybody's folder, an address with a low port; and to shrink the bounding set
-/// a second time.
-const TO_START: CapabilitySet = CapabilitySet::DAC_OVERRIDE
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SETPCAP);
+/// From here on anybody may bind a port (ip_unprivileged_port_start).
+const FREE_PORTS: u16 = 1024;
 
 /// Of the main thread, before any other is started.
 pub fn of_all() {
@@ -31,19 +31,14 @@ pub fn of_sockets() {
     });
 }
 
-/// Of the main thread, until everything is open.
-pub fn to_start(settings: &Settings) {
-    keep("main", lasting(settings) | TO_START);
+/// Of the main thread, and of all that it starts from now on.
+pub fn of_tables(settings: &Settings) {
+    keep("main", lasting(settings));
     deny(Calls {
         // A kubeconfig may name a program that gets credentials.
         programs: has_kubeconfig(settings),
         ..Calls::default()
     });
-}
-
-/// Of the main thread, and of all that it starts from now on.
-pub fn to_go_on(settings: &Settings) {
-    keep("main", lasting(settings));
 }
 
 /// What the agent needs as long as it runs.
@@ -56,12 +51,31 @@ fn lasting(settings: &Settings) -> CapabilitySet {
     if reads_files(settings) {
         lasting |= CapabilitySet::DAC_READ_SEARCH;
     }
+    // Both are opened again after another agent has had its turn.
+    if is_in_somebodys_folder(&settings.socket) {
+        lasting |= CapabilitySet::DAC_OVERRIDE;
+    }
+    if settings
+        .http
+        .is_some_and(|address| address.port() < FREE_PORTS)
+    {
+        lasting |= CapabilitySet::NET_BIND_SERVICE;
+    }
     lasting
 }
 
 /// Files of any user's, which are read again when they change.
 fn reads_files(settings: &Settings) -> bool {
     matches!(settings.source.source, Source::Manifests(_)) || has_kubeconfig(settings)
+}
+
+/// Whether another user than root says who may write there.
+fn is_in_somebodys_folder(path: &Path) -> bool {
+    let folder = path
+        .ancestors()
+        .skip(1)
+        .find_map(|folder| folder.metadata().ok());
+    folder.is_some_and(|folder| folder.uid() != 0)
 }
 
 fn has_kubeconfig(settings: &Settings) -> bool {

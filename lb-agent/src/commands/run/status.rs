@@ -1,15 +1,24 @@
 //! What a running agent says of itself.
 
 use super::Agent;
-use crate::serve::{HookStatus, Question, Status};
+use crate::serve::{HookStatus, Question, Status, TableStatus};
+use crate::tables::Usage;
 
 impl Agent {
-    pub(super) fn answer(&self, question: Question) {
+    /// Returns whether this agent is to make way for another now.
+    #[must_use]
+    pub(super) fn answer(&self, question: Question) -> bool {
         // Whoever asked may be gone.
         match question {
             Question::Status(answer) => drop(answer.send(self.status())),
             Question::Backends(answer) => drop(answer.send(self.engine.backends())),
+            Question::HandOver(wanted, answer) => {
+                let is_ours = self.is_asked_for(&wanted);
+                let _ = answer.send(is_ours);
+                return is_ours;
+            }
         }
+        false
     }
 
     fn status(&self) -> Status {
@@ -24,6 +33,8 @@ impl Agent {
                 run_time_ns,
             }
         });
+        let usage = self.engine.tables().usage();
+        let tables = usage.iter().chain(self.places.iter().flatten());
         let refusals = self.opened.stats.refusals();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -41,6 +52,8 @@ impl Agent {
             frontends: counts.frontends,
             backends: counts.backends,
             resting: counts.resting,
+            tables: tables.map(table_status).collect(),
+            service_ports_refused: self.engine.refused(),
             refused_no_backend: refusals.no_backend,
             refused_unknown_port: refusals.unknown_port,
             refused_unknown_address: refusals.unknown_address,
@@ -52,5 +65,13 @@ impl Agent {
                 .map(ToString::to_string)
                 .collect(),
         }
+    }
+}
+
+fn table_status(usage: &Usage) -> TableStatus {
+    TableStatus {
+        table: usage.table.to_owned(),
+        used: usage.used,
+        capacity: usage.capacity,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::sockets::{Answer, Worker};
-use crate::tables::{Backing, Tables};
+use crate::tables::{Backing, Tables, Usage};
 
 /// How often to look whether places are running out; then a sweep comes before its time.
 const LOOK_FOR_CROWD: Duration = Duration::from_secs(30);
@@ -22,6 +22,8 @@ pub struct Sweeper {
     holders: Option<(Instant, HashSet<u64>)>,
     under_way: Option<Answer<HashSet<u64>>>,
     has_failed: bool,
+    /// How full ORIGINS and SPILL were when last looked at.
+    pub places: Option<[Usage; 2]>,
 }
 
 impl Sweeper {
@@ -34,6 +36,7 @@ impl Sweeper {
             holders: None,
             under_way: None,
             has_failed: false,
+            places: None,
         }
     }
 
@@ -60,14 +63,14 @@ impl Sweeper {
     }
 
     fn is_due<B: Backing>(&mut self, tables: &Tables<B>) -> bool {
-        if self.last_sweep.elapsed() >= self.every {
-            return true;
-        }
+        let is_time = self.last_sweep.elapsed() >= self.every;
         if self.last_look.elapsed() < LOOK_FOR_CROWD {
-            return false;
+            return is_time;
         }
         self.last_look = Instant::now();
-        tables.is_crowded()
+        let places = tables.places_in_use();
+        self.places = Some(places);
+        is_time || places.iter().any(|usage| usage.is_above(75))
     }
 
     /// The sockets that are gone, once a sweep under way knows them.

@@ -13,16 +13,16 @@ use crate::policy::{FrontendKind, ServicePort, Update};
 use crate::tables::guard::is_guard;
 use crate::tables::{ApplyError, Table, Tables, form};
 
-fn tables(lengths: [u32; 4]) -> Tables<Memory> {
+pub fn tables(lengths: [u32; 4]) -> Tables<Memory> {
     Tables::recover(Memory::new(lengths)).expect("memory can be read")
 }
 
-fn set(ports: impl IntoIterator<Item = ServicePort>) -> Update {
+pub fn set(ports: impl IntoIterator<Item = ServicePort>) -> Update {
     let world: World = ports.into_iter().map(|p| (p.key.clone(), p)).collect();
     change(&World::new(), &world)
 }
 
-fn remove(port: &ServicePort) -> Update {
+pub fn remove(port: &ServicePort) -> Update {
     Update {
         changed: Vec::new(),
         removed: vec![port.key.clone()],
@@ -30,7 +30,7 @@ fn remove(port: &ServicePort) -> Update {
     }
 }
 
-fn grace(tables: &mut Tables<Memory>) {
+pub fn grace(tables: &mut Tables<Memory>) {
     assert!(tables.begin_grace());
     tables.grace_is_over();
 }

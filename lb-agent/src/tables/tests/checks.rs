@@ -86,6 +86,28 @@ impl Allowed {
         self
     }
 
+    /// Where not everything fits, a service port may do with those of its backends that are there already.
+    pub fn also_less(mut self, now: &State, before: &[&World], after: &World) -> Self {
+        for members in backends(now).into_values() {
+            let mut less = after.clone();
+            for port in less.values_mut() {
+                port.backends
+                    .retain(|backend| members.contains_key(&backend.address));
+            }
+            for (key, choice) in wanted(less.values()) {
+                if let Some(allowed) = self.0.get_mut(&key) {
+                    allowed.push(Some(choice));
+                }
+            }
+            for left in before.iter().flat_map(|world| world.values()) {
+                if let Some(stays) = less.get(&left.key) {
+                    self.add_moving(left, stays, after);
+                }
+            }
+        }
+        self
+    }
+
     pub fn check(&self, state: &State) {
         for key in state.frontends.keys().filter(|key| !is_guard(key)) {
             assert!(self.0.contains_key(key), "{key:?} came from nowhere");

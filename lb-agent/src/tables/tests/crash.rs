@@ -93,7 +93,9 @@ impl Writer {
             allowed = allowed.at_a_start(before, after);
         }
         if self.lengths == LITTLE_ROOM {
-            allowed = allowed.also_gone(before, after);
+            allowed = allowed
+                .also_gone(before, after)
+                .also_less(state, before, after);
         }
         self.watch.borrow_mut().allowed = Some(allowed);
         let refused = self.tables.apply(update);

@@ -6,7 +6,7 @@ use std::io;
 
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, config};
 
-use crate::tables::{Backing, Copies, Elements, Part, Table};
+use crate::tables::{Backing, Copies, Elements, Part, Table, Usage};
 
 /// The words of all arrays, 0 where nothing was written; quick to copy.
 #[derive(Clone, Debug, Default)]
@@ -135,6 +135,10 @@ impl Backing for Memory {
         }
     }
 
+    fn most_frontends(&self) -> u32 {
+        2 * self.lengths[0]
+    }
+
     fn load(&self, table: Table, index: u32, word: usize) -> u64 {
         self.check(table, index, word);
         self.state.load(table, index, word)
@@ -181,7 +185,7 @@ impl Backing for Memory {
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
         assert!(
             self.state.frontends.contains_key(key)
-                || self.state.frontends.len() < 2 * self.lengths[0] as usize,
+                || self.state.frontends.len() < self.most_frontends() as usize,
             "FRONTENDS is full"
         );
         self.write(|state| {
@@ -210,8 +214,12 @@ impl Backing for Memory {
         Ok(before - self.state.places.len())
     }
 
-    fn is_crowded(&self) -> bool {
-        false
+    fn places_in_use(&self) -> [Usage; 2] {
+        ["ORIGINS", "SPILL"].map(|table| Usage {
+            table,
+            used: 0,
+            capacity: 1,
+        })
     }
 }
 

@@ -4,6 +4,8 @@ mod accounts;
 #[cfg(feature = "fuzzing")]
 pub mod anything;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod cases;
 mod checks;
 #[cfg(test)]
@@ -18,4 +20,4 @@ mod reader;
 mod sockets;
 #[cfg(test)]
 mod stale;
-mod world;
+pub mod world;

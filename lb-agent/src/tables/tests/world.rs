@@ -24,6 +24,7 @@ pub fn port(number: u8, backends: Vec<Backend>) -> ServicePort {
             protocol: Protocol::Tcp,
             family: Family::Ipv4,
         },
+        created: None,
         algorithm: Algorithm::Random,
         affinity_seconds: None,
         frontends: vec![frontend(FrontendKind::ClusterIp, number)],

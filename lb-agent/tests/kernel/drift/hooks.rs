@@ -113,10 +113,13 @@ fn a_pin_folder_that_is_removed_is_made_again_and_locked() {
         let mut web = start(sandbox, 2, 2)?;
         let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
         let held = web.client.enter(|| connect(Web::ADDRESS))??;
-        fs::remove_dir_all(web.agent.pin_dir())?;
+        // The agent may be putting back what is being removed.
+        eventually("the folder is removed", || {
+            Ok(fs::remove_dir_all(web.agent.pin_dir()).is_ok())
+        })?;
         eventually("all is pinned again", || {
             // Nine hooks, sixteen maps and the folder.
-            Ok((repairs(&web, "hooks")?, repairs(&web, "pins")?) == (9, 17))
+            Ok(repairs(&web, "hooks")? >= 9 && repairs(&web, "pins")? >= 17)
         })?;
         let folder = File::open(web.agent.pin_dir())?;
         let lock = Flock::lock(folder, FlockArg::LockExclusiveNonblock);

@@ -19,9 +19,6 @@ use serde_json::Value;
 
 use crate::support::{self, PORT, Servers, TARGET, cluster_ip};
 
-/// Where an agent serves HTTP, in the sandbox.
-const HTTP: &str = "127.0.0.1:10356";
-
 /// An API server, and the agent of a node that watches it.
 pub struct Cluster {
     pub server: ApiServer,
@@ -48,9 +45,12 @@ impl Cluster {
         })
     }
 
-    /// The agent with its HTTP server, which [`get`] asks.
+    /// The agent with its HTTP server, which [`support::get`] asks.
     pub fn agent_with_http(&self) -> Agent {
-        self.agent.clone().arg("--http").arg(HTTP)
+        self.agent
+            .clone()
+            .arg("--http")
+            .arg(support::HTTP.to_string())
     }
 
     /// The Service `name`, and one slice with these endpoints.
@@ -145,18 +145,4 @@ pub fn write_token_kubeconfig(cluster: &Cluster, token_file: &std::path::Path) -
     config["users"][0]["user"] = serde_json::json!({"tokenFile": token_file});
     fs::write(&cluster.kubeconfig, config.to_string())?;
     Ok(())
-}
-
-/// Status code and text of a path of the agent's HTTP server.
-pub fn get(path: &str) -> Result<(u16, String)> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(HTTP)?;
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let code = answer.split(' ').nth(1).unwrap_or_default().parse()?;
-    Ok((code, answer))
 }

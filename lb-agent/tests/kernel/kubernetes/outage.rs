@@ -6,9 +6,9 @@ use lb_testbed::api_server::{
 };
 use lb_testbed::{Sandbox, sandboxed};
 
-use super::{Web, address, get, slice};
+use super::{Web, address, slice};
 use crate::churn::Client;
-use crate::support::{answers, eventually, failure, status};
+use crate::support::{answers, eventually, failure, get, status};
 
 /// Ends the server: who asks is refused by the kernel. Its address, for the next one.
 fn take_down(web: &mut Web) -> Result<std::net::SocketAddr> {

@@ -8,8 +8,8 @@ use lb_testbed::api_server::{Behaviour, Disturbance, Fault, Kind};
 use lb_testbed::{Sandbox, sandboxed};
 use serde_json::json;
 
-use super::{Web, address, get, service, write_token_kubeconfig};
-use crate::support::{answers, eventually, failure, status};
+use super::{Web, address, service, write_token_kubeconfig};
+use crate::support::{answers, eventually, failure, get, status};
 
 /// An agent that watches, trouble of some kind, a change during it, and what makes it pass: the change must come.
 fn change_comes_through(
@@ -193,6 +193,33 @@ fn a_token_expires() {
         fs::write(&token, "second")?;
         web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
         web.wait_for(&[1])
+    });
+}
+
+#[test]
+fn an_agent_hands_over_to_none_that_has_not_listed_everything() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 2, 1)?;
+        let mut running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        web.cluster.wait_for_watches()?;
+        let server = &web.cluster.server;
+        server.fail(Fault::answer(500).with(Kind::EndpointSlice));
+        let mut next = web.cluster.agent.spawn()?;
+        next.wait_for_log("goes on until this one has listed the source")?;
+        next.wait_for_log("do not come from the API server")?;
+        web.cluster
+            .apply_service("other", 11, &web.servers.ipv4())?;
+        eventually("the first one goes on", || {
+            Ok(status(&web.cluster.agent)?.services == 2)
+        })?;
+        assert!(!running.log().contains("handing over"));
+
+        server.heal();
+        next.wait_ready()?;
+        running.wait_for_log("handed over")?;
+        assert_eq!(answers(&web.client, address(11), 20)?.len(), 2);
+        Ok(())
     });
 }
 

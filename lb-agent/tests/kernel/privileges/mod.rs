@@ -99,7 +99,8 @@ fn each_thread_has_what_it_needs_and_no_more() {
         let agent = web.agent.arg("--sweep-interval").arg("1s");
         let agent = agent.arg("--http").arg("127.0.0.1:81");
         let running = agent.start()?;
-        let lasting = OF_TABLES | CapabilitySet::DAC_READ_SEARCH;
+        // For the manifests, whosever they are, and the low port, which it may have to bind again.
+        let lasting = OF_TABLES | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::NET_BIND_SERVICE;
         // All that it does at some time, with the threads that it takes: changes, a grace period, a sweep.
         write_service(
             &web.manifests,

@@ -54,3 +54,34 @@ fn the_agent_is_told_to_end_again_and_again() {
 fn the_agent_is_killed_again_and_again() {
     sandboxed(|sandbox| agents_end(sandbox, AgentProcess::kill));
 }
+
+/// One is there before the other ends, with each change, before, during or after it.
+#[test]
+fn agents_hand_over_again_and_again() {
+    sandboxed(|sandbox| {
+        let mut load = Load::start(sandbox)?;
+        let mut changes: u64 = 0;
+        let mut change = |load: &mut Load, ready: &[usize], ending: &[usize]| -> Result<()> {
+            changes += 1;
+            if changes % 3 == 1 {
+                load.write(ready, ending)?;
+            }
+            let mut next = load.cluster.agent.spawn()?;
+            if changes % 3 == 2 {
+                load.write(ready, ending)?;
+            }
+            next.wait_ready()?;
+            if changes.is_multiple_of(3) {
+                load.change(ready, ending)?;
+            }
+            let mut last = std::mem::replace(&mut load.running, next);
+            last.wait_for_log("handed over")?;
+            load.progress()?;
+            let status = last.terminate()?;
+            ensure!(status.success(), "{status}");
+            load.settle(ready, ending)
+        };
+        load.roll_out(BLUE, GREEN, &mut change)?;
+        load.finish(18 * REQUESTS)
+    });
+}

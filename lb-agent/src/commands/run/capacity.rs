@@ -1,0 +1,81 @@
+//! Says when a table is nearly full, and when it no longer is.
+
+use std::collections::BTreeSet;
+
+use crate::policy::Problem;
+use crate::tables::Usage;
+
+/// In percent: more than this in use is worth a warning.
+const NEARLY_FULL: usize = 80;
+/// In percent: no more than this is none any more.
+const ROOMY: usize = 75;
+
+/// The tables that are nearly full.
+#[derive(Debug, Default)]
+pub struct Capacity {
+    crowded: BTreeSet<&'static str>,
+}
+
+impl Capacity {
+    /// Looks how full the tables are, and logs what is new about that.
+    pub fn look(&mut self, tables: &[Usage]) {
+        for usage in tables {
+            let Usage {
+                table,
+                used,
+                capacity,
+            } = *usage;
+            if usage.is_above(NEARLY_FULL) && self.crowded.insert(table) {
+                tracing::warn!("{}; {used} of {capacity} are", problem(table));
+            } else if !usage.is_above(ROOMY) && self.crowded.remove(table) {
+                tracing::info!("{table} has room again: {used} of {capacity} elements are in use");
+            }
+        }
+    }
+
+    pub fn problems(&self) -> impl Iterator<Item = Problem> {
+        self.crowded.iter().map(|table| problem(table))
+    }
+}
+
+/// The flag that makes a table larger.
+pub fn flag(table: &str) -> &'static str {
+    match table {
+        "BACKENDS" | "SLOTS" => "--max-endpoints",
+        _ => "--max-services",
+    }
+}
+
+fn problem(table: &str) -> Problem {
+    Problem {
+        object: format!("table {table}"),
+        message: format!(
+            "more than {NEARLY_FULL} % of its elements are in use: {} makes it larger",
+            flag(table)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_problem_above_80_percent_until_it_is_75_or_less() {
+        let mut capacity = Capacity::default();
+        let mut look = |used| {
+            capacity.look(&[Usage {
+                table: "BACKENDS",
+                used,
+                capacity: 1000,
+            }]);
+            capacity.problems().count()
+        };
+        let seen = [0, 800, 801, 1000, 751, 750, 800].map(&mut look);
+        assert_eq!(seen, [0, 0, 1, 1, 1, 0, 0]);
+        look(900);
+        let problem = capacity.problems().next().expect("it is one");
+        assert_eq!(problem.object, "table BACKENDS");
+        assert!(problem.message.contains("--max-endpoints"));
+    }
+}

@@ -1,0 +1,243 @@
+//! Service ports that the tables could not take: what is said of them, and when they are tried again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::capacity;
+use crate::policy::{Problem, ServicePort, ServicePortKey, Update};
+use crate::tables::{ApplyError, Refused, Room};
+
+/// What does not fit while something rests is tried again as soon as that is free; nothing is said before.
+const SAY_AFTER: Duration = Duration::from_secs(2);
+
+/// All of them, by key.
+#[derive(Debug, Default)]
+pub struct RefusedPorts(BTreeMap<ServicePortKey, Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    refused: Refused,
+    since: Since,
+}
+
+/// How long one waits, and whether that was said.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    at: Instant,
+    is_told: bool,
+}
+
+/// Those that are in the tables' hands again.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Tried(Vec<(ServicePortKey, Problem, Since)>);
+
+impl RefusedPorts {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What they were refused for is no longer what is wanted.
+    pub fn forget(&mut self, update: &Update) -> Tried {
+        if self.is_empty() {
+            return Tried::default();
+        }
+        let changed = update.changed.iter().map(|port| &port.key);
+        let keys = changed.chain(&update.removed);
+        let gone = keys.filter_map(|key| self.0.remove_entry(key));
+        Tried(gone.map(|(key, waiting)| waiting.tried(key).1).collect())
+    }
+
+    /// Those that may fit by now, of the oldest Services as many as there is room for. Costs little while there is none.
+    pub fn take_fitting(&mut self, room: Room) -> (Vec<ServicePort>, Tried) {
+        let fits = |waiting: &&Waiting| {
+            let mut room = room;
+            room.take(&waiting.refused.error)
+        };
+        let mut fitting: Vec<&Waiting> = self.0.values().filter(fits).collect();
+        fitting.sort_by_key(|waiting| waiting.refused.port.seniority());
+        let mut room = room;
+        fitting.retain(|waiting| room.take(&waiting.refused.error));
+        let keys: Vec<ServicePortKey> = fitting
+            .into_iter()
+            .map(|waiting| waiting.refused.port.key.clone())
+            .collect();
+        let taken = keys.iter().filter_map(|key| self.0.remove_entry(key));
+        let (ports, tried) = taken.map(|(key, waiting)| waiting.tried(key)).unzip();
+        (ports, Tried(tried))
+    }
+
+    /// Takes over what the tables said of them. What was `tried` and is not among them is mended.
+    pub fn keep(&mut self, refused: Vec<Refused>, tried: Tried) {
+        let now = Since {
+            at: Instant::now(),
+            is_told: false,
+        };
+        for refused in refused {
+            let key = refused.port.key.clone();
+            let waiting = Waiting {
+                refused,
+                since: now,
+            };
+            self.0.insert(key, waiting);
+        }
+        for (key, problem, since) in tried.0 {
+            match self.0.get_mut(&key) {
+                Some(waiting) => waiting.since = since,
+                None if since.is_told => tracing::info!("mended: {problem}"),
+                None => {}
+            }
+        }
+    }
+
+    /// Logs each once.
+    ///
+    /// `rests`: there may be room in a moment.
+    pub fn tell(&mut self, rests: bool) {
+        for waiting in self.0.values_mut() {
+            let since = &mut waiting.since;
+            if since.is_told || rests && since.at.elapsed() < SAY_AFTER {
+                continue;
+            }
+            since.is_told = true;
+            tracing::warn!("{}", waiting.refused.problem());
+        }
+    }
+
+    /// `room`: what is left by now.
+    pub fn problems(&self, room: Room) -> impl Iterator<Item = Problem> {
+        self.0
+            .values()
+            .map(move |Waiting { refused, .. }| match refused.error {
+                ApplyError::Full { table, needed, .. } => refused.problem_of(&ApplyError::Full {
+                    table,
+                    needed,
+                    left: room.left(table),
+                }),
+                ApplyError::Frontends(_) => refused.problem(),
+            })
+    }
+}
+
+impl Waiting {
+    fn tried(self, key: ServicePortKey) -> (ServicePort, (ServicePortKey, Problem, Since)) {
+        let problem = self.refused.problem();
+        (self.refused.port, (key, problem, self.since))
+    }
+}
+
+impl Refused {
+    fn problem(&self) -> Problem {
+        self.problem_of(&self.error)
+    }
+
+    fn problem_of(&self, error: &ApplyError) -> Problem {
+        let key = &self.port.key;
+        let state = match self.is_in_effect {
+            true => "is not in effect as it is now",
+            false => "is not balanced",
+        };
+        let remedy = match error {
+            ApplyError::Full { table, .. } => {
+                format!("; {} makes it larger", capacity::flag(table.name()))
+            }
+            ApplyError::Frontends(_) => String::new(),
+        };
+        Problem {
+            object: format!("Service {}/{}", key.namespace, key.name),
+            message: format!(
+                "port {:?} ({}, {}) {state}: {}{remedy}",
+                key.port, key.protocol, key.family, error
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::Table;
+    use crate::tables::tests::world::port;
+
+    fn refused(number: u8, created: Option<&str>, table: Table, needed: usize) -> Refused {
+        let mut port = port(number, Vec::new());
+        port.created = created.map(|time| time.parse().expect("a time"));
+        Refused {
+            port,
+            error: ApplyError::Full {
+                table,
+                needed,
+                left: 0,
+            },
+            is_in_effect: false,
+        }
+    }
+
+    fn names(ports: &[ServicePort]) -> Vec<&str> {
+        ports.iter().map(|port| &*port.key.name).collect()
+    }
+
+    #[test]
+    fn only_as_many_are_tried_as_there_is_room_for_and_the_oldest_first() {
+        let mut waiting = RefusedPorts::default();
+        let all = vec![
+            refused(1, None, Table::Backends, 2),
+            refused(2, Some("2026-03-01T00:00:00Z"), Table::Backends, 2),
+            refused(3, Some("2026-01-01T00:00:00Z"), Table::Backends, 3),
+            refused(4, Some("2026-02-01T00:00:00Z"), Table::Backends, 9),
+            refused(5, Some("2026-01-01T00:00:00Z"), Table::Views, 1),
+        ];
+        waiting.keep(all, Tried::default());
+        let (none, _) = waiting.take_fitting(Room::default());
+        assert!(none.is_empty());
+        let room = Room {
+            backends: 6,
+            ..Room::default()
+        };
+        let (some, tried) = waiting.take_fitting(room);
+        assert_eq!(names(&some), ["service-3", "service-2"]);
+        assert_eq!(waiting.len(), 3);
+        waiting.keep(vec![refused(2, None, Table::Slots, 5)], tried);
+        assert_eq!(waiting.len(), 4);
+    }
+
+    #[test]
+    fn a_problem_says_who_what_and_which_flag() {
+        let mut refused = refused(1, None, Table::Backends, 2);
+        assert_eq!(
+            refused.problem().to_string(),
+            "Service default/service-1: port \"\" (TCP, IPv4) is not balanced: BACKENDS is full: 2 needed, 0 left; \
+             --max-endpoints makes it larger"
+        );
+        refused.is_in_effect = true;
+        assert!(
+            refused
+                .problem()
+                .message
+                .contains("is not in effect as it is now")
+        );
+    }
+
+    #[test]
+    fn one_that_is_tried_in_vain_is_not_told_again() {
+        let mut waiting = RefusedPorts::default();
+        waiting.keep(vec![refused(1, None, Table::Backends, 1)], Tried::default());
+        waiting.tell(true);
+        let is_told = |waiting: &RefusedPorts| waiting.0.values().all(|w| w.since.is_told);
+        assert!(!is_told(&waiting));
+        waiting.tell(false);
+        assert!(is_told(&waiting));
+        let room = Room {
+            backends: 1,
+            ..Room::default()
+        };
+        let (ports, tried) = waiting.take_fitting(room);
+        assert_eq!(ports.len(), 1);
+        waiting.keep(vec![refused(1, None, Table::Slots, 3)], tried);
+        assert!(is_told(&waiting));
+    }
+}

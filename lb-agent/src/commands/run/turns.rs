@@ -1,0 +1,64 @@
+//! An agent's turns: it holds the pin folder until another agent asks for it, then stands by, and takes up again when
+//! that one is gone.
+
+use std::sync::Arc;
+
+use super::ends::Ends;
+use super::{Agent, Settings, hand_over};
+use crate::kernel::{self, Pins};
+use crate::sockets::Worker;
+
+/// How a turn ends.
+pub enum Ending {
+    /// By SIGTERM or SIGINT.
+    Signal,
+    /// Everything is closed but the folder, which is locked for as long as this lives.
+    HandedOver(Pins),
+}
+
+/// Takes turns until SIGTERM or SIGINT.
+pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
+    let mut ends = None;
+    let mut is_first = true;
+    loop {
+        // Each turn has a runtime of its own: whatever still watches or listens ends with it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let ending = runtime.block_on(turn(settings, sockets, &mut ends, is_first));
+        runtime.shutdown_background();
+        match ending? {
+            Ending::Signal => return Ok(()),
+            Ending::HandedOver(pins) => drop(pins),
+        }
+        kernel::give_memory_back();
+        tracing::info!(
+            "handed over; standing by without a hand in anything, until the other lb-agent is gone"
+        );
+        is_first = false;
+    }
+}
+
+/// `ends`: made in the first turn and kept, so that no signal is lost between two.
+async fn turn(
+    settings: &Settings,
+    sockets: &Arc<Worker>,
+    ends: &mut Option<Ends>,
+    is_first: bool,
+) -> anyhow::Result<Ending> {
+    let ends = match ends {
+        Some(ends) => ends,
+        None => ends.insert(Ends::new()?),
+    };
+    let prepared = tokio::select! {
+        prepared = hand_over::prepare(settings, is_first) => prepared?,
+        name = ends.next() => {
+            tracing::info!("{name}: ending; the data path is left to others");
+            return Ok(Ending::Signal);
+        }
+    };
+    Agent::start(settings.clone(), prepared, Arc::clone(sockets))
+        .await?
+        .run(ends)
+        .await
+}

@@ -1,0 +1,69 @@
+//! A server at work, that can be closed before the process ends.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::Listener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long those who asked get to take their answers.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Answers until it is closed, or its runtime ends.
+#[derive(Debug)]
+pub struct Serving {
+    close: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Ready when the server is to be closed.
+pub type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Serving {
+    /// `serve`: takes no new connections once it is closed, and is over when those are that were open.
+    pub fn start<F>(serve: impl FnOnce(Closed) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (close, closed) = oneshot::channel();
+        let closed = async {
+            // Without a sender nobody will close it.
+            if closed.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        Self {
+            close,
+            task: tokio::spawn(serve(Box::pin(closed))),
+        }
+    }
+
+    /// `what`: names it in the log.
+    pub fn router<L>(listener: L, router: Router, what: &'static str) -> Self
+    where
+        L: Listener,
+        L::Addr: Debug,
+    {
+        Self::start(async move |closed| {
+            let serve = axum::serve(listener, router).with_graceful_shutdown(closed);
+            if let Err(error) = serve.await {
+                tracing::error!("{what} is no longer served: {error}");
+            }
+        })
+    }
+
+    /// Takes no new connections, and closes those that are open when they have the answers that they wait for.
+    pub async fn close(mut self) {
+        // It may have ended by itself.
+        let _ = self.close.send(());
+        if tokio::time::timeout(ANSWERED_WITHIN, &mut self.task)
+            .await
+            .is_err()
+        {
+            self.task.abort();
+        }
+    }
+}

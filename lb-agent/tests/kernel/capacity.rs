@@ -1,0 +1,140 @@
+//! Tables of the agent's side that are full: who gets in, and what is said.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::EbpfLoader;
+use lb_testbed::{
+    Agent, Family, Manifests, NamedServer, Pod, ServiceManifest, SliceManifest, connect, sandboxed,
+};
+
+use crate::support::{
+    HTTP, PORT, TARGET, agent, cluster_ip, eventually, get, status, wait_for_backends,
+};
+
+/// Room for so many backends, whatever the agent would make: it takes what is pinned.
+fn with_backends(agent: &Agent, backends: u32) -> Result<()> {
+    let room = agent.pin_dir().join("tables-v1");
+    std::fs::create_dir_all(&room)?;
+    EbpfLoader::new()
+        .map_max_entries("BACKENDS", backends + 1)
+        .map_pin_path("BACKENDS", room.join("BACKENDS"))
+        .load(aya::include_bytes_aligned!(concat!(
+            env!("OUT_DIR"),
+            "/lb-ebpf.o"
+        )))?;
+    Ok(())
+}
+
+/// A Service of that age with so many backends; its name says its number.
+fn write_aged(manifests: &Manifests, number: u8, hour: u8, backends: &[IpAddr]) -> Result<()> {
+    let name = format!("s{number}");
+    let mut service = ServiceManifest::new(&name)
+        .cluster_ip(cluster_ip(number))
+        .port("http", PORT)
+        .to_json();
+    service["metadata"]["creationTimestamp"] = format!("2026-01-01T{hour:02}:00:00Z").into();
+    let slice = SliceManifest::new(&name, Family::IPv4)
+        .port("http", TARGET)
+        .addresses(backends.iter().copied());
+    manifests.write(&format!("{name}.json"), [service, slice.to_json()])
+}
+
+/// Whether the ClusterIPs of these Services, and of no others of the five, are answered.
+fn are_answered(client: &Pod, numbers: &[u8]) -> Result<bool> {
+    let are_answered = client.enter(|| {
+        (1..=5).all(|number| {
+            let answer = connect((cluster_ip(number), PORT));
+            answer.is_ok() == numbers.contains(&number)
+        })
+    })?;
+    Ok(are_answered)
+}
+
+/// Lines of `problems` about full tables, by the object that they name.
+fn refused(agent: &Agent) -> Result<Vec<String>> {
+    let mut problems = status(agent)?.problems;
+    problems.retain(|problem| problem.contains("--max-"));
+    Ok(problems)
+}
+
+#[test]
+fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
+    sandboxed(|sandbox| {
+        let pod = sandbox.pod("server")?;
+        let client = sandbox.pod("client")?;
+        let _server = NamedServer::tcp(&pod, TARGET, "server")?;
+        let all: Vec<IpAddr> = (100..110)
+            .map(|number| Ipv4Addr::new(10, 244, 0, number).into())
+            .collect();
+        for address in &all {
+            pod.add_address(*address)?;
+        }
+        let manifests = sandbox.manifests()?;
+        // 28 backends are wanted; the newest Service has the first name.
+        for (number, hour) in [(1, 9), (2, 2), (3, 8), (4, 1)] {
+            write_aged(&manifests, number, hour, &all[..7])?;
+        }
+        let agent = agent(sandbox, &manifests);
+        let agent = agent.arg("--http").arg(HTTP.to_string());
+        with_backends(&agent, 23)?;
+        let mut running = agent.start()?;
+        ensure!(are_answered(&client, &[2, 3, 4])?);
+        let says = "Service default/s1: port \"http\" (TCP, IPv4) is not balanced: BACKENDS is full: \
+                    7 needed, 2 left; --max-endpoints makes it larger";
+        running.wait_for_log(says)?;
+        running.wait_for_log("table BACKENDS: more than 80 % of its elements are in use")?;
+        let problems = refused(&agent)?;
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert_eq!(problems[0], says);
+        ensure!(problems[1].starts_with("table BACKENDS"), "{problems:?}");
+        let tables = status(&agent)?.tables;
+        let backends = tables.iter().find(|table| table.table == "BACKENDS");
+        let backends = backends.context("BACKENDS is one of the tables")?;
+        assert_eq!((backends.used, backends.capacity), (21, 23));
+        let metrics = get("metrics")?.1;
+        for line in [
+            "socklb_table_used{table=\"BACKENDS\"} 21",
+            "socklb_table_capacity{table=\"BACKENDS\"} 23",
+            "socklb_service_ports_refused 1",
+        ] {
+            ensure!(metrics.contains(line), "{line} is not in\n{metrics}");
+        }
+
+        // One that is in effect grows in vain: what is in effect stays, also of those that are newer.
+        write_aged(&manifests, 4, 1, &all)?;
+        eventually("its growth is refused", || {
+            let problems = refused(&agent)?;
+            let grows = |problem: &String| {
+                problem.contains("default/s4") && problem.contains("is not in effect as it is now")
+            };
+            Ok(problems.len() == 3 && problems.iter().any(grows))
+        })?;
+        ensure!(are_answered(&client, &[2, 3, 4])?);
+
+        // Of those that wait the oldest comes first, and then there is no room for another.
+        write_aged(&manifests, 5, 5, &all[..7])?;
+        eventually("nor does a new one fit", || {
+            Ok(status(&agent)?.service_ports_refused == 3)
+        })?;
+        manifests.remove("s3.json")?;
+        eventually("one of them fits", || {
+            Ok(status(&agent)?.service_ports_refused == 2)
+        })?;
+        wait_for_backends(&agent, "s4", &all)?;
+        ensure!(are_answered(&client, &[2, 4])?);
+        running.wait_for_log("mended: Service default/s4")?;
+
+        manifests.remove("s2.json")?;
+        manifests.remove("s4.json")?;
+        eventually("everybody fits", || {
+            Ok(status(&agent)?.service_ports_refused == 0)
+        })?;
+        ensure!(are_answered(&client, &[1, 5])?);
+        running.wait_for_log("BACKENDS has room again")?;
+        assert_eq!(refused(&agent)?, Vec::<String>::new());
+        let log = running.log();
+        assert_eq!(log.matches("WARN Service default/s1:").count(), 1, "{log}");
+        Ok(())
+    });
+}
