@@ -40,7 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn built_by_xtask(out: &Path) -> Option<PathBuf> {
-    let mut places = out.ancestors().map(|folder| folder.join("bpf/lb-ebpf.o"));
+    let object = match env::var_os("CARGO_FEATURE_NEXT_LAYOUT") {
+        Some(_) => "bpf/lb-ebpf-next-layout.o",
+        None => "bpf/lb-ebpf.o",
+    };
+    let mut places = out.ancestors().map(|folder| folder.join(object));
     places.find(|object| object.is_file())
 }
 

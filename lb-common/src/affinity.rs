@@ -1,8 +1,13 @@
 //! AFFINITY: the backend that a client of a service port has, and when it last used it.
 
+#[cfg(not(feature = "next-layout"))]
 use bytemuck::{Pod, Zeroable};
 
+#[cfg(feature = "next-layout")]
+pub use crate::rehearsal::AffinityKey;
+
 /// Key of AFFINITY. A client is a network namespace: on a node that is a pod, or the host.
+#[cfg(not(feature = "next-layout"))]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct AffinityKey {

@@ -1,10 +1,17 @@
 //! BACKENDS: one 64-byte line each, so that a pick and its count touch one line.
 
+use core::mem::offset_of;
+
+#[cfg(not(feature = "next-layout"))]
 use bytemuck::{Pod, Zeroable};
 
+#[cfg(not(feature = "next-layout"))]
 use crate::Address;
+#[cfg(feature = "next-layout")]
+pub use crate::rehearsal::Backend;
 
 /// Element of BACKENDS: the agent writes the first half, the kernel the second. Id 0 is never given out.
+#[cfg(not(feature = "next-layout"))]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
@@ -29,16 +36,18 @@ pub struct Backend {
 impl Backend {
     /// Length in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
-    /// The first word that the kernel writes.
-    pub const KERNEL_WORDS: usize = 4;
+    /// How many words the agent writes; the kernel writes those after them.
+    pub const AGENT_WORDS: usize = 4;
     /// The word that holds `service_port` and `port`.
-    pub const OWNER_WORD: usize = 2;
+    pub const OWNER_WORD: usize = offset_of!(Self, service_port) / 8;
     /// The word that holds `state`.
-    pub const STATE_WORD: usize = 3;
+    pub const STATE_WORD: usize = offset_of!(Self, state) / 8;
     /// The word that holds `connections`.
-    pub const CONNECTIONS_WORD: usize = 4;
+    pub const CONNECTIONS_WORD: usize = offset_of!(Self, connections) / 8;
     /// The word that holds `active`.
-    pub const ACTIVE_WORD: usize = 5;
+    pub const ACTIVE_WORD: usize = offset_of!(Self, active) / 8;
+    /// The word that holds `failures`.
+    pub const FAILURES_WORD: usize = offset_of!(Self, failures) / 8;
 }
 
 /// What a backend may be used for. No bit at all: it has left its service port.

@@ -1,10 +1,16 @@
 //! VIEWS and SLOTS: the choice that a frontend offers.
 
+use core::mem::offset_of;
 use core::ops::Range;
 
+#[cfg(not(feature = "next-layout"))]
 use bytemuck::{Pod, Zeroable};
 
+#[cfg(feature = "next-layout")]
+pub use crate::rehearsal::View;
+
 /// Element of VIEWS. Index 0 is never given out.
+#[cfg(not(feature = "next-layout"))]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct View {
@@ -25,7 +31,7 @@ pub struct View {
 }
 
 /// How many cells a view has of its own: two banks.
-const OWN_CELLS: usize = 1 << OWN_CELLS_LOG2;
+pub(crate) const OWN_CELLS: usize = 1 << OWN_CELLS_LOG2;
 
 const OWN_CELLS_LOG2: u32 = 2;
 
@@ -42,9 +48,9 @@ impl View {
     /// Length in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
     /// The word that holds `slots`.
-    pub const SLOTS_WORD: usize = 0;
+    pub const SLOTS_WORD: usize = offset_of!(Self, slots) / 8;
     /// The first of the words that hold `cells`.
-    pub const CELLS_WORD: usize = 4;
+    pub const CELLS_WORD: usize = offset_of!(Self, cells) / 8;
 }
 
 /// How many backends have their home with a view.

@@ -64,7 +64,7 @@ pub static AFFINITY: LruHashMap<AffinityKey, u64, 1024> = LruHashMap::new();
 
 /// How many connections each view with round-robin has had: apart from VIEWS, whose lines are only read.
 #[btf_map]
-pub static ROUNDS: Array<u64, 1024> = Array::new();
+pub static ROUNDS: Array<u64, 1024, MMAPABLE> = Array::new();
 
 /// What the agent says to the programs, and to the next agent.
 #[btf_map]

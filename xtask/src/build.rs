@@ -14,6 +14,9 @@ use crate::{object, process, setup};
 
 const TARGET: &str = "bpfel-unknown-none";
 
+/// The feature of lb-common, lb-ebpf and lb-agent with other layouts.
+const NEXT_LAYOUT: &str = "next-layout";
+
 /// The release binaries, and [`bpf`] before them.
 pub(crate) fn release(workspace: &Workspace) -> Result<String> {
     let table = bpf(workspace)?;
@@ -25,16 +28,56 @@ pub(crate) fn release(workspace: &Workspace) -> Result<String> {
 
 /// The kernel programs; gives the table of their instruction counts.
 pub(crate) fn bpf(workspace: &Workspace) -> Result<String> {
-    let built = compile(workspace, "lb-ebpf")?;
+    programs(workspace, None, &workspace.bpf_object())
+}
+
+/// The same with other layouts, for [`next_agent`].
+pub(crate) fn next_bpf(workspace: &Workspace) -> Result<()> {
+    programs(workspace, Some(NEXT_LAYOUT), &workspace.next_bpf_object()).map(drop)
+}
+
+fn programs(workspace: &Workspace, feature: Option<&str>, to: &Path) -> Result<String> {
+    let built = compile(workspace, "lb-ebpf", feature)?;
     let bytes = read(&built)?;
     let table = object::check(&bytes).context("lb-ebpf")?;
-    publish(workspace, &bytes)?;
+    publish(workspace, to, &bytes)?;
     Ok(table)
+}
+
+/// An lb-agent whose tables have other layouts and a version of their own, with which tests rehearse an upgrade;
+/// [`next_bpf`] before it. Only what depends on lb-common is built a second time.
+pub(crate) fn next_agent(workspace: &Workspace) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args([
+        "build",
+        "--workspace",
+        "--exclude",
+        "lb-ebpf",
+        "--bin",
+        "lb-agent",
+    ]);
+    cargo.args(["--features", &format!("lb-agent/{NEXT_LAYOUT}")]);
+    process::run(cargo.current_dir(&workspace.root))?;
+    let (built, to) = (
+        workspace.target.join("debug/lb-agent"),
+        workspace.next_agent(),
+    );
+    copy(&built, &to)
+}
+
+/// Beside it first: what is there may be running.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let folder = to.parent().context("it is in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let beside = to.with_extension("new");
+    fs::copy(from, &beside)
+        .and_then(|_| fs::rename(&beside, to))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
 /// What the benches compare with; gives the object's path.
 pub(crate) fn reference(workspace: &Workspace) -> Result<PathBuf> {
-    let built = compile(workspace, "reference")?;
+    let built = compile(workspace, "reference", None)?;
     object::check_any(&read(&built)?).context("lb-ebpf's reference")?;
     Ok(built)
 }
@@ -44,7 +87,7 @@ fn read(built: &Path) -> Result<Vec<u8>> {
 }
 
 /// Builds one of lb-ebpf's objects; gives its path.
-fn compile(workspace: &Workspace, object: &str) -> Result<PathBuf> {
+fn compile(workspace: &Workspace, object: &str, feature: Option<&str>) -> Result<PathBuf> {
     let (toolchain, linker) = setup::bpf()?;
     let flags = format!("-Cdebuginfo=2 -Clink-arg=--btf --cfg=bpf_target_arch=\"{ARCH}\"");
     let mut cargo = Command::new(&toolchain.cargo);
@@ -57,6 +100,9 @@ fn compile(workspace: &Workspace, object: &str) -> Result<PathBuf> {
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags)
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1");
+    if let Some(feature) = feature {
+        cargo.args(["--features", feature]);
+    }
     // They would take the place of the target's own flags, and a wrapper is for another compiler.
     for other in [
         "RUSTFLAGS",
@@ -71,14 +117,13 @@ fn compile(workspace: &Workspace, object: &str) -> Result<PathBuf> {
 }
 
 /// Leaves the object alone when it says the same already, so that nothing that embeds it is built again.
-fn publish(workspace: &Workspace, bytes: &[u8]) -> Result<()> {
-    let object = workspace.bpf_object();
-    if is_current(workspace, &object, bytes)? {
+fn publish(workspace: &Workspace, object: &Path, bytes: &[u8]) -> Result<()> {
+    if is_current(workspace, object, bytes)? {
         return Ok(());
     }
     let folder = object.parent().context("the object is in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    fs::write(&object, bytes).with_context(|| format!("cannot write {}", object.display()))
+    fs::write(object, bytes).with_context(|| format!("cannot write {}", object.display()))
 }
 
 /// An object older than the sources would make lb-agent's build script warn, even if it says the same.

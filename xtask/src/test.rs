@@ -98,6 +98,7 @@ fn fmt(workspace: &Workspace) -> Result<()> {
 }
 
 fn bpf(workspace: &Workspace) -> Result<()> {
+    build::next_bpf(workspace)?;
     print!("{}", build::bpf(workspace)?);
     build::reference(workspace)?;
     Ok(())
@@ -130,6 +131,7 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 
 fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     setup::test_programs()?;
+    build::next_agent(workspace)?;
     test_as_root(cargo_test(workspace).args(["--test", KERNEL_TEST]), args)
 }
 

@@ -43,6 +43,16 @@ impl Workspace {
     pub(crate) fn bpf_object(&self) -> PathBuf {
         self.target.join("bpf/lb-ebpf.o")
     }
+
+    /// The same for an lb-agent of the next layouts.
+    pub(crate) fn next_bpf_object(&self) -> PathBuf {
+        self.target.join("bpf/lb-ebpf-next-layout.o")
+    }
+
+    /// An lb-agent of the next layouts, where the kernel tests look for it.
+    pub(crate) fn next_agent(&self) -> PathBuf {
+        self.target.join("next-layout/lb-agent")
+    }
 }
 
 fn tests(metadata: &Value) -> Vec<String> {

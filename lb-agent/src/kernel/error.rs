@@ -60,6 +60,29 @@ pub enum KernelError {
         found: String,
         wanted: String,
     },
+    #[error(
+        "{}: made by a newer lb-agent (version {found} of the layouts, this one knows {known}): run that one again, or \
+         `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
+        path.display(),
+        pin_dir.display()
+    )]
+    Newer {
+        path: PathBuf,
+        pin_dir: PathBuf,
+        found: u32,
+        known: u32,
+    },
+    #[error(
+        "{}: version {found} of the layouts, which this lb-agent cannot read any more: run one in between, or \
+         `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
+        path.display(),
+        pin_dir.display()
+    )]
+    Older {
+        path: PathBuf,
+        pin_dir: PathBuf,
+        found: u32,
+    },
     #[error("the kernel did not take the BPF maps: {0}")]
     Maps(String),
     #[error(

@@ -10,7 +10,7 @@ use aya::programs::{Program, ProgramError, ProgramInfo};
 use aya_obj::generated::bpf_attach_type;
 
 use super::pins::Pins;
-use super::{Cgroup, KernelError, sys};
+use super::{Cgroup, KernelError, steps, sys};
 
 /// In the order in which they are put into place: first those that read and give back ways, then those that
 /// claim them, so that what a new program writes is never read by an old one.
@@ -110,6 +110,7 @@ pub fn put_into_place(
                 Some(link) => link,
                 None => attach(open, &pin, cgroup, hook).map_err(failed)?,
             };
+            steps::at(name);
             Ok(HookState {
                 name,
                 program: info(program).map_err(other)?.id(),

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::hooks::{HookState, pin_anew};
-use super::{Cgroup, KernelError, Pins, shapes, sys};
+use super::{Cgroup, KernelError, Pins, Sizes, shapes, sys};
 
 /// A map and where it is to be pinned.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Kept {
 impl PinnedMap {
     /// Opens all maps that are pinned.
     pub fn all(pins: &Pins) -> Result<Vec<Self>, KernelError> {
-        shapes::all()
+        shapes::all(Sizes::default())
             .map(|shape| {
                 let path = pins.map(&shape);
                 let open = |path: &Path| {

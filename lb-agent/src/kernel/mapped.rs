@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicU64;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Ebpf;
-use aya::maps::Map;
+use aya::maps::{Map, MapData, MapType};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::KernelError;
@@ -34,6 +35,40 @@ impl Mapped {
             .max_entries();
         Self::new(data.fd(), length, width)
             .map_err(|error| KernelError::Maps(format!("{name} cannot be mapped: {error}")))
+    }
+
+    /// An array that is pinned somewhere.
+    ///
+    /// `width`: words of an element; it must have as many.
+    pub fn at(path: &Path, width: usize) -> Result<Self, KernelError> {
+        let failed = |error| KernelError::Pin {
+            path: path.to_owned(),
+            error,
+        };
+        let map = MapData::from_pin(path).map_err(|error| failed(io::Error::other(error)))?;
+        let info = map
+            .info()
+            .map_err(|error| failed(io::Error::other(error)))?;
+        if !matches!(info.map_type(), Ok(MapType::Array)) || info.value_size() as usize != width * 8
+        {
+            let reason = format!("not an array of {width} words");
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
+        Self::new(map.fd(), info.max_entries(), width).map_err(failed)
+    }
+
+    /// An element's words.
+    pub fn element<const N: usize>(&self, index: u32) -> [u64; N] {
+        std::array::from_fn(|word| self.word(index, word).load(Ordering::Acquire))
+    }
+
+    /// Writes an element of an array that is new, word by word: what is to be 0 is so already.
+    pub fn fill<const N: usize>(&self, index: u32, words: [u64; N]) {
+        for (word, value) in words.into_iter().enumerate() {
+            if value != 0 {
+                self.word(index, word).store(value, Ordering::Release);
+            }
+        }
     }
 
     fn new(fd: impl AsFd, length: u32, width: usize) -> io::Result<Self> {

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapType};
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
 use super::filter::Filter;
@@ -226,6 +227,24 @@ pub fn capacity<K: aya::Pod, V: aya::Pod>(
     let info = hash.map().info();
     let info = info.map_err(|error| KernelError::Maps(format!("{name}: {error}")))?;
     Ok(info.max_entries())
+}
+
+/// A hash that is pinned somewhere, LRU or not.
+pub fn hash_at<K: aya::Pod, V: aya::Pod>(
+    path: &Path,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    let map = MapData::from_pin(path).and_then(|data| {
+        let kind = data.info()?.map_type()?;
+        let map = match kind {
+            MapType::LruHash => Map::LruHashMap(data),
+            _ => Map::HashMap(data),
+        };
+        HashMap::try_from(map)
+    });
+    map.map_err(|error| KernelError::Pin {
+        path: path.to_owned(),
+        error: io_error(error),
+    })
 }
 
 /// The error number that a system call gave, where there was one.

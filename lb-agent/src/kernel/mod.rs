@@ -8,7 +8,6 @@ mod cgroup;
 mod error;
 mod filter;
 mod fit;
-#[cfg(test)]
 mod footprint;
 mod grace;
 mod holder;
@@ -19,14 +18,18 @@ mod log;
 mod look;
 mod mapped;
 mod maps;
+mod migrate;
 mod near;
 mod netns;
 mod object;
 mod owner;
 mod pins;
 mod places;
+mod sets;
 mod shapes;
+mod sizes;
 mod stats;
+mod steps;
 mod sys;
 
 use std::path::PathBuf;
@@ -40,7 +43,9 @@ pub use self::keeper::{Keeper, Kept, PinnedMap};
 pub use self::log::{LogLevel, ProgramLog};
 pub use self::look::Look;
 pub use self::maps::Maps;
+use self::migrate::InPlace;
 pub use self::pins::{Pins, unload};
+pub use self::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
 pub use self::stats::{Refusals, Stats};
 pub use self::sys::give_memory_back;
 
@@ -51,6 +56,7 @@ pub struct Settings {
     pub cgroup: Option<PathBuf>,
     /// On a BPF file system.
     pub pin_dir: PathBuf,
+    pub sizes: Sizes,
     /// What the programs themselves log; off by default, and then compiled to nothing.
     pub program_log: LogLevel,
 }
@@ -83,12 +89,19 @@ pub fn lock(settings: &Settings) -> Result<Pins, KernelError> {
 /// `pins`: of the same settings.
 pub fn open(settings: &Settings, pins: Pins) -> Result<Opened, KernelError> {
     let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
-    let mut object = object::load(&pins, settings.program_log)?;
-    let maps = Maps::take(&mut object)?;
-    let hooks = hooks::put_into_place(&mut object, &pins, &cgroup)?;
+    let grace = Grace::new()?;
+    let InPlace {
+        mut object,
+        maps,
+        hooks,
+        lengths,
+    } = migrate::put_into_place(&pins, settings, &cgroup, &grace)?;
+    tracing::info!(
+        "the tables take {} MB of kernel memory",
+        footprint::bytes(lengths.shapes(), footprint::possible_cpus()).div_ceil(1_000_000)
+    );
     let log = log::reader(&mut object, settings.program_log)?;
     let stats = Stats::take(&mut object)?;
-    let grace = Grace::new()?;
     // What a program of the last agent's time may still hold, before any of it is given out again.
     grace.wait()?;
     Ok(Opened {

@@ -1,45 +1,60 @@
 //! The programs' object, which is part of this binary, and its way into the kernel.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use aya::maps::MapInfo;
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 
 use super::pins::Pins;
-use super::{KernelError, LogLevel, btf, shapes};
+use super::sets::TableSet;
+use super::shapes::Shape;
+use super::{KernelError, LogLevel, btf};
 
 /// Empty when `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// Makes or reopens the pinned maps and loads every program. Nothing is attached yet.
-pub fn load(pins: &Pins, log: LogLevel) -> Result<Ebpf, KernelError> {
+/// Reopens the maps that are pinned in a set and makes those that are not, and loads every program. Nothing is attached yet.
+pub fn load(
+    pins: &Pins,
+    set: &TableSet,
+    shapes: &[Shape],
+    log: LogLevel,
+) -> Result<Ebpf, KernelError> {
     let offset = btf::cookie_offset().unwrap_or_else(|error| {
         tracing::debug!("where sockets have their cookies is not known: {error}");
         0
     });
-    match load_with(pins, log, offset) {
+    let load_with = |offset| load_with(pins, set, shapes, log, offset);
+    match load_with(offset) {
         // In lockdown the kernel lets no program read its memory (`LOCKDOWN_BPF_READ_KERNEL`).
         Err(error @ KernelError::Program { .. }) if offset != 0 => {
             tracing::debug!("trying again without looking into sockets: {error}");
-            load_with(pins, log, 0)
+            load_with(0)
         }
         result => result,
     }
 }
 
 /// `cookie_offset`: 0 for programs that do not look into sockets.
-fn load_with(pins: &Pins, log: LogLevel, cookie_offset: u32) -> Result<Ebpf, KernelError> {
+fn load_with(
+    pins: &Pins,
+    set: &TableSet,
+    shapes: &[Shape],
+    log: LogLevel,
+    cookie_offset: u32,
+) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
     }
     let mut sets = None;
     let mut loader = EbpfLoader::new();
-    for shape in shapes::all() {
-        let path = pins.map(&shape);
+    for shape in shapes {
+        let path = pins.map_of(set, shape);
         // aya takes a pinned map as it is, whatever its shape.
         if let Some(info) = pins.existing(&path)? {
-            check(&shape, &info, pins)?;
+            check(shape, &info, &path, pins)?;
             sets = sets.or_else(|| (shape.name == "ORIGINS").then(|| info.max_entries()));
         } else if shape.name == "ORIGINS" {
             sets = Some(shape.length);
@@ -65,12 +80,13 @@ fn load_with(pins: &Pins, log: LogLevel, cookie_offset: u32) -> Result<Ebpf, Ker
     Ok(object)
 }
 
-fn check(shape: &shapes::Shape, info: &MapInfo, pins: &Pins) -> Result<(), KernelError> {
+/// Whether what is pinned there is such a map, of whatever length.
+pub fn check(shape: &Shape, info: &MapInfo, path: &Path, pins: &Pins) -> Result<(), KernelError> {
     let Some((found, wanted)) = shape.mismatch(info) else {
         return Ok(());
     };
     Err(KernelError::Shape {
-        path: pins.map(shape),
+        path: path.to_owned(),
         pin_dir: pins.folder().to_owned(),
         found,
         wanted,
@@ -107,7 +123,7 @@ fn reason(error: &ProgramError) -> String {
 }
 
 /// An error with all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,7 +1,8 @@
 //! The folder in which maps and links outlive the agent.
 //!
-//! `<pin-dir>/tables-v1/` has the tables and the links, `<pin-dir>/origins-v1/` has ORIGINS and what belongs to
-//! it. The folder itself is locked (flock) by the agent that writes the tables.
+//! `<pin-dir>/links/` has the hooks' links, `<pin-dir>/tables-v1/` the tables (`sets.rs` knows which others there may be),
+//! `<pin-dir>/origins-v1/` has ORIGINS and what belongs to it. The folder itself is locked (flock) by the agent that writes
+//! the tables.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
@@ -10,12 +11,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
-use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
+use lb_common::ORIGINS_VERSION;
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::sets::TableSet;
 use super::shapes::{Room, Shape};
-use super::{KernelError, holder, host, owner, sys};
+use super::{KernelError, holder, host, owner, sets, sys};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -29,7 +31,8 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Makes the folder if need be, and locks it; [`KernelError::Locked`] when somebody has it.
+    /// Makes the folder if need be, and locks it; [`KernelError::Locked`] when somebody has it. The tables' own folder is not
+    /// made here.
     pub fn open(folder: &Path) -> Result<Self, KernelError> {
         check_bpffs(folder)?;
         Self::locked(
@@ -49,9 +52,9 @@ impl Pins {
             folder: folder.to_owned(),
             lock,
         };
-        for room in [Room::Tables, Room::Origins].map(|room| pins.room(room)) {
+        sets::refuse_newer_origins(folder)?;
+        for room in [pins.links(), pins.origins()] {
             make(&room)?;
-            owner::check(&room).map_err(|error| failed(&room, error))?;
         }
         Ok(pins)
     }
@@ -70,8 +73,9 @@ impl Pins {
             check_bpffs(&self.folder)?;
             self.lock = lock(&self.folder, FlockOperation::NonBlockingLockExclusive)?;
         }
-        for room in [Room::Tables, Room::Origins] {
-            make(&self.room(room))?;
+        let tables = TableSet::ours(&self.folder).folder;
+        for room in [self.links(), self.origins(), tables] {
+            make(&room)?;
         }
         Ok(is_new)
     }
@@ -83,12 +87,20 @@ impl Pins {
 
     /// Where a map is pinned.
     pub fn map(&self, shape: &Shape) -> PathBuf {
-        self.room(shape.room).join(shape.name)
+        self.map_of(&TableSet::ours(&self.folder), shape)
+    }
+
+    /// Where a map of this set of tables is pinned; ORIGINS and what belongs to it are in all of them.
+    pub fn map_of(&self, set: &TableSet, shape: &Shape) -> PathBuf {
+        match shape.room {
+            Room::Tables => set.folder.join(shape.name),
+            Room::Origins => self.origins().join(shape.name),
+        }
     }
 
     /// Where the link of a hook is pinned.
     pub fn link(&self, hook: &str) -> PathBuf {
-        self.room(Room::Tables).join(format!("link_{hook}"))
+        self.links().join(format!("{LINK}{hook}"))
     }
 
     /// What is pinned at a path, if anything is.
@@ -102,13 +114,21 @@ impl Pins {
         }
     }
 
-    fn room(&self, room: Room) -> PathBuf {
-        self.folder.join(match room {
-            Room::Tables => format!("tables-v{TABLES_VERSION}"),
-            Room::Origins => format!("origins-v{ORIGINS_VERSION}"),
-        })
+    /// The folder of the links.
+    pub fn links(&self) -> PathBuf {
+        self.folder.join(LINKS)
+    }
+
+    /// The folder of ORIGINS and what belongs to it.
+    pub fn origins(&self) -> PathBuf {
+        self.folder
+            .join(format!("{}{ORIGINS_VERSION}", sets::ORIGINS))
     }
 }
+
+const LINKS: &str = "links";
+/// What the names of links begin with.
+const LINK: &str = "link_";
 
 /// What [`unload`] took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,7 +139,7 @@ pub struct Unloaded {
 
 /// Takes the data path away: first the links, which detaches the programs, then the maps, then the folder.
 ///
-/// Takes nothing that is not ours. None when there is no such folder.
+/// Takes nothing that is not ours, and of ours every version. None when there is no such folder.
 pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     check_bpffs(folder)?;
     if !folder.exists() {
@@ -129,7 +149,7 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     let mut rooms = Vec::new();
     for entry in list(folder)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("tables-v") || name.starts_with("origins-v") {
+        if name == LINKS || name.starts_with(sets::TABLES) || name.starts_with(sets::ORIGINS) {
             rooms.push(entry);
         }
     }
@@ -137,17 +157,21 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     for room in &rooms {
         pins.extend(list(room)?);
     }
-    let is_link = |path: &PathBuf| {
+    let begins_with = |path: &PathBuf, beginning| {
         path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+            .is_some_and(|name| name.to_string_lossy().starts_with(beginning))
     };
-    let (links, maps): (Vec<PathBuf>, Vec<PathBuf>) = pins.into_iter().partition(is_link);
+    let (links, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        pins.into_iter().partition(|path| begins_with(path, LINK));
+    let (programs, maps): (Vec<PathBuf>, Vec<PathBuf>) = others
+        .into_iter()
+        .partition(|path| begins_with(path, sets::PROGRAM));
     for link in &links {
         sys::object_at(link)
             .and_then(|link| sys::detach_link(link.as_fd()))
             .map_err(|error| failed(link, error))?;
     }
-    for pin in links.iter().chain(&maps) {
+    for pin in links.iter().chain(&programs).chain(&maps) {
         fs::remove_file(pin).map_err(|error| failed(pin, error))?;
     }
     for room in &rooms {
@@ -164,7 +188,7 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     }))
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
     let entries = fs::read_dir(folder).map_err(|error| failed(folder, error))?;
     entries
         .map(|entry| Ok(entry.map_err(|error| failed(folder, error))?.path()))
@@ -190,7 +214,6 @@ fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
 fn lock(folder: &Path, how: FlockOperation) -> Result<File, KernelError> {
     loop {
         make(folder)?;
-        owner::check(folder).map_err(|error| failed(folder, error))?;
         let file = File::open(folder).map_err(|error| failed(folder, error))?;
         match retry_on_intr(|| flock(&file, how)) {
             Ok(()) if is_still_there(folder, &file) => return Ok(file),
@@ -213,15 +236,17 @@ fn is_still_there(folder: &Path, file: &File) -> bool {
     now.is_some() && now == file.metadata().map(identity).ok()
 }
 
-fn make(folder: &Path) -> Result<(), KernelError> {
+/// Makes a folder that is root's alone, and refuses one that is not.
+pub fn make(folder: &Path) -> Result<(), KernelError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
+        .and_then(|()| owner::check(folder))
         .map_err(|error| failed(folder, error))
 }
 
-fn failed(path: &Path, error: io::Error) -> KernelError {
+pub fn failed(path: &Path, error: io::Error) -> KernelError {
     KernelError::Pin {
         path: path.to_owned(),
         error,

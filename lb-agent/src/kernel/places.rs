@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +15,7 @@ use lb_common::{Pair, Way};
 use super::KernelError;
 use super::look::Look;
 use super::mapped::Mapped;
-use super::maps::{capacity, hash, io_error};
+use super::maps::{capacity, hash, hash_at, io_error};
 use crate::tables::Usage;
 
 /// Length of a way in 64-bit words.
@@ -40,6 +41,21 @@ impl Places {
             spill,
             spilled: Arc::new(Mapped::take(object, "SPILLED", 1)?),
         })
+    }
+
+    /// Those that are pinned; none when one of the three is not there.
+    pub fn pinned(folder: &Path) -> Result<Option<Self>, KernelError> {
+        let paths = ["ORIGINS", "SPILL", "SPILLED"].map(|name| folder.join(name));
+        if !paths.iter().all(|path| path.exists()) {
+            return Ok(None);
+        }
+        let spill: HashMap<MapData, u64, u64> = hash_at(&paths[1])?;
+        Ok(Some(Self {
+            origins: Arc::new(Mapped::at(&paths[0], Set::WORDS)?),
+            spill_length: capacity(&spill, "SPILL")?,
+            spill,
+            spilled: Arc::new(Mapped::at(&paths[2], 1)?),
+        }))
     }
 
     /// Shows the cookie and the pair of each socket that has a place.

@@ -8,6 +8,8 @@ use lb_common::near::{LINES, Line};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
 
+use super::sizes::Sizes;
+
 /// Which version a map is pinned under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -16,15 +18,35 @@ pub enum Room {
     Origins,
 }
 
+/// How a map is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Array,
+    PerCpuArray,
+    Hash,
+    LruHash,
+}
+
+impl Kind {
+    const fn map_type(self) -> MapType {
+        match self {
+            Self::Array => MapType::Array,
+            Self::PerCpuArray => MapType::PerCpuArray,
+            Self::Hash => MapType::Hash,
+            Self::LruHash => MapType::LruHash,
+        }
+    }
+}
+
 /// One of our maps.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub name: &'static str,
     pub room: Room,
-    pub kind: MapType,
+    pub kind: Kind,
     pub key: usize,
     pub value: usize,
-    /// How many elements a new one gets. One that is pinned keeps what it has.
+    /// How many elements a new one gets.
     pub length: u32,
 }
 
@@ -32,7 +54,7 @@ const fn array<T>(name: &'static str, room: Room, length: u32) -> Shape {
     Shape {
         name,
         room,
-        kind: MapType::Array,
+        kind: Kind::Array,
         key: 4,
         value: size_of::<T>(),
         length,
@@ -43,7 +65,7 @@ const fn hash<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
     Shape {
         name,
         room,
-        kind: MapType::Hash,
+        kind: Kind::Hash,
         key: size_of::<K>(),
         value: size_of::<V>(),
         length,
@@ -52,52 +74,45 @@ const fn hash<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
 
 const fn lru<K, V>(name: &'static str, room: Room, length: u32) -> Shape {
     Shape {
-        kind: MapType::LruHash,
+        kind: Kind::LruHash,
         ..hash::<K, V>(name, room, length)
     }
 }
 
-/// 10,000 Services with a few ports and both families.
-const FRONTENDS: u32 = 65_536;
-/// ClusterIPs, which have an element each beside their frontends'.
-const GUARDS: u32 = 65_536;
-/// 250,000 endpoints of service ports.
-const BACKENDS: u32 = 262_144;
-/// Each cell holds two slots; a view that changes has two runs for a moment.
-const SLOTS: u32 = 262_144;
 /// Further frontends of unconnected UDP sockets.
 const FLOWS: u32 = 16_384;
 /// Clients of service ports with session affinity.
 const AFFINITIES: u32 = 65_536;
 /// Four sockets a set; a power of two.
 const ORIGIN_SETS: u32 = 65_536;
+/// Sockets that found no way in their set.
+const SPILLED: u32 = 16_384;
 
-/// All maps that are pinned.
-const SHAPES: [Shape; 16] = [
-    hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, FRONTENDS + GUARDS),
-    array::<u64>("FILTER", Room::Tables, filter::WORDS),
-    array::<Line>("NEAR_FRONTENDS", Room::Tables, LINES),
-    array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, FRONTENDS),
-    array::<View>("VIEWS", Room::Tables, FRONTENDS),
-    array::<u64>("SLOTS", Room::Tables, SLOTS),
-    array::<Backend>("BACKENDS", Room::Tables, BACKENDS),
-    array::<u64>("CONFIG", Room::Tables, config::WORDS),
-    Shape {
-        kind: MapType::PerCpuArray,
-        ..array::<u64>("STATS", Room::Tables, stats::WORDS)
-    },
-    array::<Set>("ORIGINS", Room::Origins, ORIGIN_SETS),
-    hash::<u64, u64>("SPILL", Room::Origins, 16_384),
-    array::<u64>("SPILLED", Room::Origins, 1),
-    lru::<FlowKey, u32>("FLOWS", Room::Tables, FLOWS),
-    lru::<ReplyKey, Reply>("REPLIES", Room::Tables, FLOWS),
-    lru::<AffinityKey, u64>("AFFINITY", Room::Tables, AFFINITIES),
-    array::<u64>("ROUNDS", Room::Tables, FRONTENDS),
-];
-
-/// All maps that are pinned.
-pub fn all() -> impl Iterator<Item = Shape> {
-    SHAPES.into_iter()
+/// All maps that are pinned, with the lengths that new ones get.
+pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
+    let (frontends, backends) = (sizes.frontends(), sizes.backends());
+    [
+        hash::<FrontendKey, FrontendValue>("FRONTENDS", Room::Tables, sizes.frontend_keys()),
+        array::<u64>("FILTER", Room::Tables, filter::WORDS),
+        array::<Line>("NEAR_FRONTENDS", Room::Tables, LINES),
+        array::<FrontendEntry>("FRONTEND_LIST", Room::Tables, frontends),
+        array::<View>("VIEWS", Room::Tables, frontends),
+        array::<u64>("SLOTS", Room::Tables, sizes.slots()),
+        array::<Backend>("BACKENDS", Room::Tables, backends),
+        array::<u64>("CONFIG", Room::Tables, config::WORDS),
+        Shape {
+            kind: Kind::PerCpuArray,
+            ..array::<u64>("STATS", Room::Tables, stats::WORDS)
+        },
+        array::<Set>("ORIGINS", Room::Origins, ORIGIN_SETS),
+        hash::<u64, u64>("SPILL", Room::Origins, SPILLED),
+        array::<u64>("SPILLED", Room::Origins, 1),
+        lru::<FlowKey, u32>("FLOWS", Room::Tables, FLOWS),
+        lru::<ReplyKey, Reply>("REPLIES", Room::Tables, FLOWS),
+        lru::<AffinityKey, u64>("AFFINITY", Room::Tables, AFFINITIES),
+        array::<u64>("ROUNDS", Room::Tables, frontends),
+    ]
+    .into_iter()
 }
 
 impl Shape {
@@ -107,7 +122,7 @@ impl Shape {
         let found = (info.key_size() as usize, info.value_size() as usize);
         let has_length = info.max_entries() > 0
             && (self.name != "ORIGINS" || info.max_entries().is_power_of_two());
-        if kind == Some(self.kind) && found == (self.key, self.value) && has_length {
+        if kind == Some(self.kind.map_type()) && found == (self.key, self.value) && has_length {
             return None;
         }
         let say = |kind: Option<MapType>, (key, value), length: u32| {
@@ -116,7 +131,11 @@ impl Shape {
         };
         Some((
             say(kind, found, info.max_entries()),
-            say(Some(self.kind), (self.key, self.value), self.length),
+            say(
+                Some(self.kind.map_type()),
+                (self.key, self.value),
+                self.length,
+            ),
         ))
     }
 }

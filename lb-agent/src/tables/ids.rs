@@ -8,9 +8,10 @@ pub struct Ids {
     /// A bit for each id that nobody uses.
     free: Vec<u64>,
     left: usize,
-    /// The lowest word of `free` that may have a bit, and the highest.
+    /// The lowest word of `free` that may have a bit.
     low: usize,
-    high: usize,
+    /// Where [`Self::take_from`] was.
+    other: usize,
 }
 
 impl Ids {
@@ -24,7 +25,7 @@ impl Ids {
             free: vec![0; words],
             left: 0,
             low: words,
-            high: 0,
+            other: words,
         };
         for id in 1..length {
             ids.give_back(id);
@@ -49,19 +50,22 @@ impl Ids {
         Some(id(self.low, self.free[self.low].trailing_zeros()))
     }
 
-    /// One of these ids if nobody uses it, else the highest, which nobody will prefer soon.
-    pub fn take_preferred(&mut self, mut preferred: Range<u32>) -> Option<u32> {
+    /// One of these ids if nobody uses it, else one from `others` on, else any.
+    pub fn take_preferred(&mut self, mut preferred: Range<u32>, others: u32) -> Option<u32> {
         preferred
             .find(|&id| self.take_this(id))
-            .or_else(|| self.take_highest())
+            .or_else(|| self.take_from(others))
+            .or_else(|| self.take())
     }
 
-    /// The highest id that nobody uses; none when all are in use.
-    pub fn take_highest(&mut self) -> Option<u32> {
-        while *self.free.get(self.high)? == 0 {
-            self.high = self.high.checked_sub(1)?;
+    /// The first from there on that nobody uses, or, after many were taken, one of the first.
+    fn take_from(&mut self, first: u32) -> Option<u32> {
+        self.other = self.other.max(place(first).0);
+        while *self.free.get(self.other)? == 0 {
+            self.other += 1;
         }
-        let id = id(self.high, self.free[self.high].ilog2());
+        let free = self.free[self.other];
+        let id = id(self.other, free.trailing_zeros());
         self.take_this(id).then_some(id)
     }
 
@@ -81,7 +85,7 @@ impl Ids {
         self.free[word] |= bit;
         self.left += 1;
         self.low = self.low.min(word);
-        self.high = self.high.max(word);
+        self.other = self.other.min(word);
     }
 
     /// How many are left.
@@ -132,18 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_the_highest_and_any_may_be_asked_for() {
-        let mut ids = Ids::without(200, &[199]);
+    fn those_that_are_preferred_come_first_and_any_at_last() {
+        let mut ids = Ids::without(200, &[5]);
         assert_eq!(ids.lowest(), Some(1));
-        assert_eq!(ids.take_highest(), Some(198));
-        assert!(ids.take_this(100));
-        assert!(!ids.take_this(100));
+        let mut take = |number| {
+            let taken = std::iter::from_fn(|| ids.take_preferred(4..8, 128));
+            taken.take(number).collect::<Vec<_>>()
+        };
+        assert_eq!(take(5), [4, 6, 7, 128, 129]);
+        assert_eq!(take(70).last(), Some(&199));
+        assert_eq!(take(2), [1, 2]);
+        ids.give_back(150);
+        assert_eq!(ids.take_preferred(4..8, 128), Some(150));
+        assert!(!ids.take_this(150));
         assert!(!ids.take_this(200), "not within the table");
-        ids.give_back(199);
-        assert_eq!(ids.take_highest(), Some(199));
-        assert_eq!((ids.take(), ids.lowest()), (Some(1), Some(2)));
-        while ids.take_highest().is_some() {}
-        assert_eq!((ids.left(), ids.take()), (0, None));
+        while ids.take().is_some() {}
+        assert_eq!((ids.left(), ids.lowest()), (0, None));
+        assert_eq!(ids.take_preferred(4..8, 128), None);
     }
 
     #[test]

@@ -116,6 +116,9 @@ impl<B: Backing> Tables<B> {
         reserved: &mut Reserved,
     ) -> Result<(), ApplyError> {
         let home = self.home(port, id);
+        // Behind the homes of as many views again as there are.
+        let views = self.view_indexes.lowest().unwrap_or(0);
+        let others = lb_common::view::home(views.saturating_mul(2)).start;
         let present = id
             .and_then(|id| self.ports.get(&id))
             .map_or(&[][..], |state| &state.members);
@@ -136,7 +139,7 @@ impl<B: Backing> Tables<B> {
                     ..*member
                 },
                 None => {
-                    let Some(id) = self.backend_ids.take_preferred(home.clone()) else {
+                    let Some(id) = self.backend_ids.take_preferred(home.clone(), others) else {
                         continue;
                     };
                     reserved.new.insert(id);

@@ -18,6 +18,7 @@ mod full;
 mod handover;
 mod kubernetes;
 mod leaks;
+mod migrate;
 mod node;
 mod privileges;
 mod resolver;

@@ -1,6 +1,7 @@
 //! The guest's whole world: an initramfs with the tests, the programs that they run, and this machine's libraries.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ pub(crate) fn initramfs(folder: &Path, image: &Image, binaries: &Binaries) -> Re
         Path::new("/sbin/modprobe"),
         Entry::Link("/bin/modprobe".to_owned()),
     );
-    for binary in [&binaries.test, &binaries.agent] {
+    for binary in [&binaries.test, &binaries.agent, &binaries.next_agent] {
         let stripped = strip(folder, binary)?;
         tree.add_program(binary, &stripped)?;
     }
@@ -101,8 +102,9 @@ pub(crate) fn initramfs(folder: &Path, image: &Image, binaries: &Binaries) -> Re
 
 /// Without debugging information, which is most of a test binary.
 fn strip(folder: &Path, binary: &Path) -> Result<PathBuf> {
-    let name = binary.file_name().unwrap_or(binary.as_os_str());
-    let stripped = folder.join(name);
+    // Two of them have one name, in different folders.
+    let parts = binary.iter().rev().take(2).collect::<Vec<_>>();
+    let stripped = folder.join(parts.join(OsStr::new("-of-")));
     let mut command = Command::new("strip");
     command
         .arg("--strip-debug")

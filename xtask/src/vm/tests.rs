@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::build;
 use crate::process;
 use crate::test::{KERNEL_TEST, cargo_test};
 use crate::workspace::Workspace;
@@ -15,10 +16,13 @@ use crate::workspace::Workspace;
 pub(crate) struct Binaries {
     pub(crate) test: PathBuf,
     pub(crate) agent: PathBuf,
+    /// Of the next layouts; the test binary finds it from the other.
+    pub(crate) next_agent: PathBuf,
 }
 
 /// Builds what `cargo xtask test kernel` runs.
 pub(crate) fn build(workspace: &Workspace) -> Result<Binaries> {
+    build::next_agent(workspace)?;
     let mut cargo = cargo_test(workspace);
     cargo.args(["--test", KERNEL_TEST, "--no-run"]);
     cargo.arg("--message-format=json-render-diagnostics");
@@ -36,5 +40,6 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Binaries> {
     Ok(Binaries {
         test: executable("test", KERNEL_TEST)?,
         agent: executable("bin", "lb-agent")?,
+        next_agent: workspace.next_agent(),
     })
 }

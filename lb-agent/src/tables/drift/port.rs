@@ -27,7 +27,7 @@ impl<B: Backing> Tables<B> {
             check_view(backing, id, view, is_known, found);
         }
         let cells: u32 = port.views.iter().map(|view| view.run.cells()).sum();
-        let looked = port.members.len() * BackendLine::KERNEL_WORDS
+        let looked = port.members.len() * BackendLine::AGENT_WORDS
             + port.frontends.len() * 8
             + port.views.len() * View::WORDS
             + cells as usize;
@@ -82,7 +82,7 @@ fn check_members(backing: &mut impl Backing, id: u32, members: &[Member], found:
         }
         let line = form::backend_line(member.address, id, member.state);
         let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(line);
-        for (word, &value) in words.iter().enumerate().take(BackendLine::KERNEL_WORDS) {
+        for (word, &value) in words.iter().enumerate().take(BackendLine::AGENT_WORDS) {
             found.mend(backing, (Table::Backends, member.id, word), value);
         }
     }

@@ -88,7 +88,8 @@ impl Allowed {
 
     /// Where not everything fits, a service port may do with those of its backends that are there already.
     pub fn also_less(mut self, now: &State, before: &[&World], after: &World) -> Self {
-        for members in backends(now).into_values() {
+        // Or with none, where none was there.
+        for members in backends(now).into_values().chain([BTreeMap::new()]) {
             let mut less = after.clone();
             for port in less.values_mut() {
                 port.backends

@@ -48,7 +48,7 @@ fn words(tables: &Tables<Memory>) -> Vec<(Table, u32, usize)> {
     }
     for port in tables.ports.values() {
         for member in &port.members {
-            let of_agent = 0..BackendLine::KERNEL_WORDS;
+            let of_agent = 0..BackendLine::AGENT_WORDS;
             words.extend(of_agent.map(|word| (Table::Backends, member.id, word)));
         }
         for view in &port.views {

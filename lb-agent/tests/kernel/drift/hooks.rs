@@ -18,7 +18,10 @@ use crate::support::{
 };
 
 fn pin(web: &Web, name: &str) -> PathBuf {
-    let room = format!("tables-v{TABLES_VERSION}");
+    let room = match name.starts_with("link_") {
+        true => "links".to_owned(),
+        false => format!("tables-v{TABLES_VERSION}"),
+    };
     web.agent.pin_dir().join(room).join(name)
 }
 

@@ -115,7 +115,7 @@ impl Contents {
                 ("SLOTS", some::<1>(web, "SLOTS", few(), 1)?),
                 (
                     "BACKENDS",
-                    some::<8>(web, "BACKENDS", few(), Backend::KERNEL_WORDS)?,
+                    some::<8>(web, "BACKENDS", few(), Backend::AGENT_WORDS)?,
                 ),
                 ("CONFIG", some::<1>(web, "CONFIG", no_heartbeat, 1)?),
             ]),

@@ -8,7 +8,7 @@ use lb_testbed::{Sandbox, sandboxed};
 
 use super::{Web, address, slice};
 use crate::churn::Client;
-use crate::support::{answers, eventually, failure, get, status};
+use crate::support::{answers, eventually, failure, get, status, wait_for_backends};
 
 /// Ends the server: who asks is refused by the kernel. Its address, for the next one.
 fn take_down(web: &mut Web) -> Result<std::net::SocketAddr> {
@@ -102,10 +102,11 @@ fn a_server_that_is_gone_for_long_comes_back_with_another_history() {
             .apply_service("new", 12, &web.servers.ipv4()[..1])?;
         assert!(web.cluster.server.revision() < before);
         web.wait_for(&[1, 2])?;
-        assert_eq!(answers(&web.client, address(12), 5)?.len(), 1);
+        wait_for_backends(&web.cluster.agent, "new", &web.servers.ipv4()[..1])?;
         eventually("what the new server does not know is gone", || {
             Ok(status(&web.cluster.agent)?.frontends == 2)
         })?;
+        assert_eq!(answers(&web.client, address(12), 5)?.len(), 1);
         failure(&web.client, address(11))?;
         client.finish()?;
         // Its watches are followed from here on.

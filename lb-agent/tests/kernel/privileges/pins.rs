@@ -37,7 +37,7 @@ fn pins_are_where_nobody_else_writes() {
 
         let _running = agent.start()?;
         let mut files = 0;
-        for room in ["tables-v1", "origins-v1"] {
+        for room in ["tables-v1", "origins-v1", "links"] {
             let room = agent.pin_dir().join(room);
             assert_eq!(fs::metadata(&room)?.mode() & 0o777, 0o700, "{room:?}");
             for pin in fs::read_dir(&room)? {

@@ -1,5 +1,7 @@
 //! The command line: clap types with their help, and which command they call.
 
+mod values;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use ipnet::IpNet;
 
+use self::values::{api_server, duration, port_range, service_cidr, step_aside};
 use crate::commands::{self, LogFormat, Output, Source, backends, plan, run, status, unload};
 use crate::kernel::{self, LogLevel};
 use crate::policy::{Algorithm, Options};
@@ -92,6 +95,9 @@ Example:
 pub struct RunArgs {
     #[command(flatten)]
     pub source: SourceArgs,
+
+    #[command(flatten)]
+    pub sizes: SizeArgs,
 
     /// The cgroup2 folder whose processes are served [default: the root, so all of them].
     #[arg(long, value_name = "PATH")]
@@ -201,6 +207,22 @@ pub struct PinArgs {
     pub pin_dir: PathBuf,
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub struct SizeArgs {
+    /// For how many Services the tables have room, counted with six frontends each: a port in each family has one, a NodePort one for
+    /// each address of the node.
+    #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().services,
+        value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_SERVICES)))]
+    pub max_services: u32,
+
+    /// For how many endpoints the tables have room, counted once for each port of each Service. With both defaults the tables take
+    /// 56 MB of kernel memory, which the kernel counts as the pod's; when an upgrade or another size makes new ones, twice that
+    /// for a moment.
+    #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().endpoints,
+        value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_ENDPOINTS)))]
+    pub max_endpoints: u32,
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct SocketArgs {
     /// The unix socket at which the running agent answers.
@@ -250,6 +272,10 @@ impl RunArgs {
             kernel: kernel::Settings {
                 cgroup: self.cgroup,
                 pin_dir: self.pins.pin_dir,
+                sizes: kernel::Sizes {
+                    services: self.sizes.max_services,
+                    endpoints: self.sizes.max_endpoints,
+                },
                 program_log: match self.bpf_log {
                     BpfLog::Off => LogLevel::Off,
                     BpfLog::Info => LogLevel::Info,
@@ -268,56 +294,6 @@ impl RunArgs {
             log_format: self.log_format,
         }
     }
-}
-
-/// `5m`, `1h 30m`: at least a second.
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "write a number with its unit, like 90s, 5m or 1h".to_owned())?;
-    let duration = Duration::try_from(span).unwrap_or_default();
-    if duration < Duration::from_secs(1) {
-        return Err("at least 1s".to_owned());
-    }
-    Ok(duration)
-}
-
-/// `https://192.0.2.1:6443`.
-fn api_server(text: &str) -> Result<http::Uri, String> {
-    let uri = text.parse::<http::Uri>().ok();
-    let is_whole = |uri: &http::Uri| {
-        matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some()
-    };
-    uri.filter(is_whole)
-        .ok_or_else(|| "write a URL like https://192.0.2.1:6443".to_owned())
-}
-
-/// As [`duration`], and long enough for the agent to be heard of several times.
-fn step_aside(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        after if after < run::heartbeat::SHORTEST => Err("at least 5s".to_owned()),
-        after => Ok(after),
-    }
-}
-
-/// The network of `10.96.0.0/12`.
-fn service_cidr(text: &str) -> Result<IpNet, String> {
-    let cidr: IpNet = text
-        .parse()
-        .map_err(|_| "write an address and a prefix length, like 10.96.0.0/12".to_owned())?;
-    if cidr.prefix_len() == 0 {
-        return Err("that is every address: write the cluster's Service CIDR".to_owned());
-    }
-    Ok(cidr.trunc())
-}
-
-/// `30000-32767`.
-fn port_range(text: &str) -> Result<(u16, u16), String> {
-    let range = text.split_once('-').and_then(|(first, last)| {
-        let range = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        (range.0 <= range.1).then_some(range)
-    });
-    range.ok_or_else(|| "write two ports, the smaller one first, like 30000-32767".to_owned())
 }
 
 impl SourceArgs {
@@ -356,9 +332,24 @@ impl SourceArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::Cli;
+
+    #[test]
+    fn sizes_have_bounds() {
+        let parse = |flag, number| Cli::try_parse_from(["lb-agent", "run", flag, number]);
+        for (flag, least, most) in [
+            ("--max-services", "16", "200000"),
+            ("--max-endpoints", "16", "4000000"),
+        ] {
+            assert!(parse(flag, least).is_ok() && parse(flag, most).is_ok());
+            for number in ["15", "0", "4000001", "many"] {
+                let error = parse(flag, number).expect_err(number).to_string();
+                assert!(error.contains(flag), "{error}");
+            }
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

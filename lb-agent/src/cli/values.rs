@@ -1,0 +1,57 @@
+//! The values of flags, and what to write where one makes no sense.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::commands::run;
+
+/// `5m`, `1h 30m`: at least a second.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a number with its unit, like 90s, 5m or 1h".to_owned())?;
+    let duration = Duration::try_from(span).unwrap_or_default();
+    if duration < Duration::from_secs(1) {
+        return Err("at least 1s".to_owned());
+    }
+    Ok(duration)
+}
+
+/// `https://192.0.2.1:6443`.
+pub fn api_server(text: &str) -> Result<http::Uri, String> {
+    let uri = text.parse::<http::Uri>().ok();
+    let is_whole = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some()
+    };
+    uri.filter(is_whole)
+        .ok_or_else(|| "write a URL like https://192.0.2.1:6443".to_owned())
+}
+
+/// As [`duration`], and long enough for the agent to be heard of several times.
+pub fn step_aside(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        after if after < run::heartbeat::SHORTEST => Err("at least 5s".to_owned()),
+        after => Ok(after),
+    }
+}
+
+/// The network of `10.96.0.0/12`.
+pub fn service_cidr(text: &str) -> Result<IpNet, String> {
+    let cidr: IpNet = text
+        .parse()
+        .map_err(|_| "write an address and a prefix length, like 10.96.0.0/12".to_owned())?;
+    if cidr.prefix_len() == 0 {
+        return Err("that is every address: write the cluster's Service CIDR".to_owned());
+    }
+    Ok(cidr.trunc())
+}
+
+/// `30000-32767`.
+pub fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let range = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (range.0 <= range.1).then_some(range)
+    });
+    range.ok_or_else(|| "write two ports, the smaller one first, like 30000-32767".to_owned())
+}

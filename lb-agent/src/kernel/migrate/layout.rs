@@ -1,0 +1,45 @@
+//! The layouts of the versions that can be read, and what becomes of them in ours.
+//!
+//! A release that changes a layout puts what it was into a file of its own here, as `v1.rs` does for the rehearsal.
+
+use lb_common::{Backend, TABLES_VERSION, View};
+
+/// How to read one version's tables.
+#[derive(Debug)]
+pub struct Layout {
+    pub version: u32,
+    /// The maps whose elements are laid out in another way than ours.
+    pub differs: &'static [&'static str],
+    pub backend: fn([u64; Backend::WORDS]) -> Backend,
+    pub view: fn([u64; View::WORDS]) -> View,
+    pub affinity_key: fn([u64; 2]) -> [u64; 2],
+    /// The words of a backend's line that the programs add to: connections, active, failures.
+    pub counters: [usize; COUNTERS],
+}
+
+/// How many counters a backend has.
+pub const COUNTERS: usize = 3;
+
+/// This version's own.
+pub static OURS: Layout = Layout {
+    version: TABLES_VERSION,
+    differs: &[],
+    backend: bytemuck::must_cast,
+    view: bytemuck::must_cast,
+    affinity_key: |key| key,
+    counters: [
+        Backend::CONNECTIONS_WORD,
+        Backend::ACTIVE_WORD,
+        Backend::FAILURES_WORD,
+    ],
+};
+
+/// None for a version that cannot be read.
+pub fn of(version: u32) -> Option<&'static Layout> {
+    let known = [
+        &OURS,
+        #[cfg(feature = "next-layout")]
+        &super::v1::V1,
+    ];
+    known.into_iter().find(|layout| layout.version == version)
+}

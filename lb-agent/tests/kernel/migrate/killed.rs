@@ -1,0 +1,137 @@
+//! An agent that is killed while it moves the hooks to new tables.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{Agent, sandboxed};
+
+use super::scene::{IN_ORDER, SIZES, Scene, Stage, lengths, next, of_sizes, pinned, refusal};
+use crate::support::{agent, unload};
+
+/// Ends an agent at a step on the way, and looks on while none runs.
+fn end_at(scene: &mut Scene<'_>, agent: &Agent, step: &str) -> Result<()> {
+    let mut killed = agent.clone().env("SOCKLB_END_AT", step).spawn()?;
+    let how = killed.wait()?;
+    ensure!(
+        killed.log().contains(&format!("ending at {step}")),
+        "{how}: {}",
+        killed.log()
+    );
+    scene.hold(6)?;
+    scene.check_held()
+}
+
+/// Where an agent may be killed: with all hooks at the old tables, at both, at the new ones.
+const STEPS: [&str; 9] = [
+    "filled",
+    "getpeername4",
+    "sock_release",
+    "connect4",
+    "sendmsg6",
+    "moved",
+    "settled",
+    "removed",
+    "renamed",
+];
+
+#[test]
+fn an_agent_killed_while_it_changes_sizes_is_made_up_for() {
+    sandboxed(|sandbox| {
+        let stage = Stage::build(sandbox)?;
+        let mut scene = stage.open()?;
+        let clients = scene.clients();
+        for (round, step) in STEPS.into_iter().enumerate() {
+            let sizes = |number: usize| of_sizes(scene.agent, SIZES[(2 * round + number) % 3]);
+            let (first, second) = (sizes(1), sizes(2));
+            end_at(&mut scene, &first, step)?;
+            let mut running = second.start()?;
+            assert_eq!(pinned(&second)?, IN_ORDER);
+            lengths(&second, "tables-v1")?;
+            scene.check_held()?;
+            running.kill()?;
+        }
+        let running = scene.agent.start()?;
+        for client in clients {
+            client.finish()?;
+        }
+        scene.end()?;
+        drop(running);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_killed_at_any_moment_is_made_up_for() {
+    sandboxed(|sandbox| {
+        let stage = Stage::build(sandbox)?;
+        let mut scene = stage.open()?;
+        let clients = scene.clients();
+        for round in 0..40_u64 {
+            let sizes = SIZES[usize::try_from(round)? % 3];
+            let mut running = of_sizes(scene.agent, sizes).spawn()?;
+            // An odd step, so that all of the way is met.
+            thread::sleep(Duration::from_millis(round * 37 % 400));
+            running.kill()?;
+            if round % 4 == 0 {
+                scene.hold(2)?;
+            }
+            scene.check_held()?;
+        }
+        let running = scene.agent.start()?;
+        for client in clients {
+            client.finish()?;
+        }
+        scene.end()?;
+        drop(running);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_killed_while_it_changes_layouts_is_made_up_for() {
+    sandboxed(|sandbox| {
+        let stage = Stage::build(sandbox)?;
+        for (round, step) in STEPS.into_iter().enumerate() {
+            let mut scene = stage.open()?;
+            let clients = scene.clients();
+            let next = next(sandbox, &stage.manifests)?;
+            if round % 2 == 0 {
+                // Some hooks use other tables of this version when the next one comes.
+                let resized = of_sizes(scene.agent, SIZES[1]);
+                end_at(&mut scene, &resized, "sock_release")?;
+            }
+            end_at(&mut scene, &next, step)?;
+            if step != "filled" {
+                ensure!(refusal(scene.agent)?.contains("made by a newer lb-agent"));
+            }
+            let running = of_sizes(&next, SIZES[2]).start()?;
+            assert_eq!(pinned(&next)?, ["links", "origins-v1", "tables-v2"]);
+            lengths(&next, "tables-v2")?;
+            for client in clients {
+                client.finish()?;
+            }
+            scene.end().with_context(|| format!("ended at {step}"))?;
+            drop(running);
+            unload(&next)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_begun_goes_with_unload() {
+    sandboxed(|sandbox| {
+        let agent = agent(sandbox, &sandbox.manifests()?);
+        of_sizes(&agent, SIZES[0]).start()?.kill()?;
+        let mut killed = of_sizes(&agent, SIZES[1])
+            .env("SOCKLB_END_AT", "connect4")
+            .spawn()?;
+        killed.wait()?;
+        let begun = ["links", "origins-v1", "tables-v1", "tables-v1-next"];
+        assert_eq!(pinned(&agent)?, begun);
+        ensure!(unload(&agent)?.contains("detached 9 hooks"));
+        ensure!(!agent.pin_dir().exists(), "something was left");
+        Ok(())
+    });
+}

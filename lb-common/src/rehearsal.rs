@@ -1,0 +1,40 @@
+//! The layouts of a version that there is not: other orders of the same fields, to rehearse a change of layouts with.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::Address;
+use crate::view::OWN_CELLS;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Backend {
+    pub service_port: u32,
+    pub port: u16,
+    pub zero: u16,
+    pub address: Address,
+    pub state: u64,
+    pub active: u64,
+    pub failures: u64,
+    pub ejected_until: u64,
+    pub connections: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct View {
+    pub affinity_seconds: u32,
+    pub service_port: u32,
+    pub member: u32,
+    pub algorithm: u32,
+    pub zero: u64,
+    pub slots: u64,
+    pub cells: [u64; OWN_CELLS],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct AffinityKey {
+    pub service_port: u32,
+    pub zero: u32,
+    pub client: u64,
+}
