@@ -28,13 +28,16 @@ use crate::{
 /// How long an agent may take to be ready, or to end when asked: generous, since tests run side by side.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// In the line that it logs when it is.
+const READY: &str = " ready after ";
+
 /// How the agent is started.
 #[derive(Debug, Clone)]
 pub struct Agent {
     binary: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
-    dir: PathBuf,
+    logs: PathBuf,
     socket: PathBuf,
     pin_dir: PathBuf,
     /// Where it runs, if not in the sandbox itself.
@@ -129,7 +132,7 @@ impl Agent {
             binary: binary.into(),
             arguments: arguments.map(OsString::from).to_vec(),
             environment: Vec::new(),
-            dir: sandbox.dir().to_owned(),
+            logs: sandbox.dir().to_owned(),
             socket: sandbox.dir().join("agent.sock"),
             pin_dir: sandbox.bpffs().join("socklb"),
             host: None,
@@ -152,6 +155,13 @@ impl Agent {
             socket: socket.to_owned(),
             ..self.clone()
         }
+    }
+
+    /// With its logs in another folder than the sandbox's.
+    #[must_use]
+    pub fn logging_to(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.logs = folder.into();
+        self
     }
 
     /// One more argument.
@@ -195,7 +205,7 @@ impl Agent {
     /// reach it.
     pub fn spawn(&self) -> Result<AgentProcess> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
-        let log_file = self.dir.join(format!(
+        let log_file = self.logs.join(format!(
             "agent-{}.log",
             STARTED.fetch_add(1, Ordering::Relaxed)
         ));
@@ -273,7 +283,12 @@ impl AgentProcess {
 
     /// Waits until it logs that it is ready.
     pub fn wait_ready(&mut self) -> Result<()> {
-        self.wait_for_log(" ready after ")
+        self.wait_for_log(READY)
+    }
+
+    /// Whether it has logged that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.log().contains(READY)
     }
 
     /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too

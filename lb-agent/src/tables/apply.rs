@@ -41,19 +41,29 @@ impl<B: Backing> Tables<B> {
     /// Takes over service ports that an earlier agent left in the tables, known by their ClusterIPs. Another frontend may
     /// have come from elsewhere since: by that one a Service would take over what is another's, and show its backends there.
     pub(super) fn adopt(&mut self, ports: &[ServicePort]) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        let all: BTreeSet<FrontendKey> = ports.iter().flat_map(frontend_keys).collect();
         for port in ports {
-            if self.orphans.is_empty() {
-                return;
-            }
             if self.ids.contains_key(&port.key) {
                 continue;
             }
             let wanted: BTreeSet<FrontendKey> = frontend_keys(port).collect();
+            let is_others = |key: &FrontendKey| all.contains(key) && !wanted.contains(key);
             let owner = wanted
                 .iter()
                 .filter_map(|key| self.frontends.get(key))
                 .map(|state| state.owner)
-                .find(|owner| self.orphans.contains(owner) && self.is_known(*owner, &wanted));
+                .filter(|owner| self.orphans.contains(owner))
+                .find(|owner| match self.cluster_ip(*owner) {
+                    Some(cluster_ip) => wanted.contains(&cluster_ip),
+                    // The earlier agent had not come so far.
+                    None => self
+                        .ports
+                        .get(owner)
+                        .is_some_and(|left| !left.frontends.iter().any(is_others)),
+                });
             if let Some(owner) = owner {
                 self.orphans.remove(&owner);
                 self.ids.insert(port.key.clone(), owner);
@@ -61,21 +71,13 @@ impl<B: Backing> Tables<B> {
         }
     }
 
-    /// Whether what is in the tables is the service port that wants these frontends. One that was not finished may have no
-    /// ClusterIP yet.
-    fn is_known(&self, owner: u32, wanted: &BTreeSet<FrontendKey>) -> bool {
-        let keys = self
-            .ports
-            .get(&owner)
-            .map_or(&[][..], |port| &port.frontends);
+    fn cluster_ip(&self, id: u32) -> Option<FrontendKey> {
+        let mut keys = self.ports.get(&id)?.frontends.iter();
         let is_cluster_ip = |key: &&FrontendKey| {
             let state = self.frontends.get(key);
             state.is_some_and(|state| state.is_cluster_ip())
         };
-        match keys.iter().find(is_cluster_ip) {
-            Some(cluster_ip) => wanted.contains(cluster_ip),
-            None => keys.iter().all(|key| wanted.contains(key)),
-        }
+        keys.find(is_cluster_ip).copied()
     }
 
     /// New backends whole, into ids that nobody names; those that stay get the bits that they had and those

@@ -12,6 +12,7 @@ mod container;
 mod counts;
 mod dns;
 mod drift;
+mod endurance;
 mod foreign;
 mod frontends;
 mod full;

@@ -4,7 +4,7 @@ mod tcp;
 mod udp;
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::AsFd,
     sync::{
         Arc,
@@ -18,6 +18,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::{namespace::NetworkNamespace, pod::Pod};
+
+/// The name of a server that says its address instead.
+const BY_ADDRESS: &str = "by address";
 
 /// A server on one thread, on all of a pod's addresses in both families, until it is dropped.
 #[derive(Debug)]
@@ -64,6 +67,17 @@ impl NamedServer {
         )
     }
 
+    /// As [`Self::tcp`], as many servers in one: says the address at which it was reached, and stands for a server at each
+    /// of the pod's.
+    pub fn tcp_by_address(pod: &Pod, port: u16) -> Result<Self> {
+        Self::tcp(pod, port, BY_ADDRESS)
+    }
+
+    /// As [`Self::udp`], with the address that the datagram was sent to in place of a name.
+    pub fn udp_by_address(pod: &Pod, port: u16) -> Result<Self> {
+        Self::udp(pod, port, BY_ADDRESS)
+    }
+
     fn start(
         namespace: &NetworkNamespace,
         kind: Type,
@@ -86,7 +100,7 @@ impl NamedServer {
             .map_or(port, |address| address.port());
         let task = Task {
             socket,
-            greeting: format!("{name}\n"),
+            name: name.to_owned(),
             served: served.clone(),
             stop: stop.clone(),
         };
@@ -94,7 +108,7 @@ impl NamedServer {
             .name(name.to_owned())
             .spawn(move || {
                 if let Err(error) = serve(&task) {
-                    eprintln!("server {}stopped: {error:#}", task.greeting);
+                    eprintln!("server {} stopped: {error:#}", task.name);
                 }
             })
             .context("cannot start a server's thread")?;
@@ -135,12 +149,20 @@ impl Drop for NamedServer {
 /// What a server's thread works on.
 struct Task {
     socket: Socket,
-    greeting: String,
+    name: String,
     served: Arc<AtomicU64>,
     stop: Arc<EventFd>,
 }
 
 impl Task {
+    /// What is said to a client that reached the server at this address.
+    fn greeting(&self, asked: Option<IpAddr>) -> String {
+        match asked {
+            Some(address) if self.name == BY_ADDRESS => format!("{}\n", address.to_canonical()),
+            _ => format!("{}\n", self.name),
+        }
+    }
+
     fn count(&self) {
         self.served.fetch_add(1, Ordering::Relaxed);
     }

@@ -62,7 +62,8 @@ fn accept_all(task: &Task, epoll: &Epoll, open: &mut HashMap<u64, TcpStream>) ->
         };
         task.count();
         // A new socket's buffer takes a name whole; a client that has gone shows in the epoll.
-        let _ = stream.write(task.greeting.as_bytes());
+        let asked = stream.local_addr().ok().map(|address| address.ip());
+        let _ = stream.write(task.greeting(asked).as_bytes());
         stream
             .set_nonblocking(true)
             .context("cannot make a connection non-blocking")?;

@@ -3,6 +3,7 @@
 
 use std::{
     io::{IoSlice, IoSliceMut},
+    net::Ipv6Addr,
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
@@ -48,7 +49,9 @@ fn answer_one(task: &Task) -> bool {
         };
     let Some(client) = client else { return true };
     let source: Vec<_> = asked.iter().map(ControlMessage::Ipv6PacketInfo).collect();
-    let greeting = [IoSlice::new(task.greeting.as_bytes())];
+    let asked = asked.map(|info| Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+    let greeting = task.greeting(asked);
+    let greeting = [IoSlice::new(greeting.as_bytes())];
     task.count();
     // A client that has gone, or a way back that is missing, shows at the client.
     let _ = sendmsg(fd, &greeting, &source, MsgFlags::empty(), Some(&client));

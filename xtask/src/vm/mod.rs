@@ -53,7 +53,7 @@ pub(crate) fn test_kernel(
     let binaries = tests::build(workspace)?;
     let initramfs = guest::initramfs(&folder, &image, &binaries)?;
     // What an API server says is not the kernel's business, and an emulated machine takes its time.
-    let chosen = ["--skip", "kubernetes::"].map(OsString::from);
+    let chosen = ["--skip", "kubernetes::", "--skip", "endurance::"].map(OsString::from);
     let args = if args.is_empty() { &chosen } else { args };
     qemu::test(&qemu, &image, &initramfs, args)
 }

@@ -41,11 +41,9 @@ impl Allowed {
     /// A writer that starts knows service ports by their ClusterIPs, not by their names.
     pub fn at_a_start(mut self, before: &[&World], after: &World) -> Self {
         for left in before.iter().flat_map(|world| world.values()) {
-            let cluster_ip = |frontend: &&Frontend| frontend.kind == FrontendKind::ClusterIp;
-            let known = left.frontends.iter().find(cluster_ip);
             let taken_over = after
                 .values()
-                .find(|after| after.frontends.iter().find(cluster_ip) == known);
+                .find(|after| cluster_ip(after) == cluster_ip(left));
             if let Some(stays) = taken_over {
                 self.add_moving(left, stays, after);
             }
@@ -70,10 +68,13 @@ impl Allowed {
         Self(keys.map(|key| (*key, vec![choice(now, key)])).collect())
     }
 
-    /// Where not everything fits, a frontend that leaves a service port may find no room with the next.
+    /// Where not everything fits, a frontend that leaves a service port may find no room with the next. Nor may one of a
+    /// service port that a writer that starts does not know, since it has another ClusterIP.
     pub fn also_gone(mut self, before: &[&World], after: &World) -> Self {
         for left in before.iter().flat_map(|world| world.values()) {
-            let stays = after.get(&left.key);
+            let stays = after
+                .get(&left.key)
+                .filter(|stays| cluster_ip(stays) == cluster_ip(left));
             for frontend in &left.frontends {
                 if stays.is_none_or(|stays| !stays.frontends.contains(frontend))
                     && let Some(key) = form::frontend_key(frontend, left.key.protocol)
@@ -121,6 +122,11 @@ impl Allowed {
             );
         }
     }
+}
+
+fn cluster_ip(port: &ServicePort) -> Option<&Frontend> {
+    let is_cluster_ip = |frontend: &&Frontend| frontend.kind == FrontendKind::ClusterIp;
+    port.frontends.iter().find(is_cluster_ip)
 }
 
 /// The frontends that a service port loses, with what it is to offer in either of its views.

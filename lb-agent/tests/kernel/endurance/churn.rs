@@ -1,0 +1,85 @@
+//! What changes: each moment another Service's servers, and now and then a Service comes or goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::services::Services;
+use crate::kubernetes::Cluster;
+
+/// 66 changes a second.
+const PERIOD: Duration = Duration::from_millis(15);
+
+/// That many changes a second are promised to be made.
+const LEAST: f64 = 50.0;
+
+/// Of so many changes one is a Service that comes or goes.
+const GUEST: usize = 10;
+
+pub struct Churn {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<f64>>>,
+}
+
+impl Churn {
+    pub fn start(cluster: &Arc<Cluster>, services: &Arc<Services>, random: fastrand::Rng) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, cluster, services) = (stop.clone(), cluster.clone(), services.clone());
+        let thread = thread::spawn(move || run(&stopped, &cluster, &services, random));
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Nothing changes any more.
+    pub fn finish(&mut self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("it runs until now")?;
+        let rate = thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("what makes changes panicked"))??;
+        println!("{rate:.0} changes a second");
+        ensure!(
+            rate >= LEAST,
+            "{rate:.0} changes a second: this machine is too slow to make {LEAST}"
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Churn {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Returns how many changes a second it made.
+fn run(
+    stop: &AtomicBool,
+    cluster: &Cluster,
+    services: &Services,
+    mut random: fastrand::Rng,
+) -> Result<f64> {
+    let began = Instant::now();
+    let mut changes = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if random.usize(..GUEST) == 0 {
+            let guest = &services.guests()[random.usize(..services.guests().len())];
+            match guest.is_there() {
+                true => guest.delete(&cluster.server)?,
+                false => guest.create(&cluster.server, &mut random)?,
+            }
+        } else {
+            let changing = &services.changing()[random.usize(..services.changing().len())];
+            changing.change(&cluster.server, &mut random)?;
+        }
+        changes += 1;
+        let next = began + PERIOD * changes;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(f64::from(changes) / began.elapsed().as_secs_f64())
+}

@@ -1,0 +1,150 @@
+//! The lives of agents, one after the other: when something that changed must have been in effect.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use lb_testbed::{Agent, AgentProcess, stretched};
+
+/// How long an agent that is there may take for a change: far more than it does.
+pub const PROMISE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub struct Lives {
+    past: Vec<Life>,
+    now: Option<AgentProcess>,
+}
+
+#[derive(Debug)]
+struct Life {
+    log_file: PathBuf,
+    began: Instant,
+    ready: Option<Instant>,
+    ended: Option<Instant>,
+}
+
+/// When something must have been in effect, and whose business that was.
+pub struct Due {
+    pub by: Instant,
+    pub log_file: PathBuf,
+}
+
+impl Lives {
+    /// Another agent starts; the one before has ended.
+    pub fn begin(&mut self, agent: &Agent) -> Result<()> {
+        let began = Instant::now();
+        let process = agent.spawn()?;
+        self.past.push(Life {
+            log_file: process.log_file().to_owned(),
+            began,
+            ready: None,
+            ended: None,
+        });
+        self.now = Some(process);
+        Ok(())
+    }
+
+    /// Lets the agent live until it is as old as this, ready or not.
+    pub fn live(&mut self, age: Duration) -> Result<()> {
+        let until = self.life()?.began + age;
+        while Instant::now() < until && !self.look()? {
+            thread::sleep(
+                Duration::from_millis(2).min(until.saturating_duration_since(Instant::now())),
+            );
+        }
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+        self.look()?;
+        Ok(())
+    }
+
+    /// As long as it takes to be ready.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let patience = stretched(Duration::from_secs(30));
+        while !self.look()? {
+            if self.life()?.began.elapsed() > patience {
+                bail!("not ready within {patience:?}:\n{}", self.process()?.log());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// The agent's end, by whatever way.
+    pub fn end(&mut self, end: impl FnOnce(&mut AgentProcess) -> Result<()>) -> Result<()> {
+        // It is told first, and gone later: meanwhile it does nothing any more.
+        self.life()?.ended = Some(Instant::now());
+        end(self.process()?)?;
+        self.now = None;
+        Ok(())
+    }
+
+    /// When a change of this moment must have been in effect; none: not yet.
+    ///
+    /// What an agent finds as it starts is in effect when it is ready; for what it hears of later it has a second. One
+    /// that ends before that leaves it to the next.
+    pub fn in_effect_by(&self, change: Instant) -> Option<Due> {
+        let times = self.past.iter().filter_map(|life| {
+            let ready = life.ready?;
+            let by = match life.began >= change {
+                true => ready,
+                false => ready.max(change) + stretched(PROMISE),
+            };
+            let has_known = life.ended.is_none_or(|ended| ended >= by);
+            let log_file = life.log_file.clone();
+            has_known.then_some(Due { by, log_file })
+        });
+        times.min_by_key(|due| due.by)
+    }
+
+    /// Whether the agent is ready; notes when it was first seen to be.
+    fn look(&mut self) -> Result<bool> {
+        if self.life()?.ready.is_some() {
+            return Ok(true);
+        }
+        let process = self.process()?;
+        if process.is_ready() {
+            self.life()?.ready = Some(Instant::now());
+            return Ok(true);
+        }
+        if let Some(status) = process.ended()? {
+            bail!("an agent ended by itself ({status}):\n{}", process.log());
+        }
+        Ok(false)
+    }
+
+    fn life(&mut self) -> Result<&mut Life> {
+        self.past.last_mut().context("no agent was started")
+    }
+
+    fn process(&mut self) -> Result<&mut AgentProcess> {
+        self.now.as_mut().context("no agent runs")
+    }
+}
+
+impl fmt::Display for Lives {
+    /// How long there was none that was ready, between two that were.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gone: Option<Instant> = None;
+        let mut gaps = Vec::new();
+        for life in &self.past {
+            if let Some(ready) = life.ready {
+                gaps.extend(gone.map(|gone| ready - gone));
+                gone = life.ended;
+            }
+        }
+        gaps.sort_unstable();
+        let unready = self.past.iter().filter(|life| life.ready.is_none()).count();
+        write!(
+            f,
+            "{} agents, {unready} of them never ready; {} times another was: after {:?} in the middle, {:?} at most, \
+             {} times after more than a second",
+            self.past.len(),
+            gaps.len(),
+            gaps.get(gaps.len() / 2).copied().unwrap_or_default(),
+            gaps.last().copied().unwrap_or_default(),
+            gaps.iter().filter(|gap| **gap > PROMISE).count(),
+        )
+    }
+}

@@ -1,0 +1,164 @@
+//! The agent ends again and again while Services change and clients ask as fast as they can: whoever asks a Service that
+//! has a server is answered, and by none that left more than a second before.
+//!
+//! The second begins when the server leaves or, where no agent was there to hear of it, when one is back: see `lives`.
+
+mod churn;
+mod clients;
+mod killed;
+mod ledger;
+mod lives;
+mod services;
+mod upgraded;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{Agent, NamedServer, Pod, Sandbox};
+use nix::mount::{MsFlags, mount};
+
+use self::churn::Churn;
+use self::clients::Clients;
+use self::lives::Lives;
+use self::services::Services;
+use crate::kubernetes::Cluster;
+use crate::support::{TARGET, active, backends, eventually, status};
+
+/// Names the numbers that everything random here follows from, to see a failure again.
+const SEED: &str = "SOCKLB_TEST_SEED";
+
+/// Changes, clients, and the agents' lives.
+struct Load {
+    cluster: Arc<Cluster>,
+    services: Arc<Services>,
+    lives: Lives,
+    churn: Churn,
+    clients: Clients,
+    random: fastrand::Rng,
+    /// How long an agent takes to be ready here.
+    start: Duration,
+    _pods: [Pod; 2],
+    _servers: [NamedServer; 2],
+}
+
+impl Load {
+    /// All Services are in effect, and everything moves.
+    fn start(sandbox: &Sandbox) -> Result<Self> {
+        let seed = match std::env::var(SEED) {
+            Ok(seed) => seed.parse().with_context(|| format!("{SEED}={seed}"))?,
+            Err(_) => fastrand::u64(..),
+        };
+        println!("everything random follows from {SEED}={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let pods = [sandbox.pod("servers")?, sandbox.pod("client")?];
+        let services = Arc::new(Services::new());
+        pods[0].add_addresses(services.servers())?;
+        let servers = [
+            NamedServer::tcp_by_address(&pods[0], TARGET)?,
+            NamedServer::udp_by_address(&pods[0], TARGET)?,
+        ];
+        let mut cluster = Cluster::new(sandbox)?;
+        cluster.agent = cluster.agent.logging_to(logs_in_memory(sandbox)?);
+        let cluster = Arc::new(cluster);
+        for service in services.lasting() {
+            service.create(&cluster.server, &mut random)?;
+        }
+        let mut lives = Lives::default();
+        let began = Instant::now();
+        lives.begin(&cluster.agent)?;
+        lives.wait_ready()?;
+        Ok(Self {
+            start: began.elapsed(),
+            clients: Clients::start(&pods[1], &services, &mut random)?,
+            churn: Churn::start(&cluster, &services, random.fork()),
+            cluster,
+            services,
+            lives,
+            random,
+            _pods: pods,
+            _servers: servers,
+        })
+    }
+
+    fn agent(&self) -> &Agent {
+        &self.cluster.agent
+    }
+
+    /// Any moment of an agent's life: often before it is ready, seldom long after.
+    fn moment(&mut self) -> Duration {
+        let share = match self.random.u8(..) {
+            0..24 => 3.0 + 7.0 * self.random.f64(),
+            _ => 4.0 * self.random.f64(),
+        };
+        self.start.mul_f64(share)
+    }
+
+    /// Everything comes to rest, and is as it must be. An agent runs.
+    fn finish(mut self) -> Result<()> {
+        self.lives.wait_ready()?;
+        self.churn.finish()?;
+        self.wait_for_services()?;
+        let asked = self.clients.finish(&self.services, &self.lives)?;
+        println!("{asked}\n{}", self.lives);
+        let agent = self.agent();
+        eventually("no socket counts any more", || Ok(active(agent)? == 0))?;
+        eventually("nothing rests", || Ok(status(agent)?.resting == 0))?;
+        self.check_connections()
+    }
+
+    /// Waits until the agent says of each Service what is so.
+    fn wait_for_services(&self) -> Result<()> {
+        eventually("all that changed is in effect", || {
+            let mut now: BTreeMap<(String, String), Vec<IpAddr>> = BTreeMap::new();
+            for backend in backends(self.agent())? {
+                let address: SocketAddr = backend.address.parse()?;
+                let of_port = now.entry((backend.name, backend.protocol)).or_default();
+                of_port.push(address.ip());
+            }
+            now.values_mut().for_each(|addresses| addresses.sort());
+            Ok(now == self.services.backends())
+        })
+    }
+
+    /// The backends that never left have counted each connection, over all agents' lives.
+    fn check_connections(&self) -> Result<()> {
+        let counted = backends(self.agent())?;
+        for service in self.services.steady() {
+            for (protocol, answers) in
+                [("TCP", &service.tcp_answers), ("UDP", &service.udp_answers)]
+            {
+                let mut all = 0;
+                for (server, answers) in service.servers.iter().zip(answers) {
+                    let at = SocketAddr::new(*server, TARGET).to_string();
+                    let backend = counted
+                        .iter()
+                        .find(|backend| backend.address == at && backend.protocol == protocol);
+                    let counted = backend.map(|backend| backend.connections);
+                    let answered = answers.load(Ordering::Relaxed);
+                    ensure!(
+                        counted == Some(answered),
+                        "{at} over {protocol}: {counted:?} connections, {answered} answers"
+                    );
+                    all += answered;
+                }
+                ensure!(all > 0, "nobody asked {} over {protocol}", service.at);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A folder that no disk is behind: an agent waits until a line of its log is written, and a disk may be busy for seconds.
+fn logs_in_memory(sandbox: &Sandbox) -> Result<PathBuf> {
+    let folder = sandbox.dir().join("logs");
+    fs::create_dir(&folder)?;
+    let none = None::<&str>;
+    mount(Some("logs"), &folder, Some("tmpfs"), MsFlags::empty(), none)?;
+    Ok(folder)
+}
