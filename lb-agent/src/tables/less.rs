@@ -4,7 +4,7 @@ use lb_common::FrontendKey;
 
 use super::member;
 use super::{ApplyError, Backing, Table, Tables, form};
-use crate::policy::ServicePort;
+use crate::policy::{Algorithm, ServicePort};
 
 impl<B: Backing> Tables<B> {
     /// Puts a service port in without those new backends or frontends that have no room: otherwise backends that are gone would
@@ -17,19 +17,27 @@ impl<B: Backing> Tables<B> {
         refused: &ApplyError,
     ) -> Option<ServicePort> {
         let mut less = self.without_new(port, refused)?;
-        match self.raise(&less) {
-            Ok(()) => return Some(less),
-            Err(refused) => less = self.without_new(&less, &refused)?,
+        // One more for each of the tables that may be full.
+        for _ in 0..3 {
+            match self.raise(&less) {
+                Ok(()) => return Some(less),
+                Err(refused) => less = self.without_new(&less, &refused)?,
+            }
         }
         self.raise(&less).is_ok().then_some(less)
     }
 
-    /// Without what is not in the tables and had no room. None for a service port of which nothing is there.
+    /// Without what is not in the tables and had no room; without its Maglev table first, if that is it. None for a service port of which nothing is there.
     fn without_new(&self, port: &ServicePort, refused: &ApplyError) -> Option<ServicePort> {
         let id = *self.ids.get(&port.key)?;
         let state = self.ports.get(&id)?;
         let mut less = port.clone();
         match refused {
+            // Which takes a hundred slots for each backend.
+            ApplyError::Full {
+                table: Table::Slots,
+                ..
+            } if less.algorithm == Algorithm::Maglev => less.algorithm = Algorithm::Random,
             ApplyError::Full {
                 table: Table::Backends | Table::Slots,
                 ..
