@@ -82,6 +82,7 @@ impl Ids {
 
     pub fn give_back(&mut self, id: u32) {
         let (word, bit) = place(id);
+        debug_assert!(self.free[word] & bit == 0, "{id} is given back twice");
         self.free[word] |= bit;
         self.left += 1;
         self.low = self.low.min(word);

@@ -231,7 +231,8 @@ fn drop_views(found: &mut Found, broken: &BTreeSet<u32>) {
 /// The backends of each service port: those that its slots name, and those whose lines say that they are
 /// used though no slot names them (a UDP flow may).
 ///
-/// Returns their ids, sorted. Clears the state of lines that belong to nobody.
+/// Returns their ids, sorted. Clears the state of lines that belong to nobody: the service port id that they name may be
+/// given out again.
 fn find_members(backing: &mut impl Backing, found: &mut Found) -> Vec<u32> {
     let length = backing.length(Table::Backends);
     let mut named: BTreeMap<u32, u32> = BTreeMap::new();
@@ -241,8 +242,14 @@ fn find_members(backing: &mut impl Backing, found: &mut Found) -> Vec<u32> {
         for slot in 0..view.run.length {
             let cell = load_cell(backing, view.run.cell(slot));
             let id = lb_common::view::slot_of(cell, slot);
-            if (1..length).contains(&id) {
-                named.insert(id, view.service_port);
+            if !(1..length).contains(&id) {
+                continue;
+            }
+            let owner = named.entry(id).or_insert(view.service_port);
+            if *owner != view.service_port
+                && load_backend(backing, id).service_port == view.service_port
+            {
+                *owner = view.service_port;
             }
         }
     }
@@ -256,21 +263,23 @@ fn find_members(backing: &mut impl Backing, found: &mut Found) -> Vec<u32> {
         let line = load_backend(backing, id);
         let is_member = owners.contains(&line.service_port)
             && by_slot.is_none_or(|owner| owner == line.service_port);
-        if !is_member && by_slot.is_none() {
+        if !is_member && state != 0 {
             backing.store(Table::Backends, id, BackendLine::STATE_WORD, 0);
+        }
+        if !is_member && by_slot.is_none() {
             continue;
         }
         used.push(id);
         let owner = by_slot.unwrap_or(line.service_port);
         found.ports.entry(owner).or_default().members.push(Member {
-            // One that a slot of another service port names can be nobody's choice, and goes with the slots.
+            // One that only a slot of another service port names can be nobody's choice, and goes with the slots.
             address: if is_member {
                 form::socket_address(line.address, line.port)
             } else {
                 form::socket_address([0; 4], 0)
             },
             id,
-            state: line.state,
+            state: if is_member { line.state } else { 0 },
             weight: 1,
         });
     }

@@ -10,7 +10,9 @@ use super::memory::Memory;
 use super::reader::choice;
 use super::world::{World, backend, change, frontend, port};
 use crate::policy::{FrontendKind, ServicePort, Update};
+use crate::tables::cell::store_cell;
 use crate::tables::guard::is_guard;
+use crate::tables::recover::load_backend;
 use crate::tables::{ApplyError, Table, Tables, form};
 
 pub fn tables(lengths: [u32; 4]) -> Tables<Memory> {
@@ -28,6 +30,19 @@ pub fn remove(port: &ServicePort) -> Update {
         removed: vec![port.key.clone()],
         ..Update::default()
     }
+}
+
+fn write_line(tables: &mut Tables<Memory>, backend: u32, line: BackendLine) {
+    let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(line);
+    for (word, value) in words.into_iter().enumerate() {
+        let at = (Table::Backends, backend, word);
+        tables.backing.state.words.insert(at, value);
+    }
+}
+
+/// A cell of which both slots name a backend.
+fn both_slots(backend: u32) -> u64 {
+    u64::from(backend) << 32 | u64::from(backend)
 }
 
 pub fn grace(tables: &mut Tables<Memory>) {
@@ -217,18 +232,56 @@ fn an_element_under_a_key_that_is_no_key_goes() {
 fn of_two_backends_with_one_address_the_one_that_slots_name_stays() {
     let mut writer = tables([10, 10, 10, 10]);
     writer.apply(set([port(1, vec![backend(1), backend(2)])]));
-    let mut memory = writer.backing;
-    let first = memory.state.backends().nth(1).expect("it was written");
-    let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(first);
-    for (word, value) in words.into_iter().enumerate() {
-        memory.state.words.insert((Table::Backends, 2, word), value);
-    }
+    let members = &writer.ports[&writer.ids[&port(1, vec![]).key]].members;
+    let [first, second] = [members[0].id, members[1].id];
+    let line = load_backend(&writer.backing, first);
+    write_line(&mut writer, second, line);
 
-    let mut tables = Tables::recover(memory).expect("memory can be read");
+    let mut tables = Tables::recover(writer.backing).expect("memory can be read");
     let wanted = port(1, vec![backend(1)]);
     assert!(tables.apply(set([wanted.clone()])).is_empty());
     tables.settle();
     grace(&mut tables);
     check_allocators(&tables);
     check_reads_back(&tables, &World::from([(wanted.key.clone(), wanted)]));
+}
+
+/// Scribbled over, a slot names another service port's backend: that goes on being who it is.
+#[test]
+fn a_backend_is_of_the_service_port_that_its_line_and_a_slot_say() {
+    let ports = [port(1, vec![backend(1)]), port(2, vec![backend(2)])];
+    let mut writer = tables([10, 10, 10, 10]);
+    writer.apply(set(ports.clone()));
+    let ids = ports.each_ref().map(|port| writer.ids[&port.key]);
+    let [mine, foreign] = ids.map(|id| {
+        let port = &writer.ports[&id];
+        (port.views[0].run.cell(0), port.members[0].id)
+    });
+    store_cell(&mut writer.backing, foreign.0, both_slots(mine.1));
+
+    let mut tables = Tables::recover(writer.backing).expect("memory can be read");
+    assert_eq!(tables.ports[&ids[0]].members[0].id, mine.1);
+    let stores = tables.backing.stores;
+    tables.apply(set([ports[0].clone()]));
+    assert_eq!(tables.backing.stores, stores);
+    assert!(tables.apply(set(ports.clone())).is_empty());
+    grace(&mut tables);
+    check_allocators(&tables);
+    check_reads_back(&tables, &ports.map(|port| (port.key.clone(), port)).into());
+}
+
+/// Scribbled over, a line says that it is of a service port that there is not, while a slot names it: its state must not
+/// wait to be that service port's, when there is one.
+#[test]
+fn a_backend_that_is_nobodys_has_no_state() {
+    let mut writer = tables([10, 10, 10, 10]);
+    writer.apply(set([port(1, vec![backend(1)])]));
+    let id = writer.backends().next().expect("one backend").id;
+    let mut line = load_backend(&writer.backing, id);
+    assert_ne!(line.state, 0);
+    line.service_port = 2;
+    write_line(&mut writer, id, line);
+
+    let tables = Tables::recover(writer.backing).expect("memory can be read");
+    assert_eq!(load_backend(&tables.backing, id).state, 0);
 }

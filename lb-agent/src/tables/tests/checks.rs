@@ -1,6 +1,7 @@
 //! What must be so: while changes are stored, and once they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
 use std::net::SocketAddr;
 
 use lb_common::{FrontendEntry, FrontendKey, View};
@@ -39,7 +40,8 @@ impl Allowed {
     }
 
     /// A writer that starts knows service ports by their ClusterIPs, not by their names.
-    pub fn at_a_start(mut self, before: &[&World], after: &World) -> Self {
+    pub fn at_a_start(mut self, now: &State, before: &[&World], after: &World) -> Self {
+        self.add_left_behind(now, after, false);
         for left in before.iter().flat_map(|world| world.values()) {
             let taken_over = after
                 .values()
@@ -49,6 +51,40 @@ impl Allowed {
             }
         }
         self
+    }
+
+    /// What an earlier writer did not finish may have frontends of several service ports. The one that takes it over by its
+    /// ClusterIP is raised before the others have moved theirs away.
+    ///
+    /// `may_go`: the others may find no room.
+    fn add_left_behind(&mut self, now: &State, after: &World, may_go: bool) {
+        let mut left: BTreeMap<u32, BTreeSet<FrontendKey>> = BTreeMap::new();
+        for key in now.frontends.keys().filter(|key| !is_guard(key)) {
+            let view = now.frontends[key].read(key.tag()).map(|target| target.view);
+            let word = offset_of!(View, service_port) / 8;
+            let owner = view.map(|view| now.load(Table::Views, view, word));
+            let owner = owner.and_then(|word| u32::try_from(word & u64::from(u32::MAX)).ok());
+            left.entry(owner.unwrap_or_default())
+                .or_default()
+                .insert(*key);
+        }
+        for (keys, port) in left
+            .values()
+            .flat_map(|keys| after.values().map(move |port| (keys, port)))
+        {
+            let known = cluster_ip(port)
+                .and_then(|frontend| form::frontend_key(frontend, port.key.protocol));
+            if known.is_none_or(|known| !keys.contains(&known)) {
+                continue;
+            }
+            let choices: Vec<_> = wanted([port].into_iter()).into_values().collect();
+            for key in keys {
+                if let Some(allowed) = self.0.get_mut(key) {
+                    allowed.extend(choices.iter().cloned().map(Some));
+                    allowed.extend(may_go.then_some(None));
+                }
+            }
+        }
     }
 
     fn add_moving(&mut self, before: &ServicePort, stays: &ServicePort, after: &World) {
@@ -96,6 +132,7 @@ impl Allowed {
                 port.backends
                     .retain(|backend| members.contains_key(&backend.address));
             }
+            self.add_left_behind(now, &less, true);
             for (key, choice) in wanted(less.values()) {
                 if let Some(allowed) = self.0.get_mut(&key) {
                     allowed.push(Some(choice));

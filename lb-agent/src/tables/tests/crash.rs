@@ -90,7 +90,7 @@ impl Writer {
         let state = &self.tables.backing.state;
         let mut allowed = Allowed::between(state, before, after);
         if self.is_starting {
-            allowed = allowed.at_a_start(before, after);
+            allowed = allowed.at_a_start(state, before, after);
         }
         if self.lengths == LITTLE_ROOM {
             allowed = allowed

@@ -13,7 +13,8 @@ use crate::policy::{Algorithm, FrontendKind};
 use crate::tables::cell::place;
 use crate::tables::{Check, Drift, Table, Tables, form};
 
-const LENGTHS: [u32; 4] = [40, 24, 2_000, 80];
+/// Room for whatever a world may want, and for the tables of Maglev that rest meanwhile.
+const LENGTHS: [u32; 4] = [40, 24, 20_000, 80];
 
 /// Tables that hold a world, the last of which is what is wanted.
 fn tables_of(worlds: &[World]) -> Tables<Memory> {
