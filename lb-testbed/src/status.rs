@@ -21,6 +21,14 @@ pub struct AgentStatus {
     #[serde(default)]
     pub problems: Vec<String>,
     pub syncs: AgentSyncs,
+    pub drift: AgentDrift,
+}
+
+/// How it looks whether somebody else writes to its tables.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct AgentDrift {
+    /// How often all tables were read back.
+    pub checks: u64,
 }
 
 /// How changes come into effect.

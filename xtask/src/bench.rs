@@ -31,6 +31,11 @@ pub(crate) enum Bench {
         #[command(flatten)]
         options: Options,
     },
+    /// How long UDP sockets in 300 pods that are connected through a Service outlive their backend
+    Stale {
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// What all benches take.
@@ -51,6 +56,7 @@ impl Bench {
             Self::Connect { .. } => "connect",
             Self::LeastConn { .. } => "least-conn",
             Self::Control { .. } => "control",
+            Self::Stale { .. } => "stale",
         }
     }
 
@@ -59,7 +65,8 @@ impl Bench {
             Self::Hooks { options }
             | Self::Connect { options }
             | Self::LeastConn { options }
-            | Self::Control { options } => options,
+            | Self::Control { options }
+            | Self::Stale { options } => options,
         }
     }
 }

@@ -137,6 +137,7 @@ pub struct RunArgs {
     /// backends are terminating and still serve.
     #[arg(long)]
     pub terminate_tcp: bool,
+
     /// How often to read the tables back and to restore what somebody else has changed in them, like 1m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub check_interval: Duration,

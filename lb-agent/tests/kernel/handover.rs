@@ -116,7 +116,7 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
         let mut web = Web::start(sandbox, 4, 2)?;
         web.running.terminate()?;
         let agent = with_http(&web.agent);
-        let mut first = agent.clone().arg("--step-aside-after").arg("5s").start()?;
+        let mut first = agent.clone().arg("--step-aside-after").arg("1h").start()?;
         let all = web.servers.ipv4();
         let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
         for round in 0..2 {

@@ -5,10 +5,12 @@ mod connect;
 mod control;
 mod hooks;
 mod least_conn;
+mod stale;
 
 mod contender;
 mod ours;
 mod pod;
+mod process;
 mod reference;
 mod services;
 mod verdict;
@@ -60,6 +62,8 @@ enum Bench {
     LeastConn(least_conn::Options),
     /// How long a cluster, and then each change, takes to come into effect
     Control(control::Options),
+    /// How long connected UDP sockets outlive their backend
+    Stale(stale::Options),
 }
 
 fn main() -> ExitCode {
@@ -102,5 +106,6 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         Bench::Connect(options) => connect::run(options, &cli.common, &sandbox),
         Bench::LeastConn(options) => least_conn::run(options, &cli.common, &sandbox),
         Bench::Control(options) => control::run(options, &cli.common, &sandbox),
+        Bench::Stale(options) => stale::run(options, &cli.common, &sandbox),
     }
 }

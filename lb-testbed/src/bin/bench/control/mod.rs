@@ -4,7 +4,6 @@
 //! The agent itself says how long changes took from their arrival to the last store; CPU time and memory are the kernel's
 //! figures.
 
-mod process;
 mod report;
 mod shape;
 
@@ -20,7 +19,7 @@ use fastrand::Rng;
 use lb_testbed::{Agent, AgentStatus, Sandbox, api_server::ApiServer, ask_status};
 
 use self::{report::Row, shape::Shape};
-use crate::{Common, verdict::write_json};
+use crate::{Common, process, verdict::write_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -90,7 +89,14 @@ fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) 
         took.get(index).copied().unwrap_or_default() as f64
     };
     let events_cpu = process::cpu_seconds(pid)? - start_cpu;
-    let row = Row {
+    let [anonymous, kernel] = [
+        process::anonymous_memory(pid)?,
+        process::kernel_memory(agent.pin_dir())?,
+    ];
+    running.terminate()?;
+    let check_cpu = checks(&agent)?;
+    agent.unload()?;
+    Ok(Row {
         shape: shape.name(),
         services: shape.services,
         ready_ms: ready.as_secs_f64() * 1e3,
@@ -100,12 +106,31 @@ fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) 
         event_p50_us: at(50),
         event_p99_us: at(99),
         event_cpu_us: events_cpu * 1e6 / took.len() as f64,
-        anonymous_mb: process::anonymous_memory(pid)? as f64 / 1e6,
-        kernel_mb: process::kernel_memory(agent.pin_dir())? as f64 / 1e6,
+        check_cpu_ms: check_cpu * 1e3,
+        anonymous_mb: anonymous as f64 / 1e6,
+        kernel_mb: kernel as f64 / 1e6,
+    })
+}
+
+/// How much CPU time, in seconds, an agent needs to read its tables back once, and for all else that it does meanwhile.
+fn checks(agent: &Agent) -> Result<f64> {
+    const CHECKS: u64 = 5;
+    let agent = agent.clone().arg("--check-interval").arg("1s");
+    let mut running = agent.start()?;
+    let wait_for = |checks: u64| {
+        let deadline = Instant::now() + PATIENCE;
+        while ask(&agent)?.drift.checks < checks {
+            if Instant::now() > deadline {
+                bail!("the tables were not checked {checks} times within {PATIENCE:?}");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        process::cpu_seconds(running.id())
     };
+    let before = wait_for(1)?;
+    let after = wait_for(1 + CHECKS)?;
     running.terminate()?;
-    agent.unload()?;
-    Ok(row)
+    Ok((after - before) / CHECKS as f64)
 }
 
 /// Endpoints of random Services become unready and ready again, one after the other: what the agent says that each took,

@@ -22,13 +22,15 @@ pub(super) struct Row {
     pub(super) event_p99_us: f64,
     /// CPU time for each event, all included.
     pub(super) event_cpu_us: f64,
+    /// CPU time for reading all tables back, as is done once a minute.
+    pub(super) check_cpu_ms: f64,
     pub(super) anonymous_mb: f64,
     pub(super) kernel_mb: f64,
 }
 
 pub(super) fn head() -> String {
     format!(
-        "{:22} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>9} {:>8} {:>9}",
+        "{:22} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9}",
         "services × endpoints",
         "ready ms",
         "CPU ms",
@@ -37,6 +39,7 @@ pub(super) fn head() -> String {
         "p50 µs",
         "p99 µs",
         "CPU µs",
+        "check ms",
         "anon MB",
         "kernel MB"
     )
@@ -44,7 +47,7 @@ pub(super) fn head() -> String {
 
 pub(super) fn line(row: &Row) -> String {
     format!(
-        "{:22} {:>9.0} {:>9.0} {:>9.0} {:>10.0} {:>9.0} {:>9.0} {:>9.0} {:>8.1} {:>9.1}",
+        "{:22} {:>9.0} {:>9.0} {:>9.0} {:>10.0} {:>9.0} {:>9.0} {:>9.0} {:>8.1} {:>8.1} {:>9.1}",
         row.shape,
         row.ready_ms,
         row.start_cpu_ms,
@@ -53,6 +56,7 @@ pub(super) fn line(row: &Row) -> String {
         row.event_p50_us,
         row.event_p99_us,
         row.event_cpu_us,
+        row.check_cpu_ms,
         row.anonymous_mb,
         row.kernel_mb
     )

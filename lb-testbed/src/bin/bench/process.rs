@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 
 /// Anonymous memory, in bytes: not what it shares with the kernel or with files.
-pub(super) fn anonymous_memory(pid: u32) -> Result<u64> {
+pub(crate) fn anonymous_memory(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     field(&status, "RssAnon:")
         .map(|kilobytes| kilobytes * 1024)
@@ -18,7 +18,7 @@ pub(super) fn anonymous_memory(pid: u32) -> Result<u64> {
 }
 
 /// CPU time so far, in seconds.
-pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let schedule = fs::read_dir(format!("/proc/{pid}/task"))?;
     let mut nanoseconds = 0_u64;
     for task in schedule {
@@ -30,7 +30,7 @@ pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
 }
 
 /// Memory of the BPF maps that are pinned in the folders of a folder, in bytes.
-pub(super) fn kernel_memory(pins: &Path) -> Result<u64> {
+pub(crate) fn kernel_memory(pins: &Path) -> Result<u64> {
     let mut bytes = 0;
     for folder in fs::read_dir(pins)? {
         let folder = folder?.path();

@@ -1,0 +1,193 @@
+//! `bench stale`: how long UDP sockets that are connected through a Service outlive its backend, in many pods at once.
+//!
+//! What is measured is from the change of the manifest to the last socket's end, so that it has all that a resolver would
+//! wait for.
+
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::AsFd as _,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use lb_testbed::{
+    Agent, Family, Manifests, NetworkNamespace, Sandbox, ServiceManifest, SliceManifest,
+    die_with_parent,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+
+use crate::{
+    Common,
+    process::cpu_seconds,
+    services::{BACKEND_PORT, BACKENDS, PORT, frontend},
+    verdict::{verdict, write_json},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Fewer rounds
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Each is a network namespace with a process and a socket.
+const PODS: [usize; 3] = [1, 30, 300];
+
+/// When something must be wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How sockets in so many pods were ended.
+#[derive(Debug, Serialize)]
+struct Row {
+    pods: usize,
+    /// From the change to the end of the last socket.
+    p50_ms: f64,
+    longest_ms: f64,
+    /// CPU time of the agent for one change.
+    cpu_ms: f64,
+}
+
+pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+    let manifests = sandbox.manifests()?;
+    write(&manifests, BACKENDS[0])?;
+    let agent = Agent::new(&common.agent, sandbox, manifests.folder());
+    let mut running = agent.start()?;
+    let mut pods: Vec<Pod> = Vec::new();
+    let mut rows = Vec::new();
+    println!(
+        "{:>6} {:>9} {:>11} {:>9}",
+        "pods", "p50 ms", "longest ms", "CPU ms"
+    );
+    for number in PODS {
+        eprintln!("bench: {number} network namespaces");
+        while pods.len() < number {
+            pods.push(Pod::new()?);
+        }
+        let rounds = if options.quick { 4 } else { 20 };
+        let row = measure(&pods, rounds, &manifests, running.id())?;
+        println!(
+            "{:>6} {:>9.0} {:>11.0} {:>9.1}",
+            row.pods, row.p50_ms, row.longest_ms, row.cpu_ms
+        );
+        rows.push(row);
+    }
+    running.terminate()?;
+    agent.unload()?;
+    if let Some(most) = rows.last() {
+        let what = format!(
+            "sockets in {} pods ended after at most {:.0} ms",
+            most.pods, most.longest_ms
+        );
+        println!("\n{}", verdict(&what, "below 1000", most.longest_ms < 1e3));
+    }
+    if let Some(path) = &options.json {
+        write_json(path, &rows)?;
+    }
+    Ok(())
+}
+
+fn measure(pods: &[Pod], rounds: usize, manifests: &Manifests, agent: u32) -> Result<Row> {
+    let mut took = Vec::new();
+    let mut used = 0.0;
+    for round in 0..rounds {
+        for pod in pods {
+            pod.socket.connect(frontend(0)).context("cannot connect")?;
+        }
+        let before = cpu_seconds(agent)?;
+        let began = Instant::now();
+        write(manifests, BACKENDS[(round + 1) % 2])?;
+        wait_until_ended(pods)?;
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+        used += cpu_seconds(agent)? - before;
+        for pod in pods {
+            let told = pod.socket.take_error()?;
+            let told = told.and_then(|error| error.raw_os_error());
+            ensure!(
+                told == Some(nix::libc::ECONNABORTED),
+                "a socket was told {told:?}"
+            );
+        }
+    }
+    took.sort_by(f64::total_cmp);
+    Ok(Row {
+        pods: pods.len(),
+        p50_ms: took[took.len() / 2],
+        longest_ms: took.last().copied().unwrap_or_default(),
+        cpu_ms: used * 1e3 / rounds as f64,
+    })
+}
+
+/// Waits until every pod's socket has an error to tell.
+fn wait_until_ended(pods: &[Pod]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut waiting: Vec<PollFd<'_>> = pods
+        .iter()
+        .map(|pod| PollFd::new(pod.socket.as_fd(), PollFlags::empty()))
+        .collect();
+    while !waiting.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        ensure!(
+            poll(&mut waiting, PollTimeout::try_from(left)?)? > 0,
+            "{} sockets are not ended within {PATIENCE:?}",
+            waiting.len()
+        );
+        waiting.retain(|fd| fd.revents().is_some_and(|events| events.is_empty()));
+    }
+    Ok(())
+}
+
+/// The Service with one backend.
+fn write(manifests: &Manifests, backend: Ipv4Addr) -> Result<()> {
+    let service = ServiceManifest::new("dns")
+        .cluster_ip(*frontend(0).ip())
+        .udp_port("dns", PORT);
+    let slice = SliceManifest::new("dns", Family::IPv4)
+        .udp_port("dns", BACKEND_PORT)
+        .addresses([backend]);
+    manifests.write("dns.json", [service.to_json(), slice.to_json()])
+}
+
+/// A network namespace of which no packet gets out, with a process as every pod has one.
+struct Pod {
+    socket: UdpSocket,
+    process: Child,
+}
+
+impl Pod {
+    fn new() -> Result<Self> {
+        let namespace = NetworkNamespace::create()?;
+        let mut ip = Command::new("ip");
+        let mut ip = namespace
+            .starts(ip.args(["-batch", "-"]).stdin(Stdio::piped()))
+            .spawn()
+            .context("cannot start ip")?;
+        let mut lines = ip.stdin.take().context("ip has no input")?;
+        lines.write_all(b"link set lo up\naddress add 10.244.0.254/24 dev lo\n")?;
+        drop(lines);
+        let status = ip.wait()?;
+        ensure!(status.success(), "ip: {status}");
+        let mut sleep = Command::new("sleep");
+        namespace.starts(sleep.arg("3600"));
+        let process = die_with_parent(&mut sleep).spawn()?;
+        let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+        let socket = namespace.enter(bind)??;
+        Ok(Self { socket, process })
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let ended = self.process.kill().and_then(|()| self.process.wait());
+        if let Err(error) = ended {
+            eprintln!("bench: a pod's process goes on: {error}");
+        }
+    }
+}
