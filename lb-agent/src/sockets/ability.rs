@@ -67,7 +67,12 @@ fn try_to_end() -> Result<(), Lack> {
     let connected = StateFlags::ESTABLISHED;
     diag.list(AF_INET, IPPROTO_UDP, connected, |_| {})
         .map_err(|error| Lack::List(error.to_string()))?;
-    match diag.destroy(&nobody(IPPROTO_UDP)) {
+    judge(diag.destroy(&nobody(IPPROTO_UDP)))
+}
+
+/// What the kernel's answer says of it, to a request to end a socket that does not exist.
+fn judge(answer: io::Result<()>) -> Result<(), Lack> {
+    match answer {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Lack::Destroy),
         Err(error) => Err(Lack::Diag(error.to_string())),
@@ -78,6 +83,16 @@ fn try_to_end() -> Result<(), Lack> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_it_is_told_from_one_with_it() {
+        let answer = |number| judge(Err(io::Error::from_raw_os_error(number)));
+        assert_eq!(answer(libc::ENOENT), Ok(()));
+        // As `inet_diag_cmd_exact` (net/ipv4/inet_diag.c), where a protocol has no `destroy`.
+        assert_eq!(answer(libc::EOPNOTSUPP), Err(Lack::Destroy));
+        assert!(matches!(answer(libc::EPERM), Err(Lack::Diag(_))));
+        assert!(matches!(judge(Ok(())), Err(Lack::Diag(_))));
+    }
 
     #[test]
     fn what_is_missing_is_named() {
