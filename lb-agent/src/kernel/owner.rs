@@ -15,6 +15,19 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
 
+/// What is at a path already is nobody else's, also if it is a link: where `fs.protected_symlinks` is on, the kernel does not
+/// follow one, and would only say that there is something.
+///
+/// # Errors
+/// It is somebody else's, or cannot be looked at.
+pub fn check_found(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => check_owner(path, found.uid()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Nobody but root and this process's user may change the folder, or put another in its place.
 ///
 /// # Errors

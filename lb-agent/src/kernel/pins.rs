@@ -238,10 +238,10 @@ fn is_still_there(folder: &Path, file: &File) -> bool {
 
 /// Makes a folder that is root's alone, and refuses one that is not.
 pub fn make(folder: &Path) -> Result<(), KernelError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    owner::check_found(folder)
+        .and_then(|()| builder.create(folder))
         .and_then(|()| owner::check(folder))
         .map_err(|error| failed(folder, error))
 }
