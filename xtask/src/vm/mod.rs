@@ -38,8 +38,8 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is the agent's business more than the kernel's, left out where nothing else is asked for: an emulated machine takes
-/// its time.
+/// What is the agent's business more than the kernel's, or has a shorter one beside it that shows the kernel's part; left out
+/// where nothing else is asked for, since an emulated machine takes its time.
 const NOT_THE_KERNELS: [&str; 9] = [
     "capacity::",
     "churn::no_connect_ever_lands",
