@@ -62,7 +62,8 @@ pub enum RefuseUnknown {
 #[derive(Debug)]
 pub struct Policy {
     options: Options,
-    entries: BTreeMap<ServicePortKey, Entry>,
+    /// Boxed, for nodes of a tree that grows in order are half empty.
+    entries: BTreeMap<ServicePortKey, Box<Entry>>,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
     /// About frontends that service ports did not get.
@@ -293,7 +294,7 @@ impl Policy {
             claimant,
             lost,
         };
-        self.entries.insert(key, entry);
+        self.entries.insert(key, Box::new(entry));
     }
 
     fn remove(&mut self, key: ServicePortKey, update: &mut Update) {
