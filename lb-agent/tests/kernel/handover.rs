@@ -135,9 +135,10 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
             wait_for_backends(&web.agent, "other", &all[..1])?;
             assert_eq!(step_aside_at(&web.agent)?, 0);
 
-            second.kill()?;
             // Seen by nobody but the next to list.
+            signal(&second, Signal::SIGSTOP)?;
             web.manifests.remove("other.json")?;
+            second.kill()?;
             eventually("the first one is back", || {
                 Ok(first.log().matches(" ready after ").count() == round + 2)
             })?;
