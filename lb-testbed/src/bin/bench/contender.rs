@@ -1,6 +1,10 @@
 //! One of those that are compared: a cgroup with programs, whose runs the kernel counts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
@@ -60,9 +64,12 @@ impl Runs {
 }
 
 impl Contender {
+    /// `name`: also of several that come one after the other.
     pub(crate) fn new(sandbox: &Sandbox, name: &str) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            cgroup: Cgroup::at(sandbox.cgroup()).child(name)?,
+            cgroup: Cgroup::at(sandbox.cgroup()).child(&format!("{name}-{number}"))?,
             programs: BTreeMap::new(),
         })
     }

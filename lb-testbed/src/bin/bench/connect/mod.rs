@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     let mut rows = Vec::new();
     println!("{}", report::head());
     for &services in options.sizes() {
-        let mut classic = Contender::new(sandbox, &format!("classic-{services}"))?;
+        let mut classic = Contender::new(sandbox, "classic")?;
         let _classic = reference::classic(&common.reference, services, &mut classic)?;
         for kind in [Kind::Tcp, Kind::Udp] {
             let nftables = ruled_pod(

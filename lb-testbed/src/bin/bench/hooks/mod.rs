@@ -2,13 +2,16 @@
 //! turn.
 //!
 //! The kernel's own counters (BPF_ENABLE_STATS) say how long a program ran. A figure is the median over rounds, in each of
-//! which all contenders do the same batch of operations.
+//! which all contenders do the same batch of operations, one after the other. Some rounds are with programs that were loaded
+//! anew: where the kernel puts a program decides whether it stays in the CPU's caches for code, which doubles or halves what
+//! a short one takes.
 
 mod affinity;
+mod race;
 mod report;
 mod work;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
@@ -17,12 +20,12 @@ use lb_testbed::Sandbox;
 
 use self::{
     affinity::AffinityPin,
-    report::Row,
-    work::{Batch, Work},
+    race::{Race, Racers},
+    work::Work,
 };
 use crate::{
     Common,
-    contender::{Contender, Hook},
+    contender::Contender,
     ours::Ours,
     pod::BenchPod,
     reference::{self, Which},
@@ -49,13 +52,14 @@ impl Options {
         }
     }
 
+    /// With each load of the programs.
     fn rounds(&self) -> u64 {
-        if self.quick { 10 } else { 25 }
+        if self.quick { 8 } else { 15 }
     }
 }
 
-/// Operations of each contender in a round.
-const OPERATIONS: usize = 400;
+/// How often the programs are loaded.
+const LOADS: u64 = 5;
 
 const KINDS: [Kind; 4] = [Kind::Tcp, Kind::Udp, Kind::Affinity, Kind::LeastConn];
 
@@ -68,30 +72,36 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     let mut rows = Vec::new();
     println!("{}", report::head());
     for &services in options.sizes() {
-        let mut classic = Contender::new(sandbox, &format!("classic-{services}"))?;
-        let _classic = reference::classic(&common.reference, services, &mut classic)?;
         for kind in KINDS {
-            let ours = Ours::start(common, sandbox, kind, services)?;
-            let affinity = AffinityPin::of(ours.agent());
-            let bench = Bench {
-                pod: &pod,
-                empty: &empty,
-                classic: &classic,
-                ours: ours.contender(),
-                affinity: &affinity,
-                services,
-                rounds: options.rounds(),
-            };
-            for work in Work::ALL.into_iter().filter(|work| work.kind() == kind) {
-                for spread in [false, true] {
-                    let measured = bench.measure(work, spread)?;
-                    measured
-                        .iter()
-                        .for_each(|row| println!("{}", report::line(row)));
-                    rows.extend(measured);
+            let works = Work::ALL.into_iter().filter(|work| work.kind() == kind);
+            let mut races: Vec<Race> = works
+                .flat_map(|work| [false, true].map(|spread| Race::new(work, services, spread)))
+                .collect();
+            for load in 0..LOADS {
+                let mut classic = Contender::new(sandbox, "classic")?;
+                let _classic = reference::classic(&common.reference, services, &mut classic)?;
+                let ours = Ours::start(common, sandbox, kind, services)?;
+                let affinity = AffinityPin::of(ours.agent());
+                let racers = Racers {
+                    pod: &pod,
+                    empty: &empty,
+                    classic: &classic,
+                    ours: ours.contender(),
+                    affinity: &affinity,
+                };
+                let seeds = load * options.rounds()..(load + 1) * options.rounds();
+                for race in &mut races {
+                    race.run(&racers, seeds.clone())?;
                 }
+                ours.end()?;
             }
-            ours.end()?;
+            for race in races {
+                let measured = race.rows()?;
+                measured
+                    .iter()
+                    .for_each(|row| println!("{}", report::line(row)));
+                rows.extend(measured);
+            }
         }
     }
     println!();
@@ -102,79 +112,4 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
         write_json(path, &rows)?;
     }
     Ok(())
-}
-
-#[derive(Debug)]
-struct Bench<'a> {
-    pod: &'a BenchPod,
-    empty: &'a Contender,
-    classic: &'a Contender,
-    ours: &'a Contender,
-    affinity: &'a AffinityPin,
-    services: usize,
-    rounds: u64,
-}
-
-impl Bench<'_> {
-    fn measure(&self, work: Work, spread: bool) -> Result<Vec<Row>> {
-        let mut ours = Samples::default();
-        let mut classic = Samples::default();
-        let mut empty = Samples::default();
-        for seed in 0..self.rounds {
-            let batch = Batch {
-                work,
-                services: self.services,
-                spread,
-                operations: OPERATIONS,
-                seed,
-            };
-            let table = Some(self.affinity);
-            ours.add(batch.run(self.ours, self.pod, table, false)?);
-            if work.is_classic() {
-                classic.add(batch.run(self.classic, self.pod, None, false)?);
-            }
-            empty.add(batch.run(self.empty, self.pod, None, true)?);
-        }
-        let row = |&(hook, case): &(Hook, &'static str)| {
-            let floor_ns = empty
-                .median(hook)
-                .context("the empty program did not run")?;
-            let over_floor = |ns: f64| round(ns - floor_ns);
-            let ns = ours
-                .median(hook)
-                .with_context(|| format!("{case}: our program did not run"))?;
-            Ok(Row {
-                case,
-                services: self.services,
-                spread,
-                ns: over_floor(ns),
-                floor_ns: round(floor_ns),
-                reference_ns: classic.median(hook).map(over_floor),
-            })
-        };
-        work.cases().iter().map(row).collect()
-    }
-}
-
-/// A contender's figures, one of each round.
-#[derive(Debug, Default)]
-struct Samples(BTreeMap<Hook, Vec<f64>>);
-
-impl Samples {
-    fn add(&mut self, costs: work::Costs) {
-        for (hook, ns) in costs {
-            self.0.entry(hook).or_default().push(ns);
-        }
-    }
-
-    fn median(&self, hook: Hook) -> Option<f64> {
-        let mut samples = self.0.get(&hook)?.clone();
-        samples.sort_by(f64::total_cmp);
-        samples.get(samples.len() / 2).copied()
-    }
-}
-
-/// To tenths.
-fn round(ns: f64) -> f64 {
-    (ns * 10.0).round() / 10.0
 }
