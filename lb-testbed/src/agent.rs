@@ -316,6 +316,20 @@ impl AgentProcess {
         }
     }
 
+    /// What each of its threads waits for (proc_pid_wchan(5), proc_pid_syscall(5)).
+    fn threads(&self) -> String {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(folder).into_iter().flatten().flatten();
+        let told = |thread: fs::DirEntry| {
+            let [name, waits, call] = ["comm", "wchan", "syscall"].map(|file| {
+                let text = fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+                text.trim().to_owned()
+            });
+            format!("{name}: in {waits}, system call {call}\n")
+        };
+        threads.map(told).collect()
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot wait for the agent")
@@ -326,8 +340,9 @@ impl AgentProcess {
         match wait_until(&mut self.child, Instant::now() + stretched(PATIENCE))? {
             Some(status) => Ok(status),
             None => bail!(
-                "the agent has not ended within {:?}; its log:\n{}",
+                "the agent has not ended within {:?}; its threads:\n{}its log:\n{}",
                 stretched(PATIENCE),
+                self.threads(),
                 self.log()
             ),
         }
