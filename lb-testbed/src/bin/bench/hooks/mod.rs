@@ -3,8 +3,7 @@
 //!
 //! The kernel's own counters (BPF_ENABLE_STATS) say how long a program ran. A figure is the median over rounds, in each of
 //! which all contenders do the same batch of operations, one after the other. Some rounds are with programs that were loaded
-//! anew: where the kernel puts a program decides whether it stays in the CPU's caches for code, which doubles or halves what
-//! a short one takes.
+//! anew: what a short one takes doubles or halves with where the kernel puts it, for as long as it is there.
 
 mod affinity;
 mod race;
