@@ -1,35 +1,23 @@
-//! A real lb-agent as a process of its own, that a test can ask to end, or kill.
+//! How a real lb-agent is started, as a process of its own.
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File},
+    fs::File,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
-    thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{Signal, kill};
 use rustix::thread::{
     CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
 };
 
 use crate::{
-    node::Node,
-    patience::stretched,
-    pod::Pod,
-    sandbox::Sandbox,
-    supervisor::{die_with_parent, pid_of, wait_until},
+    agent_process::AgentProcess, node::Node, pod::Pod, sandbox::Sandbox,
+    supervisor::die_with_parent,
 };
-
-/// How long an agent may take to be ready, or to end when asked: generous, since tests run side by side.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// In the line that it logs when it is.
-const READY: &str = " ready after ";
 
 /// How the agent is started.
 #[derive(Debug, Clone)]
@@ -232,7 +220,7 @@ impl Agent {
         let child = bound(die_with_parent(&mut command), self.capabilities)
             .spawn()
             .with_context(|| format!("cannot start the agent {}", self.binary.display()))?;
-        Ok(AgentProcess { child, log_file })
+        Ok(AgentProcess::new(child, log_file))
     }
 
     /// Takes away what it left in the kernel.
@@ -256,125 +244,6 @@ impl Agent {
         let mut agent = self.spawn()?;
         agent.wait_ready()?;
         Ok(agent)
-    }
-}
-
-/// A running agent. Dropping it kills it; if that is because the test fails, its log is printed.
-#[derive(Debug)]
-pub struct AgentProcess {
-    child: Child,
-    log_file: PathBuf,
-}
-
-impl AgentProcess {
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Standard output and standard error.
-    pub fn log_file(&self) -> &Path {
-        &self.log_file
-    }
-
-    /// What it has logged so far.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log_file).unwrap_or_default()).into_owned()
-    }
-
-    /// Waits until it logs that it is ready.
-    pub fn wait_ready(&mut self) -> Result<()> {
-        self.wait_for_log(READY)
-    }
-
-    /// Whether it has logged that it is ready.
-    pub fn is_ready(&self) -> bool {
-        self.log().contains(READY)
-    }
-
-    /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too
-    /// long.
-    pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
-        let deadline = Instant::now() + stretched(PATIENCE);
-        loop {
-            if self.log().contains(part) {
-                return Ok(());
-            }
-            if let Some(status) = self.ended()? {
-                bail!(
-                    "the agent ended ({status}) before it logged {part:?}; its log:\n{}",
-                    self.log()
-                );
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "the agent has not logged {part:?} within {:?}; its log:\n{}",
-                    stretched(PATIENCE),
-                    self.log()
-                );
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    /// What each of its threads waits for (proc_pid_wchan(5), proc_pid_syscall(5)).
-    fn threads(&self) -> String {
-        let folder = format!("/proc/{}/task", self.child.id());
-        let threads = fs::read_dir(folder).into_iter().flatten().flatten();
-        let told = |thread: fs::DirEntry| {
-            let [name, waits, call] = ["comm", "wchan", "syscall"].map(|file| {
-                let text = fs::read_to_string(thread.path().join(file)).unwrap_or_default();
-                text.trim().to_owned()
-            });
-            format!("{name}: in {waits}, system call {call}\n")
-        };
-        threads.map(told).collect()
-    }
-
-    /// How it ended, if it has.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().context("cannot wait for the agent")
-    }
-
-    /// Waits until it ends by itself.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        match wait_until(&mut self.child, Instant::now() + stretched(PATIENCE))? {
-            Some(status) => Ok(status),
-            None => bail!(
-                "the agent has not ended within {:?}; its threads:\n{}its log:\n{}",
-                stretched(PATIENCE),
-                self.threads(),
-                self.log()
-            ),
-        }
-    }
-
-    /// SIGKILL: it gets no chance to do anything more.
-    pub fn kill(&mut self) -> Result<()> {
-        self.child.kill().context("cannot kill the agent")?;
-        self.child.wait().context("cannot wait for the agent")?;
-        Ok(())
-    }
-
-    /// SIGTERM, and waits until it has ended.
-    pub fn terminate(&mut self) -> Result<ExitStatus> {
-        if let Some(status) = self.ended()? {
-            return Ok(status);
-        }
-        kill(pid_of(&self.child), Signal::SIGTERM).context("cannot send SIGTERM to the agent")?;
-        self.wait()
-    }
-}
-
-impl Drop for AgentProcess {
-    fn drop(&mut self) {
-        let _ = self.kill();
-        if thread::panicking() {
-            eprintln!(
-                "the agent's log, {}:\n{}",
-                self.log_file.display(),
-                self.log()
-            );
-        }
     }
 }
 

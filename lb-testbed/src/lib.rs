@@ -23,6 +23,7 @@ mod harness;
 mod sandbox;
 
 mod agent;
+mod agent_process;
 mod chi_square;
 mod client;
 mod manifest;
@@ -37,7 +38,8 @@ mod foreground;
 mod namespace;
 mod supervisor;
 
-pub use agent::{Agent, AgentProcess};
+pub use agent::Agent;
+pub use agent_process::AgentProcess;
 pub use cgroup::Cgroup;
 pub use chi_square::ChiSquare;
 pub use client::{ask_udp, connect, connect_name};

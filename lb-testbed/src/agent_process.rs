@@ -1,0 +1,151 @@
+//! A running lb-agent, that a test can ask to end, or kill.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+
+use crate::{
+    patience::stretched,
+    supervisor::{pid_of, wait_until},
+};
+
+/// How long an agent may take to be ready: generous, since tests run side by side.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an agent may take to end: one that is told to while a thread of it waits for a grace period is gone only when the
+/// kernel has ended that, and the kernel itself wonders only after a minute (CONFIG_RCU_CPU_STALL_TIMEOUT).
+const PATIENCE_AT_ITS_END: Duration = Duration::from_secs(75);
+
+/// In the line that it logs when it is.
+const READY: &str = " ready after ";
+
+/// A running agent. Dropping it kills it; if that is because the test fails, its log is printed.
+#[derive(Debug)]
+pub struct AgentProcess {
+    child: Child,
+    log_file: PathBuf,
+}
+
+impl AgentProcess {
+    pub(crate) const fn new(child: Child, log_file: PathBuf) -> Self {
+        Self { child, log_file }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Standard output and standard error.
+    pub fn log_file(&self) -> &Path {
+        &self.log_file
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log_file).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until it logs that it is ready.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        self.wait_for_log(READY)
+    }
+
+    /// Whether it has logged that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.log().contains(READY)
+    }
+
+    /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too
+    /// long.
+    pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
+        let deadline = Instant::now() + stretched(PATIENCE);
+        loop {
+            if self.log().contains(part) {
+                return Ok(());
+            }
+            if let Some(status) = self.ended()? {
+                bail!(
+                    "the agent ended ({status}) before it logged {part:?}; its log:\n{}",
+                    self.log()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "the agent has not logged {part:?} within {:?}; its log:\n{}",
+                    stretched(PATIENCE),
+                    self.log()
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// What each of its threads waits for (proc_pid_wchan(5), proc_pid_syscall(5)).
+    fn threads(&self) -> String {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(folder).into_iter().flatten().flatten();
+        let told = |thread: fs::DirEntry| {
+            let [name, waits, call] = ["comm", "wchan", "syscall"].map(|file| {
+                let text = fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+                text.trim().to_owned()
+            });
+            format!("{name}: in {waits}, system call {call}\n")
+        };
+        threads.map(told).collect()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait for the agent")
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let patience = stretched(PATIENCE_AT_ITS_END);
+        match wait_until(&mut self.child, Instant::now() + patience)? {
+            Some(status) => Ok(status),
+            None => bail!(
+                "the agent has not ended within {:?}; its threads:\n{}its log:\n{}",
+                patience,
+                self.threads(),
+                self.log()
+            ),
+        }
+    }
+
+    /// SIGKILL: it gets no chance to do anything more.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("cannot kill the agent")?;
+        self.child.wait().context("cannot wait for the agent")?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.ended()? {
+            return Ok(status);
+        }
+        kill(pid_of(&self.child), Signal::SIGTERM).context("cannot send SIGTERM to the agent")?;
+        self.wait()
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        if thread::panicking() {
+            eprintln!(
+                "the agent's log, {}:\n{}",
+                self.log_file.display(),
+                self.log()
+            );
+        }
+    }
+}
