@@ -16,7 +16,7 @@ use crate::{
     supervisor::{pid_of, wait_until},
 };
 
-/// How long an agent may take to be ready: generous, since tests run side by side.
+/// How long an agent may take to log what is waited for: generous, since tests run side by side.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an agent may take to end: one that is told to while a thread of it waits for a grace period is gone only when the
