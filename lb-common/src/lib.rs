@@ -12,6 +12,7 @@ pub mod classic;
 pub mod config;
 pub mod flow;
 pub mod frontend;
+pub mod kernel_function;
 pub mod near;
 pub mod origin;
 #[cfg(feature = "next-layout")]

@@ -3,11 +3,9 @@
 //! The verifier wants 32-bit accesses at constant offsets, so the words of an IPv6 address are read and
 //! written one by one, and never through a reference to the array.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
-};
-use aya_ebpf::programs::{SockAddrContext, SockContext};
-use aya_ebpf::{EbpfContext as _, Global};
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
+use aya_ebpf::programs::SockAddrContext;
 use lb_common::{Address, mapped};
 
 /// The address family of a hook.
@@ -42,16 +40,7 @@ impl Family for V6 {
     #[inline(always)]
     fn address(ctx: &SockAddrContext) -> Address {
         // SAFETY: the kernel's context is valid for the whole run.
-        unsafe {
-            let words = &raw const (*ctx.sock_addr).user_ip6;
-            let words = words.cast::<u32>();
-            [
-                words.read_volatile(),
-                words.add(1).read_volatile(),
-                words.add(2).read_volatile(),
-                words.add(3).read_volatile(),
-            ]
-        }
+        unsafe { words((&raw const (*ctx.sock_addr).user_ip6).cast()) }
     }
 
     #[inline(always)]
@@ -65,6 +54,23 @@ impl Family for V6 {
             words.add(2).write_volatile(address[2]);
             words.add(3).write_volatile(address[3]);
         }
+    }
+}
+
+/// The words of an IPv6 address in the context, one by one.
+///
+/// # Safety
+/// `first` points to the first of the four words.
+#[inline(always)]
+unsafe fn words(first: *const u32) -> Address {
+    // SAFETY: the caller's.
+    unsafe {
+        [
+            first.read_volatile(),
+            first.add(1).read_volatile(),
+            first.add(2).read_volatile(),
+            first.add(3).read_volatile(),
+        ]
     }
 }
 
@@ -108,76 +114,4 @@ const TCP_ESTABLISHED: u32 = 1;
 pub fn network_namespace(ctx: &SockAddrContext) -> u64 {
     // SAFETY: the helper takes the hook's own context.
     unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
-}
-
-/// A hook's context from which the socket can be told.
-pub trait Socket {
-    /// The socket's cookie (SO_COOKIE); never 0.
-    fn cookie(&self) -> u64;
-
-    /// The cookie as the kernel has it, without making one: 0 for a socket whose cookie nobody has asked for. None where
-    /// that cannot be told.
-    fn made_cookie(&self) -> Option<u64>;
-
-    /// The socket's cookie, unless it has none yet: then no program of ours has remembered anything of it.
-    #[inline(always)]
-    fn known_cookie(&self) -> Option<u64> {
-        match self.made_cookie() {
-            Some(0) => None,
-            Some(cookie) => Some(cookie),
-            None => Some(self.cookie()),
-        }
-    }
-}
-
-impl Socket for SockAddrContext {
-    #[inline(always)]
-    fn cookie(&self) -> u64 {
-        // SAFETY: the helper takes the hook's own context.
-        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
-    }
-
-    /// Of TCP sockets: there is no helper that gives way into any other.
-    #[inline(always)]
-    fn made_cookie(&self) -> Option<u64> {
-        let offset = cookie_offset()?;
-        // SAFETY: the kernel's context is valid for the whole run, and the helper takes any socket.
-        let socket = unsafe { bpf_skc_to_tcp_sock((*self.sock_addr).__bindgen_anon_1.sk.cast()) };
-        if socket.is_null() {
-            return None;
-        }
-        // SAFETY: the kernel's own types say that the word is there.
-        Some(unsafe { socket.byte_add(offset).cast::<u64>().read_volatile() })
-    }
-}
-
-impl Socket for SockContext {
-    #[inline(always)]
-    fn cookie(&self) -> u64 {
-        // SAFETY: the helper takes the hook's own context.
-        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
-    }
-
-    /// This hook's context is the kernel's socket itself.
-    #[inline(always)]
-    fn made_cookie(&self) -> Option<u64> {
-        let offset = cookie_offset()?;
-        let mut cookie = 0_u64;
-        // SAFETY: the helper writes as many bytes as it is told, and fails where it cannot read.
-        let read = unsafe {
-            let place = self.sock.byte_add(offset);
-            bpf_probe_read_kernel((&raw mut cookie).cast(), 8, place.cast())
-        };
-        (read == 0).then_some(cookie)
-    }
-}
-
-/// Where in a socket the kernel keeps its cookie, in bytes; 0: not known.
-#[unsafe(no_mangle)]
-pub static COOKIE_OFFSET: Global<u32> = Global::new(0);
-
-#[inline(always)]
-fn cookie_offset() -> Option<usize> {
-    let offset = COOKIE_OFFSET.load();
-    (offset != 0).then_some(offset as usize)
 }

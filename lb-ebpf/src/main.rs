@@ -9,6 +9,7 @@ mod atomic;
 mod ctx;
 mod flow;
 mod frontend;
+mod identity;
 mod maps;
 mod origin;
 mod pick;

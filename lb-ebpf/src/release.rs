@@ -2,15 +2,14 @@
 
 use aya_ebpf::programs::SockContext;
 
-use crate::ctx::Socket as _;
-use crate::origin;
+use crate::{identity, origin};
 
 /// Release hooks may only return this.
 const DONE: i32 = 1;
 
 #[inline(always)]
 pub fn release(ctx: &SockContext) -> i32 {
-    if let Some(cookie) = ctx.known_cookie() {
+    if let Some(cookie) = identity::of_released(ctx) {
         origin::forget(cookie);
         origin::read_ahead(cookie);
     }

@@ -2,7 +2,8 @@
 
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::ctx::{self, Family, Socket as _};
+use crate::ctx::{self, Family};
+use crate::identity::{self, Socket as _};
 use crate::{flow, maps, origin};
 
 /// `getpeername` and `recvmsg` hooks may only return this.
@@ -10,7 +11,7 @@ const DONE: i32 = 1;
 
 #[inline(always)]
 pub fn getpeername<F: Family>(ctx: &SockAddrContext) -> i32 {
-    if let Some(pair) = origin::recall(ctx.cookie()) {
+    if let Some(pair) = identity::of_peer(ctx).and_then(origin::recall) {
         answer::<F>(ctx, pair);
     }
     DONE
@@ -22,7 +23,9 @@ pub fn getpeername<F: Family>(ctx: &SockAddrContext) -> i32 {
     reason = "a port, kept in 32 bits so that the value has no padding"
 )]
 pub fn recvmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
-    let cookie = ctx.cookie();
+    let Some(cookie) = ctx.known_cookie() else {
+        return DONE;
+    };
     let Some(pair) = origin::recall(cookie) else {
         return DONE;
     };

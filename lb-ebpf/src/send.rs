@@ -8,7 +8,8 @@ use aya_ebpf::programs::SockAddrContext;
 use lb_common::backend::state;
 use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 
-use crate::ctx::{self, Family, Socket as _};
+use crate::ctx::{self, Family};
+use crate::identity::Socket as _;
 use crate::pick::{self, Picked};
 use crate::translate::{GO_ON, go_to, refuse, refuse_unknown};
 use crate::{affinity, atomic, flow, frontend, maps, origin};

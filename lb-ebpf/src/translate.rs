@@ -8,7 +8,8 @@ use aya_log_ebpf::{debug, info};
 use lb_common::stats::REFUSED_NO_BACKEND;
 use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
-use crate::ctx::{self, Family, Socket as _};
+use crate::ctx::{self, Family};
+use crate::identity::Socket as _;
 use crate::{affinity, frontend, maps, origin, pick};
 
 /// What a hook returns to let the call go on.

@@ -129,7 +129,7 @@ pub struct RunArgs {
     #[arg(long, requires = "refuse_unknown", num_args = 1..=4, value_delimiter = ',', value_name = "CIDR", value_parser = service_cidr)]
     pub service_cidr: Vec<IpNet>,
 
-    /// How often to look for sockets whose end no hook sees (subflows of MPTCP, the kernel's own), like 5m or 90s.
+    /// How often to look for sockets whose end no hook sees (the kernel's own), like 5m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub sweep_interval: Duration,
 

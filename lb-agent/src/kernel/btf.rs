@@ -1,26 +1,22 @@
-//! Where the kernel keeps what the programs look at in its own structures: its BTF says it.
+//! The kernel's own types (BTF): where a member of a structure is, and which number a function has.
 //!
 //! To go when aya gives out the members of a type.
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// The types of the kernel that runs; not there when it was built without CONFIG_DEBUG_INFO_BTF.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
-/// Where in a socket its cookie is, in bytes.
-///
-/// `sock_common` is the beginning of every kind of socket (include/net/sock.h).
-pub fn cookie_offset() -> io::Result<u32> {
-    let types = fs::read(KERNEL)?;
-    member_offset(&types, "sock_common", "skc_cookie").ok_or_else(|| {
-        let reason = format!("{KERNEL}: sock_common.skc_cookie is not there");
-        io::Error::new(io::ErrorKind::InvalidData, reason)
-    })
+/// The running kernel's BTF, for [`types`].
+pub fn kernel() -> io::Result<Vec<u8>> {
+    fs::read(Path::new(KERNEL))
 }
 
-/// The offset of a structure's member, in bytes.
-fn member_offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
+/// All types of a BTF (Documentation/bpf/btf.rst), in the order of their ids; those up to the first one that cannot be
+/// read. None if these bytes are no BTF.
+pub fn types(btf: &[u8]) -> Option<Types<'_>> {
     if btf.get(..2)? != MAGIC.to_ne_bytes() {
         return None;
     }
@@ -30,35 +26,97 @@ fn member_offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
         let start = length.checked_add(start)?;
         btf.get(start..start.checked_add(size)?)
     };
-    let mut types = part(header(8)?, header(12)?)?;
-    let names = part(header(16)?, header(20)?)?;
-    let is_named = |name: u32, wanted: &str| {
-        let name = names.get(name as usize..);
-        name.and_then(|name| name.strip_prefix(wanted.as_bytes()))
-            .is_some_and(|rest| rest.first() == Some(&0))
-    };
-    while !types.is_empty() {
-        let info = number(types, 4)?;
+    Some(Types {
+        left: part(header(8)?, header(12)?)?,
+        names: part(header(16)?, header(20)?)?,
+        last_id: 0,
+    })
+}
+
+/// See [`types`].
+#[derive(Debug)]
+pub struct Types<'a> {
+    left: &'a [u8],
+    names: &'a [u8],
+    last_id: u32,
+}
+
+/// One type.
+#[derive(Clone, Copy, Debug)]
+pub struct Type<'a> {
+    /// Its id, from 1.
+    pub id: u32,
+    kind: u32,
+    name: &'a [u8],
+    /// Twelve bytes for each member of a structure; something else for other kinds.
+    members: &'a [u8],
+    names: &'a [u8],
+}
+
+impl<'a> Iterator for Types<'a> {
+    type Item = Type<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let info = number(self.left, 4)?;
         let (kind, count) = (info >> 24 & 0x1f, info as usize & 0xffff);
         let (fixed, each) = after(kind)?;
-        let end = TYPE + fixed + count * each;
-        if kind == STRUCT && is_named(number(types, 0)?, structure) {
-            let members = types.get(TYPE..end)?.chunks_exact(each);
-            return members
-                .filter(|entry| number(entry, 0).is_some_and(|name| is_named(name, member)))
-                .find_map(|entry| number(entry, 8))
-                .map(|bits| bits / 8);
-        }
-        types = types.get(end..)?;
+        let start = TYPE + fixed;
+        let end = start + count * each;
+        self.last_id += 1;
+        let found = Type {
+            id: self.last_id,
+            kind,
+            name: name_at(self.names, number(self.left, 0)?)?,
+            members: self.left.get(start..end)?,
+            names: self.names,
+        };
+        self.left = self.left.get(end..)?;
+        Some(found)
     }
-    None
+}
+
+impl Type<'_> {
+    /// Whether it is the structure of this name.
+    pub fn is_structure(&self, name: &str) -> bool {
+        self.kind == STRUCT && is_named(self.name, name)
+    }
+
+    /// Whether it is the function of this name.
+    pub fn is_function(&self, name: &str) -> bool {
+        self.kind == FUNCTION && is_named(self.name, name)
+    }
+
+    /// The offset of a structure's member, in bytes.
+    pub fn member_offset(&self, member: &str) -> Option<u32> {
+        self.members
+            .chunks_exact(MEMBER)
+            .filter(|entry| {
+                let name = number(entry, 0).and_then(|at| name_at(self.names, at));
+                name.is_some_and(|name| is_named(name, member))
+            })
+            .find_map(|entry| number(entry, 8))
+            .map(|bits| bits / 8)
+    }
+}
+
+/// The names from one on; each ends with a zero byte.
+fn name_at(names: &[u8], at: u32) -> Option<&[u8]> {
+    names.get(at as usize..)
+}
+
+fn is_named(name: &[u8], wanted: &str) -> bool {
+    name.strip_prefix(wanted.as_bytes())
+        .is_some_and(|rest| rest.first() == Some(&0))
 }
 
 /// linux/btf.h.
 const MAGIC: u16 = 0xeb9f;
 /// Bytes of a type before what its kind adds.
 const TYPE: usize = 12;
+/// Bytes of a structure's member.
+const MEMBER: usize = 12;
 const STRUCT: u32 = 4;
+const FUNCTION: u32 = 12;
 
 /// The bytes that follow a type of this kind, and those that follow for each of its members; none for a kind that we do not
 /// know.
@@ -71,7 +129,7 @@ const fn after(kind: u32) -> Option<(usize, usize)> {
         // Arrays.
         3 => (12, 0),
         // Structures, unions, sections, enums of 64 bits.
-        STRUCT | 5 | 15 | 19 => (0, 12),
+        STRUCT | 5 | 15 | 19 => (0, MEMBER),
         // Enums, prototypes.
         6 | 13 => (0, 8),
         _ => return None,
@@ -87,10 +145,10 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// An integer, then `struct pair { int left; int right; }`.
-    fn types() -> Vec<u8> {
-        let names = b"\0int\0pair\0left\0right\0";
-        const SIZE: u32 = 4 * (4 + 3 + 6);
+    /// An integer, `struct pair { int left; int right; }`, and a function.
+    fn bytes() -> Vec<u8> {
+        let names = b"\0int\0pair\0left\0right\0swap\0";
+        const SIZE: u32 = 4 * (4 + 3 + 6 + 3);
         let types: [u32; SIZE as usize / 4] = [
             1, // int
             1 << 24,
@@ -105,35 +163,50 @@ mod tests {
             15, // right
             1,
             32,
+            21, // swap
+            FUNCTION << 24,
+            1,
         ];
-        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, SIZE, SIZE, 21];
+        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, SIZE, SIZE, 26];
         let words = header.iter().chain(&types).flat_map(|w| w.to_ne_bytes());
         words.chain(*names).collect()
     }
 
+    fn member_offset(btf: &[u8], structure: &str, member: &str) -> Option<u32> {
+        types(btf)?
+            .find(|found| found.is_structure(structure))?
+            .member_offset(member)
+    }
+
     #[test]
     fn a_member_is_found() {
-        assert_eq!(member_offset(&types(), "pair", "right"), Some(4));
-        assert_eq!(member_offset(&types(), "pair", "left"), Some(0));
+        assert_eq!(member_offset(&bytes(), "pair", "right"), Some(4));
+        assert_eq!(member_offset(&bytes(), "pair", "left"), Some(0));
+    }
+
+    #[test]
+    fn a_function_is_found_by_its_id() {
+        let btf = bytes();
+        let found = types(&btf)
+            .expect("it is BTF")
+            .find(|t| t.is_function("swap"));
+        assert_eq!(found.map(|function| function.id), Some(3));
     }
 
     #[test]
     fn what_is_not_there_is_none() {
-        assert_eq!(member_offset(&types(), "pair", "middle"), None);
-        assert_eq!(member_offset(&types(), "pai", "left"), None);
-        assert_eq!(member_offset(&types(), "int", "left"), None);
+        assert_eq!(member_offset(&bytes(), "pair", "middle"), None);
+        assert_eq!(member_offset(&bytes(), "pai", "left"), None);
+        assert_eq!(member_offset(&bytes(), "int", "left"), None);
+        let is_int = |found: Type<'_>| found.is_function("int");
+        assert!(!types(&bytes()).expect("it is BTF").any(is_int));
     }
 
     #[test]
     fn what_is_cut_off_is_none() {
-        let types = types();
-        for length in 0..types.len() {
-            assert_eq!(member_offset(&types[..length], "pair", "right"), None);
+        let bytes = bytes();
+        for length in 0..bytes.len() {
+            assert_eq!(member_offset(&bytes[..length], "pair", "right"), None);
         }
-    }
-
-    #[test]
-    fn this_kernel_says_where_the_cookie_is() {
-        assert_eq!(cookie_offset().expect("it has BTF") % 8, 0);
     }
 }

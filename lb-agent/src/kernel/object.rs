@@ -10,7 +10,8 @@ use aya::{Ebpf, EbpfLoader};
 use super::pins::Pins;
 use super::sets::TableSet;
 use super::shapes::Shape;
-use super::{KernelError, LogLevel, btf};
+use super::socket_fields::SocketFields;
+use super::{KernelError, LogLevel, kernel_function};
 
 /// Empty when `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
@@ -22,28 +23,25 @@ pub fn load(
     shapes: &[Shape],
     log: LogLevel,
 ) -> Result<Ebpf, KernelError> {
-    let offset = btf::cookie_offset().unwrap_or_else(|error| {
-        tracing::debug!("where sockets have their cookies is not known: {error}");
-        0
-    });
-    let load_with = |offset| load_with(pins, set, shapes, log, offset);
-    match load_with(offset) {
-        // In lockdown the kernel lets no program read its memory (`LOCKDOWN_BPF_READ_KERNEL`).
-        Err(error @ KernelError::Program { .. }) if offset != 0 => {
-            tracing::debug!("trying again without looking into sockets: {error}");
-            load_with(0)
+    let mut result = Err(KernelError::NoObject);
+    for fields in SocketFields::of_kernel().attempts() {
+        result = load_with(pins, set, shapes, log, fields);
+        match &result {
+            Err(error @ KernelError::Program { .. }) => {
+                tracing::debug!("the kernel refuses the programs with {fields:?}: {error}");
+            }
+            _ => break,
         }
-        result => result,
     }
+    result
 }
 
-/// `cookie_offset`: 0 for programs that do not look into sockets.
 fn load_with(
     pins: &Pins,
     set: &TableSet,
     shapes: &[Shape],
     log: LogLevel,
-    cookie_offset: u32,
+    fields: SocketFields,
 ) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
@@ -64,12 +62,20 @@ fn load_with(
     }
     let mask = sets.unwrap_or(1) - 1;
     let level = log.number();
+    let (has_context, cast, socket) = match fields.kernel_context {
+        Some(context) => (1_u32, context.cast, context.socket),
+        None => (0, 0, 0),
+    };
+    let object = kernel_function::link(OBJECT, cast);
     loader
         .override_global("ORIGINS_MASK", &mask, true)
-        .override_global("COOKIE_OFFSET", &cookie_offset, true)
+        .override_global("COOKIE_OFFSET", &fields.cookie, true)
+        .override_global("FIRST_SUBFLOW_OFFSET", &fields.first_subflow, true)
+        .override_global("HAS_KERNEL_CONTEXT", &has_context, true)
+        .override_global("CONTEXT_SOCKET_OFFSET", &socket, true)
         .override_global(aya_log::LEVEL, &level, true);
     let mut object = loader
-        .load(OBJECT)
+        .load(object.as_bytes())
         .map_err(|error| KernelError::Maps(chain(&error)))?;
     for (name, program) in object.programs_mut() {
         load_program(program).map_err(|error| KernelError::Program {

@@ -1,7 +1,7 @@
 //! Sockets, asked about and ended in every network namespace (sock_diag(7)).
 //!
-//! *Which are gone*: the programs learn of a socket's end in `inet_release` (net/ipv4/af_inet.c), which knows neither the
-//! subflows of an MPTCP socket nor the kernel's own sockets. What those held is found by asking who is left.
+//! *Which are gone*: the programs learn of a socket's end in `inet_release` (net/ipv4/af_inet.c), which does
+//! not run the hook for the kernel's own sockets. The agent finds their entries by asking which sockets are left.
 //!
 //! *To be ended*: those whose backend has stopped serving, so that their owners connect again (SOCK_DESTROY).
 //!

@@ -5,13 +5,13 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use anyhow::Result;
 use lb_testbed::{
-    ChiSquare, Family, NamedServer, ServiceManifest, SliceManifest, ask_udp, connect, connect_name,
-    sandboxed,
+    ChiSquare, Family, NamedServer, Pod, ServiceManifest, SliceManifest, ask_udp, connect,
+    connect_name, sandboxed,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{
-    PORT, Servers, Web, agent, answers, backends, cluster_ip, failure, write_service,
+    PORT, Servers, TARGET, Web, agent, answers, backends, cluster_ip, failure, write_service,
 };
 
 const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
@@ -217,17 +217,34 @@ fn the_programs_log_when_they_are_told_to() {
 }
 
 #[test]
-fn an_mptcp_connection_is_balanced_too() {
+fn an_mptcp_connection_is_balanced_and_says_the_peer_it_asked_for() {
     sandboxed(|sandbox| {
-        let web = Web::start(sandbox, 1, 1)?;
-        let name = web.client.enter(|| -> Result<String> {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
-            socket.connect(&Web::ADDRESS.into())?;
-            let mut name = String::new();
-            std::io::BufReader::new(socket).read_line(&mut name)?;
-            Ok(name)
-        })??;
-        assert_eq!(name.trim_end(), web.servers.pods[0].name());
+        let servers = Servers::start(sandbox, 2)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let ipv6 = servers.addresses(Family::IPv6);
+        write_service(&manifests, "web-ipv6", CLUSTER_IPV6, &ipv6)?;
+        let _running = agent(sandbox, &manifests).start()?;
+        for asked in [
+            SocketAddr::from((cluster_ip(10), PORT)),
+            (CLUSTER_IPV6, PORT).into(),
+            (cluster_ip(10).to_ipv6_mapped(), PORT).into(),
+            // Straight to a pod.
+            (servers.pods[0].ipv4(), TARGET).into(),
+        ] {
+            client.enter(|| -> Result<()> {
+                let domain = Domain::for_address(asked);
+                let socket = Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP))?;
+                socket.connect(&asked.into())?;
+                assert_eq!(socket.peer_addr()?.as_socket(), Some(asked));
+                let mut name = String::new();
+                std::io::BufReader::new(socket).read_line(&mut name)?;
+                let is_served = |pod: &Pod| pod.name() == name.trim_end();
+                assert!(servers.pods.iter().any(is_served), "{asked}: {name}");
+                Ok(())
+            })??;
+        }
         Ok(())
     });
 }

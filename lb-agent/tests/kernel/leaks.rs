@@ -13,7 +13,9 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::support::{PORT, TARGET, Web, active, agent, cluster_ip, eventually, write_service};
+use crate::support::{
+    PORT, TARGET, Web, active, agent, cluster_ip, eventually, leave_entry, write_service,
+};
 
 const TO: SocketAddr = Web::ADDRESS;
 
@@ -248,27 +250,61 @@ fn sockets_whose_cgroup_is_gone() {
     });
 }
 
-/// The release of an MPTCP socket tells nothing of its subflows: they are swept, but not while they live.
+/// The release hook sees the MPTCP socket, the connect hook its first subflow.
 #[test]
-fn a_subflow_of_mptcp() {
+fn an_mptcp_socket() {
     sandboxed(|sandbox| {
-        let mut node = Node::start(sandbox)?;
-        let [living, closed] = node.client.enter(|| [mptcp(), mptcp()])?;
-        let mut living = living?;
+        let node = Node::start(sandbox)?;
+        let sockets = node.client.enter(|| [mptcp(TO), mptcp(TO)])?;
+        let [first, second] = sockets;
         assert_eq!(node.active()?, 2);
-        drop(closed?);
-        node.running.wait_for_log("1 socket that ended unseen")?;
+        drop(first?);
         assert_eq!(node.active()?, 1);
         let mut name = [0; 7];
-        living.read_exact(&mut name)?;
+        second?.read_exact(&mut name)?;
         assert_eq!(&name, b"server\n");
-        drop(living);
-        eventually("nothing is active", || Ok(node.active()? == 0))
+        assert_eq!(node.active()?, 0);
+        Ok(())
     });
 }
 
-fn mptcp() -> io::Result<TcpStream> {
+#[test]
+fn an_mptcp_socket_whose_connects_fail_and_that_connects_again() {
+    sandboxed(|sandbox| {
+        let node = Node::start(sandbox)?;
+        node.client.enter(|| -> Result<()> {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
+            let nobody = SocketAddr::from((cluster_ip(11), PORT));
+            let refused = socket.connect(&nobody.into()).err();
+            let refused = refused.and_then(|error| error.raw_os_error());
+            assert_eq!(refused, Some(libc::ECONNREFUSED));
+            disconnect(&socket)?;
+            socket.connect(&TO.into())?;
+            assert_eq!(socket.peer_addr()?.as_socket(), Some(TO));
+            assert_eq!(node.active()?, 1);
+            Ok(())
+        })??;
+        assert_eq!(node.active()?, 0);
+        Ok(())
+    });
+}
+
+fn mptcp(to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
-    socket.connect(&TO.into())?;
+    socket.connect(&to.into())?;
     Ok(socket.into())
+}
+
+/// No hook sees a kernel socket end: its entry is swept, and no entry of a socket that lives.
+#[test]
+fn a_socket_whose_end_no_hook_sees() {
+    sandboxed(|sandbox| {
+        let mut node = Node::start(sandbox)?;
+        let living = node.client.enter(|| connect(TO))??;
+        leave_entry(&node.agent, &node.client, TO)?;
+        node.running.wait_for_log("1 socket that ended unseen")?;
+        assert_eq!(node.active()?, 1);
+        assert_eq!(living.peer_addr()?, TO);
+        Ok(())
+    });
 }

@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus, Status};
 use lb_testbed::{
     Agent, AgentProcess, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
-    SliceManifest, connect_name, stretched,
+    SliceManifest, connect, connect_name, orphan_entry, stretched,
 };
+use socket2::SockRef;
 
 /// The port of every Service here, unless said otherwise.
 pub const PORT: u16 = 80;
@@ -181,6 +182,13 @@ fn fetch<T: serde::de::DeserializeOwned>(socket: &Path, document: &str) -> Resul
         .enable_all()
         .build()?;
     Ok(runtime.block_on(serve::fetch(socket, document))?)
+}
+
+/// Connects from a pod, and leaves the entry of that socket behind as if no hook had seen its end.
+pub fn leave_entry(agent: &Agent, client: &Pod, to: SocketAddr) -> Result<()> {
+    let stream = client.enter(|| connect(to))??;
+    let cookie = SockRef::from(&stream).cookie()?;
+    orphan_entry(&agent.pin_dir().join("origins-v1/ORIGINS"), cookie)
 }
 
 /// Waits until the backends of a Service are these, all of them choices of its ClusterIP.

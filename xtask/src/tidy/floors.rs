@@ -41,6 +41,7 @@ pub(super) const HOUSES: &[House] = &[
             &["translate", "reply", "release"],
             &["frontend", "affinity", "origin", "flow", "report"],
             &["pick"],
+            &["identity"],
             &["maps", "ctx", "atomic"],
         ],
     },

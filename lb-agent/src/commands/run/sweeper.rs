@@ -90,7 +90,7 @@ impl Sweeper {
         };
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(
-                "sockets that ended unseen (subflows of MPTCP, the kernel's own) go on being counted as active: {error}"
+                "sockets that ended unseen (for example the kernel's own) stay in the active counts: {error}"
             );
         }
         HashSet::new()

@@ -6,7 +6,6 @@ mod served;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
@@ -15,10 +14,9 @@ use aya::sys::{Stats, enable_stats};
 use lb_agent::privileges::{OF_SOCKETS, OF_TABLES, names};
 use lb_testbed::{connect, sandboxed};
 use rustix::thread::CapabilitySet;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{
-    Servers, Web, active, agent, answers, cluster_ip, eventually, failure, status,
+    Servers, Web, active, agent, answers, cluster_ip, eventually, failure, leave_entry, status,
     wait_for_backends, write_service,
 };
 
@@ -109,8 +107,8 @@ fn each_thread_has_what_it_needs_and_no_more() {
             &web.servers.ipv4()[1..],
         )?;
         wait_for_backends(&agent, "web", &web.servers.ipv4()[1..])?;
-        web.client.enter(subflow)??;
-        eventually("what the subflow left is swept", || {
+        leave_entry(&agent, &web.client, Web::ADDRESS)?;
+        eventually("the entry is swept", || {
             check_threads(running.id(), lasting)?;
             Ok(active(&agent)? == 0)
         })?;
@@ -215,10 +213,4 @@ fn files_in_somebodys_home_are_read_again_when_they_change() {
         agent.start()?;
         Ok(())
     });
-}
-
-/// Of whose end no hook sees all.
-fn subflow() -> io::Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
-    socket.connect(&Web::ADDRESS.into())
 }

@@ -9,8 +9,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::subflow;
-use crate::support::{Web, active, eventually};
+use crate::support::{Web, active, eventually, leave_entry};
 
 /// A process in namespaces of its own may mount what it likes where it held a network namespace.
 #[test]
@@ -42,12 +41,8 @@ fn what_is_mounted_over_a_namespace_stops_no_sweep() {
         // It has the mounts of the thread that starts it.
         let agent = web.agent.arg("--sweep-interval").arg("1s");
         let running = agent.start()?;
-        web.client.enter(subflow)??;
-        ensure!(active(&agent)? > 0, "there is nothing to sweep");
-        eventually(
-            "what the subflow left is swept",
-            || Ok(active(&agent)? == 0),
-        )?;
+        leave_entry(&agent, &web.client, Web::ADDRESS)?;
+        eventually("the entry is swept", || Ok(active(&agent)? == 0))?;
         ensure!(!running.log().contains("WARN"), "{}", running.log());
         Ok(())
     });

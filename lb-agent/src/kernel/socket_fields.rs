@@ -1,0 +1,103 @@
+//! What the programs may read of the kernel's own sockets, and how: it depends on the kernel.
+
+use super::btf;
+
+/// What the loader sets in the programs (`lb-ebpf/src/identity.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFields {
+    /// `sock_common.skc_cookie` (include/net/sock.h), the beginning of every kind of socket: its offset in bytes. 0: the
+    /// programs read nothing.
+    pub cookie: u32,
+    /// `mptcp_sock.first` (net/mptcp/protocol.h): its offset in bytes. 0: without MPTCP.
+    pub first_subflow: u32,
+    /// Without: read through a helper, for TCP sockets and in the release hook only.
+    pub kernel_context: Option<KernelContext>,
+}
+
+/// How a program gets at the kernel's structure behind its context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelContext {
+    /// BTF id of `bpf_cast_to_kern_ctx` (kernel/bpf/helpers.c, since Linux 6.2).
+    pub cast: u32,
+    /// `bpf_sock_addr_kern.sk` (include/linux/filter.h): its offset in bytes.
+    pub socket: u32,
+}
+
+impl SocketFields {
+    /// Those of the running kernel.
+    pub fn of_kernel() -> Self {
+        let btf = btf::kernel().unwrap_or_else(|error| {
+            tracing::debug!("the kernel's types cannot be read: {error}");
+            Vec::new()
+        });
+        let fields = Self::find(&btf);
+        tracing::debug!("programs read sockets by {fields:?}");
+        fields
+    }
+
+    fn find(btf: &[u8]) -> Self {
+        let mut fields = Self::default();
+        let (mut cast, mut socket) = (None, None);
+        for found in btf::types(btf).into_iter().flatten() {
+            if found.is_structure("sock_common") {
+                fields.cookie = found.member_offset("skc_cookie").unwrap_or(0);
+            } else if found.is_structure("mptcp_sock") {
+                fields.first_subflow = found.member_offset("first").unwrap_or(0);
+            } else if found.is_structure("bpf_sock_addr_kern") {
+                socket = found.member_offset("sk");
+            } else if found.is_function("bpf_cast_to_kern_ctx") {
+                cast = Some(found.id);
+            }
+        }
+        fields.kernel_context = cast
+            .zip(socket)
+            .map(|(cast, socket)| KernelContext { cast, socket });
+        fields
+    }
+
+    /// What to load the programs with, one after the other until the kernel takes them; the last reads nothing.
+    ///
+    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`), which MPTCP sockets
+    /// need, and without the kernel function the release hook too.
+    pub fn attempts(self) -> Vec<Self> {
+        let without_mptcp = Self {
+            first_subflow: 0,
+            ..self
+        };
+        let without_function = Self {
+            kernel_context: None,
+            ..self
+        };
+        let mut attempts = vec![self, without_mptcp, without_function, Self::default()];
+        attempts.dedup();
+        attempts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_a_cookie_in_its_sockets() {
+        let fields = SocketFields::of_kernel();
+        assert!(
+            fields.cookie != 0 && fields.cookie.is_multiple_of(8),
+            "{fields:?}"
+        );
+    }
+
+    #[test]
+    fn the_last_attempt_reads_nothing_and_none_comes_twice() {
+        let all = SocketFields {
+            cookie: 104,
+            first_subflow: 1_600,
+            kernel_context: Some(KernelContext { cast: 7, socket: 0 }),
+        };
+        let attempts = all.attempts();
+        assert_eq!(attempts.len(), 4);
+        assert_eq!(attempts[0], all);
+        assert_eq!(attempts[3], SocketFields::default());
+        assert_eq!(SocketFields::default().attempts().len(), 1);
+    }
+}
