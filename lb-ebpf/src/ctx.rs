@@ -14,6 +14,11 @@ pub trait Family {
     fn address(ctx: &SockAddrContext) -> Address;
     /// Puts an address of this family into the context.
     fn set_address(ctx: &SockAddrContext, address: Address);
+    /// The address that a `connect` hook's socket is bound to, IPv4 mapped; unspecified if it is bound to none.
+    fn bound(ctx: &SockAddrContext) -> Address;
+    /// The source address of a `sendmsg` hook's datagram, IPv4 mapped: the one that the socket is bound to, or that the
+    /// caller gave with IP_PKTINFO or IPV6_PKTINFO; unspecified if the kernel is to choose.
+    fn source(ctx: &SockAddrContext) -> Address;
 }
 
 /// Hooks of AF_INET sockets.
@@ -33,6 +38,18 @@ impl Family for V4 {
     fn set_address(ctx: &SockAddrContext, address: Address) {
         // SAFETY: as above; the hooks that call this may write the field.
         unsafe { (*ctx.sock_addr).user_ip4 = address[3] };
+    }
+
+    #[inline(always)]
+    fn bound(ctx: &SockAddrContext) -> Address {
+        // SAFETY: the kernel's context is valid for the whole run, and so is the socket that it names.
+        mapped(unsafe { (*(*ctx.sock_addr).__bindgen_anon_1.sk).src_ip4 })
+    }
+
+    #[inline(always)]
+    fn source(ctx: &SockAddrContext) -> Address {
+        // SAFETY: the kernel's context is valid for the whole run.
+        mapped(unsafe { (*ctx.sock_addr).msg_src_ip4 })
     }
 }
 
@@ -54,6 +71,21 @@ impl Family for V6 {
             words.add(2).write_volatile(address[2]);
             words.add(3).write_volatile(address[3]);
         }
+    }
+
+    #[inline(always)]
+    fn bound(ctx: &SockAddrContext) -> Address {
+        // SAFETY: the kernel's context is valid for the whole run, and so is the socket that it names.
+        unsafe {
+            let socket = (*ctx.sock_addr).__bindgen_anon_1.sk;
+            words((&raw const (*socket).src_ip6).cast())
+        }
+    }
+
+    #[inline(always)]
+    fn source(ctx: &SockAddrContext) -> Address {
+        // SAFETY: the kernel's context is valid for the whole run.
+        unsafe { words((&raw const (*ctx.sock_addr).msg_src_ip6).cast()) }
     }
 }
 

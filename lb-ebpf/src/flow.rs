@@ -1,7 +1,9 @@
-//! An unconnected UDP socket that sends to more than one frontend: FLOWS and REPLIES.
+//! A socket whose peers ORIGINS alone cannot name: FLOWS and REPLIES.
 //!
-//! A reply shows only its source, so two frontends of one socket had better not share a backend's address. Where
-//! they must, the reply names the frontend that was last sent to, as kube-proxy's conntrack would re-port it.
+//! Such a socket is an unconnected UDP socket that sends to more than one frontend, or to a frontend and straight to its
+//! backend; or it asked for a frontend by another of the host's loopback addresses. A reply shows only its source, so two
+//! destinations of one socket should not share a backend's address. Where they must, the reply names the destination that
+//! the socket last sent to (kube-proxy's conntrack tells them apart by port).
 
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::{Address, Backend, FrontendKey};
@@ -32,29 +34,40 @@ const fn key(cookie: u64, frontend: u32) -> FlowKey {
     }
 }
 
-/// Whether replies from a backend are another frontend's already.
+/// Whether replies from a backend are reported as another address than this one.
 #[inline(always)]
-pub fn is_taken(cookie: u64, backend: &Backend, frontend: &FrontendKey) -> bool {
-    reply(cookie, backend.address, backend.port).is_some_and(|reply| !names(reply, frontend))
+pub fn is_taken(cookie: u64, backend: &Backend, asked: &FrontendKey) -> bool {
+    is_taken_from(cookie, backend.address, backend.port, asked)
 }
 
-/// From now on replies from this backend are this frontend's.
+/// As [`is_taken`]. `address`, `port`: the backend's, in network byte order.
 #[inline(always)]
-pub fn expect_reply(cookie: u64, backend: &Backend, frontend: &FrontendKey) {
+pub fn is_taken_from(cookie: u64, address: Address, port: u16, asked: &FrontendKey) -> bool {
+    reply(cookie, address, port).is_some_and(|reply| !names(reply, asked))
+}
+
+/// From now on replies from this backend are reported as from the address that was asked.
+#[inline(always)]
+pub fn expect_reply(cookie: u64, backend: &Backend, asked: &FrontendKey) {
+    expect_reply_from(cookie, backend.address, backend.port, asked);
+}
+
+/// As [`expect_reply`]. `address`, `port`: the backend's, in network byte order.
+#[inline(always)]
+pub fn expect_reply_from(cookie: u64, address: Address, port: u16, asked: &FrontendKey) {
     // Most often it is there: a look-up costs less than an insert.
-    let known = reply(cookie, backend.address, backend.port);
-    if known.is_some_and(|reply| names(reply, frontend)) {
+    let known = reply(cookie, address, port);
+    if known.is_some_and(|reply| names(reply, asked)) {
         return;
     }
     let wanted = Reply {
-        address: frontend.address,
-        port: u32::from(frontend.port),
+        address: asked.address,
+        port: u32::from(asked.port),
     };
-    let key = reply_key(cookie, backend.address, backend.port);
-    let _ = maps::REPLIES.insert(key, wanted, 0);
+    let _ = maps::REPLIES.insert(reply_key(cookie, address, port), wanted, 0);
 }
 
-/// The frontend that a reply is from.
+/// The address that a reply is reported as coming from.
 ///
 /// `address`, `port`: where it came from, in network byte order.
 #[inline(always)]
@@ -67,12 +80,12 @@ pub fn reply(cookie: u64, address: Address, port: u16) -> Option<&'static Reply>
 
 /// Words side by side: LLVM 22 cannot lower a comparison of the whole here.
 #[inline(always)]
-const fn names(reply: &Reply, frontend: &FrontendKey) -> bool {
-    let differ = (reply.address[0] ^ frontend.address[0])
-        | (reply.address[1] ^ frontend.address[1])
-        | (reply.address[2] ^ frontend.address[2])
-        | (reply.address[3] ^ frontend.address[3])
-        | (reply.port ^ frontend.port as u32);
+const fn names(reply: &Reply, asked: &FrontendKey) -> bool {
+    let differ = (reply.address[0] ^ asked.address[0])
+        | (reply.address[1] ^ asked.address[1])
+        | (reply.address[2] ^ asked.address[2])
+        | (reply.address[3] ^ asked.address[3])
+        | (reply.port ^ asked.port as u32);
     differ == 0
 }
 

@@ -15,6 +15,7 @@ mod origin;
 mod pick;
 mod release;
 mod reply;
+mod scope;
 mod send;
 mod translate;
 

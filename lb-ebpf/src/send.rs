@@ -11,6 +11,7 @@ use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
 use crate::ctx::{self, Family};
 use crate::identity::Socket as _;
 use crate::pick::{self, Picked};
+use crate::scope::{self, Asked};
 use crate::translate::{GO_ON, go_to, refuse, refuse_unknown};
 use crate::{affinity, atomic, flow, frontend, maps, origin};
 
@@ -22,13 +23,17 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     if ctx::protocol(ctx) != u32::from(UDP) {
         return GO_ON;
     }
-    let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), UDP);
-    let Some(found) = frontend::find(ctx, &key) else {
-        if let Some(why) = frontend::refusal(&key) {
-            return refuse_unknown(ctx, &key, why);
+    let asked = Asked::new::<F>(ctx, UDP, F::source);
+    let Some(found) = frontend::find(ctx, &asked.lookup) else {
+        if let Some(why) = frontend::refusal(&asked.lookup) {
+            return refuse_unknown(ctx, &asked.lookup, why);
         }
+        note_direct(ctx, &asked.key);
         return GO_ON;
     };
+    if scope::is_confined(F::source(ctx)) {
+        return GO_ON;
+    }
     pick::read_ahead(found.view);
     let Some(view) = maps::VIEWS.get(found.view) else {
         return GO_ON;
@@ -36,13 +41,38 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     let cookie = ctx.cookie();
     let pair = origin::recall(cookie).unwrap_or_default();
     let backend = if pair.frontend == 0 || pair.frontend == found.frontend {
-        first(ctx, cookie, pair, &found, view, &key)
+        first(ctx, cookie, pair, &found, view, &asked)
     } else {
-        further(ctx, cookie, pair, &found, view, &key)
+        further(ctx, cookie, pair, &found, view, &asked.key)
     };
     match backend {
         Some(backend) => go_to::<F>(ctx, backend),
         None => refuse(ctx, found.frontend),
+    }
+}
+
+/// A datagram that goes straight to a backend whose replies are reported as a frontend's: from now on they are reported as
+/// they are, until the socket sends to the frontend again.
+#[inline(always)]
+fn note_direct(ctx: &SockAddrContext, to: &FrontendKey) {
+    let Some(cookie) = ctx.known_cookie() else {
+        return;
+    };
+    let Some(pair) = origin::recall(cookie) else {
+        return;
+    };
+    if pair.frontend == 0 || ctx::is_connected(ctx) {
+        return;
+    }
+    let is_first = maps::BACKENDS
+        .get(pair.backend)
+        .is_some_and(|backend| backend.port == to.port && backend.address == to.address);
+    let is_further = pair.has_flows && flow::is_taken_from(cookie, to.address, to.port, to);
+    if is_first || is_further {
+        flow::expect_reply_from(cookie, to.address, to.port, to);
+    }
+    if is_first && !pair.has_flows {
+        origin::mark_flows(cookie);
     }
 }
 
@@ -57,13 +87,17 @@ fn first(
     pair: Pair,
     found: &Target,
     view: &View,
-    key: &FrontendKey,
+    asked: &Asked,
 ) -> Option<&'static Backend> {
     if pair.frontend != 0
         && let Some(backend) = serving(pair.backend, view)
     {
-        if pair.has_flows && flow::is_taken(cookie, backend, key) {
-            flow::expect_reply(cookie, backend, key);
+        let is_new_alias = asked.is_alias && !pair.has_flows && !ctx::is_connected(ctx);
+        if is_new_alias || pair.has_flows && flow::is_taken(cookie, backend, &asked.key) {
+            flow::expect_reply(cookie, backend, &asked.key);
+        }
+        if is_new_alias {
+            origin::mark_flows(cookie);
         }
         return Some(backend);
     }
@@ -77,12 +111,12 @@ fn first(
     let pair = Pair {
         frontend: found.frontend,
         backend: picked.id,
-        has_flows: pair.has_flows,
+        has_flows: pair.has_flows || asked.is_alias,
     };
     origin::remember(cookie, pair, picked.backend);
     if pair.has_flows {
         // SAFETY: `choose` gave a value of BACKENDS.
-        flow::expect_reply(cookie, unsafe { &*picked.backend }, key);
+        flow::expect_reply(cookie, unsafe { &*picked.backend }, &asked.key);
     }
     // SAFETY: `choose` gave a value of BACKENDS.
     Some(unsafe { &*picked.backend })

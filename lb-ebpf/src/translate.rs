@@ -10,7 +10,8 @@ use lb_common::{Backend, FrontendKey, Pair, TCP, UDP};
 
 use crate::ctx::{self, Family};
 use crate::identity::Socket as _;
-use crate::{affinity, frontend, maps, origin, pick};
+use crate::scope::{self, Asked};
+use crate::{affinity, flow, frontend, maps, origin, pick};
 
 /// What a hook returns to let the call go on.
 pub const GO_ON: i32 = 1;
@@ -27,17 +28,16 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         protocol if protocol == u32::from(TCP) || protocol == u32::from(UDP) => protocol as u8,
         _ => return GO_ON,
     };
-    let key = FrontendKey::new(F::address(ctx), ctx::port(ctx), protocol);
-    let Some(found) = frontend::find(ctx, &key) else {
-        if let Some(why) = frontend::refusal(&key) {
-            return refuse_unknown(ctx, &key, why);
+    let asked = Asked::new::<F>(ctx, protocol, F::bound);
+    let Some(found) = frontend::find(ctx, &asked.lookup) else {
+        if let Some(why) = frontend::refusal(&asked.lookup) {
+            return refuse_unknown(ctx, &asked.lookup, why);
         }
-        // The socket may have been connected to a frontend before.
-        if let Some(cookie) = ctx.known_cookie() {
-            origin::forget(cookie);
-        }
-        return GO_ON;
+        return leave(ctx);
     };
+    if scope::is_confined(F::bound(ctx)) {
+        return leave(ctx);
+    }
     pick::read_ahead(found.view);
     let Some(view) = maps::VIEWS.get(found.view) else {
         return GO_ON;
@@ -48,11 +48,25 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     let pair = Pair {
         frontend: found.frontend,
         backend: picked.id,
-        has_flows: false,
+        has_flows: asked.is_alias,
     };
-    origin::remember(ctx.cookie(), pair, picked.backend);
+    let cookie = ctx.cookie();
+    origin::remember(cookie, pair, picked.backend);
+    if asked.is_alias {
+        // SAFETY: `choose` gave a value of BACKENDS.
+        flow::expect_reply(cookie, unsafe { &*picked.backend }, &asked.key);
+    }
     debug!(ctx, "frontend {} to backend {}", found.frontend, picked.id);
     go_to::<F>(ctx, picked.backend)
+}
+
+/// Lets a connect go where it asks to. The socket may have been connected to a frontend before.
+#[inline(always)]
+fn leave(ctx: &SockAddrContext) -> i32 {
+    if let Some(cookie) = ctx.known_cookie() {
+        origin::forget(cookie);
+    }
+    GO_ON
 }
 
 /// Puts a backend in the place of the frontend.

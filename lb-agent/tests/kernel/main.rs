@@ -3,6 +3,7 @@
 //! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
 
 mod aside;
+mod bound;
 mod capacity;
 mod cgroups;
 mod choice;

@@ -140,6 +140,47 @@ fn one_socket_sends_to_several_services_and_to_pods() {
     });
 }
 
+/// As gossip protocols do: join by the Service, then speak to the members.
+#[test]
+fn a_socket_may_send_to_a_service_and_straight_to_its_pods() {
+    sandboxed(|sandbox| {
+        let dns = Dns::start(sandbox, 3, &[&[0, 1]])?;
+        let of_family = |family| match family {
+            Family::IPv4 => (Domain::IPV4, service(1)),
+            Family::IPv6 => (Domain::IPV6, service_ipv6(1)),
+        };
+        for family in [Family::IPv4, Family::IPv6] {
+            let (domain, joined) = of_family(family);
+            dns.client.enter(|| -> Result<()> {
+                let socket = socket(domain)?;
+                let seed = ask(&socket, joined)?;
+                for _ in 0..3 {
+                    for pod in &dns.pods {
+                        let member = SocketAddr::from((pod.address(family), PORT));
+                        assert_eq!(ask(&socket, member)?, pod.name());
+                    }
+                    assert_eq!(ask(&socket, joined)?, seed, "the flow moved");
+                }
+                Ok(())
+            })??;
+        }
+        // IPv4 over an IPv6 socket.
+        dns.client.enter(|| -> Result<()> {
+            let socket = socket(Domain::IPV6)?;
+            let mapped = (cluster_ip(1).to_ipv6_mapped(), PORT).into();
+            let seed = ask(&socket, mapped)?;
+            for pod in &dns.pods {
+                let member = (pod.ipv4().to_ipv6_mapped(), PORT).into();
+                assert_eq!(ask(&socket, member)?, pod.name());
+            }
+            assert_eq!(ask(&socket, mapped)?, seed);
+            Ok(())
+        })??;
+        assert_eq!(active(&dns.agent)?, 0);
+        Ok(())
+    });
+}
+
 #[test]
 fn where_services_must_share_a_backend_the_reply_names_the_last_one() {
     sandboxed(|sandbox| {
@@ -150,10 +191,11 @@ fn where_services_must_share_a_backend_the_reply_names_the_last_one() {
                 ask(&socket, service(1 + round % 2))?;
                 ask(&socket, service(1 + round % 2))?;
             }
-            // Straight to the pod that both share: what was last sent to a Service decides.
+            // Straight to the pod that both share.
             let direct = SocketAddr::from((dns.pods[0].ipv4(), PORT));
-            let (_, from) = ask_from(&socket, direct)?;
-            assert_eq!(from, service(2));
+            for to in [direct, service(1), direct, service(2)] {
+                ask(&socket, to)?;
+            }
             Ok(())
         })??;
         Ok(())

@@ -39,7 +39,7 @@ pub(super) const HOUSES: &[House] = &[
             &["main"],
             &["send"],
             &["translate", "reply", "release"],
-            &["frontend", "affinity", "origin", "flow", "report"],
+            &["frontend", "affinity", "origin", "flow", "scope", "report"],
             &["pick"],
             &["identity"],
             &["maps", "ctx", "atomic"],
