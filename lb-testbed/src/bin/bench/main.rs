@@ -16,6 +16,7 @@ mod services;
 mod verdict;
 
 mod limits;
+mod machine;
 
 use std::{
     env,
@@ -101,6 +102,7 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         prefix: PREFIX.to_owned(),
         dir,
     })?;
+    println!("{}", machine::describe());
     match &cli.bench {
         Bench::Hooks(options) => hooks::run(options, &cli.common, &sandbox),
         Bench::Connect(options) => connect::run(options, &cli.common, &sandbox),

@@ -28,6 +28,8 @@ pub(super) enum Work {
     Udp,
     /// Datagrams of unconnected sockets that have sent before.
     UdpFlow,
+    /// Datagrams of unconnected sockets straight to a pod.
+    UdpDirect,
     Getpeername,
     Recvmsg,
     AffinityFirst,
@@ -36,11 +38,12 @@ pub(super) enum Work {
 }
 
 impl Work {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Direct,
         Self::Tcp,
         Self::Udp,
         Self::UdpFlow,
+        Self::UdpDirect,
         Self::Getpeername,
         Self::Recvmsg,
         Self::AffinityFirst,
@@ -52,7 +55,9 @@ impl Work {
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::Direct | Self::Tcp => Kind::Tcp,
-            Self::Udp | Self::UdpFlow | Self::Getpeername | Self::Recvmsg => Kind::Udp,
+            Self::Udp | Self::UdpFlow | Self::UdpDirect | Self::Getpeername | Self::Recvmsg => {
+                Kind::Udp
+            }
             Self::AffinityFirst | Self::AffinityHit => Kind::Affinity,
             Self::LeastConn => Kind::LeastConn,
         }
@@ -71,6 +76,7 @@ impl Work {
             ],
             Self::Udp => &[(Hook::Connect4, "udp-hit")],
             Self::UdpFlow => &[(Hook::Sendmsg4, "udp-flow")],
+            Self::UdpDirect => &[(Hook::Sendmsg4, "udp-miss")],
             Self::Getpeername => &[(Hook::Getpeername4, "getpeername-miss")],
             Self::Recvmsg => &[(Hook::Recvmsg4, "recvmsg-miss")],
             Self::AffinityFirst => &[(Hook::Connect4, "affinity-first")],
@@ -141,7 +147,7 @@ impl Worker<'_> {
         match self.batch.work {
             Work::Direct | Work::Tcp | Work::LeastConn => self.measured(|| tcp(&targets)),
             Work::Udp => self.measured(|| udp(&targets)),
-            Work::UdpFlow => {
+            Work::UdpFlow | Work::UdpDirect => {
                 let sockets =
                     self.sockets(|socket, to| socket.send_to(b"?", to).map(drop), &targets)?;
                 self.measured(|| {
@@ -223,7 +229,7 @@ impl Worker<'_> {
                 let anywhere = Ipv4Addr::from(0x7f00_0001 + rng.u32(..0x00ff_fff0));
                 (anywhere, BACKEND_PORT).into()
             }
-            (Work::Getpeername, _) => backend(),
+            (Work::Getpeername | Work::UdpDirect, _) => backend(),
             (_, false) => self.service(0),
             (_, true) => self.service(rng.usize(..self.batch.services)),
         };
