@@ -73,25 +73,25 @@ pub struct Labels {
     /// On a slice: the Service that it belongs to, in its own namespace.
     #[serde(
         rename = "kubernetes.io/service-name",
-        deserialize_with = "text::maybe"
+        deserialize_with = "text::present"
     )]
     pub service_name: Option<Arc<str>>,
     /// Any value, even an empty one, leaves the Service to the proxy of that name.
     #[serde(
         rename = "service.kubernetes.io/service-proxy-name",
-        deserialize_with = "text::maybe"
+        deserialize_with = "text::present"
     )]
     pub service_proxy_name: Option<Arc<str>>,
     /// Any value marks what belongs to a headless Service.
     #[serde(
         rename = "service.kubernetes.io/headless",
-        deserialize_with = "text::maybe"
+        deserialize_with = "text::present"
     )]
     pub headless: Option<Arc<str>>,
     /// On a Node.
     #[serde(
         rename = "topology.kubernetes.io/zone",
-        deserialize_with = "text::maybe"
+        deserialize_with = "text::present"
     )]
     pub zone: Option<Arc<str>>,
 }
@@ -100,9 +100,9 @@ pub struct Labels {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
-    #[serde(rename = "socklb.dev/ignore", deserialize_with = "text::maybe")]
+    #[serde(rename = "socklb.dev/ignore", deserialize_with = "text::present")]
     pub ignore: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/algorithm", deserialize_with = "text::maybe")]
+    #[serde(rename = "socklb.dev/algorithm", deserialize_with = "text::present")]
     pub algorithm: Option<Arc<str>>,
 }
 

@@ -58,6 +58,13 @@ pub(super) fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc
     maybe(deserializer).map(Option::unwrap_or_default)
 }
 
+/// For labels and annotations, of which null means "" and absent does not (Go's `encoding/json` of a `map[string]string`).
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Arc<str>>, D::Error> {
+    or_empty(deserializer).map(Some)
+}
+
 /// For lists that may be absent or null.
 pub(super) fn list<'de, D: Deserializer<'de>>(
     deserializer: D,

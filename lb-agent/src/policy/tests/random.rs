@@ -153,20 +153,26 @@ fn slice() -> impl Strategy<Value = Value> {
     (
         names(&["s1", "s2", "s3"]),
         mostly(json!(["web", "web", "api"]), json!([null, ""])),
-        mostly(json!([null]), json!([""])),
+        mostly(
+            json!([{}]),
+            json!([
+                {"service.kubernetes.io/headless": ""},
+                {"service.kubernetes.io/headless": null},
+            ]),
+        ),
         prop::collection::vec(port, 0..4),
         endpoints,
     )
-        .prop_map(|(names, service, headless, ports, (address_type, endpoints))| {
-            json!({
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "namespace": names.0, "name": names.1,
-                    "labels": {"kubernetes.io/service-name": service, "service.kubernetes.io/headless": headless},
-                },
-                "addressType": address_type, "ports": ports, "endpoints": endpoints,
-            })
-        })
+        .prop_map(
+            |(names, service, mut labels, ports, (address_type, endpoints))| {
+                labels["kubernetes.io/service-name"] = service;
+                json!({
+                    "kind": "EndpointSlice",
+                    "metadata": {"namespace": names.0, "name": names.1, "labels": labels},
+                    "addressType": address_type, "ports": ports, "endpoints": endpoints,
+                })
+            },
+        )
 }
 
 const V4_ENDPOINTS: [&str; 3] = ["10.1.0.1", "10.1.0.2", "010.1.0.3"];

@@ -26,7 +26,9 @@ pub fn endpoints<'a>(objects: &'a Objects, want: &Want<'_>) -> Vec<Endpoint<'a>>
         let (metadata, service) = (&slice["metadata"], &want.service["metadata"]);
         if metadata["namespace"] != service["namespace"]
             || metadata["labels"]["kubernetes.io/service-name"] != service["name"]
-            || !metadata["labels"]["service.kubernetes.io/headless"].is_null()
+            || metadata["labels"]
+                .get("service.kubernetes.io/headless")
+                .is_some()
             || slice["addressType"] != want.family
         {
             continue;

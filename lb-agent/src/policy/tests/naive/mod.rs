@@ -90,14 +90,15 @@ pub fn frontends(objects: &Objects) -> Vec<String> {
 /// Whether clusterIP, type or a mark says that the Service is nothing for us.
 fn is_skipped(service: &Value) -> bool {
     let (metadata, spec) = (&service["metadata"], &service["spec"]);
-    let label = |name: &str| &metadata["labels"][name];
+    // null is an empty label.
+    let label = |name: &str| metadata["labels"].get(name);
     let proxy = label("service.kubernetes.io/service-proxy-name");
     let first = match text(&spec["clusterIP"]) {
         "" => text(&spec["clusterIPs"][0]),
         ip => ip,
     };
-    (!proxy.is_null() && proxy != OUR_PROXY_NAME)
-        || !label("service.kubernetes.io/headless").is_null()
+    proxy.is_some_and(|proxy| proxy != OUR_PROXY_NAME)
+        || label("service.kubernetes.io/headless").is_some()
         || spec["type"] == "ExternalName"
         || metadata["annotations"]["socklb.dev/ignore"] == "true"
         || ["", "None"].contains(&first)
