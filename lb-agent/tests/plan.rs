@@ -139,6 +139,39 @@ fn problems_are_told_and_do_not_fail_the_plan() {
     );
 }
 
+/// What kubectl takes without a word is served, with a warning for each.
+#[test]
+fn what_is_written_twice_or_badly_encoded_is_served() {
+    let twice = SHOP.replace(
+        "clusterIP: 10.96.0.11,",
+        "clusterIP: 10.96.0.9, clusterIP: 10.96.0.11,",
+    );
+    let bytes = [b"# caf\xe9\n", twice.as_bytes(), b"---\n", SHOP.as_bytes()].concat();
+    let folder = folder(&[]);
+    fs::write(folder.path().join("shop.json"), bytes).expect("written");
+    let output = plan(&folder, &["-o", "json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let services = said["services"].as_array().expect("a list");
+    assert_eq!(services.len(), 3, "{said:#}");
+    assert_eq!(services[0]["frontends"][0]["address"], "10.96.0.11");
+    let problems = said["problems"].as_array().expect("a list");
+    let mut objects: Vec<_> = problems
+        .iter()
+        .filter_map(|p| p["object"].as_str())
+        .collect();
+    objects.sort_unstable();
+    let file = folder.path().join("shop.json");
+    let file = file.to_str().expect("text");
+    let expected = [
+        file,
+        "EndpointSlice shop/web-1",
+        "Service default/db",
+        "Service default/db",
+        "Service shop/web",
+    ];
+    assert_eq!(objects, expected, "{said:#}");
+}
+
 #[test]
 fn a_path_that_cannot_be_read_fails() {
     let output = plan(&folder(&[]), &["/nowhere/web.yaml"]);

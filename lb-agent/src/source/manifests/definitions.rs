@@ -1,4 +1,4 @@
-//! Which file's definition of an object counts: the first, in the order of the paths.
+//! Which file's definition of an object counts: the last, in the order of the paths, as if `kubectl apply` had got the same paths.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -57,15 +57,14 @@ impl Definitions {
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         self.repeated.iter().flat_map(|id| {
             let mut files = self.by_object.get(id).into_iter().flat_map(BTreeMap::keys);
-            let first = files.next().map(|key| shown(&key.path)).unwrap_or_default();
-            files.map(move |other| {
-                let other = shown(&other.path);
-                Problem::of(
-                    id,
-                    format!(
-                        "is defined in {first} and again in {other}: the first counts; remove one"
-                    ),
-                )
+            let last = files.next_back().map(|key| shown(&key.path));
+            let last = last.unwrap_or_default();
+            files.map(move |earlier| {
+                let earlier = shown(&earlier.path);
+                let message = format!(
+                    "is defined in {earlier} and again in {last}: the last one counts; remove one"
+                );
+                Problem::of(id, message)
             })
         })
     }
@@ -91,6 +90,6 @@ impl Definitions {
     }
 
     fn counting(&self, id: &ObjectId) -> Option<&Object> {
-        self.by_object.get(id)?.values().next()
+        self.by_object.get(id)?.values().next_back()
     }
 }

@@ -1,6 +1,12 @@
 //! Splits a file into documents, each read for itself: an error in one must not hide the others.
+//!
+//! The rules are those of kubectl's `YAMLOrJSONDecoder` (k8s.io/apimachinery/pkg/util/yaml): what the text begins with decides
+//! whether it is JSON, and the file's name does not. docs/decisions/manifests.md compares the two.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use super::tree::Tree;
+use super::yaml;
 
 /// Something that could not be read as YAML or JSON.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,136 +19,145 @@ pub(super) struct SyntaxError {
 }
 
 /// A document and the line, from 1, of the first thing that it says.
-pub(super) type Document = (u64, Result<Value, SyntaxError>);
+pub(super) type Document = (u64, Result<Tree, SyntaxError>);
 
-/// The documents of a YAML file.
-///
-/// A line of `---` always ends a document, in whatever it stands, so no parser is needed to find the next one.
-pub(super) fn yaml(text: &str) -> Vec<Document> {
-    let mut documents = Vec::new();
-    let mut start = (0, 1);
-    let mut offset = 0;
-    for (line_number, line) in (1..).zip(text.split_inclusive('\n')) {
-        if is_separator(line) {
-            push_yaml(&mut documents, start.1, &text[start.0..offset]);
-            start = (offset, line_number);
-        }
-        offset += line.len();
+/// What some editors put before a text, and what stands within it when such files are joined.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The documents of a file.
+pub(super) fn all(text: &str) -> Vec<Document> {
+    if !text.trim_start().starts_with('{') {
+        return yaml_documents(text, 1);
     }
-    push_yaml(&mut documents, start.1, &text[start.0..]);
+    let (mut documents, rest) = json_documents(text);
+    if let Some(rest) = rest {
+        let mut more = yaml_documents(&text[rest.offset..], rest.line);
+        // It began as JSON, so the JSON reader's words fit better.
+        if let Some((_, first @ Err(_))) = more.first_mut() {
+            *first = Err(rest.error);
+        }
+        documents.extend(more);
+    }
     documents
 }
 
-/// The values of a JSON file, which may stand one after the other.
-///
-/// After an error nothing more can be read.
-pub(super) fn json(text: &str) -> Vec<Document> {
+/// What is left of a text after its last JSON value.
+struct Rest {
+    /// In bytes.
+    offset: usize,
+    /// From 1.
+    line: u64,
+    /// Why it is not JSON.
+    error: SyntaxError,
+}
+
+/// The JSON values at the start of a text, which may stand one after the other.
+fn json_documents(text: &str) -> (Vec<Document>, Option<Rest>) {
     let mut values = serde_json::Deserializer::from_str(text).into_iter();
     let mut documents = Vec::new();
     let (mut line, mut counted) = (1, 0);
     loop {
         let before = values.byte_offset();
         let Some(value) = values.next() else {
-            return documents;
+            return (documents, None);
         };
-        let start = text.len() - text[before..].trim_start().len();
-        let lines = text[counted..start].matches('\n').count();
-        line += u64::try_from(lines).unwrap_or(0);
-        counted = start;
-        let is_error = value.is_err();
-        documents.push((line, value.map_err(|error| json_error(&error))));
-        if is_error {
-            return documents;
+        let offset = text.len() - text[before..].trim_start().len();
+        line += count_lines(&text[counted..offset]);
+        counted = offset;
+        match value {
+            Ok(tree) => documents.push((line, Ok(tree))),
+            Err(error) => {
+                let error = json_error(&error);
+                let rest = Rest {
+                    offset,
+                    line,
+                    error,
+                };
+                return (documents, Some(rest));
+            }
         }
     }
 }
 
-fn is_separator(line: &str) -> bool {
-    let rest = line.strip_prefix("---");
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+/// The documents of a YAML text that begins in that line.
+///
+/// A line of `---` always ends a document, in whatever it stands, so no parser is needed to find the next one.
+fn yaml_documents(text: &str, first_line: u64) -> Vec<Document> {
+    let mut documents = Vec::new();
+    let mut start = (0, first_line);
+    let mut offset = 0;
+    for (line_number, line) in (first_line..).zip(text.split_inclusive('\n')) {
+        let end = offset + line.len();
+        if let Some(rest) = after_separator(line) {
+            push_yaml(&mut documents, start.1, &text[start.0..offset]);
+            start = if is_nothing(rest) {
+                (end, line_number + 1)
+            } else {
+                (offset, line_number)
+            };
+        }
+        offset = end;
+    }
+    push_yaml(&mut documents, start.1, &text[start.0..]);
+    documents
 }
 
 fn push_yaml(documents: &mut Vec<Document>, start: u64, text: &str) {
     let Some(blank) = text.lines().position(|line| !is_empty(line)) else {
         return;
     };
-    let value = serde_saphyr::from_str_with_options(text, options(text.len()));
-    let value = value.map_err(|error| {
-        let error = error.without_snippet();
-        let location = error.location();
-        SyntaxError {
-            line: location.map_or(start, |at| start - 1 + at.line()),
-            column: location.map_or(0, |at| at.column()),
-            message: one_line(&text_of(error)),
-        }
-    });
-    let first = start + u64::try_from(blank).unwrap_or(0);
-    documents.push((first, value));
+    let document = yaml::read(&without_marks(text), start);
+    documents.push((start + line_number(blank), document.tree));
+    if let Some(error) = document.error_after {
+        documents.push((error.line, Err(error)));
+    }
+}
+
+/// Without the byte order marks that begin a line: YAML 1.1, and so kubectl, allows them there.
+fn without_marks(text: &str) -> Cow<'_, str> {
+    if !text.contains(BYTE_ORDER_MARK) {
+        return text.into();
+    }
+    let lines = text.split_inclusive('\n');
+    lines
+        .map(|line| line.trim_start_matches(BYTE_ORDER_MARK))
+        .collect()
+}
+
+/// What stands in the line of a `---`.
+fn after_separator(line: &str) -> Option<&str> {
+    let line = line.trim_start_matches(BYTE_ORDER_MARK);
+    let rest = line.strip_prefix("---")?;
+    let is_separator = rest.trim().is_empty() || rest.starts_with([' ', '\t']);
+    is_separator.then_some(rest)
 }
 
 /// A line that says nothing: blank, a comment, a directive or a separator.
 fn is_empty(line: &str) -> bool {
-    let line = line.trim_end();
-    let said = line.trim_start();
-    said.is_empty()
-        || said.starts_with('#')
-        || line.starts_with('%')
-        || line == "---"
-        || line == "..."
+    let line = line.trim_start_matches(BYTE_ORDER_MARK).trim_end();
+    is_nothing(line) || line.starts_with('%') || line == "---" || line == "..."
 }
 
-/// A dump of a large cluster is one document, so what a document may hold grows with its length in bytes: by itself it says
-/// less than this, and its aliases may repeat that much.
-fn options(length: usize) -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_events: usize::MAX,
-            max_nodes: usize::MAX,
-            max_total_scalar_bytes: length.saturating_mul(8).saturating_add(4_096),
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: length.saturating_add(1_000),
-        },
-        with_snippet: false,
-        emit_comments: false,
-        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
-    }
+/// Blank or a comment.
+fn is_nothing(text: &str) -> bool {
+    let said = text.trim_start();
+    said.is_empty() || said.starts_with('#')
+}
+
+fn count_lines(text: &str) -> u64 {
+    line_number(text.matches('\n').count())
+}
+
+fn line_number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 fn json_error(error: &serde_json::Error) -> SyntaxError {
     let message = error.to_string();
     let end = message.rfind(" at line ").unwrap_or(message.len());
     SyntaxError {
-        line: u64::try_from(error.line()).unwrap_or(0),
-        column: u64::try_from(error.column()).unwrap_or(0),
+        line: line_number(error.line()),
+        column: line_number(error.column()),
         message: message[..end].to_owned(),
     }
-}
-
-fn text_of(mut error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error as E;
-    // Rendered, it would say in one breath where the anchor and the alias are.
-    while let E::AliasError { error: inner, .. } = error {
-        error = inner;
-    }
-    match error {
-        E::Budget { .. }
-        | E::AliasReplayCounterOverflow { .. }
-        | E::AliasReplayLimitExceeded { .. }
-        | E::AliasExpansionLimitExceeded { .. }
-        | E::AliasReplayStackDepthExceeded { .. } => {
-            "it is nested too deeply, or its aliases stand for too much".to_owned()
-        }
-        _ => error.render_with_formatter(&serde_saphyr::UserMessageFormatter),
-    }
-}
-
-/// The message alone: where it was is said apart.
-fn one_line(message: &str) -> String {
-    let first = message.lines().next().unwrap_or_default();
-    let end = first.rfind(" at line ").unwrap_or(first.len());
-    let start = first.find(": ").map_or(0, |at| at + 2);
-    let is_prefixed = first.starts_with("line ") || first.starts_with("error: line ");
-    let start = if is_prefixed && start < end { start } else { 0 };
-    first[start..end].to_owned()
 }

@@ -1,27 +1,32 @@
 //! Manifests as a source: remembers what each file defines, and gives what differs when it reads again.
 //!
-//! `paths` finds the files, `read` reads and `document` splits them, `parse` makes objects of them (`what` they
-//! are, and `strict` about their types), `definitions` settles which file
+//! `paths` finds the files, `read` reads and `encoding` decodes them, `document` splits them (`yaml` and `tree` read one document),
+//! `parse` makes objects of them (`what` they are, and `strict` about their types), `definitions` settles which file
 //! counts for an object, `watch` says when to look. A file that breaks keeps the objects that it last had: a typing
 //! error must not take a Service away.
 
 mod definitions;
 mod document;
+mod encoding;
 mod parse;
 mod paths;
 mod read;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod watch;
 mod what;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use self::definitions::Definitions;
+use self::encoding::Decoded;
 use self::parse::Parsed;
 use self::paths::{FileKey, Stamp};
 use self::read::Unreadable;
@@ -40,7 +45,7 @@ pub struct OpenError {
 /// Files and folders with manifests; none by default.
 #[derive(Debug, Default)]
 pub struct Manifests {
-    /// As given: files, and folders whose *.yaml, *.yml and *.json count.
+    /// As given: files, and folders whose *.yaml, *.yml and *.json are read.
     paths: Vec<PathBuf>,
     files: BTreeMap<FileKey, File>,
     definitions: Definitions,
@@ -183,7 +188,7 @@ impl Manifests {
     }
 
     /// Takes over what a file says.
-    fn take_text(&mut self, key: FileKey, text: Result<String, Unreadable>, is_patient: bool) {
+    fn take_text(&mut self, key: FileKey, text: Result<Decoded, Unreadable>, is_patient: bool) {
         let file = self.files.entry(key.clone()).or_default();
         let text = match text {
             Ok(text) => text,
@@ -197,12 +202,12 @@ impl Manifests {
                 return;
             }
         };
-        let hash = read::hash(&text);
+        let hash = hash(&text);
         if file.hash == Some(hash) {
             return;
         }
-        let mut parsed = parse::text(&key.path, &text, &file.objects);
-        let looks_half_written = parsed.is_broken || text.is_empty();
+        let mut parsed = parse::text(&key.path, &text.text, &file.objects);
+        let looks_half_written = parsed.is_broken || text.text.is_empty() || text.is_cut();
         if is_patient && looks_half_written && !file.objects.is_empty() {
             file.stamp = Stamp::default();
             self.is_holding = true;
@@ -213,7 +218,11 @@ impl Manifests {
         self.definitions
             .replace(&key, &file.objects, &parsed.objects);
         file.objects = parsed.objects;
-        file.problems = parsed.problems;
+        let flaw = text.flaw.map(|flaw| Problem {
+            object: shown(&key.path),
+            message: flaw.to_string(),
+        });
+        file.problems = flaw.into_iter().chain(parsed.problems).collect();
         file.unread = parsed.unread;
         file.passed_over = parsed.passed_over;
         file.is_broken = parsed.is_broken;
@@ -226,7 +235,7 @@ impl Manifests {
             given: 0,
             path: path.to_owned(),
         };
-        self.take_text(key, read::decode(bytes), is_patient);
+        self.take_text(key, Ok(encoding::decode(bytes)), is_patient);
         self.batch()
     }
 
@@ -269,6 +278,12 @@ impl File {
             kept.or_insert_with(|| object.clone());
         }
     }
+}
+
+fn hash(text: &Decoded) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn shown(path: &Path) -> String {

@@ -1,6 +1,5 @@
 //! From a file's text to objects: kinds that we read, lists of them, and what is wrong with the others.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,9 +7,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::document::{self, Document, SyntaxError};
+use super::document::{self, SyntaxError};
 use super::shown;
 use super::strict::Strict;
+use super::tree::{self, Tree};
 use super::what::What;
 use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
 use crate::source::words::{plain, well_named};
@@ -28,7 +28,7 @@ pub(super) struct Parsed {
     pub(super) passed_over: usize,
 }
 
-/// Reads a file's text: JSON when it is called so or looks so, else YAML.
+/// Reads a file's text, JSON or YAML.
 ///
 /// `known`: what the file last said, which stays where it cannot be read now.
 pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) -> Parsed {
@@ -39,29 +39,15 @@ pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) 
         endpoints: Vec::new(),
         parsed: Parsed::default(),
     };
-    for (line, document) in documents(path, text) {
+    for (line, document) in document::all(text) {
         parser.line = line;
         match document {
-            Ok(value) => parser.add(value),
+            Ok(tree) => parser.add(tree),
             Err(error) => parser.cannot_read(&error),
         }
     }
     parser.tell_of_endpoints();
     parser.parsed
-}
-
-fn documents(path: &Path, text: &str) -> Vec<Document> {
-    let is_json = path
-        .extension()
-        .is_some_and(|extension| extension == "json");
-    if !is_json && !text.trim_start().starts_with('{') {
-        return document::yaml(text);
-    }
-    let documents = document::json(text);
-    if !is_json && documents.iter().any(|(_, value)| value.is_err()) {
-        return document::yaml(text);
-    }
-    documents
 }
 
 /// A file on its way to objects.
@@ -76,22 +62,22 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn add(&mut self, mut value: Value) {
-        match What::is(&value) {
-            What::One(kind) => self.add_object(kind, value),
+    fn add(&mut self, tree: Tree) {
+        match What::is(&tree.value) {
+            What::One(kind) => self.add_object(kind, tree),
             What::ListOf(kind) => {
-                for item in self.items(&mut value) {
+                for item in self.items(tree) {
                     self.add_object(kind, item);
                 }
             }
             What::List => {
-                for item in self.items(&mut value) {
+                for item in self.items(tree) {
                     self.add(item);
                 }
             }
             What::Endpoints => {
                 self.parsed.passed_over += 1;
-                let name = name(&value).map(|name| format!(" {name}"));
+                let name = name(&tree.value).map(|name| format!(" {name}"));
                 self.endpoints.push(name.unwrap_or_default());
             }
             What::Other => {
@@ -99,12 +85,16 @@ impl Parser<'_> {
                 self.parsed.passed_over += 1;
             }
             What::Nothing => {}
-            What::Wrong { kind, message } => self.broken(kind, name(&value), &message),
+            What::Wrong { kind, message } => self.broken(kind, name(&tree.value), &message),
         }
     }
 
-    fn add_object(&mut self, kind: Kind, value: Value) {
-        let name = name(&value);
+    fn add_object(&mut self, kind: Kind, tree: Tree) {
+        let name = name(&tree.value);
+        let object = self.shown(Some(kind), name.as_ref());
+        self.tell_of_repeated_keys(&object, &tree.repeated);
+        let value = tree.value;
+        let refused = refused_texts(&value);
         let object = match kind {
             Kind::Service => typed(value).map(|service| Object::Service(Arc::new(service))),
             Kind::EndpointSlice => typed(value).map(|slice| Object::EndpointSlice(Arc::new(slice))),
@@ -113,47 +103,80 @@ impl Parser<'_> {
         };
         let object = object.and_then(|object| well_named(&object.id().name).map(|()| object));
         match object {
-            Ok(object) => self.insert(object),
+            Ok(object) => {
+                self.tell_of_refused_texts(&object.id(), &refused);
+                self.insert(object);
+            }
             Err(message) => self.broken(Some(kind), name, &message),
         }
     }
 
+    /// Adds an object. Of two with the same name the later one counts, as if they were applied one after the other.
     fn insert(&mut self, object: Object) {
-        let place = self.place();
-        match self.parsed.objects.entry(object.id()) {
-            Entry::Vacant(entry) => {
-                entry.insert(object);
-            }
-            Entry::Occupied(entry) => {
-                let message = format!("is there twice in {place}: the first counts; remove one");
-                self.parsed.problems.push(Problem::of(entry.key(), message));
-            }
+        let id = object.id();
+        if self.parsed.objects.insert(id.clone(), object).is_some() {
+            let message = format!(
+                "is there twice in {}: the last one counts; remove one ({})",
+                shown(self.path),
+                self.place()
+            );
+            self.parsed.problems.push(Problem::of(&id, message));
         }
     }
 
-    fn items(&mut self, list: &mut Value) -> Vec<Value> {
-        let message = match list.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => return items,
+    fn items(&mut self, mut list: Tree) -> Vec<Tree> {
+        let items = list.take_items();
+        let object = shown(self.path);
+        self.tell_of_repeated_keys(&object, &list.repeated);
+        let message = match items {
+            Some(Ok(items)) => return items,
             // An empty list, as Go may write it.
-            Some(Value::Null) => return Vec::new(),
-            Some(_) => "items is not a sequence: write one, with an object in each item",
+            Some(Err(Value::Null)) => return Vec::new(),
+            Some(Err(_)) => "items is not a sequence: write one, with an object in each item",
             None => "items is missing: write the list's objects there",
         };
         self.broken(None, None, message);
         Vec::new()
     }
 
+    /// One line for each object. Nothing is missing because of it.
+    fn tell_of_repeated_keys(&mut self, object: &str, keys: &BTreeSet<tree::Path>) {
+        let Some(first) = keys.first() else {
+            return;
+        };
+        let more = and_more(keys.len());
+        let message = format!(
+            "{first}{more}: the key is there more than once, and its last value counts: remove the others ({})",
+            self.place()
+        );
+        self.parsed.problems.push(Problem {
+            object: object.to_owned(),
+            message,
+        });
+    }
+
+    /// Tells of what an API server would refuse the object for, though nothing here depends on it.
+    fn tell_of_refused_texts(&mut self, id: &ObjectId, fields: &[String]) {
+        let Some(first) = fields.first() else {
+            return;
+        };
+        let more = and_more(fields.len());
+        let message = format!(
+            "{first}{more}: not a string, for which an API server refuses the object: write the value in quotes ({})",
+            self.place()
+        );
+        self.parsed.problems.push(Problem::of(id, message));
+    }
+
     /// Tells of something that is meant for us and cannot be read, and what becomes of it.
     fn broken(&mut self, kind: Option<Kind>, name: Option<ObjectName>, message: &str) {
         self.parsed.is_broken = true;
-        let file = shown(self.path);
+        let object = self.shown(kind, name.as_ref());
         let id = kind.zip(name).map(|(kind, name)| ObjectId::new(kind, name));
-        let object = match (&id, kind) {
-            (Some(id), _) => id.to_string(),
-            (None, Some(kind)) => format!("{kind} in {file}"),
-            (None, None) => file,
-        };
         let fate = match (&id, kind) {
+            (Some(id), _) if self.parsed.objects.contains_key(id) => {
+                "; what stands before it in the file counts"
+            }
             (Some(id), _) if self.known.contains_key(id) => "; it stays as it was last read",
             (_, Some(_)) => "; it is left out",
             _ => "",
@@ -182,16 +205,23 @@ impl Parser<'_> {
         let Some(first) = self.endpoints.first() else {
             return;
         };
-        let more = match self.endpoints.len() - 1 {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+        let more = and_more(self.endpoints.len());
         self.parsed.problems.push(Problem {
             object: shown(self.path),
             message: format!(
                 "Endpoints{first}{more}: Endpoints are not read: write an EndpointSlice"
             ),
         });
+    }
+
+    /// How an object is called in a problem: by its name, where it has one, else by its file.
+    fn shown(&self, kind: Option<Kind>, name: Option<&ObjectName>) -> String {
+        let file = shown(self.path);
+        match (kind, name) {
+            (Some(kind), Some(name)) => ObjectId::new(kind, name.clone()).to_string(),
+            (Some(kind), None) => format!("{kind} in {file}"),
+            (None, _) => file,
+        }
     }
 
     fn place(&self) -> String {
@@ -202,12 +232,37 @@ impl Parser<'_> {
 /// An object of ours. `Err` names the field and what was expected.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
-        let message = plain(&error.inner().to_string());
+        let mut message = plain(&error.inner().to_string());
+        if message.ends_with("expected a string") {
+            message.push_str(": write it in quotes");
+        }
         match error.path().to_string().as_str() {
             "." => message,
             path => format!("{path}: {message}"),
         }
     })
+}
+
+/// Labels and annotations that are no strings; null counts as an empty one (Go's `encoding/json`).
+fn refused_texts(value: &Value) -> Vec<String> {
+    let mut refused = Vec::new();
+    for field in ["labels", "annotations"] {
+        let texts = value
+            .get("metadata")
+            .and_then(|metadata| metadata.get(field));
+        let texts = texts.and_then(Value::as_object).into_iter().flatten();
+        let others = texts.filter(|(_, value)| !value.is_string() && !value.is_null());
+        refused.extend(others.map(|(key, _)| format!("metadata.{field}.{key}")));
+    }
+    refused
+}
+
+/// Of so many, when the first is named.
+fn and_more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    }
 }
 
 /// The namespace and name that a value gives itself.

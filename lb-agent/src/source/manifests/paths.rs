@@ -3,7 +3,7 @@
 //! What is named may be a pipe or `/dev/stdin`; in a folder only regular files count, since a FIFO there would be
 //! waited for until somebody writes to it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::shown;
 use crate::catalog::Problem;
 
-/// A file, in the order in which files count.
+/// A file, in the order in which kubectl would apply it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileKey {
     /// Which of the given paths it was found at.
@@ -45,6 +45,9 @@ pub(super) struct Found {
     pub(super) notes: Vec<Problem>,
 }
 
+/// The files that were found, by device and inode.
+type Seen = HashMap<(u64, u64), FileKey>;
+
 /// Whether a path can be read at all.
 pub(super) fn probe(path: &Path) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
@@ -56,10 +59,10 @@ pub(super) fn probe(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The files at the given paths; a file that is found twice counts once.
+/// The files at the given paths. A file that is found twice counts once, where it is found last: kubectl applies it there last.
 pub(super) fn find(given: &[PathBuf]) -> Found {
     let mut found = Found::default();
-    let mut seen = HashSet::new();
+    let mut seen = Seen::new();
     for (index, path) in given.iter().enumerate() {
         let listed = fs::metadata(path).and_then(|metadata| {
             if metadata.is_dir() {
@@ -85,12 +88,7 @@ pub(super) fn find(given: &[PathBuf]) -> Found {
 }
 
 impl Found {
-    fn add_folder(
-        &mut self,
-        index: usize,
-        folder: &Path,
-        seen: &mut HashSet<(u64, u64)>,
-    ) -> io::Result<()> {
+    fn add_folder(&mut self, index: usize, folder: &Path, seen: &mut Seen) -> io::Result<()> {
         let mut paths = BTreeSet::new();
         let mut others = Others::default();
         for entry in fs::read_dir(folder)? {
@@ -126,17 +124,13 @@ impl Found {
         Ok(())
     }
 
-    fn add_file(
-        &mut self,
-        given: usize,
-        path: PathBuf,
-        metadata: &Metadata,
-        seen: &mut HashSet<(u64, u64)>,
-    ) {
-        if seen.insert((metadata.dev(), metadata.ino())) {
-            self.files
-                .insert(FileKey { given, path }, Stamp::of(metadata));
+    fn add_file(&mut self, given: usize, path: PathBuf, metadata: &Metadata, seen: &mut Seen) {
+        let key = FileKey { given, path };
+        let earlier = seen.insert((metadata.dev(), metadata.ino()), key.clone());
+        if let Some(earlier) = earlier {
+            self.files.remove(&earlier);
         }
+        self.files.insert(key, Stamp::of(metadata));
     }
 }
 

@@ -1,11 +1,12 @@
-//! A file's text: what is no text, too large or not a file after all is said and never waited for.
+//! A file's text: a file that is too large, or no file after all, is reported and never waited for.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use super::encoding::{self, Decoded};
 
 /// A dump of a large cluster is half of it; what never ends, like /dev/zero, ends here.
 const LARGEST: u64 = 64 << 20;
@@ -17,10 +18,10 @@ pub(super) struct Unreadable {
     remedy: &'static str,
 }
 
-/// A file's text, without a byte order mark.
+/// A file's text.
 ///
 /// `may_wait`: it was named though it is no regular file, and may be waited for.
-pub(super) fn text(path: &Path, may_wait: bool) -> Result<String, Unreadable> {
+pub(super) fn text(path: &Path, may_wait: bool) -> Result<Decoded, Unreadable> {
     let file = open(path, may_wait)?;
     let mut bytes = Vec::new();
     file.take(LARGEST + 1)
@@ -32,24 +33,7 @@ pub(super) fn text(path: &Path, may_wait: bool) -> Result<String, Unreadable> {
             remedy: "split it",
         });
     }
-    decode(bytes)
-}
-
-pub(super) fn decode(bytes: Vec<u8>) -> Result<String, Unreadable> {
-    let mut text = String::from_utf8(bytes).map_err(|_| Unreadable {
-        why: "is not UTF-8 text".to_owned(),
-        remedy: "save it as UTF-8",
-    })?;
-    if text.starts_with('\u{feff}') {
-        text.remove(0);
-    }
-    Ok(text)
-}
-
-pub(super) fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+    Ok(encoding::decode(bytes))
 }
 
 /// What was a regular file may be a FIFO now: opening that would wait for a writer.

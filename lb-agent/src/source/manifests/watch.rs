@@ -29,6 +29,9 @@ const UNASKED: Duration = Duration::from_secs(10);
 /// The same, when the kernel gives no events.
 const UNASKED_BLIND: Duration = Duration::from_secs(1);
 
+/// In bytes, like a process's first thread: a document may be deep (`yaml`), and a debug build takes 20 kB for each level.
+pub(super) const STACK: usize = 8 << 20;
+
 impl Manifests {
     /// Sends what differs, from a thread of its own, until nobody receives.
     ///
@@ -37,6 +40,7 @@ impl Manifests {
     pub fn watch(mut self, batches: Sender<Batch>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new()
             .name("manifests".to_owned())
+            .stack_size(STACK)
             .spawn(move || self.follow(&batches))
     }
 

@@ -1,10 +1,17 @@
 //! Files as people write them, break them, and replace them.
 
+mod as_kubectl;
+mod encoding;
 mod paths;
 mod text;
+mod tree;
 mod watch;
 
-use crate::catalog::{Change, Problem};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::parse;
+use crate::catalog::{Change, Object, Problem};
 
 fn service(name: &str) -> String {
     format!(
@@ -25,4 +32,27 @@ fn told(changes: &[Change]) -> Vec<String> {
 
 fn lines(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
+}
+
+/// The `clusterIP` that a Service gets.
+fn cluster_ip(changes: &[Change], name: &str) -> String {
+    let services = changes.iter().filter_map(|change| match change {
+        Change::Set(Object::Service(service)) => Some(service),
+        _ => None,
+    });
+    let mut named = services.filter(|service| &*service.metadata.name == name);
+    let service = named.next().expect("the Service");
+    service
+        .spec
+        .cluster_ip
+        .as_deref()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// What a text with that name says: objects, then problems.
+fn parsed(name: &str, text: &str) -> (Vec<String>, Vec<String>) {
+    let parsed = parse::text(Path::new(name), text, &BTreeMap::new());
+    let objects = parsed.objects.keys().map(ToString::to_string).collect();
+    (objects, lines(&parsed.problems))
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 use super::super::{Look, Manifests};
-use super::{lines, service, told};
+use super::{cluster_ip, lines, service, told};
 
 #[test]
 fn a_path_that_does_not_exist_is_an_error_that_names_it() {
@@ -19,12 +19,12 @@ fn a_path_that_does_not_exist_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_folder_is_read_like_kubectl_does_and_the_first_definition_counts() {
+fn a_folder_is_read_like_kubectl_does_and_the_last_definition_counts() {
     let folder = TempDir::new().expect("a folder");
     let write =
         |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
     write("b.yml", &(service("web") + "---\n" + &service("b")));
-    write("a.yaml", &service("web"));
+    write("a.yaml", &service("web").replace("10.96.0.1", "10.96.0.2"));
     write(
         "c.json",
         r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}"#,
@@ -45,7 +45,27 @@ fn a_folder_is_read_like_kubectl_does_and_the_first_definition_counts() {
         problems[0].starts_with("Service default/web: is defined in "),
         "{problems:?}"
     );
-    assert!(problems[0].contains("a.yaml and again in "), "{problems:?}");
+    assert!(problems[0].contains("b.yml and again in "), "{problems:?}");
+    // Of a file that is found twice the last time counts.
+    assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.2");
+    let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
+    assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.1");
+}
+
+/// When the file that counts goes, the other one does.
+#[test]
+fn an_earlier_definition_counts_when_the_last_one_goes() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let other = service("web").replace("10.96.0.1", "10.96.0.2");
+    fs::write(path("a.yaml"), service("web")).expect("written");
+    fs::write(path("b.yaml"), &other).expect("written");
+    let (mut manifests, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
+    assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.2");
+    fs::remove_file(path("b.yaml")).expect("removed");
+    let batch = manifests.look(&Look::default()).expect("something differs");
+    assert_eq!(cluster_ip(&batch.changes, "web"), "10.96.0.1");
+    assert_eq!(batch.problems, []);
 }
 
 #[test]
@@ -114,19 +134,42 @@ fn what_cannot_be_read_is_told_with_a_remedy() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     symlink("/nowhere/web.yaml", path("a.yaml")).expect("linked");
-    fs::write(path("b.yaml"), b"\xff\xfea\0").expect("written");
+    fs::write(path("b.yaml"), b"a: [\n").expect("written");
     let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
     let expected = [
         (
             "a.yaml",
             "is a link to /nowhere/web.yaml, which is not there: correct the link or remove it",
         ),
-        ("b.yaml", "is not UTF-8 text: save it as UTF-8"),
+        (
+            "b.yaml",
+            "line 1, column 4: unclosed bracket '[': correct it",
+        ),
     ];
     assert_eq!(
         lines(&listing.problems),
         expected.map(|(name, line)| format!("{}: {line}", path(name).display()))
     );
+}
+
+/// A byte in a comment loses nothing, and the file counts as read.
+#[test]
+fn a_byte_that_is_not_utf8_is_told_and_loses_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("web.yaml");
+    let bytes = [b"# r\xe9seau\n", service("web").as_bytes()].concat();
+    fs::write(&path, bytes).expect("written");
+    let (mut manifests, listing) = Manifests::open(vec![path.clone()]).expect("readable");
+    assert_eq!(told(&listing.changes), ["+Service default/web"]);
+    assert!(listing.is_complete);
+    let problems = lines(&listing.problems);
+    let place = format!("{}: line 1, byte 4: 0xe9", path.display());
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with(&place), "{problems:?}");
+
+    fs::write(&path, service("web")).expect("written");
+    let batch = manifests.look(&Look::default()).expect("something differs");
+    assert_eq!((batch.changes, batch.problems), (vec![], vec![]));
 }
 
 #[test]

@@ -4,15 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::parse;
-use super::{lines, service};
+use super::{parsed, service};
 use crate::catalog::Object;
-
-/// What a text with that name says: objects, then problems.
-fn parsed(name: &str, text: &str) -> (Vec<String>, Vec<String>) {
-    let parsed = parse::text(Path::new(name), text, &BTreeMap::new());
-    let objects = parsed.objects.keys().map(ToString::to_string).collect();
-    (objects, lines(&parsed.problems))
-}
 
 #[test]
 fn documents_lists_and_other_kinds() {
@@ -53,7 +46,7 @@ fn json_files_and_json_in_yaml_files() {
             "{name}"
         );
     }
-    let (objects, problems) = parsed("a.json", &format!("{web}\n{{\"kind\": }}"));
+    let (objects, problems) = parsed("a.json", &format!("{web}\n{{\"kind\": ]}}"));
     assert_eq!(objects, ["Service default/web"]);
     assert_eq!(
         problems,
@@ -215,7 +208,7 @@ fn what_does_not_say_what_it_is_is_told() {
         ),
         (
             service("web") + "---\n" + &service("web"),
-            "Service default/web: is there twice in web.yaml, document at line 7",
+            "Service default/web: is there twice in web.yaml: the last one counts; remove one (web.yaml, document at line 7)",
         ),
     ];
     for (text, expected) in cases {
@@ -284,7 +277,10 @@ fn what_aliases_stand_for_may_not_be_much_more_than_what_is_written() {
 
 #[test]
 fn the_line_of_each_json_value_is_told() {
-    let (_, problems) = parsed("a.json", "\n[]\n\n[] []\n{\"kind\": \"Service\"\n} 1");
+    let (_, problems) = parsed(
+        "a.json",
+        "\n{\"kind\": \"Service\"}\n\n[] []\n{\"kind\": \"Service\"\n} 1",
+    );
     let at: Vec<_> = problems
         .iter()
         .filter_map(|problem| problem.rsplit_once("line "))
