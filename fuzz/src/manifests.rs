@@ -6,10 +6,10 @@ use lb_agent::source::Manifests;
 
 use crate::effect::{Effect, check_problems};
 
-/// Stands between what a file says first and what it says next, and before a JSON file's name ends so.
+/// Stands between what a file says first and what it says next. Two of them lead to the other file.
 const NEXT: u8 = 0x0c;
 
-/// Bytes of a file, or of several in sequence with [`NEXT`] between them: two such name the other file.
+/// The bytes of a file, or of several versions of it with [`NEXT`] between them.
 pub fn run(bytes: &[u8]) {
     let mut manifests = Manifests::default();
     let mut effect = Effect::new();

@@ -14,15 +14,13 @@ pub(super) struct Decoded {
     pub(super) flaw: Option<Flaw>,
 }
 
-/// A place in a file that is no text.
+/// A place in a file that is no text. The file may be a secret one, so its bytes are not repeated.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flaw {
     /// From 1.
     line: usize,
     /// In bytes, from 1 at the start of the line.
     byte: usize,
-    /// The byte, or the 16-bit unit.
-    value: u16,
     encoding: &'static str,
 }
 
@@ -41,12 +39,11 @@ fn utf8(bytes: Vec<u8>) -> Decoded {
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let bytes = error.as_bytes();
-            let (before, rest) = bytes.split_at(good);
+            let before = &bytes[..good];
             let line_start = before.iter().rposition(|&byte| byte == b'\n');
             let flaw = Flaw {
                 line: before.iter().filter(|&&byte| byte == b'\n').count() + 1,
                 byte: good - line_start.map_or(0, |at| at + 1) + 1,
-                value: rest.first().copied().unwrap_or_default().into(),
                 encoding: "UTF-8",
             };
             (String::from_utf8_lossy(bytes).into_owned(), Some(flaw))
@@ -63,16 +60,16 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Decoded {
     let (units, rest) = bytes.as_chunks();
     let mut decoded = Decoded::default();
     let (mut line, mut line_start, mut at) = (1, 0, 0);
-    let flaw = |line, byte, value| Flaw {
+    let flaw = |line, byte| Flaw {
         line,
         byte,
-        value,
         encoding: "UTF-16",
     };
     for read in char::decode_utf16(units.iter().copied().map(unit)) {
-        let character = read.unwrap_or_else(|error| {
-            let found = flaw(line, at - line_start + 1, error.unpaired_surrogate());
-            decoded.flaw.get_or_insert(found);
+        let character = read.unwrap_or_else(|_| {
+            decoded
+                .flaw
+                .get_or_insert_with(|| flaw(line, at - line_start + 1));
             char::REPLACEMENT_CHARACTER
         });
         // An unpaired surrogate is one unit, as its replacement is.
@@ -85,9 +82,10 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Decoded {
             line_start = at;
         }
     }
-    if let [half] = rest {
-        let found = flaw(line, at - line_start + 1, (*half).into());
-        decoded.flaw.get_or_insert(found);
+    if !rest.is_empty() {
+        decoded
+            .flaw
+            .get_or_insert_with(|| flaw(line, at - line_start + 1));
         decoded.text.push(char::REPLACEMENT_CHARACTER);
     }
     decoded
@@ -104,8 +102,8 @@ impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "line {}, byte {}: {:#04x} is not {}, and is read as U+FFFD like any more of its kind: save the file as UTF-8",
-            self.line, self.byte, self.value, self.encoding
+            "line {}, byte {}: not {}, and read as U+FFFD, as any more of its kind are: save the file as UTF-8",
+            self.line, self.byte, self.encoding
         )
     }
 }
