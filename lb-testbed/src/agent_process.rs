@@ -5,14 +5,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 
 use crate::{
-    patience::stretched,
+    patience::Deadline,
     supervisor::{pid_of, wait_until},
 };
 
@@ -65,7 +65,7 @@ impl AgentProcess {
     /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too
     /// long.
     pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
-        let deadline = Instant::now() + stretched(PATIENCE);
+        let deadline = Deadline::within(PATIENCE);
         loop {
             if self.log().contains(part) {
                 return Ok(());
@@ -76,10 +76,9 @@ impl AgentProcess {
                     self.log()
                 );
             }
-            if Instant::now() > deadline {
+            if deadline.is_over() {
                 bail!(
-                    "the agent has not logged {part:?} within {:?}; its log:\n{}",
-                    stretched(PATIENCE),
+                    "the agent has not logged {part:?} within {deadline}; its log:\n{}",
                     self.log()
                 );
             }
@@ -108,12 +107,11 @@ impl AgentProcess {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let patience = stretched(PATIENCE_AT_ITS_END);
-        match wait_until(&mut self.child, Instant::now() + patience)? {
+        let deadline = Deadline::within(PATIENCE_AT_ITS_END);
+        match wait_until(&mut self.child, || deadline.is_over())? {
             Some(status) => Ok(status),
             None => bail!(
-                "the agent has not ended within {:?}; its threads:\n{}its log:\n{}",
-                patience,
+                "the agent has not ended within {deadline}; its threads:\n{}its log:\n{}",
                 self.threads(),
                 self.log()
             ),

@@ -3,21 +3,26 @@
 use std::{
     io::{self, ErrorKind, Read as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsFd as _,
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::patience::stretched;
+use crate::patience::{Deadline, patiently, stretched};
 
-/// How long connecting, and waiting for an answer, may take.
+/// How long connecting, and waiting for an answer, may take on a machine that has time: see [`patiently`].
 const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often the time is looked at, in milliseconds.
+const LOOK_EVERY_MS: u8 = 100;
 
 /// Longer than any server's name.
 const LONGEST_NAME: usize = 256;
 
-/// Connects over TCP, as an application does: blocking, for two seconds at most. Closing it resets the
-/// connection, so that tens of thousands leave nothing in TIME_WAIT.
+/// Connects over TCP, as an application does: blocking, for two seconds, or more where nobody was given that time. Closing
+/// it resets the connection, so that tens of thousands leave nothing in TIME_WAIT.
 pub fn connect(to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     let to = to.into();
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
@@ -27,12 +32,25 @@ pub fn connect(to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     socket.set_write_timeout(Some(stretched(TIME_LIMIT)))?;
     match socket.connect(&SockAddr::from(to)) {
         Ok(()) => Ok(socket.into()),
-        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => Err(io::Error::new(
-            ErrorKind::TimedOut,
-            format!("no connection to {to} within {:?}", stretched(TIME_LIMIT)),
-        )),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {
+            wait_connected(&socket, to)?;
+            Ok(socket.into())
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Waits on for a connection that did not come in time.
+fn wait_connected(socket: &Socket, to: SocketAddr) -> io::Result<()> {
+    let deadline = Deadline::within(TIME_LIMIT);
+    while !deadline.is_over() {
+        let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut polled, PollTimeout::from(LOOK_EVERY_MS))? > 0 {
+            return socket.take_error()?.map_or(Ok(()), Err);
+        }
+    }
+    let why = format!("no connection to {to} within {deadline}");
+    Err(io::Error::new(ErrorKind::TimedOut, why))
 }
 
 /// Connects over TCP and reads the name that a [`crate::NamedServer`] gives.
@@ -53,7 +71,7 @@ pub fn ask_udp(to: impl Into<SocketAddr>) -> io::Result<String> {
     socket.connect(to)?;
     socket.send(b"?")?;
     let mut reply = [0; LONGEST_NAME];
-    let length = socket.recv(&mut reply).map_err(name_time_limit)?;
+    let length = patiently(TIME_LIMIT, || socket.recv(&mut reply))?;
     Ok(String::from_utf8_lossy(&reply[..length])
         .trim_end()
         .to_owned())
@@ -63,7 +81,7 @@ fn read_name(stream: &mut TcpStream) -> io::Result<String> {
     let mut name = [0; LONGEST_NAME];
     let mut length = 0;
     while !name[..length].ends_with(b"\n") {
-        match stream.read(&mut name[length..]).map_err(name_time_limit)? {
+        match patiently(TIME_LIMIT, || stream.read(&mut name[length..]))? {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
             more => length += more,
         }
@@ -71,15 +89,4 @@ fn read_name(stream: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&name[..length])
         .trim_end()
         .to_owned())
-}
-
-/// A time limit on a blocking socket shows as EAGAIN.
-fn name_time_limit(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock {
-        return io::Error::new(
-            ErrorKind::TimedOut,
-            format!("no answer within {:?}", stretched(TIME_LIMIT)),
-        );
-    }
-    error
 }

@@ -5,14 +5,15 @@ use std::{
     env, fs,
     panic::Location,
     path::Path,
-    process::{Command, Stdio},
+    process::{self, Command, Stdio},
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    patience::stretched,
+    patience::{Deadline, longest},
     sandbox::{Sandbox, Setting},
     supervisor::{Ended, Supervised},
 };
@@ -24,7 +25,14 @@ const DIR_VARIABLE: &str = "SOCKLB_SANDBOX_DIR";
 const PREFIX: &str = "socklb-test";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs the body of a test in a sandbox, for at most two minutes. An error or panic fails the test.
+/// The status of a child whose time was over, as timeout(1) has it.
+const TIME_IS_OVER: i32 = 124;
+
+/// How often a child looks at its time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Runs the body of a test in a sandbox, for at most two minutes. An error or panic fails the test. Time that the test
+/// waits for a CPU does not count ([`Deadline`]).
 ///
 /// To be called directly by the `#[test]` function with a closure written in place: the test's name is read from
 /// the closure's type. Root is needed; without, the test fails and says so.
@@ -38,7 +46,7 @@ pub fn sandboxed<F: FnOnce(&Sandbox) -> Result<()>>(body: F) {
 pub fn sandboxed_within<F: FnOnce(&Sandbox) -> Result<()>>(limit: Duration, body: F) {
     let name = test_name(std::any::type_name_of_val(&body));
     let result = match env::var(NAME_VARIABLE) {
-        Ok(inside) if inside == name => run_inside(body),
+        Ok(inside) if inside == name => run_inside(limit, body),
         _ => run_outside(name, limit),
     };
     if let Err(error) = result {
@@ -51,13 +59,31 @@ fn fail(error: &anyhow::Error, place: &Location<'_>) -> ! {
     panic!("{error:?}\nin the sandbox at {place}");
 }
 
-fn run_inside<F: FnOnce(&Sandbox) -> Result<()>>(body: F) -> Result<()> {
+fn run_inside<F: FnOnce(&Sandbox) -> Result<()>>(limit: Duration, body: F) -> Result<()> {
+    end_within(limit)?;
     let dir = env::var_os(DIR_VARIABLE).with_context(|| format!("{DIR_VARIABLE} is not set"))?;
     let setting = Setting {
         prefix: PREFIX.to_owned(),
         dir: dir.into(),
     };
     body(&Sandbox::enter(&setting)?)
+}
+
+/// Ends this process when the time is over, and says why: from inside it can be told whether it was given that time.
+fn end_within(limit: Duration) -> Result<()> {
+    let deadline = Deadline::within(limit);
+    let watch = move || {
+        while !deadline.is_over() {
+            thread::sleep(LOOK_EVERY);
+        }
+        eprintln!("the test has not ended within {deadline}");
+        process::exit(TIME_IS_OVER);
+    };
+    let watching = thread::Builder::new().name("deadline".to_owned());
+    watching
+        .spawn(watch)
+        .map(drop)
+        .context("cannot start the thread that looks at the time")
 }
 
 fn run_outside(name: &str, limit: Duration) -> Result<()> {
@@ -88,7 +114,8 @@ fn run_outside(name: &str, limit: Duration) -> Result<()> {
             .stderr(errors);
         command
     })?;
-    let limit = stretched(limit);
+    // One that is there to end itself is ended from here only when it cannot.
+    let limit = longest(limit);
     let ended = child.wait_within(limit)?;
     drop(child);
     judge(name, ended, limit, outputs.path())

@@ -32,6 +32,7 @@ mod orphan;
 mod patience;
 mod pod;
 mod server;
+pub mod starvation;
 mod status;
 
 mod cgroup;
@@ -50,7 +51,7 @@ pub use manifest::{Endpoint, Manifests, ServiceManifest, SliceManifest};
 pub use namespace::NetworkNamespace;
 pub use node::Node;
 pub use orphan::orphan_entry;
-pub use patience::stretched;
+pub use patience::{Deadline, patiently, stretched, was_starved};
 pub use pod::{Family, Pod};
 pub use sandbox::{Sandbox, Setting};
 pub use server::NamedServer;

@@ -1,13 +1,135 @@
-//! How long tests wait for what must happen.
+//! How long tests wait for what must happen. A limit counts the time that the test was given, not the time that it waited for
+//! a CPU: see [`crate::starvation`].
 
-use std::{env, time::Duration};
+use std::{
+    env, fmt, io,
+    time::{Duration, Instant},
+};
+
+use crate::starvation::{self, delay_of};
 
 /// By how much time limits are stretched, a whole number: set where the machine is emulated.
 const VARIABLE: &str = "SOCKLB_TEST_PATIENCE";
 
+/// By how much starvation stretches a limit at most, so that everything ends at some time.
+const AT_MOST: u32 = 20;
+
 /// A time limit of a test, as long as this machine needs it to be.
 pub fn stretched(limit: Duration) -> Duration {
     limit * factor(env::var(VARIABLE).ok().as_deref())
+}
+
+/// A limit that not even a starved test reaches.
+pub(crate) fn longest(limit: Duration) -> Duration {
+    stretched(limit) * AT_MOST
+}
+
+/// The end of a time limit. It moves away for as long as a thread of this process, or of a process below it, waits for a CPU.
+///
+/// Printed, it says how long it was and whether the machine or what was waited for is to blame:
+/// `10 s: slow: 10.4 s passed, of which a thread waited for a CPU for 0.2 s`.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    limit: Duration,
+    began: Instant,
+    /// The thread that it was made for, and how long that had waited for a CPU before.
+    thread: Option<(u32, Duration)>,
+}
+
+impl Deadline {
+    /// `limit` from now, stretched where the machine is emulated.
+    pub fn within(limit: Duration) -> Self {
+        starvation::record();
+        Self {
+            limit: stretched(limit),
+            began: Instant::now(),
+            thread: delay_of(None),
+        }
+    }
+
+    /// Whether the time is over.
+    pub fn is_over(&self) -> bool {
+        let passed = self.began.elapsed();
+        // Most of what is waited for comes in time, and needs no measuring.
+        passed > self.limit && self.verdict_after(passed) != Verdict::InTime
+    }
+
+    fn verdict_after(&self, passed: Duration) -> Verdict {
+        verdict(self.limit, passed, self.starved())
+    }
+
+    /// How long this process, or the thread that waits, waited for a CPU so far.
+    fn starved(&self) -> Duration {
+        let own = self.thread.and_then(|(id, before)| {
+            let (_, now) = delay_of(Some(id))?;
+            Some(now.saturating_sub(before))
+        });
+        starvation::starved_since(self.began).max(own.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (passed, starved) = (self.began.elapsed(), self.starved());
+        let word = match verdict(self.limit, passed, starved) {
+            Verdict::InTime => "not over",
+            Verdict::Slow => "slow",
+            Verdict::Starved => "starved",
+        };
+        write!(
+            f,
+            "{:?}: {word}: {:.1} s passed, of which a thread waited for a CPU for {:.1} s",
+            self.limit,
+            passed.as_secs_f64(),
+            starved.as_secs_f64()
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    InTime,
+    /// It had the time, and did not come.
+    Slow,
+    /// The machine has so much to do that nothing can be said.
+    Starved,
+}
+
+fn verdict(limit: Duration, passed: Duration, starved: Duration) -> Verdict {
+    if passed.saturating_sub(starved) > limit {
+        return Verdict::Slow;
+    }
+    if passed > limit * AT_MOST {
+        return Verdict::Starved;
+    }
+    Verdict::InTime
+}
+
+/// Repeats a call on a socket that ends with the socket's own time limit (EAGAIN) until it does not, or until `limit` is over
+/// too, counted from the first such end.
+///
+/// # Errors
+/// The call's own, or [`io::ErrorKind::TimedOut`].
+pub fn patiently<T>(limit: Duration, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut deadline: Option<Deadline> = None;
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let deadline = deadline.get_or_insert_with(|| Deadline::within(limit));
+                if deadline.is_over() {
+                    let why = format!("no answer within {deadline}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether an attempt that began then, and failed, was kept from the CPU for most of its time: it may be made again.
+pub fn was_starved(began: Instant) -> bool {
+    let passed = began.elapsed();
+    passed > Duration::from_secs(1) && starvation::starved_since(began) > passed / 2
 }
 
 fn factor(variable: Option<&str>) -> u32 {
@@ -27,5 +149,55 @@ mod tests {
         for useless in [None, Some("0"), Some("-1"), Some("long")] {
             assert_eq!(factor(useless), 1);
         }
+    }
+
+    #[test]
+    fn only_the_time_that_was_given_counts() {
+        let seconds = |passed, starved| {
+            let [passed, starved] = [passed, starved].map(Duration::from_secs);
+            verdict(Duration::from_secs(10), passed, starved)
+        };
+        assert_eq!(seconds(10, 0), Verdict::InTime);
+        assert_eq!(seconds(11, 0), Verdict::Slow);
+        assert_eq!(seconds(100, 95), Verdict::InTime);
+        assert_eq!(seconds(100, 89), Verdict::Slow);
+        assert_eq!(seconds(201, 200), Verdict::Starved);
+    }
+
+    #[test]
+    fn a_deadline_comes_and_says_how_long_it_was() {
+        let deadline = Deadline::within(Duration::from_millis(1));
+        while !deadline.is_over() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let said = deadline.to_string();
+        assert!(said.contains("s passed"), "{said}");
+        let far = Deadline::within(Duration::from_secs(3_600));
+        assert!(!far.is_over());
+    }
+
+    #[test]
+    fn a_call_that_times_out_is_repeated_and_no_other() {
+        let mut calls = 0;
+        let answer = patiently(Duration::from_secs(60), || {
+            calls += 1;
+            match calls {
+                3 => Ok("here"),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        });
+        assert_eq!(answer.ok(), Some("here"));
+        let refused = || -> io::Result<()> { Err(io::ErrorKind::ConnectionRefused.into()) };
+        let refused = patiently(Duration::from_secs(60), refused);
+        assert_eq!(
+            refused.err().map(|error| error.kind()),
+            Some(io::ErrorKind::ConnectionRefused)
+        );
+        let silent = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
+        let silent = patiently(Duration::from_millis(1), silent);
+        assert_eq!(
+            silent.err().map(|error| error.kind()),
+            Some(io::ErrorKind::TimedOut)
+        );
     }
 }

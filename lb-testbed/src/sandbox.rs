@@ -19,6 +19,7 @@ use crate::{
     namespace::{NetworkNamespace, addresses, ip_batch},
     node::Node,
     pod::{BRIDGE, Pod},
+    starvation,
     supervisor::require_root,
 };
 
@@ -62,6 +63,8 @@ impl Sandbox {
     /// [`crate::Supervised`] started.
     pub fn enter(setting: &Setting) -> Result<Self> {
         require_root()?;
+        // Outside, so that its thread holds none of the sandbox's namespaces.
+        starvation::record();
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .context("cannot make mount and network namespaces")?;
         cgroup::make_mounts_private()?;

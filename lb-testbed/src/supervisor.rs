@@ -101,9 +101,10 @@ impl Supervised {
         kill(self.pid(), signal).map_err(Into::into)
     }
 
-    /// Waits until it ends; kills it when that takes longer than `limit`.
+    /// Waits until it ends; kills it when that takes longer than `limit`, whatever the machine has to do.
     pub fn wait_within(&mut self, limit: Duration) -> Result<Ended> {
-        match wait_until(&mut self.child, Instant::now() + limit)? {
+        let deadline = Instant::now() + limit;
+        match wait_until(&mut self.child, || Instant::now() > deadline)? {
             Some(status) => Ok(Ended::With(status)),
             None => {
                 self.kill();
@@ -181,8 +182,11 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
     }
 }
 
-/// Waits for a child until `deadline`; `None` when it still runs then.
-pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+/// Waits for a child until `is_over`; `None` when it still runs then.
+pub(crate) fn wait_until(
+    child: &mut Child,
+    is_over: impl Fn() -> bool,
+) -> Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child
             .try_wait()
@@ -190,7 +194,7 @@ pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<
         {
             return Ok(Some(status));
         }
-        if Instant::now() > deadline {
+        if is_over() {
             return Ok(None);
         }
         thread::sleep(LOOK_EVERY);

@@ -6,12 +6,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lb_testbed::{
-    Family, NamedServer, Supervised, api_server::ApiServer, ask_udp, connect, connect_name,
-    sandboxed,
+    Deadline, Family, NamedServer, Supervised, api_server::ApiServer, ask_udp, connect,
+    connect_name, sandboxed,
 };
 
 #[test]
@@ -145,7 +145,7 @@ fn nothing_is_left_behind() {
     {
         let mut child = start_and_leave_a_child();
         let place = child.setting().dir.join("cgroup");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Deadline::within(Duration::from_secs(30));
         while left.is_none() {
             left = fs::read_to_string(&place)
                 .ok()
@@ -155,8 +155,8 @@ fn nothing_is_left_behind() {
                 "the child ended early"
             );
             assert!(
-                Instant::now() < deadline,
-                "the child has not entered its sandbox"
+                !deadline.is_over(),
+                "the child has not entered its sandbox within {deadline}"
             );
         }
         child.wait_within(Duration::ZERO).expect("it can be killed");

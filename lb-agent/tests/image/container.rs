@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_testbed::{die_with_parent, stretched};
+use lb_testbed::{Deadline, die_with_parent};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -62,13 +62,16 @@ impl Container {
     }
 
     pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
-        let began = Instant::now();
+        let deadline = Deadline::within(LIMIT);
         while !self.log().contains(part) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("ended ({status}) before it logged {part:?}: {}", self.log());
             }
-            let waited = began.elapsed();
-            ensure!(waited < stretched(LIMIT), "no {part:?}: {}", self.log());
+            ensure!(
+                !deadline.is_over(),
+                "no {part:?} within {deadline}: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -87,13 +90,16 @@ impl Container {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let began = Instant::now();
+        let deadline = Deadline::within(LIMIT);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            let waited = began.elapsed();
-            ensure!(waited < stretched(LIMIT), "it does not end: {}", self.log());
+            ensure!(
+                !deadline.is_over(),
+                "it has not ended within {deadline}: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{die_with_parent, stretched};
+use lb_testbed::{Deadline, die_with_parent};
 
 /// A process namespace of the sandbox's own. It ends when this is dropped.
 #[derive(Debug)]
@@ -22,14 +22,10 @@ impl Machine {
             .spawn()
             .context("cannot start `unshare` (util-linux)")?;
         let machine = Self { unshare };
-        let began = Instant::now();
+        let deadline = Deadline::within(Duration::from_secs(10));
         // The name leads nowhere until the first process is there.
         while fs::metadata(machine.processes()).is_err() {
-            let waited = began.elapsed();
-            ensure!(
-                waited < stretched(Duration::from_secs(10)),
-                "no first process"
-            );
+            ensure!(!deadline.is_over(), "no first process within {deadline}");
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(machine)

@@ -11,13 +11,13 @@ mod seccomp;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus};
 use lb_testbed::{
-    Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest, connect, connect_name,
-    orphan_entry, sandboxed, stretched,
+    Deadline, Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest, connect,
+    connect_name, orphan_entry, sandboxed,
 };
 use socket2::SockRef;
 
@@ -90,9 +90,13 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
 
         // The entry of a socket whose end no hook saw.
         leave_entry(sandbox, &web.client)?;
-        let began = Instant::now();
+        let deadline = Deadline::within(LIMIT);
         while active(sandbox)? > 0 {
-            ensure!(began.elapsed() < stretched(LIMIT), "{}", container.log());
+            ensure!(
+                !deadline.is_over(),
+                "not swept within {deadline}: {}",
+                container.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
 

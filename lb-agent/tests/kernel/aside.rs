@@ -3,15 +3,20 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use lb_common::config::STEP_ASIDE_AT;
-use lb_testbed::{Agent, Family, NamedServer, ServiceManifest, SliceManifest, connect, sandboxed};
+use lb_testbed::{
+    Agent, Family, NamedServer, ServiceManifest, SliceManifest, connect, patiently, sandboxed,
+};
 
 use crate::support::{PORT, TARGET, Web, answers, cluster_ip, eventually, failure};
 
 /// The shortest that there is.
 const AFTER: [&str; 2] = ["--step-aside-after", "5s"];
+
+/// Longer than any reply takes.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// How a connect to an address fails that nobody makes another of.
 const UNTOUCHED: Option<i32> = Some(libc::ENETUNREACH);
@@ -48,13 +53,24 @@ fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() 
 
         let to = Web::ADDRESS;
         let no_port = SocketAddr::new(to.ip(), PORT + 1);
-        let refused = failure(&web.client, no_port)?.raw_os_error();
-        assert_eq!(refused, Some(libc::ECONNREFUSED));
-        let (stream, socket) = web.client.enter(|| -> Result<_> {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
-            socket.send_to(b"?", dns)?;
-            Ok((connect(to)?, socket))
-        })??;
+        // An agent that is given no CPU for five seconds does not put it off: it steps aside, and is back.
+        eventually("a port that it does not have is refused", || {
+            let refused = failure(&web.client, no_port)?.raw_os_error();
+            Ok(refused == Some(libc::ECONNREFUSED))
+        })?;
+        let mut balanced = None;
+        eventually("connects and sends are balanced", || {
+            balanced = web.client.enter(|| -> Result<_> {
+                let socket = UdpSocket::bind("0.0.0.0:0")?;
+                let is_sent = socket.send_to(b"?", dns).is_ok();
+                Ok(connect(to)
+                    .ok()
+                    .filter(|_| is_sent)
+                    .map(|stream| (stream, socket)))
+            })??;
+            Ok(balanced.is_some())
+        })?;
+        let (stream, socket) = balanced.context("there is one")?;
         web.running.kill()?;
 
         eventually("connects pass untouched", || {
@@ -66,15 +82,25 @@ fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() 
         assert_eq!(sent.err().and_then(|e| e.raw_os_error()), UNTOUCHED);
         // What was balanced before goes on as it was.
         assert_eq!(stream.peer_addr()?, to);
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-        assert_eq!(socket.recv_from(&mut [0; 64])?.1, dns);
+        socket.set_read_timeout(Some(LIMIT))?;
+        assert_eq!(received_from(&socket)?, dns);
 
         web.running = agent.start()?;
-        assert_eq!(answers(&web.client, to, 10)?.len(), 1);
-        socket.send_to(b"?", dns)?;
-        assert_eq!(socket.recv_from(&mut [0; 64])?.1, dns);
+        eventually("it balances again", || {
+            Ok(answers(&web.client, to, 10).is_ok())
+        })?;
+        eventually("datagrams are balanced again", || {
+            Ok(socket.send_to(b"?", dns).is_ok())
+        })?;
+        assert_eq!(received_from(&socket)?, dns);
         Ok(())
     });
+}
+
+/// Where a datagram comes from.
+fn received_from(socket: &UdpSocket) -> Result<SocketAddr> {
+    let received = patiently(LIMIT, || socket.recv_from(&mut [0; 64]))?;
+    Ok(received.1)
 }
 
 #[test]

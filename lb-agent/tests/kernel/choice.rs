@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use anyhow::{Result, ensure};
@@ -125,10 +125,19 @@ fn a_client_stays_with_its_backend_at_every_frontend() {
 fn affinity_ends_when_it_was_not_used_for_so_long() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 8, &sticky(3))?;
-        let first = web.name()?;
-        for _ in 0..8 {
+        let mut since = Instant::now();
+        let mut asked = since;
+        let mut first = web.name()?;
+        while since.elapsed() < Duration::from_secs(4) {
             thread::sleep(Duration::from_millis(500));
-            assert_eq!(web.name()?, first, "renewed in time");
+            let before = std::mem::replace(&mut asked, Instant::now());
+            let name = web.name()?;
+            if before.elapsed() < Duration::from_millis(2_800) {
+                assert_eq!(name, first, "renewed in time");
+            } else {
+                // This machine was too busy to renew it in time: once more.
+                (since, first) = (asked, name);
+            }
         }
         // One time in eight it is the same by chance.
         let has_moved = (0..12).any(|_| {

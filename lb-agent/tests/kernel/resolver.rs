@@ -89,7 +89,7 @@ impl Dns {
         let resolv_conf = sandbox.dir().join("resolv.conf");
         fs::write(
             &resolv_conf,
-            format!("nameserver {}\noptions timeout:2\n", cluster_ip(10)),
+            format!("nameserver {}\noptions timeout:30\n", cluster_ip(10)),
         )?;
         let nothing = None::<&str>;
         mount(

@@ -5,14 +5,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{Family, sandboxed, stretched};
+use lb_testbed::{Family, patiently, sandboxed, stretched};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::dns::{Dns, PORT, service, service_ipv6};
 use crate::support::{active, cluster_ip, eventually, status};
 
 /// Longer than any reply takes.
-const LIMIT: Duration = Duration::from_secs(2);
+pub const LIMIT: Duration = Duration::from_secs(2);
 
 pub fn socket(domain: Domain) -> Result<UdpSocket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
@@ -38,8 +38,7 @@ fn ask_from(socket: &UdpSocket, to: SocketAddr) -> Result<(String, SocketAddr)> 
         .send_to(b"?", to)
         .with_context(|| format!("sending to {to}"))?;
     let mut reply = [0; 256];
-    let (length, from) = socket
-        .recv_from(&mut reply)
+    let (length, from) = patiently(LIMIT, || socket.recv_from(&mut reply))
         .with_context(|| format!("no reply from {to}"))?;
     let name = String::from_utf8_lossy(&reply[..length])
         .trim_end()

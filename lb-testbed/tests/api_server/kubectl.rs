@@ -4,15 +4,14 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use lb_testbed::{
-    Family, SliceManifest,
+    Deadline, Family, SliceManifest,
     api_server::{ApiServer, Kind},
-    stretched,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -20,6 +19,9 @@ use tempfile::TempDir;
 use crate::support::{server, service};
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often the time is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// kubectl with a folder of its own, in which nothing of its user's is found.
 struct Kubectl {
@@ -88,10 +90,16 @@ impl Following {
 
     /// The words of the next line.
     fn next(&self) -> Result<Vec<String>> {
-        let line = self
-            .lines
-            .recv_timeout(stretched(LIMIT))
-            .context("kubectl does not say more")?;
+        let deadline = Deadline::within(LIMIT);
+        let line = loop {
+            match self.lines.recv_timeout(LOOK_EVERY) {
+                Err(RecvTimeoutError::Timeout) if !deadline.is_over() => {}
+                line => {
+                    break line
+                        .with_context(|| format!("kubectl says no more within {deadline}"))?;
+                }
+            }
+        };
         Ok(line.split_whitespace().map(str::to_owned).collect())
     }
 }

@@ -6,7 +6,7 @@ use std::{
     future::Future,
     io::{Read as _, Write as _},
     net::TcpStream,
-    pin::Pin,
+    pin::{Pin, pin},
     time::Duration,
 };
 
@@ -14,10 +14,13 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client, Config, ResourceExt as _, core::WatchEvent, runtime::watcher};
-use lb_testbed::{ServiceManifest, api_server::ApiServer, stretched};
+use lb_testbed::{Deadline, ServiceManifest, api_server::ApiServer, patiently, stretched};
 
 /// How long something may take that must happen.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often the time is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub fn server() -> Result<ApiServer> {
     ApiServer::start("127.0.0.1:0")
@@ -52,9 +55,15 @@ pub fn store_services(
 
 /// What must come, or an error that says what it was.
 pub async fn must<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(stretched(LIMIT), future)
-        .await
-        .with_context(|| format!("waited in vain: {what}"))
+    let deadline = Deadline::within(LIMIT);
+    let mut future = pin!(future);
+    loop {
+        match tokio::time::timeout(LOOK_EVERY, &mut future).await {
+            Ok(come) => return Ok(come),
+            Err(_) if deadline.is_over() => bail!("waited in vain within {deadline}: {what}"),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Waits until something is so that nobody tells of.
@@ -84,7 +93,7 @@ pub fn raw(server: &ApiServer, path: &str) -> Result<String> {
         "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    patiently(LIMIT, || stream.read_to_string(&mut answer))?;
     Ok(answer)
 }
 

@@ -6,10 +6,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lb_testbed::{Agent, AgentProcess, stretched};
+use lb_testbed::starvation::{self, Whom};
+use lb_testbed::{Agent, AgentProcess, Deadline, stretched};
 
-/// How long an agent that is there may take for a change: far more than it does.
+/// How long an agent that is there may take for a change: far more than it does. Time that it, or the API server, waits for
+/// a CPU does not count.
 pub const PROMISE: Duration = Duration::from_secs(1);
+
+/// The name of the API server's thread.
+const API_SERVER: &str = "api-server";
 
 #[derive(Debug, Default)]
 pub struct Lives {
@@ -19,6 +24,7 @@ pub struct Lives {
 
 #[derive(Debug)]
 struct Life {
+    process: u32,
     log_file: PathBuf,
     began: Instant,
     ready: Option<Instant>,
@@ -28,6 +34,8 @@ struct Life {
 /// When something must have been in effect, and whose business that was.
 pub struct Due {
     pub by: Instant,
+    /// How much of the time until then those that had to do with it waited for a CPU.
+    pub starved: Duration,
     pub log_file: PathBuf,
 }
 
@@ -37,6 +45,7 @@ impl Lives {
         let began = Instant::now();
         let process = agent.spawn()?;
         self.past.push(Life {
+            process: process.id(),
             log_file: process.log_file().to_owned(),
             began,
             ready: None,
@@ -61,10 +70,10 @@ impl Lives {
 
     /// As long as it takes to be ready.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let patience = stretched(Duration::from_secs(30));
+        let deadline = Deadline::within(Duration::from_secs(30));
         while !self.look()? {
-            if self.life()?.began.elapsed() > patience {
-                bail!("not ready within {patience:?}:\n{}", self.process()?.log());
+            if deadline.is_over() {
+                bail!("not ready within {deadline}:\n{}", self.process()?.log());
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -87,13 +96,21 @@ impl Lives {
     pub fn in_effect_by(&self, change: Instant) -> Option<Due> {
         let times = self.past.iter().filter_map(|life| {
             let ready = life.ready?;
-            let by = match life.began >= change {
-                true => ready,
-                false => ready.max(change) + stretched(PROMISE),
+            let (by, starved) = match life.began >= change {
+                true => (ready, Duration::ZERO),
+                false => {
+                    let from = ready.max(change);
+                    let by = life.given(from, stretched(PROMISE))?;
+                    (by, by - from - stretched(PROMISE))
+                }
             };
             let has_known = life.ended.is_none_or(|ended| ended >= by);
             let log_file = life.log_file.clone();
-            has_known.then_some(Due { by, log_file })
+            has_known.then_some(Due {
+                by,
+                starved,
+                log_file,
+            })
         });
         times.min_by_key(|due| due.by)
     }
@@ -120,6 +137,14 @@ impl Lives {
 
     fn process(&mut self) -> Result<&mut AgentProcess> {
         self.now.as_mut().context("no agent runs")
+    }
+}
+
+impl Life {
+    /// When the agent, and the server that it hears of changes from, had been given so much time since then.
+    fn given(&self, from: Instant, time: Duration) -> Option<Instant> {
+        let whom = [Whom::Process(self.process), Whom::Threads(API_SERVER)];
+        starvation::given(&whom, from, time)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The agent ends again and again while Services change and clients ask as fast as they can: whoever asks a Service that
 //! has a server is answered, and by none that left more than a second before.
 //!
-//! The second begins when the server leaves or, where no agent was there to hear of it, when one is back: see `lives`.
+//! The second begins when the server leaves or, where no agent was there to hear of it, when one is back; time in which the
+//! agent waited for a CPU is not counted: see `lives`.
 
 mod churn;
 mod clients;

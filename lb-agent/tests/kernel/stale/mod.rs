@@ -11,7 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_agent::serve::TerminationStatus;
-use lb_testbed::{Agent, Pod};
+use lb_testbed::{Agent, Pod, patiently};
 use socket2::Domain;
 
 use crate::dns::{PORT, service, service_ipv6};
@@ -52,7 +52,7 @@ fn connected_in(pod: &Pod) -> Result<Vec<UdpSocket>> {
 fn asked(socket: &UdpSocket) -> io::Result<String> {
     socket.send(b"?")?;
     let mut reply = [0; 256];
-    let length = socket.recv(&mut reply)?;
+    let length = patiently(udp::LIMIT, || socket.recv(&mut reply))?;
     Ok(String::from_utf8_lossy(&reply[..length])
         .trim_end()
         .to_owned())

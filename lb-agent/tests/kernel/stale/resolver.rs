@@ -2,10 +2,10 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{Family, sandboxed, stretched};
+use lb_testbed::{Deadline, Family, sandboxed};
 use socket2::{Domain, Socket, Type};
 
 use super::{
@@ -184,8 +184,8 @@ fn a_connected_socket_that_gives_the_address_each_time() {
 
 /// The datagrams, not the sockets' answers, are what matters: nobody reads those.
 fn send_until_ended(socket: &UdpSocket, to: SocketAddr) {
-    let began = Instant::now();
-    while !is_ended(socket) && began.elapsed() < stretched(LIMIT) {
+    let deadline = Deadline::within(LIMIT);
+    while !is_ended(socket) && !deadline.is_over() {
         // What came back may have been refused.
         let _ = socket.send_to(b"?", to);
     }

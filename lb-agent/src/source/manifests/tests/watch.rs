@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use lb_testbed::Deadline;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
@@ -39,14 +40,14 @@ impl Watched {
 
     /// The next batch.
     fn next(&mut self) -> Batch {
-        let since = Instant::now();
-        while since.elapsed() < LIMIT {
+        let deadline = Deadline::within(LIMIT);
+        while !deadline.is_over() {
             if let Ok(batch) = self.batches.try_recv() {
                 return batch;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        panic!("nothing was noticed");
+        panic!("nothing was noticed within {deadline}");
     }
 
     fn changes(&mut self) -> Vec<String> {
@@ -186,10 +187,8 @@ fn a_folder_that_goes_and_comes_back_is_watched_again() {
         std::thread::sleep(Duration::from_millis(200));
         while watched.batches.try_recv().is_ok() {}
         write(&service(name));
-        let changes = watched.changes();
-        assert!(
-            changes.contains(&format!("+Service default/{name}")),
-            "{changes:?}"
-        );
+        let wanted = format!("+Service default/{name}");
+        // On a busy machine what happened before may be noticed only now.
+        while !watched.changes().contains(&wanted) {}
     }
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{
-    AgentProcess, Endpoint, NamedServer, Pod, Sandbox, SliceManifest, ask_udp, connect,
+    AgentProcess, Endpoint, NamedServer, Pod, Sandbox, SliceManifest, ask_udp, connect, patiently,
 };
 use socket2::Domain;
 
@@ -214,8 +214,8 @@ fn chosen<'p>(ready: &'p [usize], terminating: &'p [usize]) -> &'p [usize] {
 fn exchange(to: SocketAddr) -> Result<String> {
     let mut stream = BufReader::new(connect(to)?);
     let mut name = String::new();
-    stream.read_line(&mut name).context("no name")?;
+    patiently(udp::LIMIT, || stream.read_line(&mut name)).context("no name")?;
     stream.get_mut().write_all(b"?").context("cannot ask")?;
-    stream.read_exact(&mut [0]).context("no answer")?;
+    patiently(udp::LIMIT, || stream.read_exact(&mut [0])).context("no answer")?;
     Ok(name.trim_end().to_owned())
 }

@@ -1,0 +1,258 @@
+//! Measures how long threads had work to do and no CPU to do it on, so that a test can tell a fault from a busy machine.
+//!
+//! The kernel counts for each thread how long it was runnable without running: the second number of
+//! `/proc/PID/task/TID/schedstat` (Documentation/scheduler/sched-stats.rst). A thread of this process, the recorder, reads
+//! that number 20 times a second for all threads of this process and of the processes below it, and keeps a history. A
+//! recorder that itself wakes up late shows that the whole machine stood still, which no thread's count tells.
+//!
+//! The history lasts as long as the process. Only waits of a millisecond or more are kept.
+
+mod threads;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) use threads::delay_of;
+use threads::{Thread, own_thread, threads_below};
+
+/// How often the recorder looks, and how often it may at most: it takes no more than one twentieth of a CPU.
+const EVERY: Duration = Duration::from_millis(50);
+const SHARE: u32 = 20;
+
+/// What the recorder does not count: neither its own short delays nor waits that every machine has.
+const USUAL_LATENESS: Duration = Duration::from_millis(20);
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Makes the recorder more important than all that it measures, where it may.
+const NICE: i32 = -20;
+
+/// Whose waits a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// All threads of a process below this one.
+    Process(u32),
+    /// This process's threads of a name.
+    Threads(&'static str),
+}
+
+/// Starts the recorder, unless it runs. It lives in the namespaces of the calling thread.
+pub fn record() {
+    recorder();
+}
+
+/// How much of the time since `began` passed while this process, or one below it, had no CPU for a thread that could have run.
+/// Threads that are nicer than this process's first one do not count: they are meant to wait.
+pub fn starved_since(began: Instant) -> Duration {
+    recorder().history().starved_since(began)
+}
+
+/// When these had been given so much time since `from`, without the time that they waited for a CPU. None: not yet.
+///
+/// Waits of several are added up, since one may wait for the other.
+pub fn given(whom: &[Whom], from: Instant, time: Duration) -> Option<Instant> {
+    recorder().history().given(whom, from, time)
+}
+
+#[derive(Debug)]
+struct Recorder(Mutex<History>);
+
+impl Recorder {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn recorder() -> &'static Recorder {
+    static RECORDER: OnceLock<Recorder> = OnceLock::new();
+    let mut is_new = false;
+    let recorder = RECORDER.get_or_init(|| {
+        is_new = true;
+        let mut history = History::default();
+        history.look(Instant::now(), Duration::ZERO, &threads_below(None));
+        Recorder(Mutex::new(history))
+    });
+    if is_new {
+        let started = thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || keep_looking(recorder));
+        if let Err(error) = started {
+            eprintln!("nobody measures who waits for a CPU: {error}");
+        }
+    }
+    recorder
+}
+
+fn keep_looking(recorder: &Recorder) {
+    // As important as before is not as exact, and good enough.
+    let _ = rustix::process::nice(NICE);
+    let own = own_thread();
+    let mut pause = EVERY;
+    loop {
+        let wakes_at = Instant::now() + pause;
+        thread::sleep(pause);
+        let now = Instant::now();
+        let late = now.saturating_duration_since(wakes_at);
+        let threads = threads_below(own);
+        recorder.history().look(now, late, &threads);
+        pause = EVERY.max(now.elapsed() * SHARE);
+    }
+}
+
+/// What one look found.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    /// Since the look before: how long the whole machine stood still.
+    stalled: Duration,
+    /// Since the look before: how long the thread waited that waited longest.
+    longest: Duration,
+    waits: Vec<Wait>,
+}
+
+/// How long a thread waited since the look before.
+#[derive(Debug)]
+struct Wait {
+    process: u32,
+    thread: u32,
+    micros: u32,
+}
+
+/// A thread as it was last seen, and for how long it has been waiting since it last ran.
+#[derive(Debug, Clone)]
+struct Seen {
+    thread: Thread,
+    pending: Duration,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    looks: Vec<Look>,
+    seen: BTreeMap<u32, Seen>,
+    /// Of this process's threads, also of those that have ended.
+    names: BTreeMap<u32, String>,
+}
+
+impl History {
+    fn look(&mut self, at: Instant, late: Duration, threads: &[Thread]) {
+        let passed = self
+            .looks
+            .last()
+            .map_or(Duration::ZERO, |last| at.saturating_duration_since(last.at));
+        let base = threads.iter().find(|thread| thread.is_first());
+        let base = base.map_or(0, |thread| thread.nice);
+        let mut look = Look {
+            at,
+            stalled: if late > USUAL_LATENESS {
+                late
+            } else {
+                Duration::ZERO
+            },
+            longest: Duration::ZERO,
+            waits: Vec::new(),
+        };
+        let mut seen = BTreeMap::new();
+        for thread in threads {
+            let before = self.seen.remove(&thread.id);
+            // Those that were there before the first look had waited before it.
+            let is_counted = !self.looks.is_empty();
+            let (now, waited) = Seen::next(before, thread, passed);
+            let waited = if is_counted { waited } else { Duration::ZERO };
+            seen.insert(thread.id, now);
+            if thread.nice <= base {
+                look.longest = look.longest.max(waited);
+            }
+            if waited >= SHORTEST {
+                look.waits.push(Wait {
+                    process: thread.process,
+                    thread: thread.id,
+                    micros: u32::try_from(waited.as_micros()).unwrap_or(u32::MAX),
+                });
+            }
+            if thread.process == std::process::id() && !self.names.contains_key(&thread.id) {
+                self.names.insert(thread.id, thread.name.clone());
+            }
+        }
+        self.seen = seen;
+        self.looks.push(look);
+    }
+
+    /// The looks after a moment, each with the time since the one before or since that moment.
+    fn since(&self, moment: Instant) -> impl Iterator<Item = (&Look, Duration)> {
+        let first = self.looks.partition_point(|look| look.at <= moment);
+        let mut before = moment;
+        self.looks[first..].iter().map(move |look| {
+            let passed = look.at.saturating_duration_since(before);
+            before = look.at;
+            (look, passed)
+        })
+    }
+
+    fn starved_since(&self, began: Instant) -> Duration {
+        let looks = self.since(began);
+        looks
+            .map(|(look, passed)| look.longest.max(look.stalled).min(passed))
+            .sum()
+    }
+
+    fn given(&self, whom: &[Whom], from: Instant, time: Duration) -> Option<Instant> {
+        let mut given = Duration::ZERO;
+        for (look, passed) in self.since(from) {
+            let waits = look.waits.iter().filter(|wait| self.is_of(whom, wait));
+            let waited: Duration = waits
+                .map(|wait| Duration::from_micros(wait.micros.into()))
+                .sum();
+            given += passed.saturating_sub(waited.max(look.stalled));
+            if given >= time {
+                return Some(look.at);
+            }
+        }
+        None
+    }
+
+    fn is_of(&self, whom: &[Whom], wait: &Wait) -> bool {
+        whom.iter().any(|whom| match whom {
+            Whom::Process(process) => wait.process == *process,
+            Whom::Threads(name) => {
+                let of_thread = self.names.get(&wait.thread);
+                of_thread.is_some_and(|of_thread| of_thread == name)
+            }
+        })
+    }
+}
+
+impl Seen {
+    /// What a thread is now, and how long it waited since it was last seen, `passed` ago.
+    ///
+    /// The kernel adds a wait to its count when it ends. A thread that is runnable, and has neither run nor been given a CPU
+    /// since, still waits.
+    fn next(before: Option<Self>, thread: &Thread, passed: Duration) -> (Self, Duration) {
+        let Some(Self {
+            thread: before,
+            pending: known,
+        }) = before
+        else {
+            let thread = thread.clone();
+            let waited = thread.delay.min(passed);
+            let pending = Duration::ZERO;
+            return (Self { thread, pending }, waited);
+        };
+        let still_waits = thread.is_runnable
+            && (thread.ran, thread.turns) == (before.ran, before.turns)
+            && thread.delay == before.delay;
+        let pending = match still_waits {
+            true => known + passed,
+            false => Duration::ZERO,
+        };
+        let counted = thread.delay.saturating_sub(before.delay);
+        let waited = (counted + pending).saturating_sub(known);
+        let thread = thread.clone();
+        (Self { thread, pending }, waited.min(passed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+
+use super::*;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn thread(id: u32, delay: Duration, turns: u64) -> Thread {
+    Thread {
+        process: id,
+        id,
+        name: "t".to_owned(),
+        is_runnable: false,
+        nice: 0,
+        ran: turns,
+        delay,
+        turns,
+    }
+}
+
+fn runnable(thread: Thread) -> Thread {
+    Thread {
+        is_runnable: true,
+        ..thread
+    }
+}
+
+/// A history of looks at these threads, one each 100 ms, and the time of the first.
+fn history(looks: &[&[Thread]]) -> (History, Instant) {
+    let began = Instant::now();
+    let mut history = History::default();
+    for (number, threads) in (0..).zip(looks) {
+        history.look(began + ms(100) * number, Duration::ZERO, threads);
+    }
+    (history, began)
+}
+
+#[test]
+fn a_thread_is_read_whatever_its_name() {
+    let stat = "7 (a) R (b) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 5 1 0 99 0 0";
+    let read = Thread::parse(7, 7, stat, "11 22 33\n").expect("it is whole");
+    assert_eq!(read.name, "a) R (b");
+    assert!(!read.is_runnable);
+    assert_eq!((read.nice, read.ran, read.turns), (5, 11, 33));
+    assert_eq!(read.delay, Duration::from_nanos(22));
+    assert_eq!(Thread::parse(7, 7, "7 (a) S 1", "11 22 33"), None);
+}
+
+#[test]
+fn a_wait_counts_once_while_it_lasts_and_when_it_is_over() {
+    let waits = runnable(thread(9, ms(5), 1));
+    let over = thread(9, ms(5 + 190), 2);
+    let (history, began) = history(&[&[thread(9, ms(5), 1)], &[waits.clone()], &[waits], &[over]]);
+    // 190 ms, seen as two whole pauses between looks.
+    assert_eq!(history.starved_since(began), ms(200));
+    assert_eq!(history.starved_since(began + ms(200)), Duration::ZERO);
+}
+
+#[test]
+fn a_thread_that_runs_is_not_starved() {
+    let runs = |turns| runnable(thread(9, ms(5), turns));
+    let (history, began) = history(&[&[runs(1)], &[runs(2)], &[runs(3)]]);
+    assert_eq!(history.starved_since(began), Duration::ZERO);
+}
+
+#[test]
+fn what_had_waited_before_the_first_look_does_not_count_and_what_is_new_does() {
+    let old = thread(9, ms(5_000), 1);
+    let new = thread(10, ms(30), 1);
+    let (history, began) = history(&[&[old.clone()], &[old, new]]);
+    assert_eq!(history.starved_since(began), ms(30));
+}
+
+#[test]
+fn threads_that_are_meant_to_wait_do_not_starve_the_process() {
+    let nice = |delay| Thread {
+        nice: 5,
+        ..thread(9, delay, 1)
+    };
+    let (history, began) = history(&[&[nice(ms(0))], &[nice(ms(90))]]);
+    assert_eq!(history.starved_since(began), Duration::ZERO);
+    // Who asks for them by name gets the truth.
+    assert_eq!(history.given(&[Whom::Process(9)], began, ms(11)), None);
+}
+
+#[test]
+fn a_machine_that_stood_still_shows() {
+    let began = Instant::now();
+    let mut history = History::default();
+    history.look(began, Duration::ZERO, &[]);
+    history.look(began + ms(3_050), ms(3_000), &[]);
+    assert_eq!(history.starved_since(began), ms(3_000));
+    assert_eq!(history.given(&[], began, ms(51)), None);
+    history.look(began + ms(3_100), ms(5), &[]);
+    assert_eq!(
+        history.given(&[], began, ms(51)),
+        Some(began + ms(3_100)),
+        "an ordinary lateness is no standstill"
+    );
+}
+
+#[test]
+fn time_is_given_to_all_that_have_to_do_with_it() {
+    let at = |first, second| [thread(8, ms(first), 1), thread(9, ms(second), 1)];
+    let looks = [at(0, 0), at(60, 0), at(60, 40), at(60, 40), at(60, 40)];
+    let looks: Vec<&[Thread]> = looks.iter().map(<[Thread; 2]>::as_slice).collect();
+    let (history, began) = history(&looks);
+    let [first, second] = [8, 9].map(Whom::Process);
+    let given = |whom: &[Whom], time| history.given(whom, began, time);
+    assert_eq!(given(&[], ms(200)), Some(began + ms(200)));
+    assert_eq!(given(&[first], ms(200)), Some(began + ms(300)));
+    assert_eq!(given(&[first, second], ms(200)), Some(began + ms(300)));
+    assert_eq!(given(&[first, second], ms(201)), Some(began + ms(400)));
+    assert_eq!(given(&[first, second], ms(301)), None);
+}
+
+#[test]
+fn threads_of_this_process_are_found_by_name() {
+    let own = |delay| Thread {
+        process: std::process::id(),
+        name: "api-server".to_owned(),
+        ..thread(9, delay, 1)
+    };
+    let (history, began) = history(&[&[own(ms(0))], &[own(ms(60))], &[own(ms(60))]]);
+    let given = |name| history.given(&[Whom::Threads(name)], began, ms(100));
+    assert_eq!(given("api-server"), Some(began + ms(200)));
+    assert_eq!(given("other"), Some(began + ms(100)));
+}
+
+/// On the real kernel: two threads that have a CPU together each wait for half of the time.
+#[test]
+fn threads_that_share_a_cpu_starve() {
+    let began = Instant::now();
+    record();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                stay_on_one_cpu();
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        // On whatever machine: it comes, or the test never ends.
+        while starved_since(began) < ms(200) {
+            thread::sleep(ms(5));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(starved_since(began) <= began.elapsed());
+}
+
+fn stay_on_one_cpu() {
+    let own = Pid::from_raw(0);
+    let allowed = sched_getaffinity(own).expect("it is known");
+    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(first.expect("it runs somewhere"))
+        .expect("it is a number of a CPU");
+    sched_setaffinity(own, &one).expect("it may stay");
+}
