@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::KernelError;
+use super::{KernelError, mountinfo};
 
 /// linux/magic.h: CGROUP2_SUPER_MAGIC.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
@@ -25,13 +25,31 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Opens a cgroup: the one given, else the root of the hierarchy where that is mounted, else what is mounted of it.
+    /// Opens a cgroup: the one given, or the hierarchy that is mounted in a folder of it; without one the root of the hierarchy where
+    /// that is mounted, else what is mounted of it.
     pub fn open(path: Option<&Path>) -> Result<Self, KernelError> {
-        let is_default = path.is_none();
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => best(mounted_at(&mountinfo()?)).ok_or(KernelError::NoCgroup2)?,
+        let Some(given) = path else {
+            let path = best(mounted_at(&mountinfo()?)).ok_or(KernelError::NoCgroup2)?;
+            return Self::at(path.clone(), true)?.ok_or(KernelError::NotCgroup2 { path });
         };
+        if let Some(cgroup) = Self::at(given.to_owned(), false)? {
+            return Ok(cgroup);
+        }
+        let not_cgroup2 = || KernelError::NotCgroup2 {
+            path: given.to_owned(),
+        };
+        let below = best(below(given, mounted_at(&mountinfo()?))).ok_or_else(not_cgroup2)?;
+        let found = Self::at(below, false)?.ok_or_else(not_cgroup2)?;
+        tracing::debug!(
+            "--cgroup {}: the cgroup2 hierarchy is at {}",
+            given.display(),
+            found.path.display()
+        );
+        Ok(found)
+    }
+
+    /// None if the folder is on another file system.
+    fn at(path: PathBuf, is_default: bool) -> Result<Option<Self>, KernelError> {
         let failed = |error| KernelError::Cgroup {
             path: path.clone(),
             error,
@@ -40,14 +58,14 @@ impl Cgroup {
         let id = folder.metadata().map_err(failed)?.ino();
         let kind = rustix::fs::fstatfs(&folder).map_err(|error| failed(error.into()))?;
         if kind.f_type != CGROUP2_MAGIC {
-            return Err(KernelError::NotCgroup2 { path });
+            return Ok(None);
         }
-        Ok(Self {
+        Ok(Some(Self {
             is_default,
             path,
             id,
             folder,
-        })
+        }))
     }
 }
 
@@ -71,40 +89,47 @@ fn best(mounts: Vec<PathBuf>) -> Option<PathBuf> {
     best.or_else(|| mounts.into_iter().find(|path| path.is_dir()))
 }
 
+/// With the hierarchies of version 1 beside it cgroup2 is mounted in a folder of theirs: in `unified`, by systemd.
+fn below(path: &Path, mut mounts: Vec<PathBuf>) -> Vec<PathBuf> {
+    // Mount points are written without symbolic links.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    mounts.retain(|mount| mount.parent() == Some(&path));
+    mounts
+}
+
 fn mountinfo() -> Result<String, KernelError> {
-    std::fs::read_to_string("/proc/self/mountinfo").map_err(|error| KernelError::System {
-        what: "/proc/self/mountinfo",
+    mountinfo::read("self").map_err(|error| KernelError::System {
+        what: "where cgroup2 is mounted",
         error,
     })
 }
 
-/// Where cgroup2 hierarchies are mounted; format in proc(5): the fifth field, and the file system's type after " - ".
+/// Where cgroup2 hierarchies are mounted.
 fn mounted_at(mountinfo: &str) -> Vec<PathBuf> {
-    mountinfo
-        .lines()
-        .filter_map(|line| {
-            let (mount, kind) = line.split_once(" - ")?;
-            let is_cgroup2 = kind.split(' ').next() == Some("cgroup2");
-            is_cgroup2.then(|| mount.split(' ').nth(4)).flatten()
-        })
-        .map(PathBuf::from)
+    mountinfo::mounts(mountinfo)
+        .filter(|mount| mount.kind == "cgroup2")
+        .map(|mount| PathBuf::from(mount.point))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::mounted_at;
+    use super::*;
 
     #[test]
     fn a_hybrid_hierarchy_has_its_cgroup2_below() {
+        // In a container that has the host's at /host/cgroup.
         let mountinfo = "\
             30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
             31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-            40 30 0:36 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        assert_eq!(
-            mounted_at(mountinfo),
-            [std::path::Path::new("/sys/fs/cgroup/unified")]
-        );
+            32 30 0:36 /pod /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+            40 24 0:26 / /host/cgroup rw - tmpfs tmpfs rw\n\
+            42 40 0:36 / /host/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let all = mounted_at(mountinfo);
+        let of_host = Path::new("/host/cgroup/unified");
+        assert_eq!(all, [Path::new("/sys/fs/cgroup/unified"), of_host]);
+        assert_eq!(below(Path::new("/host/cgroup"), all.clone()), [of_host]);
+        assert!(below(Path::new("/host/cg"), all).is_empty());
     }
 
     #[test]

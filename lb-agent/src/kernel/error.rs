@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::footprint;
+use super::memory::Limit;
+
 /// Why the data path could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -21,7 +24,8 @@ pub enum KernelError {
     #[error("--cgroup {}: {error}", path.display())]
     Cgroup { path: PathBuf, error: io::Error },
     #[error(
-        "--cgroup {}: not a folder of a cgroup2 hierarchy (`findmnt -t cgroup2` lists them)",
+        "--cgroup {}: not a folder of a cgroup2 hierarchy, and none is mounted in a folder of it: name another one \
+         (`findmnt -t cgroup2` lists them; for a pod it is the volume `cgroup` that says which folder of the node this is)",
         path.display()
     )]
     NotCgroup2 { path: PathBuf },
@@ -85,6 +89,13 @@ pub enum KernelError {
     },
     #[error("the kernel did not take the BPF maps: {0}")]
     Maps(String),
+    #[error("no memory for {what}: {}", memory(*tables, limit.as_ref()))]
+    Memory {
+        what: String,
+        /// Bytes that all tables take.
+        tables: u64,
+        limit: Option<Limit>,
+    },
     #[error(
         "the kernel refused program {program}: {reason} (socklb needs Linux 5.18 or later; \
          6.1 and later are tested)"
@@ -106,6 +117,27 @@ pub enum KernelError {
 /// ` (process 123)`.
 fn process(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |process| format!(" (process {process})"))
+}
+
+/// What to do about a lack of memory.
+fn memory(tables: u64, limit: Option<&Limit>) -> String {
+    let take = format!(
+        "the tables take {} MB of kernel memory",
+        tables.div_ceil(1_000_000)
+    );
+    let less = "lower --max-services and --max-endpoints";
+    match limit {
+        Some(limit) => format!(
+            "{take}, and this process may have {limit}: raise that limit to {} MiB (in a pod: \
+             resources.limits.memory), which is the tables twice, for an upgrade fills new ones beside the old ones, \
+             and {} MiB for the agent, or {less}",
+            footprint::needed(tables).div_ceil(1 << 20),
+            footprint::AGENT >> 20
+        ),
+        None => {
+            format!("{take}, and no cgroup limits this process: the machine has too little, {less}")
+        }
+    }
 }
 
 /// With the capabilities checked before, this is what EPERM means (`hierarchy_allows_attach` and `__cgroup_bpf_attach` in

@@ -12,6 +12,14 @@ const ELEMENT: u64 = 48;
 /// `struct bucket`.
 const BUCKET: u64 = 16;
 
+/// Bytes that the agent itself needs, at least.
+pub const AGENT: u64 = 64 << 20;
+
+/// The memory limit, in bytes, that an agent needs whose tables take so much: an upgrade fills new tables beside the old ones.
+pub const fn needed(tables: u64) -> u64 {
+    2 * tables + AGENT
+}
+
 /// Bytes of all maps of these shapes on a machine with so many possible CPUs.
 pub fn bytes(shapes: impl Iterator<Item = Shape>, cpus: u64) -> u64 {
     shapes.map(|shape| of(&shape, cpus)).sum()
@@ -53,8 +61,6 @@ mod tests {
 
     /// More than most nodes have.
     const CPUS: u64 = 256;
-    /// What the agent itself needs, at least.
-    const AGENT: u64 = 64 << 20;
 
     /// The memory limit at a place of a YAML file of deploy/, in Mi.
     fn limit(file: &str, place: &str) -> u64 {

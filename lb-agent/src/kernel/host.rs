@@ -4,13 +4,12 @@
 //! process sees too is the host's. Told from `mountinfo`, which takes no capability to read. With a process namespace of
 //! the container's own the first process is the container's, and nothing can be told: that is said.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use rustix::fs::{major, minor, stat};
 
 use super::KernelError;
+use super::mountinfo::{self, Mount, mounts};
 
 /// Where the host's is, by convention.
 const USUAL: &str = "/sys/fs/bpf";
@@ -32,7 +31,7 @@ pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
     };
     let device = stat(parent).map_err(|error| failed(error.into()))?.st_dev;
     let device = format!("{}:{}", major(device), minor(device));
-    let (own, first) = match (mountinfo("self"), mountinfo("1")) {
+    let (own, first) = match (mountinfo::read("self"), mountinfo::read("1")) {
         (Ok(own), Ok(first)) => (own, first),
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!("whose BPF file system {} is: {error}", parent.display());
@@ -46,12 +45,6 @@ pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
             remedy: remedy(host),
         }),
     }
-}
-
-fn mountinfo(process: &str) -> io::Result<String> {
-    let path = format!("/proc/{process}/mountinfo");
-    fs::read_to_string(&path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
 }
 
 /// Where the host has BPF file systems mounted, if the device is none of these and we are in a container.
@@ -80,29 +73,6 @@ fn remedy(host: Vec<&str>) -> String {
             mount(USUAL)
         ),
     }
-}
-
-/// A line of `mountinfo` (proc_pid_mountinfo(5)).
-struct Mount<'a> {
-    /// Major and minor number.
-    device: &'a str,
-    /// Which folder of the file system is mounted.
-    folder: &'a str,
-    point: &'a str,
-    kind: &'a str,
-}
-
-fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
-    mountinfo.lines().filter_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(2);
-        Some(Mount {
-            device: fields.next()?,
-            folder: fields.next()?,
-            point: fields.next()?,
-            kind: kind.split(' ').next()?,
-        })
-    })
 }
 
 /// What is at `/`: of several mounts the last one.

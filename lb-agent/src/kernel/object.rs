@@ -1,17 +1,18 @@
 //! The programs' object, which is part of this binary, and its way into the kernel.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
-use aya::maps::MapInfo;
+use aya::maps::{MapError, MapInfo};
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::pins::Pins;
 use super::sets::TableSet;
 use super::shapes::Shape;
 use super::socket_fields::SocketFields;
-use super::{KernelError, LogLevel, kernel_function};
+use super::{KernelError, LogLevel, footprint, kernel_function, memory};
 
 /// Empty when `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
@@ -76,14 +77,36 @@ fn load_with(
         .override_global(aya_log::LEVEL, &level, true);
     let mut object = loader
         .load(object.as_bytes())
-        .map_err(|error| KernelError::Maps(chain(&error)))?;
+        .map_err(|error| match &error {
+            EbpfError::MapError(MapError::CreateError { name, io_error }) if is_full(io_error) => {
+                no_memory(format!("table {name}"), shapes)
+            }
+            error => KernelError::Maps(chain(error)),
+        })?;
     for (name, program) in object.programs_mut() {
-        load_program(program).map_err(|error| KernelError::Program {
-            program: name.to_owned(),
-            reason: reason(&error),
+        load_program(program).map_err(|error| match &error {
+            ProgramError::LoadError { io_error, .. } if is_full(io_error) => {
+                no_memory(format!("program {name}"), shapes)
+            }
+            error => KernelError::Program {
+                program: name.to_owned(),
+                reason: reason(error),
+            },
         })?;
     }
     Ok(object)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
+}
+
+fn no_memory(what: String, shapes: &[Shape]) -> KernelError {
+    KernelError::Memory {
+        what,
+        tables: footprint::bytes(shapes.iter().copied(), footprint::possible_cpus()),
+        limit: memory::limit(),
+    }
 }
 
 /// Whether what is pinned there is such a map, of whatever length.

@@ -20,6 +20,7 @@ mod full;
 mod handover;
 mod kubernetes;
 mod leaks;
+mod memory;
 mod migrate;
 mod node;
 mod privileges;

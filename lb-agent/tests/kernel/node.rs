@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use lb_testbed::{Sandbox, sandboxed};
+use lb_testbed::{Agent, Sandbox, sandboxed};
+use nix::mount::{MsFlags, mount};
 
-use crate::support::{agent, cluster_ip, write_service};
+use crate::support::{Servers, Web, agent, answers, cluster_ip, status, write_service};
 
 /// Runs `lb-agent run` with these arguments over the usual ones; what it says when it fails.
 fn failure(sandbox: &Sandbox, change: impl FnOnce(&mut Command)) -> Result<String> {
@@ -83,11 +84,43 @@ fn without_bpffs() {
 #[test]
 fn with_a_cgroup_that_is_none() {
     sandboxed(|sandbox| {
+        let folder = sandbox.dir().join("none");
+        fs::create_dir(&folder)?;
         let said = failure(sandbox, |command| {
-            command.arg("--cgroup").arg(sandbox.dir());
+            command.arg("--cgroup").arg(&folder);
             command.arg("--pin-dir").arg(sandbox.bpffs().join("socklb"));
         })?;
-        assert_says(&said, &["--cgroup", "not a folder of a cgroup2 hierarchy"]);
+        assert_says(
+            &said,
+            &["--cgroup", "not a folder of a cgroup2 hierarchy", "volume"],
+        );
+        Ok(())
+    });
+}
+
+/// With the hierarchies of version 1 beside it, as `/sys/fs/cgroup` of such a node is in the pod.
+#[test]
+fn a_hybrid_nodes_cgroup2_is_found_in_its_folder() {
+    sandboxed(|sandbox| {
+        let folder = sandbox.dir().join("host-cgroup");
+        fs::create_dir(&folder)?;
+        let (nothing, none) = (None::<&str>, MsFlags::empty());
+        mount(nothing, &folder, Some("tmpfs"), none, nothing)?;
+        for (name, from) in [("memory", sandbox.dir()), ("unified", sandbox.cgroup())] {
+            let place = folder.join(name);
+            fs::create_dir(&place)?;
+            mount(Some(from), &place, nothing, MsFlags::MS_BIND, nothing)?;
+        }
+        let servers = Servers::start(sandbox, 1)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        let binary = env!("CARGO_BIN_EXE_lb-agent");
+        let agent = Agent::on_cgroup(binary, sandbox, manifests.folder(), &folder);
+        let _running = agent.start()?;
+        let unified = folder.join("unified");
+        assert_eq!(Path::new(&status(&agent)?.cgroup), unified);
+        assert_eq!(answers(&client, Web::ADDRESS, 1)?["pod-0"], 1);
         Ok(())
     });
 }
