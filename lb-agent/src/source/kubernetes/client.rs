@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::health::Health;
 use super::hear::Hearing;
+use super::unreached::Unreached;
 
 /// Where the API server is, and as whom to speak.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +76,11 @@ impl Access {
         config.default_retry = false;
         Ok(config)
     }
+
+    /// The server's address is the one that pods are given.
+    const fn is_of_pods(&self) -> bool {
+        self.kubeconfig.is_none() && self.api_server.is_none()
+    }
 }
 
 /// The client that all watches share.
@@ -82,6 +88,7 @@ impl Access {
 pub struct Clients {
     access: Access,
     health: Arc<Health>,
+    unreached: Unreached,
     current: Arc<Mutex<Numbered>>,
 }
 
@@ -112,10 +119,13 @@ impl Clients {
             );
         }
         let health = Arc::new(Health::new(config.cluster_url.to_string()));
-        let client = build(config, &health)?;
+        let host = config.cluster_url.host();
+        let unreached = Unreached::new(host.filter(|_| access.is_of_pods()));
+        let client = build(config, &health, &unreached)?;
         let clients = Self {
             access,
             health: Arc::clone(&health),
+            unreached,
             current: Arc::new(Mutex::new(Numbered { number: 0, client })),
         };
         Ok((clients, health))
@@ -140,6 +150,7 @@ impl Clients {
         let clients = Self {
             access: Access::default(),
             health: Arc::clone(&health),
+            unreached: Unreached::new(None),
             current: Arc::new(Mutex::new(Numbered { number: 0, client })),
         };
         (clients, health)
@@ -156,7 +167,7 @@ impl Clients {
             let config = self.access.config().await?;
             *current = Numbered {
                 number: number + 1,
-                client: build(config, &self.health)?,
+                client: build(config, &self.health, &self.unreached)?,
             };
         }
         Ok(())
@@ -171,9 +182,14 @@ fn is_open_to_others(server: &http::Uri) -> bool {
     server.scheme_str() != Some("https") && !is_loopback
 }
 
-fn build(config: Config, health: &Arc<Health>) -> Result<Client, AccessError> {
+fn build(
+    config: Config,
+    health: &Arc<Health>,
+    unreached: &Unreached,
+) -> Result<Client, AccessError> {
     let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
     Ok(builder
+        .with_layer(unreached)
         .with_layer(&Hearing::new(Arc::clone(health)))
         .build())
 }

@@ -1,8 +1,9 @@
 //! The Kubernetes API as a source: Services, EndpointSlices, the own Node and, where they matter, ServiceCIDRs, listed and
 //! watched for as long as the agent runs.
 //!
-//! `client` finds the server and `hear` listens to it, `object` reads what it sends, `watch` follows one kind (`trouble` says
+//! `client` finds the server (`unreached` says why it may not) and `hear` listens to it, `object` reads what it sends, `watch` follows one kind (`trouble` says
 //! what its errors mean), `history` notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is.
+//! `rollout` has nothing to do with the watches: it asks about a DaemonSet.
 
 mod client;
 mod gather;
@@ -10,7 +11,9 @@ mod health;
 mod hear;
 mod history;
 mod object;
+mod rollout;
 mod trouble;
+mod unreached;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -21,6 +24,7 @@ use tokio::sync::mpsc;
 
 pub use self::client::{Access, AccessError};
 pub use self::health::{Health, KindHealth};
+pub use self::rollout::{DaemonSets, Rollout};
 
 use self::client::Clients;
 use self::gather::Gatherer;

@@ -102,7 +102,7 @@ fn status_line(status: &Status) -> String {
 }
 
 /// An error and what it comes from.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

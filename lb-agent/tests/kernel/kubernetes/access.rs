@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Web, write_token_kubeconfig};
 use crate::privileges::check_threads;
-use crate::support::eventually;
+use crate::support::{eventually, status};
 
 /// Where a pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
@@ -59,6 +59,24 @@ fn a_pod_finds_its_server_and_its_token_goes_with_each_request() {
         web.wait_for(&[0])?;
         // No files but root's.
         check_threads(running.id(), OF_TABLES).map(drop)
+    });
+}
+
+/// Without kube-proxy: in the sandbox nobody serves that ClusterIP either.
+#[test]
+fn a_pod_whose_servers_address_nobody_serves_says_what_to_do() {
+    sandboxed(|sandbox| {
+        let front = TlsFront::start("127.0.0.1:1".parse()?)?;
+        write_service_account("any", front.authority())?;
+        let agent = Agent::in_cluster(env!("CARGO_BIN_EXE_lb-agent"), sandbox, "node-a")
+            .env("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+            .env("KUBERNETES_SERVICE_PORT", "443");
+        let _running = agent.spawn()?;
+        eventually("the agent says why", || {
+            let watches = status(&agent).map(|status| status.source.watches);
+            let mut troubles = watches.into_iter().flatten().filter_map(|of| of.trouble);
+            Ok(troubles.any(|why| why.contains("10.96.0.1") && why.contains("--api-server")))
+        })
     });
 }
 

@@ -1,0 +1,134 @@
+//! How far the pods of a DaemonSet are.
+
+use kube::api::GetParams;
+use kube::core::Request;
+use serde::Deserialize;
+
+use super::client::{Access, AccessError, Clients};
+use super::trouble;
+
+/// DaemonSets of one namespace.
+#[derive(Debug)]
+pub struct DaemonSets {
+    clients: Clients,
+}
+
+/// How far a DaemonSet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rollout {
+    /// Its controller has not seen it as it is now.
+    NotObserved,
+    /// So many of its pods are of its current revision and available.
+    Pods { available: u64, wanted: u64 },
+}
+
+impl DaemonSets {
+    /// Of the kubeconfig's or the pod's namespace. Reads the credentials; the server is not asked yet.
+    ///
+    /// # Errors
+    /// There are no credentials that make sense.
+    pub async fn open(access: Access) -> Result<Self, AccessError> {
+        let (clients, _) = Clients::new(access).await?;
+        Ok(Self { clients })
+    }
+
+    /// Takes the verb `get`, and no more.
+    ///
+    /// # Errors
+    /// Why the server does not say it.
+    pub async fn rollout(&self, name: &str) -> Result<Rollout, String> {
+        let client = self.clients.current().await.client;
+        let namespace = client.default_namespace();
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets");
+        let request = Request::new(path).get(name, &GetParams::default());
+        let request = request.map_err(|error| error.to_string())?;
+        let asked = client.request::<DaemonSet>(request);
+        let daemon_set = asked.await.map_err(|error| trouble::client_line(&error))?;
+        Ok(daemon_set.rollout())
+    }
+}
+
+impl Rollout {
+    #[must_use]
+    pub const fn is_complete(self) -> bool {
+        match self {
+            Self::NotObserved => false,
+            Self::Pods { available, wanted } => available >= wanted,
+        }
+    }
+}
+
+/// The fields of apps/v1 that `kubectl rollout status` looks at (polymorphichelpers/rollout_status.go).
+#[derive(Debug, Deserialize)]
+struct DaemonSet {
+    metadata: Metadata,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    generation: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    observed_generation: i64,
+    desired_number_scheduled: u64,
+    updated_number_scheduled: u64,
+    number_available: u64,
+}
+
+impl DaemonSet {
+    fn rollout(&self) -> Rollout {
+        let status = &self.status;
+        if status.observed_generation < self.metadata.generation {
+            return Rollout::NotObserved;
+        }
+        Rollout::Pods {
+            available: status.updated_number_scheduled.min(status.number_available),
+            wanted: status.desired_number_scheduled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rollout(status: serde_json::Value) -> Rollout {
+        let object = json!({"metadata": {"name": "agents", "generation": 2}, "status": status});
+        let object: DaemonSet = serde_json::from_value(object).expect("a DaemonSet");
+        object.rollout()
+    }
+
+    #[test]
+    fn pods_count_that_are_available_and_of_the_current_revision() {
+        for (updated, available, least) in [(3, 2, 2), (1, 3, 1), (3, 3, 3)] {
+            let rollout = rollout(json!({
+                "observedGeneration": 2, "desiredNumberScheduled": 3,
+                "updatedNumberScheduled": updated, "numberAvailable": available,
+            }));
+            let wanted = Rollout::Pods {
+                available: least,
+                wanted: 3,
+            };
+            assert_eq!(rollout, wanted);
+            assert_eq!(rollout.is_complete(), least == 3);
+        }
+    }
+
+    #[test]
+    fn without_nodes_it_is_complete_once_it_was_seen() {
+        let seen = json!({"observedGeneration": 2, "desiredNumberScheduled": 0});
+        assert!(rollout(seen).is_complete());
+        let earlier = json!({"observedGeneration": 1, "desiredNumberScheduled": 0});
+        assert_eq!(rollout(earlier), Rollout::NotObserved);
+        assert_eq!(rollout(json!({})), Rollout::NotObserved);
+    }
+}

@@ -1,0 +1,179 @@
+//! What to do about an API server that was never reached at the address that pods are given for it.
+//!
+//! That address (`KUBERNETES_SERVICE_HOST`) is the ClusterIP of the Service `kubernetes`. On a node without kube-proxy nobody
+//! serves it before the agent does, and the agent needs the API server for that.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tower::{BoxError, Layer, Service};
+
+use super::trouble;
+
+/// Adds advice to errors of connecting, until a connect has worked.
+#[derive(Clone, Debug)]
+pub struct Unreached {
+    /// None: the address was given by hand, so there is no advice.
+    advice: Option<Arc<Advice>>,
+}
+
+#[derive(Debug)]
+struct Advice {
+    host: String,
+    was_reached: AtomicBool,
+}
+
+impl Unreached {
+    /// `host`: of a server that has the address that pods are given; none: it has another.
+    pub fn new(host: Option<&str>) -> Self {
+        let advice = |host: &str| {
+            Arc::new(Advice {
+                host: host.to_owned(),
+                was_reached: AtomicBool::new(false),
+            })
+        };
+        Self {
+            advice: host.map(advice),
+        }
+    }
+}
+
+impl<S> Layer<S> for Unreached {
+    type Service = Advised<S>;
+
+    fn layer(&self, inner: S) -> Advised<S> {
+        Advised {
+            inner,
+            advice: self.advice.clone(),
+        }
+    }
+}
+
+/// A client's service with [`Unreached`].
+#[derive(Clone, Debug)]
+pub struct Advised<S> {
+    inner: S,
+    advice: Option<Arc<Advice>>,
+}
+
+impl<S, B> Service<B> for Advised<S>
+where
+    S: Service<B>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: B) -> Self::Future {
+        let advice = self.advice.clone();
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            match (response.await, advice) {
+                (Ok(response), advice) => {
+                    if let Some(advice) = advice {
+                        advice.was_reached.store(true, Ordering::Relaxed);
+                    }
+                    Ok(response)
+                }
+                (Err(error), Some(advice)) => Err(advice.on(error.into())),
+                (Err(error), None) => Err(error.into()),
+            }
+        })
+    }
+}
+
+impl Advice {
+    fn on(&self, error: BoxError) -> BoxError {
+        if self.was_reached.load(Ordering::Relaxed) || !is_of_connecting(error.as_ref()) {
+            return error;
+        }
+        Box::new(NotReached {
+            why: trouble::chain(error.as_ref()),
+            host: self.host.clone(),
+        })
+    }
+}
+
+/// The server cannot be reached at the address of a Service.
+#[derive(Debug)]
+struct NotReached {
+    why: String,
+    host: String,
+}
+
+impl fmt::Display for NotReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { why, host } = self;
+        write!(
+            f,
+            "{why}: {host}, the address that pods are given for the API server, is a Service's, and nobody serves it on a \
+             node without kube-proxy before this agent does: name the API server's own address with --api-server"
+        )
+    }
+}
+
+impl Error for NotReached {}
+
+/// What a connect gives when nobody translates a Service's address: the packets are lost, or go where nobody takes them.
+fn is_of_connecting(error: &(dyn Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let mut system = causes.filter_map(|error| error.downcast_ref::<io::Error>());
+    system.any(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::TimedOut
+                | ErrorKind::ConnectionRefused
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    /// What becomes of an answer, for a server of which the address is a Service's or not.
+    async fn said(layer: &Unreached, answer: Result<(), ErrorKind>) -> Option<String> {
+        let server = service_fn(move |()| async move { answer.map_err(io::Error::from) });
+        let result = layer.layer(server).oneshot(()).await;
+        result.err().map(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn an_address_that_nobody_serves_yet_is_explained() {
+        let of_service = Unreached::new(Some("10.96.0.1"));
+        for kind in [ErrorKind::HostUnreachable, ErrorKind::TimedOut] {
+            let said = said(&of_service, Err(kind)).await.unwrap_or_default();
+            let why = io::Error::from(kind).to_string();
+            for part in [why.as_str(), "10.96.0.1", "--api-server"] {
+                assert!(said.contains(part), "{part:?} is not in {said:?}");
+            }
+        }
+        let by_hand = said(&Unreached::new(None), Err(ErrorKind::HostUnreachable)).await;
+        assert!(!by_hand.unwrap_or_default().contains("--api-server"));
+    }
+
+    #[tokio::test]
+    async fn other_errors_and_a_server_that_was_there_are_not() {
+        let layer = Unreached::new(Some("10.96.0.1"));
+        let tls = said(&layer, Err(ErrorKind::InvalidData)).await;
+        assert!(!tls.unwrap_or_default().contains("--api-server"));
+        assert_eq!(said(&layer, Ok(())).await, None);
+        let gone = said(&layer, Err(ErrorKind::ConnectionRefused)).await;
+        assert!(!gone.unwrap_or_default().contains("--api-server"));
+    }
+}
