@@ -1,5 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
+mod pod;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use ipnet::IpNet;
 
+pub use self::pod::{ProbeArgs, WaitArgs};
 use self::values::{api_server, duration, port_range, service_cidr, step_aside};
-use crate::commands::{self, LogFormat, Output, Source, backends, plan, run, status, unload};
+use crate::commands::{self, LogFormat, Output, Source, backends, plan, probe, run, status};
+use crate::commands::{unload, wait};
 use crate::kernel::{self, LogLevel};
 use crate::policy::{Algorithm, Options};
 use crate::source::kubernetes;
@@ -43,6 +46,10 @@ pub enum Command {
     Backends(AskArgs),
     /// Take the programs and tables out of the kernel.
     Unload(UnloadArgs),
+    /// Ask one agent process whether it works or is ready: for the exec probes of its pod.
+    Probe(ProbeArgs),
+    /// Wait until a DaemonSet has an available pod on every node: for the chart's uninstall hook.
+    WaitForDaemonset(WaitArgs),
 }
 
 /// Where Services come from, and for which node.
@@ -50,21 +57,11 @@ pub enum Command {
 pub struct SourceArgs {
     /// Files, or folders with *.yaml, *.yml and *.json in them, not deeper: Services, EndpointSlices and Nodes; others are passed over
     /// [default: none, the Kubernetes API is asked].
-    #[arg(long, num_args = 1.., value_name = "PATH")]
+    #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "api_server"])]
     pub manifests: Vec<PathBuf>,
 
-    /// How to reach the Kubernetes API [default: as a pod does, with its service account].
-    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// The kubeconfig's context [default: its current one].
-    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
-    pub context: Option<String>,
-
-    /// Where the API server is, like https://192.0.2.1:6443, when nobody on this node serves the address that pods are given for it
-    /// [default: as the kubeconfig or the pod's environment says].
-    #[arg(long, value_name = "URL", conflicts_with = "manifests", value_parser = api_server)]
-    pub api_server: Option<http::Uri>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// After how long a silence a watch of the Kubernetes API is begun anew.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
@@ -82,6 +79,23 @@ pub struct SourceArgs {
     /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value [default: none].
     #[arg(long, value_name = "NAME")]
     pub service_proxy_name: Option<String>,
+}
+
+/// How to reach the Kubernetes API.
+#[derive(Clone, Debug, Args)]
+pub struct AccessArgs {
+    /// How to reach the Kubernetes API [default: as a pod does, with its service account].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context [default: its current one].
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    pub context: Option<String>,
+
+    /// Where the API server is, like https://192.0.2.1:6443, when nobody on this node serves the address that pods are given for it
+    /// [default: as the kubeconfig or the pod's environment says].
+    #[arg(long, value_name = "URL", value_parser = api_server)]
+    pub api_server: Option<http::Uri>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -109,7 +123,12 @@ pub struct RunArgs {
     #[command(flatten)]
     pub socket: SocketArgs,
 
-    /// Serve metrics and probes (/metrics, /healthz, /readyz) on this address, like 127.0.0.1:10356 [default: not at all].
+    /// Answer `lb-agent probe` on this unix socket. No other process may have the same path: in a pod use one in an emptyDir
+    /// [default: not at all].
+    #[arg(long, value_name = "PATH")]
+    pub probe_socket: Option<PathBuf>,
+
+    /// Serve metrics and health (/metrics, /healthz, /readyz) on this address, like 127.0.0.1:10356 [default: not at all].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
 
@@ -258,6 +277,10 @@ impl Cli {
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
             Command::Backends(args) => backends::backends(&args.socket.socket, args.output.output),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
+            Command::Probe(args) => probe::probe(args.what, &args.probe_socket),
+            Command::WaitForDaemonset(args) => {
+                wait::wait(args.access.settings(), &args.name, args.timeout)
+            }
         })
     }
 }
@@ -290,9 +313,20 @@ impl RunArgs {
             check_interval: self.check_interval,
             step_aside_after: self.step_aside_after,
             socket: self.socket.socket,
+            probe_socket: self.probe_socket,
             http: self.http,
             log: self.log,
             log_format: self.log_format,
+        }
+    }
+}
+
+impl AccessArgs {
+    fn settings(self) -> kubernetes::Access {
+        kubernetes::Access {
+            kubeconfig: self.kubeconfig,
+            context: self.context,
+            api_server: self.api_server,
         }
     }
 }
@@ -306,11 +340,7 @@ impl SourceArgs {
         };
         let source = if self.manifests.is_empty() {
             Source::Kubernetes(kubernetes::Settings {
-                access: kubernetes::Access {
-                    kubeconfig: self.kubeconfig.clone(),
-                    context: self.context.clone(),
-                    api_server: self.api_server.clone(),
-                },
+                access: self.access.clone().settings(),
                 node_name: node_name.clone(),
                 wants_foreign: self.service_proxy_name.is_some(),
                 wants_service_cidrs: false,

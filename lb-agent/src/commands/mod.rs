@@ -3,10 +3,12 @@
 pub mod backends;
 mod logging;
 pub mod plan;
+pub mod probe;
 pub mod run;
 pub mod status;
 mod table;
 pub mod unload;
+pub mod wait;
 
 use std::io;
 use std::path::PathBuf;

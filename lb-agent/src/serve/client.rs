@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,12 +49,40 @@ pub async fn post<T: DeserializeOwned>(
     send(socket, Method::POST, document, body.into()).await
 }
 
+/// Asks a process for [`super::LIVE`] or [`super::READY`]: whether it is so, and what it says to that.
+pub async fn probe(socket: &Path, what: &str) -> Result<(bool, String), FetchError> {
+    let (status, body) = exchange(socket, Method::GET, what, Bytes::new()).await?;
+    let said = String::from_utf8_lossy(&body).trim().to_owned();
+    Ok((status.is_success(), said))
+}
+
 async fn send<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     document: &str,
     body: Bytes,
 ) -> Result<T, FetchError> {
+    let path = || socket.to_owned();
+    let (status, body) = exchange(socket, method, document, body).await?;
+    if !status.is_success() {
+        return Err(FetchError::Status {
+            path: path(),
+            status,
+        });
+    }
+    serde_json::from_slice(&body).map_err(|error| FetchError::Json {
+        path: path(),
+        error,
+    })
+}
+
+/// Sends a request, and gives back the status and the body of the answer.
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    document: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), FetchError> {
     let path = || socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await
@@ -81,15 +109,6 @@ async fn send<T: DeserializeOwned>(
     );
     let response = sender.send_request(request).await.map_err(http)?;
     let status = response.status();
-    if !status.is_success() {
-        return Err(FetchError::Status {
-            path: path(),
-            status,
-        });
-    }
     let body = response.into_body().collect().await.map_err(http)?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| FetchError::Json {
-        path: path(),
-        error,
-    })
+    Ok((status, body.to_bytes()))
 }

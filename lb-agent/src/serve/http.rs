@@ -1,7 +1,7 @@
-//! Metrics and probes over HTTP, for Prometheus and the kubelet.
+//! Metrics and health over HTTP, for Prometheus and for whoever wants to know of a node, whichever agent serves it.
 //!
 //! `/metrics`; `/healthz` (and `/livez`): the agent answers; `/readyz`: what the source says is in effect, and from where no
-//! changes come.
+//! changes come. A pod's own probes do not ask here but at `super::Probes`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,12 +13,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::{Metrics, Question, Serving, Status, connections};
+use super::readiness::{Readiness, alive, answer_within, no_answer};
+use super::{LIVE, Metrics, Question, READY, Serving, connections};
 
-/// Whoever does not answer within this is not healthy.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// An agent that takes longer for its status is stuck.
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -57,9 +58,9 @@ impl HttpServer {
     pub fn start(self, questions: mpsc::Sender<Question>, metrics: Arc<Metrics>) -> Serving {
         let router = Router::new()
             .route("/metrics", get(metrics_text))
-            .route("/healthz", get(healthz))
-            .route("/livez", get(healthz))
-            .route("/readyz", get(readyz))
+            .route("/healthz", get(live))
+            .route(LIVE, get(live))
+            .route(READY, get(ready))
             .with_state(Shared { questions, metrics });
         let listener = self.listener;
         Serving::start(|closed| connections::serve(listener, router, closed))
@@ -67,7 +68,8 @@ impl HttpServer {
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
-    let Some(status) = shared.status().await else {
+    let status = answer_within(STATUS_WITHIN, &shared.questions, Question::Status).await;
+    let Some(status) = status else {
         return no_answer();
     };
     match shared.metrics.text(&status) {
@@ -76,58 +78,16 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn healthz(State(shared): State<Shared>) -> Response {
-    match shared.status().await {
-        Some(_) => "ok\n".into_response(),
+async fn live(State(shared): State<Shared>) -> Response {
+    match Readiness::ask(&shared.questions).await {
+        Some(_) => alive(),
         None => no_answer(),
     }
 }
 
-async fn readyz(State(shared): State<Shared>) -> Response {
-    match shared.status().await {
-        Some(status) if status.ready => format!("ok\n{}", in_trouble(&status)).into_response(),
-        Some(status) => (StatusCode::SERVICE_UNAVAILABLE, why_not(&status)).into_response(),
+async fn ready(State(shared): State<Shared>) -> Response {
+    match Readiness::ask(&shared.questions).await {
+        Some(readiness) => readiness.ready(),
         None => no_answer(),
-    }
-}
-
-/// One line for each kind that was not listed yet.
-fn why_not(status: &Status) -> String {
-    let missing = status.source.watches.iter().filter(|watch| !watch.listed);
-    let lines = missing.map(|watch| match &watch.trouble {
-        Some(why) => format!("{}s were not listed yet: {why}\n", watch.kind),
-        None => format!("{}s were not listed yet\n", watch.kind),
-    });
-    lines.collect()
-}
-
-/// One line for each kind of which no changes come. What is known stays in effect, so that is no reason not to be ready: all
-/// nodes would be unready at once.
-fn in_trouble(status: &Status) -> String {
-    let watches = status.source.watches.iter();
-    let lines = watches.filter_map(|watch| {
-        let (why, seconds) = (watch.trouble.as_ref()?, watch.trouble_seconds?);
-        let kind = &watch.kind;
-        Some(format!(
-            "{kind}s are as they were {seconds:.0} s ago: {why}\n"
-        ))
-    });
-    lines.collect()
-}
-
-fn no_answer() -> Response {
-    let message = "the agent does not answer\n";
-    (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
-}
-
-impl Shared {
-    /// None from an agent that is stuck, or ending.
-    async fn status(&self) -> Option<Status> {
-        let (sender, answer) = oneshot::channel();
-        let asked = async {
-            self.questions.send(Question::Status(sender)).await.ok()?;
-            answer.await.ok()
-        };
-        tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?
     }
 }

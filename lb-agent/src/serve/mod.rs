@@ -1,12 +1,15 @@
 //! What the agent says of itself: JSON over a unix socket, read by the other subcommands.
 //!
 //! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]; `POST /v1/hand-over` with a
-//! [`HandOver`] has it make way for another agent. Over TCP, where asked for, metrics and probes: [`HttpServer`].
+//! [`HandOver`] has it make way for another agent. Over TCP, where asked for, metrics and health: [`HttpServer`]. For the
+//! probes of a pod a socket of the process's own: [`Probes`].
 
 mod client;
 mod connections;
 mod http;
 mod metrics;
+mod probes;
+mod readiness;
 mod server;
 mod serving;
 mod tables;
@@ -15,9 +18,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::client::{FetchError, fetch, post};
+pub use self::client::{FetchError, fetch, post, probe};
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
+pub use self::probes::{Probes, Stage};
+pub use self::readiness::Readiness;
 pub use self::server::{Question, Server, ServerError};
 pub use self::serving::Serving;
 
@@ -29,6 +34,12 @@ pub const BACKENDS: &str = "/v1/backends";
 
 /// Where [`HandOver`] is taken.
 pub const HAND_OVER: &str = "/v1/hand-over";
+
+/// Where a process says whether it works.
+pub const LIVE: &str = "/livez";
+
+/// Where it says whether it is ready.
+pub const READY: &str = "/readyz";
 
 /// Asks the agent that holds a pin folder to make way. It says so with [`HandingOver`], closes its ports and lets go of
 /// the folder; one that holds another folder answers 409.

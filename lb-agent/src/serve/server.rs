@@ -16,12 +16,15 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BACKENDS, BackendStatus, HAND_OVER, HandOver, HandingOver, STATUS, Serving, Status};
+use super::{
+    BACKENDS, BackendStatus, HAND_OVER, HandOver, HandingOver, Readiness, STATUS, Serving, Status,
+};
 
 /// What is asked of the task that owns the tables.
 #[derive(Debug)]
 pub enum Question {
     Status(oneshot::Sender<Status>),
+    Readiness(oneshot::Sender<Readiness>),
     Backends(oneshot::Sender<Vec<BackendStatus>>),
     /// Whether this agent makes way.
     HandOver(HandOver, oneshot::Sender<bool>),
@@ -29,26 +32,45 @@ pub enum Question {
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
-#[error("--socket {}: {error}: name another path with --socket", path.display())]
+#[error("{flag} {}: {error}: name another path with {flag}", path.display())]
 pub struct ServerError {
+    flag: &'static str,
     path: PathBuf,
     error: io::Error,
 }
 
-/// A socket that is bound; removed when this goes.
+/// A unix socket that is readable by its owner alone; its file is removed when this goes.
 #[derive(Debug)]
-pub struct Server {
-    listener: Option<UnixListener>,
-    serving: Option<Serving>,
-    path: PathBuf,
+pub struct OwnSocket<L> {
+    pub listener: L,
+    path: SocketFile,
 }
 
-impl Server {
-    /// Binds the socket, readable by its owner alone.
+/// The file of a socket, removed when this goes.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl<L> OwnSocket<L> {
+    /// Makes the folder if need be, and removes a socket on which nobody listens any more.
     ///
-    /// Call it with the pin folder locked: then a socket that is there is one that nobody listens on any more.
-    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+    /// `flag`: names the path on the command line.
+    ///
+    /// # Errors
+    /// Somebody listens there, something else is there, or the path cannot be used.
+    pub fn bind(
+        flag: &'static str,
+        path: &Path,
+        bind: impl FnOnce(&Path) -> io::Result<L>,
+    ) -> Result<Self, ServerError> {
         let failed = |error| ServerError {
+            flag,
             path: path.to_owned(),
             error,
         };
@@ -61,11 +83,36 @@ impl Server {
                 .map_err(failed)?;
         }
         remove_stale(path).map_err(failed)?;
-        let listener = bind_for_owner(path).map_err(failed)?;
+        // The socket is the owner's from the first moment on, whatever the umask was. No other thread makes files meanwhile.
+        let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+        let listener = bind(path);
+        umask(before);
+        Ok(Self {
+            listener: listener.map_err(failed)?,
+            path: SocketFile(path.to_owned()),
+        })
+    }
+}
+
+/// A socket that is bound; removed when this goes.
+#[derive(Debug)]
+pub struct Server {
+    listener: Option<UnixListener>,
+    serving: Option<Serving>,
+    _path: SocketFile,
+}
+
+impl Server {
+    /// Binds the socket, readable by its owner alone.
+    ///
+    /// Call it with the pin folder locked: then a socket that is there is one that nobody listens on any more.
+    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+        let OwnSocket { listener, path } =
+            OwnSocket::bind("--socket", path, |path| UnixListener::bind(path))?;
         Ok(Self {
             listener: Some(listener),
             serving: None,
-            path: path.to_owned(),
+            _path: path,
         })
     }
 
@@ -87,21 +134,6 @@ impl Server {
             serving.close().await;
         }
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Somebody may have removed it already.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// It is the owner's from the first moment on, whatever the umask was. No other thread makes files meanwhile.
-fn bind_for_owner(path: &Path) -> io::Result<UnixListener> {
-    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-    let listener = UnixListener::bind(path);
-    umask(before);
-    listener
 }
 
 /// Removes a socket that an agent left; anything else at that path is somebody's.

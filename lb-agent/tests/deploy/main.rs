@@ -98,7 +98,7 @@ fn the_agents_flags_are_flags_that_it_has() {
     let Ok(Command::Run(run)) = cli.map(|cli| cli.command) else {
         panic!("not taken: {args:?}");
     };
-    assert!(run.source.manifests.is_empty() && run.source.api_server.is_some());
+    assert!(run.source.manifests.is_empty() && run.source.access.api_server.is_some());
     assert_eq!(
         run.step_aside_after,
         Some(std::time::Duration::from_mins(30))

@@ -24,6 +24,7 @@ mod memory;
 mod migrate;
 mod node;
 mod privileges;
+mod probes;
 mod resolver;
 mod restart;
 mod scale;

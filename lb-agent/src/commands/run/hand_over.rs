@@ -16,7 +16,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::{Agent, Settings, source};
 use crate::kernel::{self, KernelError, Pins};
-use crate::serve::{self, FetchError, HandOver, HandingOver, Serving};
+use crate::serve::{self, FetchError, HandOver, HandingOver, Probes, Serving, Stage};
 use crate::source::Batch;
 
 /// How often one that stands by tries the lock. Whoever asked for it is in the kernel's queue and has it long before.
@@ -45,11 +45,14 @@ pub struct Prepared {
 /// Opens the source and gets hold of the pin folder, however long that takes. Nothing is written before.
 ///
 /// `asks`: another agent that has the folder is asked to make way; else only its end is waited for.
-pub async fn prepare(settings: &Settings, asks: bool) -> anyhow::Result<Prepared> {
+pub async fn prepare(settings: &Settings, probes: &Probes, asks: bool) -> anyhow::Result<Prepared> {
     let stood_by = match asks {
         true => None,
         false => Some(stand_by(&settings.kernel.pin_dir).await?),
     };
+    if stood_by.is_some() {
+        probes.enter(Stage::Starting);
+    }
     let began = Instant::now();
     let (source, mut first) = source::open(&settings.source.source).await?;
     let (sender, mut batches) = mpsc::channel(16);
@@ -57,7 +60,10 @@ pub async fn prepare(settings: &Settings, asks: bool) -> anyhow::Result<Prepared
     let pins = match stood_by {
         Some(pins) => pins,
         None => match kernel::lock(&settings.kernel) {
-            Err(KernelError::Locked { .. }) => wait(settings, &mut batches, &mut first).await?,
+            Err(KernelError::Locked { .. }) => {
+                probes.enter(Stage::Waiting);
+                wait(settings, &mut batches, &mut first).await?
+            }
             result => result?,
         },
     };

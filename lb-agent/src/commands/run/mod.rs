@@ -33,7 +33,7 @@ use self::turns::Ending;
 use super::{LogFormat, SourceSettings, logging};
 use crate::kernel::{self, Grace, Keeper, KernelError, Maps, Opened};
 use crate::policy::NodePorts;
-use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
+use crate::serve::{HttpServer, Metrics, Probes, Server, Stage, SyncStatus};
 use crate::sockets::Worker;
 use crate::source::{Batch, node_addresses};
 use crate::tables::{Tables, Usage};
@@ -57,7 +57,9 @@ pub struct Settings {
     pub step_aside_after: Option<Duration>,
     /// Where the agent answers.
     pub socket: PathBuf,
-    /// Where it serves metrics and probes, if it does.
+    /// Where this very process answers probes, if it does.
+    pub probe_socket: Option<PathBuf>,
+    /// Where it serves metrics and health, if it does.
     pub http: Option<SocketAddr>,
     /// A level or a filter.
     pub log: String,
@@ -190,7 +192,7 @@ impl Agent {
         Ok(agent)
     }
 
-    async fn run(mut self, ends: &mut Ends) -> anyhow::Result<Ending> {
+    async fn run(mut self, ends: &mut Ends, probes: &Probes) -> anyhow::Result<Ending> {
         let (address_sender, mut addresses) = mpsc::channel(16);
         if self.settings.node_addresses.is_empty() {
             node_addresses::watch(address_sender)
@@ -201,7 +203,8 @@ impl Agent {
             .http
             .take()
             .map(|http| http.start(question_sender.clone(), Arc::clone(&self.metrics)));
-        self.server.start(question_sender);
+        self.server.start(question_sender.clone());
+        probes.enter(Stage::Running(question_sender));
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
         }
@@ -221,6 +224,7 @@ impl Agent {
                 Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
                 Some(question) = questions.recv() => {
                     if self.answer(question) {
+                        probes.enter(Stage::StandingBy { was_ready: self.is_ready });
                         drop(questions);
                         return Ok(Ending::HandedOver(self.make_way(http).await));
                     }

@@ -51,8 +51,11 @@ fn lasting(settings: &Settings) -> CapabilitySet {
     if reads_files(settings) {
         lasting |= CapabilitySet::DAC_READ_SEARCH;
     }
-    // Both are opened again after another agent has had its turn.
-    if is_in_somebodys_folder(&settings.socket) {
+    // The probe socket is bound once; the others are opened again after another agent has had its turn.
+    let mut sockets = [Some(&settings.socket), settings.probe_socket.as_ref()]
+        .into_iter()
+        .flatten();
+    if sockets.any(|socket| is_in_somebodys_folder(socket)) {
         lasting |= CapabilitySet::DAC_OVERRIDE;
     }
     if settings

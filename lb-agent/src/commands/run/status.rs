@@ -1,7 +1,7 @@
 //! What a running agent says of itself.
 
 use super::Agent;
-use crate::serve::{HookStatus, Question, Status, TableStatus};
+use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
 use crate::tables::Usage;
 
 impl Agent {
@@ -11,6 +11,10 @@ impl Agent {
         // Whoever asked may be gone.
         match question {
             Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Readiness(answer) => drop(answer.send(Readiness {
+                is_ready: self.is_ready,
+                source: self.source.status(),
+            })),
             Question::Backends(answer) => drop(answer.send(self.engine.backends())),
             Question::HandOver(wanted, answer) => {
                 let is_ours = self.is_asked_for(&wanted);

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use super::ends::Ends;
 use super::{Agent, Settings, hand_over};
 use crate::kernel::{self, Pins};
+use crate::serve::{Probes, Stage};
 use crate::sockets::Worker;
 
 /// How a turn ends.
@@ -18,6 +21,7 @@ pub enum Ending {
 
 /// Takes turns until SIGTERM or SIGINT.
 pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
+    let probes = Probes::bind(settings.probe_socket.as_deref())?;
     let mut ends = None;
     let mut is_first = true;
     loop {
@@ -25,7 +29,7 @@ pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let ending = runtime.block_on(turn(settings, sockets, &mut ends, is_first));
+        let ending = runtime.block_on(turn(settings, sockets, &probes, &mut ends, is_first));
         runtime.shutdown_background();
         match ending? {
             Ending::Signal => return Ok(()),
@@ -43,6 +47,7 @@ pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
 async fn turn(
     settings: &Settings,
     sockets: &Arc<Worker>,
+    probes: &Probes,
     ends: &mut Option<Ends>,
     is_first: bool,
 ) -> anyhow::Result<Ending> {
@@ -50,15 +55,19 @@ async fn turn(
         Some(ends) => ends,
         None => ends.insert(Ends::new()?),
     };
+    probes
+        .serve()
+        .context("the probe socket cannot be served")?;
     let prepared = tokio::select! {
-        prepared = hand_over::prepare(settings, is_first) => prepared?,
+        prepared = hand_over::prepare(settings, probes, is_first) => prepared?,
         name = ends.next() => {
             tracing::info!("{name}: ending; the data path is left to others");
             return Ok(Ending::Signal);
         }
     };
+    probes.enter(Stage::Starting);
     Agent::start(settings.clone(), prepared, Arc::clone(sockets))
         .await?
-        .run(ends)
+        .run(ends, probes)
         .await
 }

@@ -1,0 +1,39 @@
+//! Flags of the subcommands that only the manifests in deploy/ use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::AccessArgs;
+use super::values::duration;
+use crate::commands::probe::Probe;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Exits with 0 if it is so. Otherwise stderr has the reason.
+
+Example:
+  lb-agent probe ready --probe-socket /run/probe/agent.sock")]
+pub struct ProbeArgs {
+    /// What to ask.
+    #[arg(value_enum)]
+    pub what: Probe,
+
+    /// The --probe-socket of the process.
+    #[arg(long, value_name = "PATH")]
+    pub probe_socket: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// The DaemonSet, in the namespace of the service account or of the kubeconfig's context.
+    pub name: String,
+
+    #[command(flatten)]
+    pub access: AccessArgs,
+
+    /// How long to wait at most, like 5m or 90s.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub timeout: Duration,
+}

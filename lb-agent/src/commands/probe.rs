@@ -1,0 +1,47 @@
+//! `lb-agent probe`: what the exec probes of an agent's pod run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+
+use super::block_on;
+use crate::serve;
+
+/// A process that does not answer within this is stuck. Shorter than the timeout of the pods' probes, so that the kubelet has the
+/// reason, and longer than the process itself waits for its main loop.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// What a probe wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// Whether the process works: while it starts, waits for another agent and stands by too
+    Live,
+    /// Whether what its source says is in effect, or was until it handed over to another agent
+    Ready,
+}
+
+/// Asks the process that has this `--probe-socket`.
+///
+/// # Errors
+/// It is not so, or nobody answers.
+pub fn probe(what: Probe, socket: &Path) -> anyhow::Result<()> {
+    let document = match what {
+        Probe::Live => serve::LIVE,
+        Probe::Ready => serve::READY,
+    };
+    let (is_so, said) = block_on(async {
+        let asked = tokio::time::timeout(ANSWER_WITHIN, serve::probe(socket, document));
+        let answer = asked.await.with_context(|| {
+            let seconds = ANSWER_WITHIN.as_secs();
+            format!("no answer on {} within {seconds} s", socket.display())
+        })?;
+        Ok(answer?)
+    })?;
+    if !is_so {
+        bail!("{}", said.replace('\n', "; "));
+    }
+    println!("{said}");
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! `lb-agent wait-for-daemonset`: what the Job of the chart's uninstall hook runs.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::block_on;
+use crate::source::kubernetes::{Access, DaemonSets, Rollout};
+
+/// How often to ask.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Waits until every node that a DaemonSet selects has an available pod of its current revision. Errors of the API server are
+/// waited for too.
+///
+/// # Errors
+/// That has not come about within the time, or there are no credentials.
+pub fn wait(access: Access, name: &str, within: Duration) -> anyhow::Result<()> {
+    block_on(async {
+        let daemon_sets = DaemonSets::open(access).await?;
+        let deadline = Instant::now() + within;
+        let mut last = "the API server has not answered".to_owned();
+        loop {
+            let Ok(answer) = timeout_at(deadline, daemon_sets.rollout(name)).await else {
+                bail!(
+                    "DaemonSet {name} is not complete after {} s: {last}",
+                    within.as_secs()
+                );
+            };
+            let now = match &answer {
+                Ok(rollout) => line(*rollout),
+                Err(why) => why.clone(),
+            };
+            if now != last {
+                println!("DaemonSet {name}: {now}");
+                last = now;
+            }
+            if answer.is_ok_and(Rollout::is_complete) {
+                return Ok(());
+            }
+            sleep(EVERY.min(deadline.duration_since(Instant::now()))).await;
+        }
+    })
+}
+
+fn line(rollout: Rollout) -> String {
+    match rollout {
+        Rollout::NotObserved => "its controller has not seen it yet".to_owned(),
+        Rollout::Pods { available, wanted } => format!("{available} of {wanted} pods available"),
+    }
+}

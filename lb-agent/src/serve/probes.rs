@@ -1,0 +1,130 @@
+//! Probes of one process, over a unix socket of its own.
+//!
+//! A pod on the host's network shares its ports with every other pod there: a probe over TCP is answered by whichever agent
+//! has the port, so during an update the old agent would vouch for the new one. This socket is at a path that only one pod
+//! has (an emptyDir), and its process answers there from its start to its end, also while it waits for another agent to
+//! hand over and while it stands by.
+//!
+//! `GET /livez`: the process works. `GET /readyz`: it holds the pin folder and what its source says is in effect, or it has
+//! been there and has handed over to another agent.
+
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::sync::mpsc;
+
+use super::readiness::{Readiness, alive, no_answer};
+use super::server::{OwnSocket, ServerError};
+use super::{LIVE, Question, READY, Serving};
+
+/// What the process is doing.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// It opens the source and the data path.
+    Starting,
+    /// Another agent holds the pin folder.
+    Waiting,
+    /// It holds the folder; its main loop answers.
+    Running(mpsc::Sender<Question>),
+    /// It has handed over, and takes up again when the other agent is gone.
+    StandingBy {
+        /// Everything was in effect when it handed over.
+        was_ready: bool,
+    },
+}
+
+/// The stage of a process, and the socket where it tells it.
+#[derive(Debug)]
+pub struct Probes {
+    socket: Option<OwnSocket<UnixListener>>,
+    stage: Arc<Mutex<Stage>>,
+}
+
+impl Probes {
+    /// Binds the socket, readable by its owner alone; none: nobody asks.
+    ///
+    /// # Errors
+    /// Another process listens there, or the path cannot be used.
+    pub fn bind(path: Option<&Path>) -> Result<Self, ServerError> {
+        let bind = |path: &Path| {
+            OwnSocket::bind("--probe-socket", path, |path| {
+                let listener = UnixListener::bind(path)?;
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            })
+        };
+        Ok(Self {
+            socket: path.map(bind).transpose()?,
+            stage: Arc::new(Mutex::new(Stage::Starting)),
+        })
+    }
+
+    /// Answers for as long as the current runtime lasts; those who ask between two runtimes wait.
+    ///
+    /// # Errors
+    /// The process has too many files open.
+    pub fn serve(&self) -> io::Result<()> {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
+        let router = Router::new()
+            .route(LIVE, get(live))
+            .route(READY, get(ready))
+            .with_state(Arc::clone(&self.stage));
+        Serving::router(listener, router, "the probe socket");
+        Ok(())
+    }
+
+    pub fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+}
+
+type Shared = Arc<Mutex<Stage>>;
+
+fn current(stage: &Shared) -> Stage {
+    stage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+async fn live(State(stage): State<Shared>) -> Response {
+    let Stage::Running(questions) = current(&stage) else {
+        return alive();
+    };
+    match Readiness::ask(&questions).await {
+        Some(_) => alive(),
+        // It may have left that stage meanwhile.
+        None if !matches!(current(&stage), Stage::Running(_)) => alive(),
+        None => no_answer(),
+    }
+}
+
+async fn ready(State(stage): State<Shared>) -> Response {
+    if let Stage::Running(questions) = current(&stage)
+        && let Some(readiness) = Readiness::ask(&questions).await
+    {
+        return readiness.ready();
+    }
+    match current(&stage) {
+        Stage::Starting => not_ready("starting\n"),
+        Stage::Waiting => not_ready("waiting until another lb-agent hands over or ends\n"),
+        Stage::Running(_) => no_answer(),
+        Stage::StandingBy { was_ready: true } => {
+            "ok\nstanding by: another lb-agent has taken over\n".into_response()
+        }
+        Stage::StandingBy { was_ready: false } => {
+            not_ready("standing by: another lb-agent took over before this one was ready\n")
+        }
+    }
+}
+
+fn not_ready(why: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
