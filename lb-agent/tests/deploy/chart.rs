@@ -131,8 +131,10 @@ fn pipeline(action: &str, root: &Value, dot: &Value) -> String {
         Some((of, _)) => path(of, root, dot),
         None => path(action, root, dot),
     };
-    let text = value.as_str().expect("a text");
-    text.to_owned()
+    match value {
+        Value::Number(number) => number.to_string(),
+        value => value.as_str().expect("a text or a number").to_owned(),
+    }
 }
 
 /// The value at `.Values.a.b`, or at `.`.

@@ -2,11 +2,14 @@
 
 mod chart;
 mod rendered;
+mod waiting;
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
 use lb_agent::cli::{Cli, Command};
+use lb_agent::commands::probe::Probe;
 use serde_json::{Value, json};
 
 use crate::chart::Chart;
@@ -90,13 +93,8 @@ fn the_agents_flags_are_flags_that_it_has() {
         "stepAsideAfter": "30m",
         "extraArgs": ["--default-algorithm=maglev"],
     }));
-    let args = words(&agent(&chart)["args"]);
-    let words = ["lb-agent"]
-        .into_iter()
-        .chain(args.iter().map(String::as_str));
-    let cli = Cli::try_parse_from(words);
-    let Ok(Command::Run(run)) = cli.map(|cli| cli.command) else {
-        panic!("not taken: {args:?}");
+    let Command::Run(run) = parse(&words(&agent(&chart)["args"])) else {
+        panic!("it does not run");
     };
     assert!(run.source.manifests.is_empty() && run.source.access.api_server.is_some());
     assert_eq!(
@@ -107,29 +105,74 @@ fn the_agents_flags_are_flags_that_it_has() {
         pod_spec(&kustomize("unload"))["initContainers"][0]["args"].clone(),
         agent(&kustomize("unload"))["args"].clone(),
     ] {
-        let args = self::words(&args);
-        let words = ["lb-agent"]
-            .into_iter()
-            .chain(args.iter().map(String::as_str));
-        let cli = Cli::try_parse_from(words).map(|cli| cli.command);
-        assert!(matches!(cli, Ok(Command::Unload(_))), "{args:?}");
+        assert!(matches!(parse(&words(&args)), Command::Unload(_)));
     }
 }
 
-#[test]
-fn probes_ask_where_the_agent_answers() {
-    let agent = agent(&kustomize("base"));
-    let args = words(&agent["args"]);
-    let http = args.iter().find_map(|arg| arg.strip_prefix("--http="));
-    for probe in ["livenessProbe", "readinessProbe"] {
-        let get = &agent[probe]["httpGet"];
-        let asked = format!(
-            "{}:{}",
-            get["host"].as_str().unwrap_or_default(),
-            get["port"]
-        );
-        assert_eq!(Some(asked.as_str()), http, "{probe}");
+/// The exec probes of an agent's container: what they ask, and where.
+fn probe(agent: &Value, name: &str) -> (Probe, PathBuf) {
+    let command = words(&agent[name]["exec"]["command"]);
+    let (binary, args) = command.split_first().expect("a command");
+    assert_eq!(binary, "/lb-agent");
+    match parse(args) {
+        Command::Probe(probe) => (probe.what, probe.probe_socket),
+        other => panic!("{other:?}"),
     }
+}
+
+/// What the arguments of a container mean.
+fn parse(args: &[String]) -> Command {
+    let words = ["lb-agent"]
+        .into_iter()
+        .chain(args.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(words);
+    cli.unwrap_or_else(|error| panic!("{args:?}: {error}"))
+        .command
+}
+
+#[test]
+fn probes_ask_the_pods_own_process() {
+    let base = kustomize("base");
+    let (spec, agent) = (pod_spec(&base), agent(&base));
+    let Command::Run(run) = parse(&words(&agent["args"])) else {
+        panic!("it does not run");
+    };
+    let socket = run.probe_socket.expect("a socket for probes");
+    assert_eq!(
+        probe(&agent, "livenessProbe"),
+        (Probe::Live, socket.clone())
+    );
+    assert_eq!(
+        probe(&agent, "readinessProbe"),
+        (Probe::Ready, socket.clone())
+    );
+
+    // No other pod has that path, whatever the node's network and files are.
+    let folder = socket.parent().and_then(Path::to_str).expect("a folder");
+    let named = |list: &Value, field: &str, value: &Value| -> Value {
+        let list = list.as_array().expect("a list");
+        let found = list.iter().find(|item| item[field] == *value);
+        found.cloned().unwrap_or_else(|| panic!("no {value}"))
+    };
+    let mount = named(&agent["volumeMounts"], "mountPath", &json!(folder));
+    let volume = named(&spec["volumes"], "name", &mount["name"]);
+    assert!(volume["emptyDir"].is_object(), "{volume}");
+}
+
+/// A version that is ready for a moment and then fails must be seen to fail before its pod counts as available.
+#[test]
+fn a_pod_is_available_after_more_than_one_probe() {
+    let base = kustomize("base");
+    let daemon_set = &base.get("DaemonSet", "socklb")["spec"];
+    let period = agent(&base)["readinessProbe"]["periodSeconds"].as_u64();
+    let available_after = daemon_set["minReadySeconds"].as_u64();
+    assert!(available_after > period.map(|period| 2 * period));
+    // What unloads has no probes, and nothing to wait for.
+    let unload = kustomize("unload");
+    assert_eq!(
+        unload.get("DaemonSet", "socklb")["spec"]["minReadySeconds"],
+        0
+    );
 }
 
 /// On the host's network each would be a port of the host, of which a node has one: no second pod while the first is there.
@@ -202,7 +245,10 @@ fn unloading_pods_take_the_agents_place() {
 
 #[test]
 fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
-    let chart = chart(json!({"nodeSelector": {"socklb.dev/node": "true"}}));
+    let chart = chart(json!({
+        "apiServer": "https://10.0.0.1:6443",
+        "nodeSelector": {"socklb.dev/node": "true"},
+    }));
     let weight = |kind: &str| {
         let annotations = &chart.get(kind, "socklb-unload")["metadata"]["annotations"];
         assert_eq!(annotations["helm.sh/hook"], "post-delete", "{kind}");
@@ -229,11 +275,41 @@ fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
         let of_overlay = &overlay["initContainers"][0][field];
         assert_eq!(hook["initContainers"][0][field], *of_overlay, "{field}");
     }
-    let job = &chart.get("Job", "socklb-unload")["spec"]["template"]["spec"]["containers"][0];
-    let args = words(&job["args"]).join(" ");
+    // It waits with the agent's own image, as nobody in particular, and may ask for nothing but that DaemonSet.
+    let job = &chart.get("Job", "socklb-unload")["spec"]["template"]["spec"];
+    let waiting = &job["containers"][0];
+    assert_eq!(waiting["image"], agent(&chart)["image"]);
+    let Command::WaitForDaemonset(wait) = parse(&words(&waiting["args"])) else {
+        panic!("it does not wait");
+    };
+    assert_eq!(wait.name, "socklb-unload");
+    let api_server = wait.access.api_server.map(|server| server.to_string());
+    assert_eq!(api_server.as_deref(), Some("https://10.0.0.1:6443/"));
+    assert_eq!(waiting["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(job["serviceAccountName"], "socklb-unload");
+    let rules = &chart.get("Role", "socklb-unload")["rules"];
+    let one = json!([{
+        "apiGroups": ["apps"], "resources": ["daemonsets"],
+        "resourceNames": ["socklb-unload"], "verbs": ["get"],
+    }]);
+    assert_eq!(*rules, one);
+}
+
+#[test]
+fn metrics_may_be_served_elsewhere() {
+    let chart = chart(json!({"http": "[::]:9100", "minReadySeconds": 60}));
+    let Command::Run(run) = parse(&words(&agent(&chart)["args"])) else {
+        panic!("it does not run");
+    };
+    assert_eq!(run.http.map(|http| http.port()), Some(9100));
+    // Probes do not go there.
     assert_eq!(
-        args,
-        "rollout status daemonset/socklb-unload --namespace=socklb-system --timeout=5m"
+        probe(&agent(&chart), "readinessProbe"),
+        probe(&agent(&kustomize("base")), "readinessProbe")
+    );
+    assert_eq!(
+        chart.get("DaemonSet", "socklb")["spec"]["minReadySeconds"],
+        60
     );
 }
 

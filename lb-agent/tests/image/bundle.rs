@@ -65,7 +65,7 @@ impl Bundle {
         let image = unpack(&folder)?;
         show_cgroups(sandbox)?;
         let machine = Machine::start()?;
-        let config = config(sandbox, spec, container, &image, &machine)?;
+        let config = config(sandbox, &folder, spec, container, &image, &machine)?;
         Ok(Self {
             folder,
             image,
@@ -176,6 +176,7 @@ fn show_cgroups(sandbox: &Sandbox) -> Result<()> {
 
 fn config(
     sandbox: &Sandbox,
+    folder: &Path,
     spec: &Value,
     container: &Value,
     image: &Value,
@@ -193,7 +194,7 @@ fn config(
         .collect();
     assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
     let mut mounts = runtimes_mounts();
-    mounts.extend(volumes(sandbox, spec, container)?);
+    mounts.extend(volumes(sandbox, folder, spec, container)?);
     Ok(json!({
         "ociVersion": "1.0.2",
         "root": {"path": "rootfs", "readonly": security["readOnlyRootFilesystem"]},
@@ -246,8 +247,13 @@ fn runtimes_mounts() -> Vec<Value> {
     ]
 }
 
-/// The DaemonSet's volumes.
-fn volumes(sandbox: &Sandbox, spec: &Value, container: &Value) -> Result<Vec<Value>> {
+/// The DaemonSet's volumes; those that each pod has for itself are in the bundle's folder.
+fn volumes(
+    sandbox: &Sandbox,
+    folder: &Path,
+    spec: &Value,
+    container: &Value,
+) -> Result<Vec<Value>> {
     let volumes = list(&spec["volumes"]);
     let mut mounts = Vec::new();
     for mount in list(&container["volumeMounts"]) {
@@ -255,7 +261,13 @@ fn volumes(sandbox: &Sandbox, spec: &Value, container: &Value) -> Result<Vec<Val
             .iter()
             .find(|volume| volume["name"] == mount["name"]);
         let volume = volume.with_context(|| format!("{}: no such volume", mount["name"]))?;
-        let source = host_path(sandbox, text(volume, "/hostPath/path")?)?;
+        let source = if volume["emptyDir"].is_object() {
+            let own = folder.join(text(&mount, "/name")?);
+            fs::create_dir_all(&own)?;
+            own
+        } else {
+            host_path(sandbox, text(volume, "/hostPath/path")?)?
+        };
         let propagation = match mount["mountPropagation"].as_str() {
             Some("HostToContainer") => "rslave",
             None => "rprivate",

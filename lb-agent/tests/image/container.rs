@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -55,6 +55,13 @@ impl Container {
             "/proc/{}/status",
             state["pid"]
         ))?)
+    }
+
+    /// Runs one more process in it, as the exec probes of its pod do.
+    pub fn exec(&self, command: &[String]) -> Result<Output> {
+        let mut exec = crun(&self.state);
+        exec.arg("exec").arg(&self.id).args(command);
+        exec.output().context("cannot start `crun exec`")
     }
 
     pub fn log(&self) -> String {

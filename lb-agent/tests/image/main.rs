@@ -9,8 +9,7 @@ mod machine;
 mod seccomp;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -23,7 +22,7 @@ use socket2::SockRef;
 
 use crate::bundle::{Bpffs, Bundle};
 use crate::container::Container;
-use crate::daemonset::{BASE, pod_spec, text};
+use crate::daemonset::{BASE, pod_spec, words};
 
 const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
 const TARGET: u16 = 8080;
@@ -74,8 +73,9 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
         container.wait_for_log(" ready after ")?;
         web.check()?;
         for probe in ["livenessProbe", "readinessProbe"] {
-            let answer = sandbox.namespace().enter(|| ask(probe))??;
-            ensure!(answer.starts_with("HTTP/1.1 200 "), "{probe}: {answer}");
+            let command = words(&pod_spec(BASE)?["containers"][0][probe]["exec"]["command"]);
+            let answer = container.exec(&command)?;
+            ensure!(answer.status.success(), "{probe}: {answer:?}");
         }
         let status = container.status()?;
         // The first thread's: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and a filter beside the runtime's.
@@ -216,21 +216,6 @@ fn refused(mut container: Container) -> Result<String> {
         bail!("it did not refuse: {}", container.log());
     }
     Ok(container.log())
-}
-
-/// What a probe of the DaemonSet gets.
-fn ask(probe: &str) -> Result<String> {
-    let spec = pod_spec(BASE)?;
-    let get = &spec["containers"][0][probe]["httpGet"];
-    let (host, path) = (text(get, "/host")?, text(get, "/path")?);
-    let mut stream = TcpStream::connect(format!("{host}:{}", get["port"]))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 /// Connects from a pod, and leaves the entry of that socket behind as if no hook had seen its end.
