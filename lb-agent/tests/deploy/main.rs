@@ -1,6 +1,7 @@
 //! What is in deploy/: that it is what it says, and that kustomize and Helm deploy the same.
 
 mod chart;
+mod recipe;
 mod rendered;
 mod waiting;
 
