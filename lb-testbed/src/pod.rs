@@ -146,6 +146,13 @@ impl Pod {
         command
     }
 
+    /// Takes the pod off the network without a word to anybody, as when the power goes; with `true` it is there again. Connections
+    /// stay as they are, and so does the IPv4 address; IPv6 addresses are lost.
+    pub fn set_link(&self, is_up: bool) -> Result<()> {
+        let state = if is_up { "up" } else { "down" };
+        self.ip(&format!("link set {DEVICE} {state}\n"))
+    }
+
     pub fn namespace(&self) -> &NetworkNamespace {
         &self.namespace
     }

@@ -42,7 +42,7 @@ mod tls;
 mod watch;
 
 use std::{
-    fs,
+    fs, mem,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     path::Path,
     sync::Arc,
@@ -86,9 +86,13 @@ impl ApiServer {
 
     /// Serves on a socket that listens already, perhaps in another network namespace.
     pub fn serve(listener: TcpListener) -> Result<Self> {
+        Self::serve_store(listener, filled(FIRST_REVISION, [])?)
+    }
+
+    fn serve_store(listener: TcpListener, store: Store) -> Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let shared = Arc::new(Shared::new(filled(FIRST_REVISION, [])?));
+        let shared = Arc::new(Shared::new(store));
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -225,6 +229,18 @@ impl ApiServer {
         self.shared.change(Store::forget_history);
     }
 
+    /// Ends the server: connections are closed, and who asks is refused by the kernel. What it has is kept for
+    /// [`Stopped::start`].
+    #[must_use]
+    pub fn stop(mut self) -> Stopped {
+        self.end();
+        let store = mem::replace(&mut self.shared.state().store, Store::at(0));
+        Stopped {
+            address: self.address,
+            store,
+        }
+    }
+
     /// As if the server came back from an old backup: connections are cut, and revisions start low again.
     pub fn restart_in_the_past(&self) -> Result<()> {
         let objects: Vec<Value> = {
@@ -242,14 +258,43 @@ impl ApiServer {
         self.cut();
         Ok(())
     }
-}
 
-impl Drop for ApiServer {
-    fn drop(&mut self) {
+    /// Waits until nothing is served any more.
+    fn end(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A server that was stopped, as etcd remembers it.
+#[derive(Debug)]
+pub struct Stopped {
+    address: SocketAddr,
+    store: Store,
+}
+
+impl Stopped {
+    /// Starts it again on its address. As with a real one, revisions have gone on, and it knows nothing of what happened
+    /// before: a watch from an earlier revision is told that it is too old.
+    pub fn start(mut self) -> Result<ApiServer> {
+        // In a cluster there is always something that changes.
+        let mut fields = Map::new();
+        let annotations = json!({"restarted-at": self.store.revision().to_string()});
+        fields.insert("metadata".to_owned(), json!({"annotations": annotations}));
+        let key = Key::new("", "kube-system");
+        self.store.put(Kind::Namespace, key, fields);
+        self.store.forget_history();
+        let listener =
+            TcpListener::bind(self.address).context("the API server cannot listen again")?;
+        ApiServer::serve_store(listener, self.store)
     }
 }
 

@@ -6,13 +6,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use kube::Client;
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio::sync::Mutex;
+use tower::BoxError;
+use tower::util::{MapErr, option_layer};
 
 use super::health::Health;
 use super::hear::Hearing;
+use super::pace::Pace;
 use super::unreached::Unreached;
 
 /// Where the API server is, and as whom to speak.
@@ -43,8 +50,15 @@ pub enum AccessError {
     Client(#[source] kube::Error),
 }
 
-/// Within this a server must take a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Within this a server must take a connection, TLS included. The kernel asks again after 1 s and after 3 s when packets are
+/// lost (`tcp_syn_retries` in ip-sysctl of the kernel's documentation).
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A connection on which nothing came for this long is asked for a sign of life.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
+/// And asked again.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
+/// A connection on which what was sent is not acknowledged within this time is over (TCP_USER_TIMEOUT of tcp(7)).
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than a watch is silent: it ends after five minutes at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(330);
 
@@ -89,6 +103,7 @@ pub struct Clients {
     access: Access,
     health: Arc<Health>,
     unreached: Unreached,
+    pace: Arc<Pace>,
     current: Arc<Mutex<Numbered>>,
 }
 
@@ -121,11 +136,14 @@ impl Clients {
         let health = Arc::new(Health::new(config.cluster_url.to_string()));
         let host = config.cluster_url.host();
         let unreached = Unreached::new(host.filter(|_| access.is_of_pods()));
-        let client = build(config, &health, &unreached)?;
+        let pace = Arc::new(Pace::new());
+        let hearing = Hearing::new(Arc::clone(&health), Arc::clone(&pace));
+        let client = build(config, hearing, &unreached)?;
         let clients = Self {
             access,
             health: Arc::clone(&health),
             unreached,
+            pace,
             current: Arc::new(Mutex::new(Numbered { number: 0, client })),
         };
         Ok((clients, health))
@@ -144,16 +162,23 @@ impl Clients {
         R::Error: Into<tower::BoxError>,
     {
         let health = Arc::new(Health::new(String::new()));
+        let pace = Arc::new(Pace::new());
         let client = ClientBuilder::new(server, "default")
-            .with_layer(&Hearing::new(Arc::clone(&health)))
+            .with_layer(&Hearing::new(Arc::clone(&health), Arc::clone(&pace)))
             .build();
         let clients = Self {
             access: Access::default(),
             health: Arc::clone(&health),
             unreached: Unreached::new(None),
+            pace,
             current: Arc::new(Mutex::new(Numbered { number: 0, client })),
         };
         (clients, health)
+    }
+
+    /// When to ask again after a failure.
+    pub fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
     }
 
     pub async fn current(&self) -> Numbered {
@@ -165,9 +190,10 @@ impl Clients {
         let mut current = self.current.lock().await;
         if current.number == number {
             let config = self.access.config().await?;
+            let hearing = Hearing::new(Arc::clone(&self.health), self.pace());
             *current = Numbered {
                 number: number + 1,
-                client: build(config, &self.health, &self.unreached)?,
+                client: build(config, hearing, &self.unreached)?,
             };
         }
         Ok(())
@@ -182,15 +208,38 @@ fn is_open_to_others(server: &http::Uri) -> bool {
     server.scheme_str() != Some("https") && !is_loopback
 }
 
+/// kube's own client (`make_generic_builder` in kube-client), but for connections that notice when the server has gone without
+/// a word: kube's would wait until the watch's time is over.
 fn build(
     config: Config,
-    health: &Arc<Health>,
+    hearing: Hearing,
     unreached: &Unreached,
 ) -> Result<Client, AccessError> {
-    let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
-    Ok(builder
+    if config.proxy_url.is_some() {
+        let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
+        return Ok(builder.with_layer(unreached).with_layer(&hearing).build());
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(KEEPALIVE_AFTER));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_EVERY));
+    tcp.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
+    let tls = config
+        .rustls_https_connector_with_connector(tcp)
+        .map_err(AccessError::Client)?;
+    let mut connector = TimeoutConnector::new(tls);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    let client = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let client = MapErr::new(client, BoxError::from);
+    let headers = config.extra_headers_layer().map_err(AccessError::Client)?;
+    let credentials = config.auth_layer().map_err(AccessError::Client)?;
+    Ok(ClientBuilder::new(client, config.default_namespace.clone())
+        .with_layer(&headers)
+        .with_layer(&option_layer(credentials))
+        .with_layer(&config.base_uri_layer())
         .with_layer(unreached)
-        .with_layer(&Hearing::new(Arc::clone(health)))
+        .with_layer(&hearing)
         .build())
 }
 

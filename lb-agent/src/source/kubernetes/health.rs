@@ -23,6 +23,8 @@ pub struct KindHealth {
     pub has_listed: bool,
     /// How often all objects were listed.
     pub lists: u64,
+    /// When anything at all first came from the server.
+    pub first_heard: Option<Instant>,
     /// When anything at all last came from the server.
     pub heard: Option<Instant>,
     /// When an object last came from the server.
@@ -56,6 +58,13 @@ impl Health {
             .clone()
     }
 
+    /// Whether objects of another kind than this one had come by that time.
+    pub(super) fn heard_others(&self, than: Kind, by: Instant) -> bool {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = kinds.iter().filter(|(kind, _)| **kind != than);
+        others.any(|(_, health)| health.first_heard.is_some_and(|at| at <= by))
+    }
+
     /// A watch is asked for from this revision.
     pub(super) fn asks_from(&self, revision: u64) {
         self.position.fetch_max(revision, Ordering::Relaxed);
@@ -67,7 +76,11 @@ impl Health {
     }
 
     pub(super) fn heard(&self, kind: Kind) {
-        self.note(kind, |of_kind| of_kind.heard = Some(Instant::now()));
+        let now = Instant::now();
+        self.note(kind, |of_kind| {
+            of_kind.first_heard.get_or_insert(now);
+            of_kind.heard = Some(now);
+        });
     }
 
     /// When anything at all last came.

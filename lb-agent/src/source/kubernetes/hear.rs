@@ -1,28 +1,32 @@
 //! Notes what kube keeps to itself: when the API server last said anything about a kind of object, bookmarks too, for a watch
-//! that has gone silent looks just like a quiet cluster otherwise; and from which revision a watch goes on. And ends an answer
-//! that never ends by itself.
+//! that has gone silent looks just like a quiet cluster otherwise; and from which revision a watch goes on. Tells [`Pace`] of the
+//! server's answers. And ends an answer that never ends by itself, and a wait for one that never begins.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tower::{BoxError, Layer, Service};
 
 use super::health::Health;
+use super::pace::Pace;
 use crate::catalog::Kind;
 
 /// Hears what comes through a client.
 #[derive(Clone, Debug)]
 pub struct Hearing {
     health: Arc<Health>,
+    pace: Arc<Pace>,
 }
 
 impl Hearing {
-    pub const fn new(health: Arc<Health>) -> Self {
-        Self { health }
+    pub const fn new(health: Arc<Health>, pace: Arc<Pace>) -> Self {
+        Self { health, pace }
     }
 }
 
@@ -33,6 +37,7 @@ impl<S> Layer<S> for Hearing {
         Heard {
             inner,
             health: Arc::clone(&self.health),
+            pace: Arc::clone(&self.pace),
         }
     }
 }
@@ -42,7 +47,16 @@ impl<S> Layer<S> for Hearing {
 pub struct Heard<S> {
     inner: S,
     health: Arc<Health>,
+    pace: Arc<Pace>,
 }
+
+/// A watch that goes on from a revision is let in at once: the server has nothing to look up first.
+const LET_IN_WITHIN: Duration = Duration::from_secs(15);
+
+/// The server took a request, and says nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the server does not answer")]
+struct Silent;
 
 /// An object has 1.5 MiB at most, by etcd's default, and kube keeps a line of a watch until it ends.
 const LONGEST_LINE: usize = 16 << 20;
@@ -53,31 +67,47 @@ const LONGEST_PAGE: usize = 256 << 20;
 impl<S, B, R> Service<Request<B>> for Heard<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
     S::Future: Send + 'static,
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
     type Response = Response<HeardBody<R>>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let kind = kind_of(request.uri().path());
         let query = request.uri().query().unwrap_or_default();
         let is_watch = query.split('&').any(|part| part.starts_with("watch="));
-        if let Some(revision) = revision_of(query) {
+        let revision = revision_of(query);
+        if let Some(revision) = revision {
             self.health.asks_from(revision);
         }
+        let goes_on = is_watch && revision.is_some_and(|revision| revision > 0);
         let health = Arc::clone(&self.health);
+        let pace = Arc::clone(&self.pace);
         let response = self.inner.call(request);
         Box::pin(async move {
-            let is_success = |response: &Response<R>| response.status().is_success();
-            let response = response.await?;
-            let kind = kind.filter(|_| is_success(&response));
+            let response = if goes_on {
+                tokio::time::timeout(LET_IN_WITHIN, response)
+                    .await
+                    .map_err(|_| Silent)?
+            } else {
+                response.await
+            };
+            let response = response.map_err(Into::into)?;
+            let is_success = response.status().is_success();
+            match kind {
+                Some(kind) if is_success => pace.answered(kind, is_watch),
+                Some(kind) => pace.refused(kind, retry_after(response.headers())),
+                None => {}
+            }
+            let kind = kind.filter(|_| is_success);
             Ok(response.map(|body| HeardBody {
                 body,
                 kind,
@@ -153,6 +183,12 @@ impl<R> HeardBody<R> {
     }
 }
 
+/// Of the two forms of `Retry-After` the one that Kubernetes uses: seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// The kind whose objects a path lists.
 fn kind_of(path: &str) -> Option<Kind> {
     match path.rsplit('/').next()? {
@@ -181,7 +217,8 @@ mod tests {
 
     /// How much of an answer is taken that comes in so many pieces.
     async fn taken(uri: &str, piece: &'static [u8], pieces: usize) -> (usize, bool) {
-        let hearing = Hearing::new(Arc::new(Health::new(String::new())));
+        let health = Arc::new(Health::new(String::new()));
+        let hearing = Hearing::new(health, Arc::new(Pace::new()));
         let mut service = hearing.layer(tower::service_fn(move |_: Request<()>| async move {
             let piece = Bytes::from_static(piece);
             let pieces =

@@ -1,8 +1,9 @@
 //! The Kubernetes API as a source: Services, EndpointSlices, the own Node and, where they matter, ServiceCIDRs, listed and
 //! watched for as long as the agent runs.
 //!
-//! `client` finds the server (`unreached` says why it may not) and `hear` listens to it, `object` reads what it sends, `watch` follows one kind (`trouble` says
-//! what its errors mean), `history` notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is.
+//! `client` finds the server (`unreached` says why it may not) and `hear` listens to it, `object` reads what it sends, `watch`
+//! follows one kind (`trouble` says what its errors mean, `pace` when to ask again), `history` notices when the server's goes
+//! back, `gather` puts the kinds together, `health` says how fresh all is.
 //! `rollout` has nothing to do with the watches: it asks about a DaemonSet.
 
 mod client;
@@ -11,6 +12,7 @@ mod health;
 mod hear;
 mod history;
 mod object;
+mod pace;
 mod rollout;
 mod trouble;
 mod unreached;

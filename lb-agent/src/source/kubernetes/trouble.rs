@@ -1,8 +1,12 @@
 //! What an error of a watch means, and what is to be done about it.
 
+use std::io;
+
 use kube::Error as ClientError;
 use kube::core::Status;
 use kube::runtime::watcher::Error;
+
+use super::pace::Failure;
 
 /// What to do after an error, once some time has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +24,19 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// `is_optional`: an agent can do without this kind.
+    /// `may_be_absent`: this kind has never been listed, an agent can do without it, and the server has given other kinds. A server
+    /// that is starting answers 403 until it has loaded RBAC, and 404 until it has all kinds: that says nothing of what it has.
     /// `is_streaming`: the first list was asked for as a stream, and has not come.
     /// `refusals`: how often in sequence the server has answered that it will not watch from where we are.
-    pub fn of(error: &Error, is_optional: bool, is_streaming: bool, refusals: u32) -> Self {
-        let status = match error {
-            Error::InitialListFailed(ClientError::Api(status))
-            | Error::WatchStartFailed(ClientError::Api(status))
-            | Error::WatchFailed(ClientError::Api(status))
-            | Error::WatchError(status) => status,
-            // Something that was sent could not be read, so something may have been missed.
-            Error::WatchFailed(ClientError::SerdeError(_)) | Error::NoResourceVersion => {
-                return Self::ListAgain;
-            }
-            _ => return Self::GoOn,
+    pub fn of(error: &Error, may_be_absent: bool, is_streaming: bool, refusals: u32) -> Self {
+        let Some(status) = status(error) else {
+            return match error {
+                // Something that was sent could not be read, so something may have been missed.
+                Error::WatchFailed(ClientError::SerdeError(_)) | Error::NoResourceVersion => {
+                    Self::ListAgain
+                }
+                _ => Self::GoOn,
+            };
         };
         if is_behind(status) {
             return Self::ListAgain;
@@ -41,7 +44,7 @@ impl Remedy {
         match status.code {
             401 => Self::Renew,
             // Of Services a 404 is a lie, perhaps somebody's who stands in for the server.
-            403 | 404 if is_optional => Self::Absent,
+            403 | 404 if may_be_absent => Self::Absent,
             // kube lists again by itself only where it comes in the stream.
             410 => Self::ListAgain,
             400 | 422 if is_streaming => Self::ListInPages,
@@ -65,6 +68,81 @@ const MOST_REFUSALS: u32 = 3;
 /// Whether the server answered, and refused to watch from where we were.
 pub fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::WatchStartFailed(ClientError::Api(_)))
+}
+
+/// Whether the answer was 403 or 404.
+pub fn is_absence(error: &Error) -> bool {
+    matches!(status(error).map(|status| status.code), Some(403 | 404))
+}
+
+/// What the server answered, if it did.
+fn status(error: &Error) -> Option<&Status> {
+    match error {
+        Error::InitialListFailed(ClientError::Api(status))
+        | Error::WatchStartFailed(ClientError::Api(status))
+        | Error::WatchFailed(ClientError::Api(status))
+        | Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Who is to blame for an error: how long to wait depends on it.
+pub fn failure(error: &Error) -> Failure {
+    match error {
+        Error::InitialListFailed(error)
+        | Error::WatchStartFailed(error)
+        | Error::WatchFailed(error) => client_failure(error),
+        Error::WatchError(status) => status_failure(status),
+        Error::NoResourceVersion => Failure::Broken,
+    }
+}
+
+/// The same for what is not a watch.
+pub fn client_failure(error: &ClientError) -> Failure {
+    match error {
+        ClientError::Api(status) => status_failure(status),
+        ClientError::SerdeError(_) => Failure::Broken,
+        ClientError::Service(error) => connection_failure(error.as_ref()),
+        error => connection_failure(error),
+    }
+}
+
+fn status_failure(status: &Status) -> Failure {
+    match status.code {
+        _ if is_behind(status) => Failure::Outdated,
+        410 => Failure::Outdated,
+        400..500 => Failure::Refused,
+        _ => Failure::Broken,
+    }
+}
+
+/// The kernel's word for it is somewhere among the causes.
+fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
+    use io::ErrorKind;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        match io.map(io::Error::kind) {
+            Some(
+                ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+                | ErrorKind::TimedOut
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof,
+            ) => return Failure::Unreachable,
+            // rustls': the certificate is not accepted, by either side.
+            Some(ErrorKind::InvalidData) => return Failure::Refused,
+            _ => {}
+        }
+        // `source` of an io::Error leaves out what it is made of.
+        let inside = io.and_then(io::Error::get_ref);
+        next = inside.map_or_else(|| error.source(), |inside| Some(inside as _));
+    }
+    Failure::Broken
 }
 
 /// An error in one line: kube's own words repeat themselves.
@@ -140,6 +218,29 @@ mod tests {
             assert_eq!(Remedy::of(&refused(code), true, false, 1), Remedy::Absent);
         }
         assert_eq!(Remedy::of(&refused(500), true, false, 1), Remedy::GoOn);
+    }
+
+    #[test]
+    fn an_answer_an_unwell_server_and_none_at_all_are_told_apart() {
+        for code in [400, 403, 404, 429] {
+            assert_eq!(failure(&refused(code)), Failure::Refused, "{code}");
+        }
+        assert_eq!(failure(&refused(410)), Failure::Outdated);
+        for code in [500, 503, 504] {
+            assert_eq!(failure(&refused(code)), Failure::Broken, "{code}");
+        }
+        let of_kind = |kind: io::ErrorKind| {
+            let inner = io::Error::new(kind, "as the kernel says");
+            let error = io::Error::other(inner);
+            failure(&Error::WatchFailed(ClientError::Service(error.into())))
+        };
+        assert_eq!(
+            of_kind(io::ErrorKind::ConnectionRefused),
+            Failure::Unreachable
+        );
+        assert_eq!(of_kind(io::ErrorKind::TimedOut), Failure::Unreachable);
+        assert_eq!(of_kind(io::ErrorKind::InvalidData), Failure::Refused);
+        assert_eq!(of_kind(io::ErrorKind::InvalidInput), Failure::Broken);
     }
 
     #[test]

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use kube::Api;
-use kube::runtime::utils::Backoff as _;
-use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 
 use super::client::Clients;
 use super::gather::{Gatherer, Learnt};
 use super::health::Health;
 use super::history::Backwards;
 use super::object::{Sent, Watched};
+use super::pace::{Attempts, Failure};
 use super::trouble::{self, Remedy};
 use crate::catalog::{Change, ObjectId, Problem};
 
@@ -28,6 +28,8 @@ const LIST_WITHIN: Duration = Duration::from_secs(30);
 const BATCH: usize = 1_000;
 /// When to ask again for a kind that the server does not have.
 const ABSENT_FOR: Duration = Duration::from_secs(300);
+/// How often a watch in trouble is looked at, whether it has come to rest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first minor version of Kubernetes 1 that gives lists as streams by default.
 const STREAMS_SINCE: u32 = 32;
 
@@ -47,12 +49,16 @@ pub struct Watch<T> {
     health: Arc<Health>,
     backwards: Backwards,
     scope: Scope,
-    backoff: DefaultBackoff,
+    attempts: Attempts,
     /// Not known until the server was asked.
     streams: Option<bool>,
     changes: Vec<Change>,
-    /// All objects were listed once; the last of them may be among the changes.
+    /// All objects were listed once, or there are none; the last of them may be among the changes.
     has_listed: bool,
+    /// The server has this kind: it has listed it once.
+    is_there: bool,
+    /// A warning of the trouble that there is was logged.
+    has_warned: bool,
     /// When the first of these came.
     heard: Option<Instant>,
     /// Objects that cannot be read.
@@ -76,15 +82,17 @@ impl<T: Watched> Watch<T> {
     ) -> Self {
         health.note(T::KIND, |_| ());
         Self {
+            attempts: Attempts::new(clients.pace(), T::KIND),
             clients,
             gatherer,
             health,
             backwards,
             scope,
-            backoff: DefaultBackoff::default(),
             streams: None,
             changes: Vec::new(),
             has_listed: false,
+            is_there: false,
+            has_warned: false,
             heard: None,
             problems: BTreeMap::new(),
             listing: None,
@@ -100,16 +108,16 @@ impl<T: Watched> Watch<T> {
     /// From one beginning to the next.
     async fn watch(&mut self) -> Result<(), Over> {
         let current = self.clients.current().await;
-        let streams = match self.streams {
-            Some(streams) => streams,
-            None => match gives_streams(&current.client).await {
-                Ok(streams) => *self.streams.insert(streams),
-                Err(error) => {
+        if self.streams.is_none() {
+            match gives_streams(&current.client).await {
+                Ok(streams) => self.streams = streams,
+                Err((failure, error)) => {
                     self.trouble(error);
-                    return self.wait().await;
+                    return self.wait(failure).await;
                 }
-            },
-        };
+            }
+        }
+        let streams = self.streams.unwrap_or_default();
         let events = watcher(Api::<Sent<T>>::all(current.client), self.config(streams));
         match self.follow(pin!(events), streams).await? {
             Remedy::Renew => {
@@ -122,6 +130,7 @@ impl<T: Watched> Watch<T> {
                 // Nothing is missing then.
                 self.changes.push(Change::Only(T::KIND, HashSet::new()));
                 self.listed();
+                self.trouble_is_over();
                 self.hand_on().await?;
                 return self.sleep(ABSENT_FOR).await;
             }
@@ -134,7 +143,7 @@ impl<T: Watched> Watch<T> {
         let config = watcher::Config {
             label_selector: self.scope.labels.map(str::to_owned),
             field_selector: self.scope.fields.clone(),
-            timeout: u32::try_from(self.scope.silent_within.as_secs()).ok(),
+            timeout: Some(self.timeout()),
             ..watcher::Config::default()
         };
         if streams {
@@ -142,6 +151,12 @@ impl<T: Watched> Watch<T> {
         } else {
             config
         }
+    }
+
+    /// In seconds, how long the server is to keep a watch open: agents that began together do not stay together.
+    fn timeout(&self) -> u32 {
+        let most = u32::try_from(self.scope.silent_within.as_secs()).unwrap_or(u32::MAX);
+        fastrand::u32(most - most / 4..=most).max(1)
     }
 
     /// Follows the events until they must begin anew.
@@ -157,12 +172,18 @@ impl<T: Watched> Watch<T> {
                 tokio::select! {
                     event = events.next() => event,
                     Ok(()) = self.backwards.changed() => return Ok(Remedy::ListAgain),
+                    () = tokio::time::sleep(LOOK_EVERY), if self.is_in_trouble() => {
+                        if self.attempts.has_settled() {
+                            self.trouble_is_over();
+                        }
+                        continue;
+                    }
                 }
             } else if let Ok(event) = tokio::time::timeout(LIST_WITHIN, events.next()).await {
                 event
             } else {
                 self.trouble("the server does not answer".to_owned());
-                self.wait().await?;
+                self.wait(Failure::Broken).await?;
                 // Or it does not say when a list is over.
                 return Ok(Remedy::ListInPages);
             };
@@ -209,6 +230,7 @@ impl<T: Watched> Watch<T> {
                 self.problems.retain(|id, _| listed.contains(id));
                 let names = listed.into_iter().map(|id| id.name).collect();
                 self.changes.push(Change::Only(T::KIND, names));
+                self.is_there = true;
                 self.listed();
                 self.is_well();
             }
@@ -253,14 +275,22 @@ impl<T: Watched> Watch<T> {
 
     /// Something came that could be read.
     fn is_well(&mut self) {
-        self.backoff.reset();
         self.refusals = 0;
         let now = Instant::now();
-        let trouble = self.health.note(T::KIND, |of_kind| {
-            of_kind.event = Some(now);
-            of_kind.trouble.take()
-        });
-        if let Some((since, _)) = trouble {
+        self.health
+            .note(T::KIND, |of_kind| of_kind.event = Some(now));
+        self.trouble_is_over();
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        self.health
+            .note(T::KIND, |of_kind| of_kind.trouble.is_some())
+    }
+
+    fn trouble_is_over(&mut self) {
+        let trouble = self.health.note(T::KIND, |of_kind| of_kind.trouble.take());
+        let has_warned = std::mem::take(&mut self.has_warned);
+        if let Some((since, _)) = trouble.filter(|_| has_warned) {
             let seconds = since.elapsed().as_secs();
             tracing::info!(
                 "{}s come from the API server again, after {seconds} s",
@@ -273,38 +303,53 @@ impl<T: Watched> Watch<T> {
         if trouble::is_refusal(error) {
             self.refusals += 1;
         }
-        let remedy = Remedy::of(error, T::IS_OPTIONAL, is_streaming, self.refusals);
-        if matches!(remedy, Remedy::ListInPages | Remedy::Absent) {
-            tracing::info!("{}s: {}", T::KIND, trouble::line(error));
-            return Ok(remedy);
+        let is_optional = T::IS_OPTIONAL && !self.is_there;
+        let began = self.attempts.began().into_std();
+        let may_be_absent = is_optional && self.health.heard_others(T::KIND, began);
+        let remedy = Remedy::of(error, may_be_absent, is_streaming, self.refusals);
+        let line = trouble::line(error);
+        match remedy {
+            Remedy::Absent if self.has_listed => tracing::debug!("{}s: {line}", T::KIND),
+            Remedy::Absent | Remedy::ListInPages => tracing::info!("{}s: {line}", T::KIND),
+            _ => {
+                if is_optional && trouble::is_absence(error) {
+                    // Whether it is trouble is not known before the server has given other kinds.
+                    self.note_trouble(line);
+                } else {
+                    self.trouble(line);
+                }
+                self.wait(trouble::failure(error)).await?;
+            }
         }
-        self.trouble(trouble::line(error));
-        self.wait().await?;
         Ok(remedy)
     }
 
-    /// Tells of trouble, once until it is over.
-    fn trouble(&self, error: String) {
-        let is_new = self.health.note(T::KIND, |of_kind| {
-            of_kind.errors += 1;
-            let since = of_kind.trouble.as_ref().map(|(since, _)| *since);
-            let is_new = since.is_none();
-            of_kind.trouble = Some((since.unwrap_or_else(Instant::now), error.clone()));
-            is_new
-        });
-        if is_new {
+    /// Warns of trouble, once until it is over.
+    fn trouble(&mut self, error: String) {
+        if std::mem::replace(&mut self.has_warned, true) {
+            tracing::debug!("{}s: {error}", T::KIND);
+        } else {
             tracing::warn!(
                 "{}s do not come from the API server; what is known stays in effect: {error}",
                 T::KIND
             );
-        } else {
-            tracing::debug!("{}s: {error}", T::KIND);
         }
+        self.note_trouble(error);
     }
 
-    async fn wait(&mut self) -> Result<(), Over> {
-        let time = self.backoff.next().unwrap_or(LIST_WITHIN);
-        self.sleep(time).await
+    fn note_trouble(&self, error: String) {
+        self.health.note(T::KIND, |of_kind| {
+            of_kind.errors += 1;
+            let since = of_kind.trouble.as_ref().map(|(since, _)| *since);
+            of_kind.trouble = Some((since.unwrap_or_else(Instant::now), error));
+        });
+    }
+
+    async fn wait(&mut self, failure: Failure) -> Result<(), Over> {
+        tokio::select! {
+            () = self.attempts.pause(failure) => Ok(()),
+            () = self.gatherer.closed() => Err(Over),
+        }
     }
 
     async fn sleep(&self, time: Duration) -> Result<(), Over> {
@@ -335,8 +380,8 @@ impl<T: Watched> std::fmt::Debug for Watch<T> {
     }
 }
 
-/// Whether the server gives lists as streams. `Err` says why it cannot be asked.
-async fn gives_streams(client: &kube::Client) -> Result<bool, String> {
+/// Whether the server gives lists as streams; none: it does not say. `Err` says why it cannot be asked.
+async fn gives_streams(client: &kube::Client) -> Result<Option<bool>, (Failure, String)> {
     match tokio::time::timeout(LIST_WITHIN, client.apiserver_version()).await {
         Ok(Ok(version)) => {
             let digits = version
@@ -344,11 +389,14 @@ async fn gives_streams(client: &kube::Client) -> Result<bool, String> {
                 .trim_end_matches(|c: char| !c.is_ascii_digit());
             let minor: u32 = digits.parse().unwrap_or_default();
             tracing::debug!("the API server is {}", version.git_version);
-            Ok(minor >= STREAMS_SINCE)
+            Ok(Some(minor >= STREAMS_SINCE))
         }
-        // It answers, only not that.
-        Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 401 => Ok(false),
-        Ok(Err(error)) => Err(trouble::client_line(&error)),
-        Err(_) => Err("the server does not answer".to_owned()),
+        // It answers, only not that: lists in pages every server gives.
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 401 => Ok(None),
+        Ok(Err(error)) => Err((
+            trouble::client_failure(&error),
+            trouble::client_line(&error),
+        )),
+        Err(_) => Err((Failure::Broken, "the server does not answer".to_owned())),
     }
 }

@@ -70,7 +70,7 @@ impl Cluster {
         let mut watches = status.source.watches.into_iter();
         let name = format!("{kind:?}");
         watches
-            .find(|watch| watch.kind == name)
+            .find(|watch| watch.kind.eq_ignore_ascii_case(&name))
             .with_context(|| format!("{name}s are not watched"))
     }
 

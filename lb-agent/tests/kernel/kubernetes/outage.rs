@@ -1,6 +1,10 @@
 //! No API server for a while, or only half of what it has: what is pinned is served meanwhile, and probes and metrics tell.
 
-use anyhow::Result;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
 use lb_testbed::api_server::{
     ApiServer, Behaviour, Disturbance, Fault, Kind, StreamingLists, Verb,
 };
@@ -188,4 +192,68 @@ fn half_of_the_slices(
     assert_eq!(answers(&web.client, address(11), 40)?.len(), 2);
     assert_eq!(answers(&web.client, address(12), 40)?.len(), 1);
     web.wait_for(&[0])
+}
+
+/// A Node of the control plane loses its power: no FIN and no RST tells its clients, who wait for events on open connections.
+#[test]
+fn a_server_that_vanishes_without_a_word_is_missed_long_before_the_watch_is_over() {
+    sandboxed(|sandbox| {
+        let mut web = Web::new(sandbox, 2, 1)?;
+        let host = sandbox.pod("server")?;
+        let listener = host.enter(|| TcpListener::bind((host.ipv4(), 0)))??;
+        web.cluster.server = ApiServer::serve(listener)?;
+        web.cluster
+            .server
+            .write_kubeconfig(&web.cluster.kubeconfig)?;
+        web.cluster
+            .apply_service("web", Web::NUMBER, &web.servers.ipv4()[..1])?;
+        let _running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        web.cluster.wait_for_watches()?;
+
+        host.set_link(false)?;
+        web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
+        let began = Instant::now();
+        while web.cluster.watch_of(Kind::EndpointSlice)?.trouble.is_none() {
+            // The watch itself would be over after 225 to 300 s.
+            ensure!(
+                began.elapsed() < Duration::from_secs(120),
+                "it is not missed"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(answers(&web.client, address(Web::NUMBER), 5)?.len(), 1);
+        host.set_link(true)?;
+        web.wait_for(&[1])
+    });
+}
+
+#[test]
+fn a_server_that_was_restarted_knows_nothing_of_before_and_is_listed_again() {
+    sandboxed(|sandbox| {
+        let mut web = Web::new(sandbox, 2, 1)?;
+        let _running = web.cluster.agent.start()?;
+        web.wait_for(&[0])?;
+        web.cluster.wait_for_watches()?;
+        let lists = web.cluster.watch_of(Kind::EndpointSlice)?.lists;
+
+        // Another one takes its place, which nobody asks.
+        let other = ApiServer::start("127.0.0.1:0")?;
+        let stopped = std::mem::replace(&mut web.cluster.server, other).stop();
+        eventually("all kinds are in trouble", || {
+            let kinds = [Kind::Service, Kind::EndpointSlice, Kind::Node];
+            let watches = kinds.map(|kind| web.cluster.watch_of(kind));
+            Ok(watches.into_iter().flatten().all(|w| w.trouble.is_some()))
+        })?;
+        web.cluster.server = stopped.start()?;
+        web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
+        web.wait_for(&[1])?;
+        let watch = web.cluster.watch_of(Kind::EndpointSlice)?;
+        assert!(watch.lists > lists, "{} lists", watch.lists);
+        eventually("no kind is in trouble any more", || {
+            let kinds = [Kind::Service, Kind::EndpointSlice, Kind::Node];
+            let watches = kinds.map(|kind| web.cluster.watch_of(kind));
+            Ok(watches.into_iter().flatten().all(|w| w.trouble.is_none()))
+        })
+    });
 }
