@@ -6,6 +6,7 @@
 mod endpoint_slice;
 mod metadata;
 mod node;
+mod node_names;
 mod object;
 mod problem;
 mod service;
@@ -17,6 +18,8 @@ mod word;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+use self::node_names::NodeNames;
 
 pub use self::endpoint_slice::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
@@ -38,6 +41,9 @@ pub struct Catalog {
     node_name: Arc<str>,
     /// None also when the label is empty, as kube-proxy has it.
     zone: Option<Arc<str>>,
+    /// There is a Node with the agent's node's name.
+    has_node: bool,
+    node_names: NodeNames,
     services: HashMap<ObjectName, Arc<Service>>,
     /// Every slice by the Service that it names; sorted by their own names.
     slices: HashMap<ObjectName, Vec<Arc<EndpointSlice>>>,
@@ -56,6 +62,8 @@ impl Catalog {
         Self {
             node_name: node_name.into(),
             zone: None,
+            has_node: false,
+            node_names: NodeNames::new(node_name),
             services: HashMap::new(),
             slices: HashMap::new(),
             owners: HashMap::new(),
@@ -72,6 +80,7 @@ impl Catalog {
             Change::Set(Object::EndpointSlice(slice)) => self.set_slice(slice),
             Change::Set(Object::Node(node)) => {
                 if node.metadata.name == self.node_name {
+                    self.has_node = true;
                     self.set_zone(node.zone().map(Arc::clone));
                 }
             }
@@ -85,6 +94,8 @@ impl Catalog {
                 if id.kind == Kind::Service && !self.services.contains_key(&id.name) {
                     self.touched.insert(id.name.clone());
                     self.unread.insert(id.name);
+                } else if id.kind == Kind::Node && id.name.name == self.node_name {
+                    self.has_node = true;
                 }
             }
         }
@@ -123,6 +134,13 @@ impl Catalog {
     #[must_use]
     pub fn node_name(&self) -> &str {
         &self.node_name
+    }
+
+    /// Whether slices name nodes, none of them the agent's, and there is no Node of that name either: the agent may have been given
+    /// a wrong one.
+    #[must_use]
+    pub const fn is_node_unknown(&self) -> bool {
+        !self.has_node && self.node_names.are_all_others()
     }
 
     /// The own node's `topology.kubernetes.io/zone`, when it is known and not empty.
@@ -164,8 +182,15 @@ impl Catalog {
             .or_insert_with(|| Vec::with_capacity(1));
         match place_of(slices, &name.name) {
             Ok(place) if slices[place] == slice => return,
-            Ok(place) => slices[place] = slice,
-            Err(place) => slices.insert(place, slice),
+            Ok(place) => {
+                self.node_names.remove(&slices[place]);
+                self.node_names.add(&slice);
+                slices[place] = slice;
+            }
+            Err(place) => {
+                self.node_names.add(&slice);
+                slices.insert(place, slice);
+            }
         }
         self.owners.insert(name, Arc::clone(&owner.name));
         self.touched.insert(owner);
@@ -190,6 +215,7 @@ impl Catalog {
             Kind::EndpointSlice => self.remove_slice(&id.name),
             Kind::Node => {
                 if id.name.name == self.node_name {
+                    self.has_node = false;
                     self.set_zone(None);
                 }
             }
@@ -237,7 +263,9 @@ impl Catalog {
             name: owner,
         };
         if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.retain(|slice| slice.metadata.name != name.name);
+            if let Ok(place) = place_of(slices, &name.name) {
+                self.node_names.remove(&slices.remove(place));
+            }
             if slices.is_empty() {
                 self.slices.remove(&owner);
             }

@@ -67,7 +67,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub watch_timeout: Duration,
 
-    /// This node's name, as EndpointSlices have it in nodeName [default: the host name].
+    /// This node's name, as EndpointSlices have it in nodeName; capital letters are lowered [default: the host name].
     #[arg(long, env = "NODE_NAME", hide_env_values = true, value_name = "NAME")]
     pub node_name: Option<String>,
 
@@ -333,10 +333,10 @@ impl AccessArgs {
 
 impl SourceArgs {
     fn settings(&self) -> commands::SourceSettings {
-        let name = self.node_name.as_deref().map(str::trim);
-        let node_name = match name.filter(|name| !name.is_empty()) {
-            Some(name) => name.to_owned(),
-            None => commands::host_name(),
+        let node_name = match self.node_name.as_deref().map(str::trim) {
+            None | Some("") => commands::host_name(),
+            // As kube-proxy does with --hostname-override (GetHostname in k8s.io/component-helpers/node/util).
+            Some(name) => name.to_lowercase(),
         };
         let source = if self.manifests.is_empty() {
             Source::Kubernetes(kubernetes::Settings {
@@ -365,7 +365,7 @@ impl SourceArgs {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::Cli;
+    use super::{Cli, Command};
 
     #[test]
     fn sizes_have_bounds() {
@@ -379,6 +379,22 @@ mod tests {
                 let error = parse(flag, number).expect_err(number).to_string();
                 assert!(error.contains(flag), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn the_nodes_name_is_in_small_letters() {
+        for (given, expected) in [
+            ("Worker-1", "worker-1"),
+            (" worker-1\n", "worker-1"),
+            ("WORKER-1.Example", "worker-1.example"),
+        ] {
+            let arguments = ["lb-agent", "plan", "--manifests", "x", "--node-name", given];
+            let cli = Cli::try_parse_from(arguments).expect("they are sound");
+            let Command::Plan(plan) = cli.command else {
+                panic!("it is `plan`");
+            };
+            assert_eq!(plan.source.settings().policy.node_name, expected);
         }
     }
 

@@ -10,6 +10,7 @@ mod endpoints;
 mod frontends;
 mod named;
 mod node_ports;
+mod own_node;
 mod report;
 mod service;
 mod service_port;
@@ -66,6 +67,9 @@ pub struct Policy {
     entries: BTreeMap<ServicePortKey, Box<Entry>>,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
+    /// Slices whose Service is not there, by its name.
+    orphans: BTreeMap<ObjectName, Vec<Problem>>,
+    own_node: Option<Problem>,
     /// About frontends that service ports did not get.
     lost: BTreeMap<ServicePortKey, Vec<Problem>>,
     named: Named,
@@ -126,6 +130,8 @@ impl Policy {
             entries: BTreeMap::new(),
             claims: Claims::default(),
             problems: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            own_node: None,
             lost: BTreeMap::new(),
         }
     }
@@ -146,6 +152,7 @@ impl Policy {
             self.cidr_problems = problems;
             self.named.set_cidrs(cidrs, catalog, &mut update);
         }
+        self.own_node = own_node::problem(catalog);
         for name in touched {
             self.named
                 .update(&name, catalog.service(&name), &mut update);
@@ -180,9 +187,20 @@ impl Policy {
 
     /// All that is wrong with the objects now.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.lasting_problems().chain(self.passing_problems())
+    }
+
+    /// What only a change of the objects resolves.
+    pub fn lasting_problems(&self) -> impl Iterator<Item = &Problem> {
         let lost = self.lost.values().flatten();
         let of_objects = self.problems.values().flatten().chain(&self.cidr_problems);
         of_objects.chain(lost)
+    }
+
+    /// What is normal for some seconds: objects of different kinds come on different watches, and controllers make and delete
+    /// them one after the other.
+    pub fn passing_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.orphans.values().flatten().chain(&self.own_node)
     }
 
     /// Judges one Service; moves its claims, and says who held the frontends before.
@@ -200,11 +218,13 @@ impl Policy {
             default_algorithm: self.options.default_algorithm,
         };
         let (ports, problems) = service::judge(&context, catalog, name);
-        if problems.is_empty() {
-            self.problems.remove(name);
-        } else {
-            self.problems.insert(name.clone(), problems);
-        }
+        let is_there = catalog.service(name).is_some() || name.name.is_empty();
+        let (of_service, orphans) = match is_there {
+            true => (problems, Vec::new()),
+            false => (Vec::new(), problems),
+        };
+        keep(&mut self.problems, name, of_service);
+        keep(&mut self.orphans, name, orphans);
 
         let mut gone = self.keys(name);
         for port in ports {
@@ -321,6 +341,15 @@ impl Policy {
             .take_while(|key| key.namespace == name.namespace && key.name == name.name)
             .cloned()
             .collect()
+    }
+}
+
+/// What is wrong by the name of the Service; none where nothing is.
+fn keep(all: &mut BTreeMap<ObjectName, Vec<Problem>>, name: &ObjectName, problems: Vec<Problem>) {
+    if problems.is_empty() {
+        all.remove(name);
+    } else {
+        all.insert(name.clone(), problems);
     }
 }
 

@@ -109,7 +109,7 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
         })?;
         wait_for_backends(&agent, "s4", &all)?;
         ensure!(are_answered(&client, &[2, 4])?);
-        running.wait_for_log("mended: Service default/s4")?;
+        running.wait_for_log("resolved: Service default/s4")?;
 
         manifests.remove("s2.json")?;
         manifests.remove("s4.json")?;

@@ -37,7 +37,10 @@ impl Web {
             servers.push(NamedServer::udp(pod, TARGET, pod.name())?);
         }
         let manifests = sandbox.manifests()?;
-        let agent = agent(sandbox, &manifests);
+        // Each change has a line of its own only there.
+        let agent = agent(sandbox, &manifests)
+            .arg("--log")
+            .arg("info,lb_agent::commands=debug");
         manifests.write("web.json", [service.to_json(), slice(&pods, 0).to_json()])?;
         Ok(Self {
             client: sandbox.pod("client")?,

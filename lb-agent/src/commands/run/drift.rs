@@ -150,7 +150,7 @@ fn tell(before: &mut Vec<String>, now: Vec<String>, what: &str) {
         return;
     }
     if now.is_empty() {
-        tracing::info!("mended: {what}");
+        tracing::info!("resolved: {what}");
     } else {
         tracing::warn!("{what}: {}", now.join("; "));
     }

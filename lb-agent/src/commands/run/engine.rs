@@ -1,12 +1,14 @@
 //! What is known, what follows from it, and what the tables say: one owner for all three.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 use super::capacity::Capacity;
 use super::refused::RefusedPorts;
+use super::told::Told;
 use crate::catalog::{Catalog, Change};
 use crate::policy::{Frontend, FrontendKind, NodePorts, Options, Policy, Problem, Update};
 use crate::serve::BackendStatus;
@@ -23,8 +25,7 @@ pub struct Engine<B> {
     refused: RefusedPorts,
     capacity: Capacity,
     source_problems: Vec<Problem>,
-    /// Problems that were logged and still are.
-    told: BTreeSet<Problem>,
+    told: Told,
 }
 
 impl<B: Backing> Engine<B> {
@@ -37,7 +38,7 @@ impl<B: Backing> Engine<B> {
             refused: RefusedPorts::default(),
             capacity: Capacity::default(),
             source_problems: Vec::new(),
-            told: BTreeSet::new(),
+            told: Told::default(),
         }
     }
 
@@ -120,13 +121,14 @@ impl<B: Backing> Engine<B> {
         self.retry();
     }
 
-    /// Looks whether sockets have let go of what rests, and how full the tables are.
+    /// Looks whether sockets have let go of what rests, how full the tables are, and which problems have lasted.
     pub fn look_for_room(&mut self) {
         if self.tables.rests() {
             self.tables.free_unnamed();
             self.retry();
         }
         self.capacity.look(&self.tables.usage());
+        self.told.look(Instant::now());
     }
 
     /// From when on the programs step aside if this is not called again: see [`super::heartbeat`].
@@ -234,16 +236,13 @@ impl<B: Backing> Engine<B> {
         self.refused.tell(self.tables.rests());
     }
 
-    /// Logs each problem once, and once more when it is mended.
     fn tell(&mut self) {
         self.refused.tell(self.tables.rests());
-        let now: BTreeSet<Problem> = self.problems_of_objects().cloned().collect();
-        for problem in now.difference(&self.told) {
-            tracing::warn!("{problem}");
-        }
-        for problem in self.told.difference(&now) {
-            tracing::info!("mended: {problem}");
-        }
-        self.told = now;
+        let lasting = self.source_problems.iter();
+        let lasting = lasting.chain(self.policy.lasting_problems());
+        let passing = self.policy.passing_problems();
+        let lasting = lasting.map(|problem| (problem, false));
+        self.told
+            .tell(lasting.chain(passing.map(|problem| (problem, true))));
     }
 }

@@ -227,6 +227,7 @@ impl Agent {
     pub(super) async fn make_way(mut self, http: Option<Serving>) -> Pins {
         // The other one has all the time that there is until it does this itself.
         self.beat();
+        self.changes.sum_up();
         if let Some(http) = http {
             http.close().await;
         }

@@ -1,6 +1,7 @@
 //! `lb-agent run`: wires the rooms together and keeps them going until a signal.
 
 mod capacity;
+mod changes;
 mod drift;
 mod ends;
 mod engine;
@@ -12,6 +13,7 @@ mod source;
 mod status;
 mod sweeper;
 mod terminator;
+mod told;
 mod turns;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +25,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use self::changes::Changes;
 use self::drift::Watch;
 use self::ends::Ends;
 use self::engine::Engine;
@@ -95,6 +98,7 @@ struct Agent {
     http: Option<HttpServer>,
     metrics: Arc<Metrics>,
     syncs: SyncStatus,
+    changes: Changes,
     /// How full ORIGINS and SPILL were when last looked at.
     places: Option<[Usage; 2]>,
     /// What the source says is in effect.
@@ -176,6 +180,7 @@ impl Agent {
             http,
             metrics: Arc::new(Metrics::new()),
             syncs: SyncStatus::default(),
+            changes: Changes::default(),
             places: None,
             is_ready: false,
             opened: Running {
@@ -239,6 +244,7 @@ impl Agent {
                 _ = looks.tick() => {
                     self.beat();
                     self.engine.look_for_room();
+                    self.changes.look();
                     sweeper.tick(self.engine.tables(), &self.sockets);
                     self.places = sweeper.places;
                     self.terminator.tick();
@@ -250,6 +256,7 @@ impl Agent {
                 () = self.watch.due() => self.watch.check(&mut self.engine),
                 gone = sweeper.gone() => self.engine.sweep(&gone),
                 name = ends.next() => {
+                    self.changes.sum_up();
                     tracing::info!(
                         "{name}: ending; the data path stays in place and goes on balancing \
                          (`lb-agent unload --pin-dir {}` takes it away)",
@@ -299,11 +306,7 @@ impl Agent {
         self.syncs.count += 1;
         self.syncs.last_micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         if self.is_ready && changes > 0 {
-            tracing::info!(
-                "{} in effect after {} µs",
-                many(changes, "changed object"),
-                began.elapsed().as_micros()
-            );
+            self.changes.note(changes, began.elapsed());
         }
     }
 

@@ -88,7 +88,7 @@ impl RefusedPorts {
         for (key, problem, since) in tried.0 {
             match self.0.get_mut(&key) {
                 Some(waiting) => waiting.since = since,
-                None if since.is_told => tracing::info!("mended: {problem}"),
+                None if since.is_told => tracing::info!("resolved: {problem}"),
                 None => {}
             }
         }

@@ -139,8 +139,9 @@ fn internal_traffic_policy_local_is_for_the_cluster_ip_alone() {
             "default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
         ],
     );
-    let elsewhere =
-        service("web", "  internalTrafficPolicy: Local\n") + &slice("a", &[&at(2, "nodeName: n2")]);
+    let elsewhere = NODE.to_owned()
+        + &service("web", "  internalTrafficPolicy: Local\n")
+        + &slice("a", &[&at(2, "nodeName: n2")]);
     check(
         &elsewhere,
         &["default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> "],
@@ -221,9 +222,41 @@ fn clients_on_the_node_get_the_cluster_wide_set_of_external_addresses() {
     // Also where it has no endpoint itself.
     let elsewhere = slice("a", &[&at(2, "nodeName: n2")]);
     check(
-        &(external_local("") + &elsewhere),
+        &(NODE.to_owned() + &external_local("") + &elsewhere),
         &[&format!(
             "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, {EXTERNAL}] -> 10.1.0.2:8080"
         )],
     );
+}
+
+/// Endpoints on another node, none on this one: which is normal as long as there is a Node.
+#[test]
+fn a_nodes_name_that_nothing_in_the_cluster_has_is_a_problem() {
+    let there = "{addresses: [10.1.0.1], nodeName: n2}";
+    let here = "{addresses: [10.1.0.2], nodeName: n1}";
+    let mut case = Case::new(&(service("web", "") + &slice("a", &[there])));
+    let is_problem = |case: &Case| {
+        let problems = case.problems();
+        assert!(problems.len() < 2, "{problems:?}");
+        let is_passing = case.policy.passing_problems().count() == problems.len();
+        assert!(is_passing, "a Node may come a little later");
+        problems.iter().any(|line| line.starts_with("Node n1: "))
+    };
+    assert!(is_problem(&case));
+    case.set(NODE);
+    assert!(!is_problem(&case));
+    case.remove(NODE);
+    assert!(is_problem(&case));
+    // An endpoint here says the same; a slice counts as it is now, and no more when it goes.
+    case.set(&slice("a", &[there, here]));
+    assert!(!is_problem(&case));
+    case.set(&slice("a", &[there]));
+    case.set(&slice("b", &[here]));
+    assert!(!is_problem(&case));
+    case.remove(&slice("b", &[here]));
+    assert!(is_problem(&case));
+    case.remove(&slice("a", &[there]));
+    assert!(!is_problem(&case), "no node is named");
+    case.set(&slice("a", &["{addresses: [10.1.0.1]}"]));
+    assert!(!is_problem(&case));
 }

@@ -180,7 +180,7 @@ fn a_cgroup_that_is_replaced_is_attached_to() {
         wait_for_hooks(&web, 9)?;
         eventually("nothing is wrong any more", || Ok(trouble()?.is_empty()))?;
         web.running
-            .wait_for_log("mended: the data path is not in place")?;
+            .wait_for_log("resolved: the data path is not in place")?;
         home.join()
     });
 }

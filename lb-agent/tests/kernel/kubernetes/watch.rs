@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lb_testbed::api_server::{Behaviour, Fault, Kind, StreamingLists, Verb};
-use lb_testbed::{Endpoint, Sandbox, sandboxed};
+use lb_testbed::{Agent, Endpoint, Sandbox, sandboxed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -120,8 +120,44 @@ fn slices_may_come_before_their_service() {
         web.cluster.server.apply(&service("late", 11).to_json())?;
         wait_for_backends(&web.cluster.agent, "late", &web.servers.ipv4())?;
         assert_eq!(answers(&web.client, address(11), 5)?.len(), 1);
-        drop(running);
+        // And stay a while longer.
+        web.cluster.server.delete(Kind::Service, "default", "late");
+        eventually("the Service is gone", || {
+            Ok(status(&web.cluster.agent)?.frontends == 1)
+        })?;
+        assert_eq!(status(&web.cluster.agent)?.problems.len(), 1);
+        let log = running.log();
+        assert!(!log.contains("default/late"), "all that is normal:\n{log}");
+        assert!(!log.contains("changed object"), "one line a minute:\n{log}");
         Ok(())
+    });
+}
+
+#[test]
+fn a_nodes_name_is_lowered_and_must_be_one_of_the_clusters() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 1, 1)?;
+        let server = &web.cluster.server;
+        let endpoint = Endpoint::new(web.servers.ipv4()[0]).node("node-z");
+        server.apply(&slice("web").endpoint(endpoint).to_json())?;
+        let binary = env!("CARGO_BIN_EXE_lb-agent");
+        let agent = Agent::of_cluster(binary, sandbox, &web.cluster.kubeconfig, "Node-A");
+        let _running = agent.start()?;
+        assert_eq!(status(&agent)?.node_name, "node-a");
+        let is_problem = || -> Result<bool> {
+            let problems = status(&agent)?.problems;
+            Ok(problems
+                .iter()
+                .any(|line| line.starts_with("Node node-a: ")))
+        };
+        assert!(
+            is_problem()?,
+            "slices name others, and there is no such Node"
+        );
+        server.apply(&json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"},
+        }))?;
+        eventually("there is one", || Ok(!is_problem()?))
     });
 }
 

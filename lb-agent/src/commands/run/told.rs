@@ -1,0 +1,100 @@
+//! What was logged of problems: each once, and once more when it is resolved.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::policy::Problem;
+
+/// What may pass by itself is a problem when it has lasted for this long.
+const PASSES_WITHIN: Duration = Duration::from_secs(30);
+
+/// The problems that there are.
+#[derive(Debug, Default)]
+pub struct Told(BTreeMap<Problem, State>);
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    since: Instant,
+    may_pass: bool,
+    is_told: bool,
+}
+
+impl Told {
+    /// Takes over all problems that there are now, with whether they may pass by themselves; logs what is new, and what is
+    /// no more.
+    pub fn tell<'p>(&mut self, now: impl Iterator<Item = (&'p Problem, bool)>) {
+        let at = Instant::now();
+        let mut before = std::mem::take(&mut self.0);
+        for (problem, may_pass) in now {
+            let (problem, state) = match before.remove_entry(problem) {
+                Some((problem, state)) => (problem, State { may_pass, ..state }),
+                None => {
+                    if may_pass {
+                        tracing::debug!("{problem}");
+                    }
+                    let state = State {
+                        since: at,
+                        may_pass,
+                        is_told: false,
+                    };
+                    (problem.clone(), state)
+                }
+            };
+            self.0.insert(problem, state);
+        }
+        for (problem, state) in before {
+            if state.is_told {
+                tracing::info!("resolved: {problem}");
+            } else {
+                tracing::debug!("resolved: {problem}");
+            }
+        }
+        self.look(at);
+    }
+
+    /// Warns of what has lasted for too long; call it now and then.
+    pub fn look(&mut self, now: Instant) {
+        for (problem, state) in &mut self.0 {
+            let has_lasted = now.duration_since(state.since) >= PASSES_WITHIN;
+            if !state.is_told && (has_lasted || !state.may_pass) {
+                state.is_told = true;
+                tracing::warn!("{problem}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(name: &str) -> Problem {
+        Problem {
+            object: name.to_owned(),
+            message: "is not there".to_owned(),
+        }
+    }
+
+    fn told(told: &Told) -> Vec<&str> {
+        let all = told.0.iter().filter(|(_, state)| state.is_told);
+        all.map(|(problem, _)| &*problem.object).collect()
+    }
+
+    #[test]
+    fn what_may_pass_is_warned_of_when_it_has_lasted() {
+        let [lasting, passing, brief] = ["lasting", "passing", "brief"].map(problem);
+        let mut all = Told::default();
+        all.tell([(&lasting, false), (&passing, true), (&brief, true)].into_iter());
+        assert_eq!(told(&all), ["lasting"]);
+        let began = Instant::now();
+        all.look(began + PASSES_WITHIN / 2);
+        assert_eq!(told(&all), ["lasting"]);
+        // That it is told again is no new beginning.
+        all.tell([(&lasting, false), (&passing, true)].into_iter());
+        all.look(began + PASSES_WITHIN);
+        assert_eq!(told(&all), ["lasting", "passing"]);
+        all.tell([(&brief, true)].into_iter());
+        all.look(began + PASSES_WITHIN / 2);
+        assert_eq!(told(&all), [""; 0]);
+    }
+}
