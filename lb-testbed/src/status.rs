@@ -20,6 +20,9 @@ pub struct AgentStatus {
     /// What it could not use, one line each.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// How many Services it knows.
+    #[serde(default)]
+    pub services: usize,
     pub syncs: AgentSyncs,
     pub drift: AgentDrift,
 }

@@ -11,9 +11,9 @@ pub(crate) fn verdict(what: &str, aim: &str, is_met: bool) -> String {
     format!("{word:6} {what} ({aim})")
 }
 
-/// The figures as a list.
-pub(crate) fn write_json(path: &Path, rows: &[impl Serialize]) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(rows)?;
+/// The figures, usually as a list.
+pub(crate) fn write_json(path: &Path, figures: &(impl Serialize + ?Sized)) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(figures)?;
     text.push('\n');
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

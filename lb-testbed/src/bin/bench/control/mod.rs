@@ -1,9 +1,10 @@
 //! `bench control`: how long a real agent takes to bring a cluster into effect, and then each change, from an API server
-//! over real HTTP; what it uses for that.
+//! over real HTTP; what it uses for that; and how soon agents are back after an outage of the server.
 //!
 //! The agent itself says how long changes took from their arrival to the last store; CPU time and memory are the kernel's
 //! figures.
 
+mod recovery;
 mod report;
 mod shape;
 
@@ -18,12 +19,14 @@ use clap::Args;
 use fastrand::Rng;
 use lb_testbed::{Agent, AgentStatus, Sandbox, api_server::ApiServer, ask_status};
 
-use self::{report::Row, shape::Shape};
+use serde::Serialize;
+
+use self::{recovery::Recovery, report::Row, shape::Shape};
 use crate::{Common, process, verdict::write_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// 100 and 10,000 services only, and fewer events
+    /// 100 and 10,000 services only, fewer events, and no outages longer than 8 s
     #[arg(long)]
     quick: bool,
     /// Also write the figures to this file
@@ -59,14 +62,27 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
         println!("{}", report::line(&row));
         rows.push(row);
     }
+    let recovery = recovery::measure(options.quick, common, sandbox)?;
     println!();
-    for verdict in report::verdicts(&rows) {
+    let verdicts = report::verdicts(&rows);
+    for verdict in verdicts.iter().chain(&recovery::verdicts(&recovery)) {
         println!("{verdict}");
     }
     if let Some(path) = &options.json {
-        write_json(path, &rows)?;
+        let figures = Figures {
+            clusters: rows,
+            recovery,
+        };
+        write_json(path, &figures)?;
     }
     Ok(())
+}
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+struct Figures {
+    clusters: Vec<Row>,
+    recovery: Vec<Recovery>,
 }
 
 fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) -> Result<Row> {
