@@ -128,7 +128,7 @@ fn memory(tables: u64, limit: Option<&Limit>) -> String {
     let less = "lower --max-services and --max-endpoints";
     match limit {
         Some(limit) => format!(
-            "{take}, and this process may have {limit}: raise that limit to {} MiB (in a pod: \
+            "{take}, and this process may have {limit}: raise that limit to {} MiB or more (in a pod: \
              resources.limits.memory), which is the tables twice, for an upgrade fills new ones beside the old ones, \
              and {} MiB for the agent, or {less}",
             footprint::needed(tables).div_ceil(1 << 20),

@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 /// Why an agent could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("no agent listens on {}: {error}; is `lb-agent run` running, with this --socket?", path.display())]
+    #[error("no agent listens on {}: {error}; is `lb-agent run` running, with this socket?", path.display())]
     Connect { path: PathBuf, error: io::Error },
     #[error("the agent on {} did not answer: {error}", path.display())]
     Http { path: PathBuf, error: hyper::Error },
