@@ -72,7 +72,7 @@ impl Seen {
             let last = (at + Duration::from_secs(1)).min(to);
             self.attempts.partition_point(|time| *time < last) - first
         };
-        let seconds = self.attempts.iter().filter(|at| (from..to).contains(at));
+        let seconds = self.attempts.iter().filter(|at| (from..to).contains(*at));
         let most = seconds.map(|at| within(*at)).max().unwrap_or_default();
         most as f64 / f64::from(AGENTS)
     }
