@@ -1,7 +1,7 @@
 //! What kubectl reads, socklb reads: the plan of a folder is the plan of what kubectl makes of it.
 //!
 //! `kubectl annotate --local` reads files, converts them to JSON and asks no server; `kubectl set selector --local` decodes Services
-//! with the API server's types besides. docs/decisions/manifests.md has the rules.
+//! with the API server's types besides. docs/decisions/0002-manifests.md has the rules.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Splits a file into documents, each read for itself: an error in one must not hide the others.
 //!
 //! The rules are those of kubectl's `YAMLOrJSONDecoder` (k8s.io/apimachinery/pkg/util/yaml): what the text begins with decides
-//! whether it is JSON, and the file's name does not. docs/decisions/manifests.md compares the two.
+//! whether it is JSON, and the file's name does not. docs/decisions/0002-manifests.md compares the two.
 
 use std::borrow::Cow;
 

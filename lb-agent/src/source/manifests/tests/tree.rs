@@ -134,7 +134,7 @@ fn scalars_are_what_kubectl_makes_of_them() {
     }
 }
 
-/// kubectl takes these for strings and the rest of the list for numbers. docs/decisions/manifests.md names them.
+/// kubectl takes these for strings and the rest of the list for numbers. docs/decisions/0002-manifests.md names them.
 #[test]
 fn scalars_that_the_yaml_library_reads_otherwise() {
     let scalars = [
