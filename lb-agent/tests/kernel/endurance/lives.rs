@@ -89,6 +89,12 @@ impl Lives {
         Ok(())
     }
 
+    /// How long the last agent that was ready took to be.
+    pub fn start(&self) -> Duration {
+        let ready = |life: &Life| Some(life.ready? - life.began);
+        self.past.iter().rev().find_map(ready).unwrap_or_default()
+    }
+
     /// When a change of this moment must have been in effect; none: not yet.
     ///
     /// What an agent finds as it starts is in effect when it is ready; for what it hears of later it has a second. One

@@ -13,9 +13,9 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
 use lb_testbed::{Agent, AgentProcess, sandboxed_within};
 
-use super::Load;
+use super::{Load, rounds};
 
-const SWAPS: usize = 40;
+const SWAPS: u32 = 40;
 
 /// What is attached where, by hook.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn no_request_fails_while_agents_of_two_versions_take_turns() {
         let old = load.cluster.agent.clone();
         let new = old.clone().arg("--bpf-log").arg("info");
         let mut attached = Attached::of(&old)?;
-        for swap in 0..SWAPS {
+        for swap in 0..rounds(SWAPS)? {
             let next = if swap % 2 == 0 { &new } else { &old };
             if load.random.bool() {
                 load.lives.end(|agent| {
