@@ -20,15 +20,15 @@ use crate::kernel::{self, LogLevel};
 use crate::policy::{Algorithm, Options};
 use crate::source::kubernetes;
 
-/// Kubernetes Services at connect(2): balances connections on this node with cgroup BPF hooks.
+/// Balances connections to Kubernetes Services at connect(2), with cgroup BPF hooks.
 #[derive(Debug, Parser)]
 #[command(name = "lb-agent", version, propagate_version = true)]
 #[command(after_help = "\
 Examples:
-  lb-agent plan --manifests services/            what would be programmed; no root needed
-  lb-agent run --manifests services/             balance it, until told to stop
-  lb-agent run --kubeconfig admin.conf           balance what a cluster has
-  lb-agent unload                                take everything out of the kernel again")]
+  lb-agent plan --manifests services/            show what would be programmed; needs no root
+  lb-agent run --manifests services/             balance these Services until SIGTERM
+  lb-agent run --kubeconfig admin.conf           balance a cluster's Services
+  lb-agent unload                                remove everything from the kernel")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -38,45 +38,44 @@ pub struct Cli {
 pub enum Command {
     /// Balance connections on this node until SIGTERM or SIGINT.
     Run(Box<RunArgs>),
-    /// Show what would be programmed; the kernel is not touched.
+    /// Show what would be programmed, without touching the kernel.
     Plan(Box<PlanArgs>),
-    /// Show how the running agent is doing.
+    /// Show the state of the running agent.
     Status(AskArgs),
-    /// Show the running agent's backends and how they are used.
+    /// Show the running agent's backends with their connections.
     Backends(AskArgs),
-    /// Take the programs and tables out of the kernel.
+    /// Remove the programs and tables from the kernel.
     Unload(UnloadArgs),
-    /// Ask one agent process whether it works or is ready: for the exec probes of its pod.
+    /// Ask an agent process whether it is alive or ready, for the exec probes of its pod.
     Probe(ProbeArgs),
-    /// Wait until a DaemonSet has an available pod on every node: for the chart's uninstall hook.
+    /// Wait until a DaemonSet has an available pod on every node, for the chart's uninstall hook.
     WaitForDaemonset(WaitArgs),
 }
 
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug, Args)]
 pub struct SourceArgs {
-    /// Files, or folders with *.yaml, *.yml and *.json in them, not deeper: Services, EndpointSlices and Nodes; others are passed over
-    /// [default: none, the Kubernetes API is asked].
+    /// Manifest files, or folders whose *.yaml, *.yml and *.json files are read (not recursively). Kinds other than Service,
+    /// EndpointSlice, Node and ServiceCIDR are ignored [default: read from the Kubernetes API].
     #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "api_server"])]
     pub manifests: Vec<PathBuf>,
 
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// After how long a silence a watch of the Kubernetes API is begun anew.
+    /// Restart a watch of the Kubernetes API that has received nothing for this long.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub watch_timeout: Duration,
 
-    /// This node's name, as EndpointSlices have it in nodeName; capital letters are lowered [default: the host name].
+    /// This node's name, as in the nodeName of EndpointSlices. Converted to lower case [default: the host name].
     #[arg(long, env = "NODE_NAME", hide_env_values = true, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// How backends are picked where the annotation socklb.dev/algorithm says nothing: random, least-conn, maglev or
-    /// round-robin.
+    /// Algorithm for Services without the annotation socklb.dev/algorithm: random, least-conn, maglev or round-robin.
     #[arg(long, value_name = "ALGORITHM", default_value = "random")]
     pub default_algorithm: Algorithm,
 
-    /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value [default: none].
+    /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value.
     #[arg(long, value_name = "NAME")]
     pub service_proxy_name: Option<String>,
 }
@@ -84,25 +83,25 @@ pub struct SourceArgs {
 /// How to reach the Kubernetes API.
 #[derive(Clone, Debug, Args)]
 pub struct AccessArgs {
-    /// How to reach the Kubernetes API [default: as a pod does, with its service account].
+    /// Kubeconfig file for the Kubernetes API [default: the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// The kubeconfig's context [default: its current one].
+    /// Context of the kubeconfig [default: its current context].
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     pub context: Option<String>,
 
-    /// Where the API server is, like https://192.0.2.1:6443, when nobody on this node serves the address that pods are given for it
-    /// [default: as the kubeconfig or the pod's environment says].
+    /// URL of the API server, such as https://192.0.2.1:6443. Needed in a pod when nothing else on the node serves the ClusterIP of
+    /// the Service "kubernetes" [default: from the kubeconfig or the pod's environment].
     #[arg(long, value_name = "URL", value_parser = api_server)]
     pub api_server: Option<http::Uri>,
 }
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-The data path stays when the agent ends: connections go on being balanced as they were.
-A new agent takes over from there; `lb-agent unload` ends it.
-One that still runs is asked at --socket to hand over, and then stands by.
+The data path outlives the agent: connections are still balanced after it has ended, until
+`lb-agent unload`. A new agent takes over from there. If another agent is running, the new one
+asks it at --socket to hand over; the old one then stands by.
 
 Example:
   lb-agent run --manifests services/ --node-name worker-1")]
@@ -113,7 +112,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub sizes: SizeArgs,
 
-    /// The cgroup2 folder whose processes are served [default: the root, so all of them].
+    /// Serve only the processes in this cgroup2 folder and below [default: the root, which means all processes].
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 
@@ -123,50 +122,49 @@ pub struct RunArgs {
     #[command(flatten)]
     pub socket: SocketArgs,
 
-    /// Answer `lb-agent probe` on this unix socket. No other process may have the same path: in a pod use one in an emptyDir
-    /// [default: not at all].
+    /// Answer `lb-agent probe` on this unix socket. Each process needs a path of its own; in a pod, use an emptyDir [default: none].
     #[arg(long, value_name = "PATH")]
     pub probe_socket: Option<PathBuf>,
 
-    /// Serve metrics and health (/metrics, /healthz, /readyz) on this address, like 127.0.0.1:10356 [default: not at all].
+    /// Serve /metrics, /healthz and /readyz on this address, such as 127.0.0.1:10356 [default: none].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
 
-    /// The node's addresses, on which NodePorts answer [default: those of its interfaces, kept up to date].
+    /// Addresses on which NodePorts answer [default: the addresses of the node's interfaces, kept up to date].
     #[arg(long, num_args = 1.., value_name = "ADDRESS")]
     pub node_address: Vec<IpAddr>,
 
-    /// NodePorts outside of this range are left to others.
+    /// Serve only NodePorts in this range.
     #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
     pub nodeport_range: (u16, u16),
 
-    /// Refuse connects to addresses in the Service CIDRs that no Service has, instead of letting them time out.
+    /// Refuse connections to addresses in the Service CIDRs that no Service has, instead of letting them time out.
     #[arg(long)]
     pub refuse_unknown: bool,
 
-    /// The cluster's Service CIDRs, like 10.96.0.0/12,fd00:96::/108; at most four [default: what its ServiceCIDRs say].
+    /// The cluster's Service CIDRs, such as 10.96.0.0/12,fd00:96::/108; at most four [default: from its ServiceCIDR objects].
     #[arg(long, requires = "refuse_unknown", num_args = 1..=4, value_delimiter = ',', value_name = "CIDR", value_parser = service_cidr)]
     pub service_cidr: Vec<IpNet>,
 
-    /// How often to look for sockets whose end no hook sees (the kernel's own), like 5m or 90s.
+    /// How often to look for sockets that ended without running a hook (the kernel's own), such as 5m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub sweep_interval: Duration,
 
-    /// End TCP connections too whose backends have stopped serving, as is done with connected UDP sockets; not those whose
-    /// backends are terminating and still serve.
+    /// Also end TCP connections whose backend has stopped serving, as is done with connected UDP sockets. Backends that are
+    /// terminating and still serve keep theirs.
     #[arg(long)]
     pub terminate_tcp: bool,
 
-    /// How often to read the tables back and to restore what somebody else has changed in them, like 1m or 90s.
+    /// How often to read the tables back and repair what another program has changed, such as 1m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub check_interval: Duration,
 
-    /// How long after the agent's end the data path steps aside and passes connects untouched, like 10m; at least 5s
-    /// [default: it goes on for ever].
+    /// Fail open when no agent has been running for this long, such as 10m: connections then pass untouched. At least 5s
+    /// [default: never].
     #[arg(long, value_name = "DURATION", value_parser = step_aside)]
     pub step_aside_after: Option<Duration>,
 
-    /// What to log: a level, or a filter like info,lb_agent::tables=debug.
+    /// Log level, or a filter such as info,lb_agent::tables=debug.
     #[arg(
         long,
         env = "SOCKLB_LOG",
@@ -176,18 +174,18 @@ pub struct RunArgs {
     )]
     pub log: String,
 
-    /// How to write the log.
+    /// Log format.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What the kernel programs log: dear, for debugging only.
+    /// Log level of the BPF programs. Anything but `off` slows down every connection.
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = BpfLog::Off)]
     pub bpf_log: BpfLog,
 }
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Exits with 0 also when objects have problems: they are listed on stderr, or under `problems` in JSON.
+Exits with 0 even if objects have problems. These are listed on stderr, or under `problems` in JSON.
 
 Examples:
   lb-agent plan --manifests services/
@@ -215,29 +213,28 @@ pub struct UnloadArgs {
     #[command(flatten)]
     pub pins: PinArgs,
 
-    /// Stay until SIGTERM when it is done, so that a DaemonSet's pod can be what unloads.
+    /// When done, wait for SIGTERM. For use as a DaemonSet's container.
     #[arg(long)]
     pub then_wait: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct PinArgs {
-    /// The folder, on a bpffs, that keeps programs and tables alive.
+    /// Folder on a BPF file system in which programs and tables are pinned.
     #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/socklb")]
     pub pin_dir: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct SizeArgs {
-    /// For how many Services the tables have room, counted with six frontends each: a port in each family has one, a NodePort one for
-    /// each address of the node.
+    /// Maximum number of Services, counted with six frontends each. A port has one frontend per family, a NodePort one per
+    /// address of the node.
     #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().services,
         value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_SERVICES)))]
     pub max_services: u32,
 
-    /// For how many endpoints the tables have room, counted once for each port of each Service. With both defaults the tables take
-    /// 56 MB of kernel memory, which the kernel counts as the pod's; when an upgrade or another size makes new ones, twice that
-    /// for a moment.
+    /// Maximum number of endpoints, counted once for each port of each Service. With both defaults the tables take 56 MB of kernel
+    /// memory, which counts as the pod's. An upgrade, or another size, takes twice that for a moment.
     #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().endpoints,
         value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_ENDPOINTS)))]
     pub max_endpoints: u32,
@@ -245,19 +242,19 @@ pub struct SizeArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct SocketArgs {
-    /// The unix socket at which the running agent answers.
+    /// Unix socket of the running agent.
     #[arg(long, value_name = "PATH", default_value = "/run/socklb/agent.sock")]
     pub socket: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct OutputArgs {
-    /// How to show it.
+    /// Output format.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
     pub output: Output,
 }
 
-/// From which level on the kernel programs log.
+/// Log level of the BPF programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BpfLog {
     Off,

@@ -11,7 +11,7 @@ use crate::commands::probe::Probe;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Exits with 0 if it is so. Otherwise stderr has the reason.
+Exits with 0 if the answer is yes. Otherwise the reason is on stderr.
 
 Example:
   lb-agent probe ready --probe-socket /run/probe/agent.sock")]
