@@ -135,7 +135,11 @@ fn judge(name: &str, ended: Ended, limit: Duration, outputs: &Path) -> Result<()
                 "{name} is not the name of one test: call sandboxed directly in a #[test] function; it said:\n{said}"
             )
         }
-        Ended::With(_) => Ok(()),
+        Ended::With(_) => {
+            // Shown where libtest shows what tests print: with --nocapture.
+            print!("{said}");
+            Ok(())
+        }
     }
 }
 
