@@ -210,11 +210,7 @@ fn is_open_to_others(server: &http::Uri) -> bool {
 
 /// kube's own client (`make_generic_builder` in kube-client), but for connections that notice when the server has gone without
 /// a word: kube's would wait until the watch's time is over.
-fn build(
-    config: Config,
-    hearing: Hearing,
-    unreached: &Unreached,
-) -> Result<Client, AccessError> {
+fn build(config: Config, hearing: Hearing, unreached: &Unreached) -> Result<Client, AccessError> {
     if config.proxy_url.is_some() {
         let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
         return Ok(builder.with_layer(unreached).with_layer(&hearing).build());
