@@ -15,23 +15,23 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{PORT, TARGET, active, agent, backends, cluster_ip};
 
-const NODE_PORT: u16 = 30_080;
+pub const NODE_PORT: u16 = 30_080;
 const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
 /// The node's addresses in the sandbox.
-const NODE: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
+pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 const NODE_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x244, 0, 0, 0, 0, 0, 1);
 
 /// A dual-stack Service over TCP and UDP with NodePorts, one pod behind it.
-struct Node {
-    pod: Pod,
-    client: Pod,
+pub struct Node {
+    pub pod: Pod,
+    pub client: Pod,
     _servers: [NamedServer; 2],
-    agent: Agent,
+    pub agent: Agent,
     _running: AgentProcess,
 }
 
 impl Node {
-    fn start(sandbox: &Sandbox) -> Result<Self> {
+    pub fn start(sandbox: &Sandbox) -> Result<Self> {
         let pod = sandbox.pod("server")?;
         let client = sandbox.pod("client")?;
         let manifests = sandbox.manifests()?;

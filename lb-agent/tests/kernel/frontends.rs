@@ -1,12 +1,11 @@
 //! Every kind of frontend: NodePorts on the node's own addresses, external IPs and LoadBalancer IPs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use lb_testbed::{Agent, Family, Pod, Sandbox, ServiceManifest, SliceManifest, connect, sandboxed};
 use serde_json::json;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{
     PORT, Servers, TARGET, agent, answers, cluster_ip, eventually, failure, status,
@@ -151,55 +150,6 @@ fn a_node_port_on_loopback_is_for_the_hosts_own_processes() {
             let error = failure(&client, to)?;
             assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
         }
-        Ok(())
-    });
-}
-
-/// As kube-proxy's iptables mode: every local address, however it is written.
-#[test]
-fn a_node_port_answers_on_every_spelling_of_loopback() {
-    sandboxed(|sandbox| {
-        let (_servers, client, agent) = start(sandbox)?;
-        let _running = agent.start()?;
-        // What is asked for, and what the kernel makes the peer of it without us.
-        for (asked, peer) in [
-            ("127.0.0.1", "127.0.0.1"),
-            ("127.0.1.1", "127.0.1.1"),
-            ("127.255.255.254", "127.255.255.254"),
-            ("0.0.0.0", "127.0.0.1"),
-            ("::1", "::1"),
-            ("::", "::1"),
-            ("::ffff:127.0.1.1", "::ffff:127.0.1.1"),
-            ("::ffff:0.0.0.0", "::ffff:127.0.0.1"),
-        ] {
-            let to = SocketAddr::new(asked.parse()?, NODE_PORT);
-            let expected = SocketAddr::new(peer.parse()?, NODE_PORT);
-            for protocol in [Protocol::TCP, Protocol::MPTCP] {
-                let peer = sandbox.namespace().enter(|| -> Result<_> {
-                    let socket =
-                        Socket::new(Domain::for_address(to), Type::STREAM, Some(protocol))?;
-                    socket.connect(&to.into())?;
-                    Ok(socket.peer_addr()?.as_socket())
-                })??;
-                assert_eq!(peer, Some(expected), "{asked}, {protocol:?}");
-            }
-            let error = failure(&client, to)?;
-            assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
-        }
-        // Of a bound socket the kernel takes the own address for an unspecified one.
-        let peer = sandbox.namespace().enter(|| -> Result<_> {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-            socket.bind(&SocketAddr::from((NODE, 0)).into())?;
-            socket.connect(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, NODE_PORT)).into())?;
-            Ok(socket.peer_addr()?.as_socket())
-        })??;
-        assert_eq!(peer, Some((NODE, NODE_PORT).into()));
-        // Other ports of loopback are the host's own.
-        let own = sandbox.namespace().enter(|| -> Result<_> {
-            let listener = TcpListener::bind("127.0.1.1:0")?;
-            Ok(connect(listener.local_addr()?)?.peer_addr()? == listener.local_addr()?)
-        })??;
-        assert!(own);
         Ok(())
     });
 }

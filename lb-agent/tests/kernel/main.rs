@@ -20,6 +20,7 @@ mod full;
 mod handover;
 mod kubernetes;
 mod leaks;
+mod loopback;
 mod memory;
 mod migrate;
 mod node;

@@ -33,7 +33,8 @@ pub fn ask(socket: &UdpSocket, to: SocketAddr) -> Result<String> {
     Ok(name)
 }
 
-fn ask_from(socket: &UdpSocket, to: SocketAddr) -> Result<(String, SocketAddr)> {
+/// Asks over an unconnected socket; the name, and the address that it came from.
+pub fn ask_from(socket: &UdpSocket, to: SocketAddr) -> Result<(String, SocketAddr)> {
     socket
         .send_to(b"?", to)
         .with_context(|| format!("sending to {to}"))?;
