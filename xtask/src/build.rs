@@ -26,6 +26,23 @@ pub(crate) fn release(workspace: &Workspace) -> Result<String> {
     Ok(table)
 }
 
+/// The playground and its agent, and [`bpf`] before them: with the profile of the tests, which compiles in a fraction of the
+/// time. The kernel programs are the same as in a release.
+pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
+    bpf(workspace)?;
+    let mut cargo = workspace_build(workspace);
+    process::run(cargo.args(["--bin", "lb-agent", "--bin", "playground"]))
+}
+
+/// Builds something of all packages with the tests' profile. It has the features that [`crate::test::cargo_test`] has, so that
+/// each dependency is built once for both.
+fn workspace_build(workspace: &Workspace) -> Command {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--workspace", "--exclude", "lb-ebpf"]);
+    cargo.current_dir(&workspace.root);
+    cargo
+}
+
 /// The kernel programs; gives the table of their instruction counts.
 pub(crate) fn bpf(workspace: &Workspace) -> Result<String> {
     programs(workspace, None, &workspace.bpf_object())
@@ -47,22 +64,10 @@ fn programs(workspace: &Workspace, feature: Option<&str>, to: &Path) -> Result<S
 /// An lb-agent whose tables have other layouts and a version of their own, with which tests rehearse an upgrade;
 /// [`next_bpf`] before it. Only what depends on lb-common is built a second time.
 pub(crate) fn next_agent(workspace: &Workspace) -> Result<()> {
-    let mut cargo = process::cargo();
-    cargo.args([
-        "build",
-        "--workspace",
-        "--exclude",
-        "lb-ebpf",
-        "--bin",
-        "lb-agent",
-    ]);
-    cargo.args(["--features", &format!("lb-agent/{NEXT_LAYOUT}")]);
-    process::run(cargo.current_dir(&workspace.root))?;
-    let (built, to) = (
-        workspace.target.join("debug/lb-agent"),
-        workspace.next_agent(),
-    );
-    copy(&built, &to)
+    let mut cargo = workspace_build(workspace);
+    cargo.args(["--bin", "lb-agent"]);
+    process::run(cargo.args(["--features", &format!("lb-agent/{NEXT_LAYOUT}")]))?;
+    copy(&workspace.debug("lb-agent"), &workspace.next_agent())
 }
 
 /// Beside it first: what is there may be running.

@@ -10,9 +10,9 @@ use crate::{build, process, setup};
 /// `cargo xtask run`: the playground.
 pub(crate) fn playground(workspace: &Workspace, seconds: Option<u64>) -> Result<()> {
     setup::ip()?;
-    build::release(workspace)?;
-    let mut command = process::as_root(workspace.release("playground"))?;
-    command.arg("--agent").arg(workspace.release("lb-agent"));
+    build::quick(workspace)?;
+    let mut command = process::as_root(workspace.debug("playground"))?;
+    command.arg("--agent").arg(workspace.debug("lb-agent"));
     command.arg("--examples").arg("examples");
     if let Some(seconds) = seconds {
         command.arg("--seconds").arg(seconds.to_string());
@@ -23,15 +23,15 @@ pub(crate) fn playground(workspace: &Workspace, seconds: Option<u64>) -> Result<
 
 /// `cargo xtask run -- ARGS`: lb-agent, from the folder we were called in.
 pub(crate) fn agent(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    build::release(workspace)?;
-    let mut command = process::as_root(workspace.release("lb-agent"))?;
+    build::quick(workspace)?;
+    let mut command = process::as_root(workspace.debug("lb-agent"))?;
     process::become_program(command.args(args))?;
     Ok(())
 }
 
 /// `cargo xtask exec POD -- CMD`: needs no build, for a playground is running.
 pub(crate) fn exec(workspace: &Workspace, pod: &str, words: &[OsString]) -> Result<()> {
-    let playground = workspace.release("playground");
+    let playground = workspace.debug("playground");
     if !playground.is_file() {
         bail!("there is no playground yet: start one with `cargo xtask run` in another terminal");
     }

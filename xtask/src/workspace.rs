@@ -39,6 +39,11 @@ impl Workspace {
         self.target.join("release").join(name)
     }
 
+    /// A file that `cargo build` makes.
+    pub(crate) fn debug(&self, name: &str) -> PathBuf {
+        self.target.join("debug").join(name)
+    }
+
     /// What lb-agent's build script embeds.
     pub(crate) fn bpf_object(&self) -> PathBuf {
         self.target.join("bpf/lb-ebpf.o")
