@@ -1,10 +1,10 @@
 //! The Kubernetes API as a source: Services, EndpointSlices, the own Node and, where they matter, ServiceCIDRs, listed and
 //! watched for as long as the agent runs.
 //!
-//! `client` finds the server (`unreached` says why it may not) and `hear` listens to it, `object` reads what it sends, `watch`
-//! follows one kind (`trouble` says what its errors mean, `pace` when to ask again), `history` notices when the server's goes
-//! back, `gather` puts the kinds together, `health` says how fresh all is.
-//! `rollout` has nothing to do with the watches: it asks about a DaemonSet.
+//! `client` finds the server (`unreached` says why it may not), `version` says what it can do, and `hear` listens to it; `object`
+//! reads what it sends; `watch` follows one kind (`trouble` says what its errors mean, `pace` when to ask again); `history`
+//! notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is. `rollout` has nothing to
+//! do with the watches: it asks about a DaemonSet.
 
 mod client;
 mod gather;
@@ -16,6 +16,7 @@ mod pace;
 mod rollout;
 mod trouble;
 mod unreached;
+mod version;
 mod watch;
 
 use std::collections::BTreeSet;

@@ -24,9 +24,11 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const WAKE_WITHIN: Duration = Duration::from_secs(1);
 /// A watch whose revision is too old lists all again within this time.
 const LIST_AGAIN_WITHIN: Duration = Duration::from_millis(500);
-/// A success wakes a watch at most this often: otherwise two watches that keep failing after a good start would keep each
-/// other awake.
-const WAKE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// So often other watches' successes wake a watch: otherwise two that keep failing after a good start would keep each other
+/// awake.
+const WAKE_UPS: u32 = 3;
+/// And once more for each time that has passed.
+const WAKE_UP_EVERY: Duration = Duration::from_secs(5);
 /// A watch that was open for this long was well; what fails next is new trouble.
 const HELD_FOR: Duration = Duration::from_secs(10);
 /// A watch that is open for this long is well even if no object changes.
@@ -53,10 +55,10 @@ pub enum Failure {
 
 impl Failure {
     const fn longest_wait(self) -> Duration {
-        Duration::from_millis(match self {
-            Self::Unreachable => 3_500,
-            Self::Broken => 6_000,
-            Self::Refused | Self::Outdated => 30_000,
+        Duration::from_secs(match self {
+            Self::Unreachable => 3,
+            Self::Broken => 6,
+            Self::Refused | Self::Outdated => 30,
         })
     }
 }
@@ -71,7 +73,7 @@ pub struct Pace {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The latest turn that was given, for each [`Failure`].
+    /// The latest turn that was given since the last good answer, for each [`Failure`].
     turns: [Option<Instant>; 4],
     kinds: BTreeMap<Kind, Answers>,
 }
@@ -95,6 +97,8 @@ impl Pace {
     /// The server gave a good answer. `is_watch`: the watch of this kind is open now.
     pub fn answered(&self, kind: Kind, is_watch: bool) {
         let mut state = self.state();
+        // Those who had later ones are woken.
+        state.turns = Default::default();
         let of_kind = state.kinds.entry(kind).or_default();
         of_kind.not_before = None;
         if is_watch {
@@ -145,8 +149,7 @@ pub struct Attempts {
     /// When the current attempt began.
     began: Instant,
     trouble: Option<Trouble>,
-    /// When another watch's success last cut a wait short.
-    woken: Option<Instant>,
+    wake_ups: WakeUps,
 }
 
 /// Failures without a success that lasted.
@@ -158,6 +161,38 @@ struct Trouble {
     in_sequence: u32,
 }
 
+/// How often a watch may still be woken.
+#[derive(Debug)]
+struct WakeUps {
+    left: u32,
+    /// When the last one was given back.
+    since: Instant,
+}
+
+impl WakeUps {
+    fn new() -> Self {
+        Self {
+            left: WAKE_UPS,
+            since: Instant::now(),
+        }
+    }
+
+    fn are_left(&mut self) -> bool {
+        while self.left < WAKE_UPS && self.since.elapsed() >= WAKE_UP_EVERY {
+            self.left += 1;
+            self.since += WAKE_UP_EVERY;
+        }
+        self.left > 0
+    }
+
+    fn take(&mut self) {
+        if self.left == WAKE_UPS {
+            self.since = Instant::now();
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+}
+
 impl Attempts {
     pub fn new(pace: Arc<Pace>, kind: Kind) -> Self {
         Self {
@@ -166,7 +201,7 @@ impl Attempts {
             kind,
             began: Instant::now(),
             trouble: None,
-            woken: None,
+            wake_ups: WakeUps::new(),
         }
     }
 
@@ -184,12 +219,13 @@ impl Attempts {
         self.pace.forget_let_in(self.kind);
         let asked_for = not_before.map(|time| time + random(&(Duration::ZERO..=FIRST_WAIT)));
         let next = asked_for.map_or(turn, |time| turn.max(time));
-        let may_be_woken = self.woken.is_none_or(|at| at.elapsed() >= WAKE_AGAIN_AFTER);
+        let is_long = next > Instant::now() + WAKE_WITHIN;
+        let may_be_woken = is_long && self.wake_ups.are_left();
         tokio::select! {
             () = sleep_until(next) => {}
             Ok(()) = self.answers.changed(), if may_be_woken => {
                 let now = Instant::now();
-                self.woken = Some(now);
+                self.wake_ups.take();
                 let soon = now + random(&(Duration::ZERO..=WAKE_WITHIN));
                 let soon = asked_for.map_or(soon, |time| soon.max(time));
                 sleep_until(soon.min(next)).await;
@@ -216,10 +252,12 @@ impl Attempts {
 
     fn wait_after(&mut self, failure: Failure) -> RangeInclusive<Duration> {
         let now = Instant::now();
+        if self.was_let_in_for(Duration::ZERO) {
+            // That others were let in too is no news.
+            self.answers.borrow_and_update();
+        }
         if self.was_let_in_for(HELD_FOR) {
             self.trouble = None;
-            // What others were told while all was well is no news.
-            self.answers.borrow_and_update();
         }
         let first = Duration::ZERO..=FIRST_WAIT;
         let Some(trouble) = &mut self.trouble else {

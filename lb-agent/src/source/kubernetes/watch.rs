@@ -20,6 +20,7 @@ use super::history::Backwards;
 use super::object::{Sent, Watched};
 use super::pace::{Attempts, Failure};
 use super::trouble::{self, Remedy};
+use super::version;
 use crate::catalog::{Change, ObjectId, Problem};
 
 /// How long a list may come to a halt.
@@ -30,8 +31,6 @@ const BATCH: usize = 1_000;
 const ABSENT_FOR: Duration = Duration::from_secs(300);
 /// How often a watch in trouble is looked at, whether it has come to rest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The first minor version of Kubernetes 1 that gives lists as streams by default.
-const STREAMS_SINCE: u32 = 32;
 
 /// Which of a kind's objects, and how.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +108,7 @@ impl<T: Watched> Watch<T> {
     async fn watch(&mut self) -> Result<(), Over> {
         let current = self.clients.current().await;
         if self.streams.is_none() {
-            match gives_streams(&current.client).await {
+            match version::gives_streams(&current.client, LIST_WITHIN).await {
                 Ok(streams) => self.streams = streams,
                 Err((failure, error)) => {
                     self.trouble(error);
@@ -377,26 +376,5 @@ impl<T: Watched> Watch<T> {
 impl<T: Watched> std::fmt::Debug for Watch<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Watch({})", T::KIND)
-    }
-}
-
-/// Whether the server gives lists as streams; none: it does not say. `Err` says why it cannot be asked.
-async fn gives_streams(client: &kube::Client) -> Result<Option<bool>, (Failure, String)> {
-    match tokio::time::timeout(LIST_WITHIN, client.apiserver_version()).await {
-        Ok(Ok(version)) => {
-            let digits = version
-                .minor
-                .trim_end_matches(|c: char| !c.is_ascii_digit());
-            let minor: u32 = digits.parse().unwrap_or_default();
-            tracing::debug!("the API server is {}", version.git_version);
-            Ok(Some(minor >= STREAMS_SINCE))
-        }
-        // It answers, only not that: lists in pages every server gives.
-        Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 401 => Ok(None),
-        Ok(Err(error)) => Err((
-            trouble::client_failure(&error),
-            trouble::client_line(&error),
-        )),
-        Err(_) => Err((Failure::Broken, "the server does not answer".to_owned())),
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod load;
 mod nodes;
 mod outage;
+mod starting;
 mod trouble;
 mod watch;
 

@@ -2,12 +2,10 @@
 //! as it can be heard.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_testbed::api_server::{Behaviour, Disturbance, Fault, Kind};
-use lb_testbed::{Agent, Sandbox, sandboxed};
+use lb_testbed::{Sandbox, sandboxed};
 use serde_json::json;
 
 use super::{Web, address, service, write_token_kubeconfig};
@@ -108,102 +106,6 @@ fn answered(sandbox: &Sandbox, code: u16) -> Result<()> {
             Ok(())
         },
     )
-}
-
-/// An address in the cluster's ServiceCIDR that no Service has.
-const UNKNOWN: u8 = 77;
-
-/// The cluster has this one ServiceCIDR.
-fn apply_service_cidr(web: &Web, cidr: &str) -> Result<()> {
-    web.cluster.server.apply(&json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-        "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [cidr]},
-    }))
-}
-
-fn refusing_agent(web: &Web) -> Agent {
-    web.cluster.agent.clone().arg("--refuse-unknown")
-}
-
-fn is_unknown_refused(web: &Web) -> Result<bool> {
-    let error = failure(&web.client, address(UNKNOWN))?;
-    Ok(error.kind() == ErrorKind::ConnectionRefused)
-}
-
-fn is_refused_with(web: &Web, kind: Kind, code: u16) -> Result<bool> {
-    let trouble = web.cluster.watch_of(kind)?.trouble;
-    Ok(trouble.is_some_and(|why| why.starts_with(&code.to_string())))
-}
-
-#[test]
-fn a_server_that_has_not_loaded_rbac_takes_no_service_cidr_away() {
-    sandboxed(|sandbox| refused_for_two_seconds(sandbox, 403));
-}
-
-#[test]
-fn a_server_that_does_not_have_all_kinds_yet_takes_no_service_cidr_away() {
-    sandboxed(|sandbox| refused_for_two_seconds(sandbox, 404));
-}
-
-/// As a server does that was restarted, and that does not know yet who may read what, or what there is.
-fn refused_for_two_seconds(sandbox: &Sandbox, code: u16) -> Result<()> {
-    let web = Web::new(sandbox, 1, 1)?;
-    apply_service_cidr(&web, "10.96.0.0/24")?;
-    let _running = refusing_agent(&web).start()?;
-    web.wait_for(&[0])?;
-    eventually("an address that nobody has is refused", || {
-        is_unknown_refused(&web)
-    })?;
-
-    let server = &web.cluster.server;
-    server.fail(Fault::answer(code));
-    server.cut();
-    let end = Instant::now() + Duration::from_secs(2);
-    eventually("the agent has asked, and was refused", || {
-        is_refused_with(&web, Kind::ServiceCidr, code)
-    })?;
-    loop {
-        assert!(is_unknown_refused(&web)?, "what is known stays in effect");
-        if Instant::now() > end {
-            break;
-        }
-    }
-    server.heal();
-    // It is not left alone as if it were absent.
-    apply_service_cidr(&web, "10.97.0.0/24")?;
-    eventually("the new range is in effect", || {
-        Ok(!is_unknown_refused(&web)?)
-    })?;
-    eventually("there is no trouble any more", || {
-        Ok(web.cluster.watch_of(Kind::ServiceCidr)?.trouble.is_none())
-    })?;
-    assert_eq!(status(&web.cluster.agent)?.problems, [""; 0]);
-    web.wait_for(&[0])
-}
-
-#[test]
-fn an_agent_that_starts_before_its_server_has_loaded_rbac_learns_the_service_cidrs() {
-    sandboxed(|sandbox| {
-        let web = Web::new(sandbox, 1, 1)?;
-        apply_service_cidr(&web, "10.96.0.0/24")?;
-        let server = &web.cluster.server;
-        server.fail(Fault::answer(403));
-        let mut running = refusing_agent(&web).spawn()?;
-        // Its socket is there when it has the lock.
-        running.wait_for_log("do not come from the API server")?;
-        eventually("the agent has asked for all kinds", || {
-            let kinds = [Kind::Service, Kind::ServiceCidr];
-            Ok(kinds
-                .iter()
-                .all(|kind| is_refused_with(&web, *kind, 403).unwrap_or(false)))
-        })?;
-        server.heal();
-        running.wait_ready()?;
-        web.wait_for(&[0])?;
-        eventually("an address that nobody has is refused", || {
-            is_unknown_refused(&web)
-        })
-    });
 }
 
 #[test]

@@ -174,6 +174,39 @@ async fn a_server_that_refuses_everything_while_it_starts_holds_nobody_up() {
     }
 }
 
+/// As when somebody restarts it several times in a row.
+#[tokio::test(start_paused = true)]
+async fn outages_that_come_soon_after_each_other_take_no_longer() {
+    let pace = Arc::new(Pace::new());
+    let tasks = LocalSet::new();
+    let worst = Rc::new(RefCell::new(Duration::ZERO));
+    let began = Instant::now();
+    for kind in KINDS {
+        let mut attempts = Attempts::new(Arc::clone(&pace), kind);
+        let (pace, worst) = (Arc::clone(&pace), Rc::clone(&worst));
+        tasks.spawn_local(async move {
+            for outage in 0..20 {
+                let from = began + seconds(8) * outage;
+                tokio::time::sleep_until(from).await;
+                let mut failure = Failure::Unreachable;
+                while from.elapsed() < seconds(1) || failure == Failure::Unreachable {
+                    attempts.pause(failure).await;
+                    if from.elapsed() >= seconds(1) {
+                        pace.answered(kind, true);
+                        failure = Failure::Outdated;
+                    }
+                }
+                attempts.pause(failure).await;
+                pace.answered(kind, true);
+                let late = from.elapsed() - seconds(1);
+                worst.replace_with(|worst| late.max(*worst));
+            }
+        });
+    }
+    tasks.await;
+    assert!(*worst.borrow() < seconds(6), "{worst:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_goes_on_refusing_is_asked_less_and_less() {
     let mut seen = live_through(Outage::in_phases(&[(600, Failure::Refused)])).await;
@@ -211,8 +244,8 @@ async fn two_that_fail_after_a_good_start_do_not_keep_each_other_awake() {
         });
     }
     tasks.await;
-    // One of an agent's attempts in 4.5 s, and a wake-up of each in 5 s at most.
-    let most = 600.0 * (1.0 / 4.5 + 2.0 / 5.0) * 1.2;
+    // Each asks once in 4.5 s, and when it is woken: once in 5 s at most.
+    let most = 600.0 * 2.0 * (1.0 / 4.5 + 1.0 / 5.0) * 1.2;
     let number = f64::from(*number.borrow());
     assert!(number < most, "{number} attempts in 600 s, not {most}");
 }

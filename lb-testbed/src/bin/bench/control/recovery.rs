@@ -21,6 +21,9 @@ const SHAPE: Shape = Shape::of(100, 1, 3);
 /// Rarely enough not to be what the agents are busy with.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Between outages: each is to be the first one for a while.
+const REST: Duration = Duration::from_secs(12);
+
 /// How long the server is away, and how often.
 const QUICK: [(u64, usize); 2] = [(1, 3), (8, 1)];
 const ALL: [(u64, usize); 4] = [(1, 5), (8, 3), (25, 2), (120, 1)];
@@ -63,6 +66,7 @@ pub(super) fn measure(is_quick: bool, common: &Common, sandbox: &Sandbox) -> Res
         let mut took = Vec::new();
         let mut requests = 0;
         for _ in 0..times {
+            thread::sleep(REST);
             cluster = cluster.live_through(Duration::from_secs(away), &mut took)?;
             requests += cluster.requests();
         }
