@@ -70,6 +70,10 @@ fn run_inside<F: FnOnce(&Sandbox) -> Result<()>>(limit: Duration, body: F) -> Re
 }
 
 /// Ends this process when the time is over, and says why: from inside it can be told whether it was given that time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test's thread is stuck, and the parent cleans up behind this process"
+)]
 fn end_within(limit: Duration) -> Result<()> {
     let deadline = Deadline::within(limit);
     let watch = move || {

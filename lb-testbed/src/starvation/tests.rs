@@ -1,3 +1,5 @@
+//! Threads and processes that really wait for a CPU, and made-up histories.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::{
@@ -56,7 +58,12 @@ fn a_thread_is_read_whatever_its_name() {
 fn a_wait_counts_once_while_it_lasts_and_when_it_is_over() {
     let waits = runnable(thread(9, ms(5), 1));
     let over = thread(9, ms(5 + 190), 2);
-    let (history, began) = history(&[&[thread(9, ms(5), 1)], &[waits.clone()], &[waits], &[over]]);
+    let (history, began) = history(&[
+        &[thread(9, ms(5), 1)],
+        std::slice::from_ref(&waits),
+        std::slice::from_ref(&waits),
+        &[over],
+    ]);
     // 190 ms, seen as two whole pauses between looks.
     assert_eq!(history.starved_since(began), ms(200));
     assert_eq!(history.starved_since(began + ms(200)), Duration::ZERO);
@@ -73,7 +80,7 @@ fn a_thread_that_runs_is_not_starved() {
 fn what_had_waited_before_the_first_look_does_not_count_and_what_is_new_does() {
     let old = thread(9, ms(5_000), 1);
     let new = thread(10, ms(30), 1);
-    let (history, began) = history(&[&[old.clone()], &[old, new]]);
+    let (history, began) = history(&[std::slice::from_ref(&old), &[old.clone(), new]]);
     assert_eq!(history.starved_since(began), ms(30));
 }
 
