@@ -1,6 +1,7 @@
-//! The node agent as a library: one room per step of the way from a Service to the kernel.
+//! The node agent as a library: one module for each step from a Service to the kernel.
 //!
-//! Imports run only downwards: cli, commands, then source and policy, then catalog.
+//! Imports run only downwards: cli, commands, kernel, tables, then source, policy, serve, sockets and privileges, then catalog.
+//! `cargo xtask test tidy` checks that.
 
 pub mod catalog;
 pub mod cli;

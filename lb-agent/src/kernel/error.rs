@@ -96,10 +96,7 @@ pub enum KernelError {
         tables: u64,
         limit: Option<Limit>,
     },
-    #[error(
-        "the kernel refused program {program}: {reason} (socklb needs Linux 5.18 or later; \
-         6.1 and later are tested)"
-    )]
+    #[error("the kernel refused program {program}: {reason} (socklb needs Linux 6.1 or later)")]
     Program { program: String, reason: String },
     #[error("{program} could not be attached to {}: {error}{}", cgroup.display(), hint(error, cgroup))]
     Attach {
