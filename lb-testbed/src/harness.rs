@@ -5,12 +5,13 @@ use std::{
     env, fs,
     panic::Location,
     path::Path,
-    process::{self, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, raise};
 
 use crate::{
     patience::{Deadline, longest},
@@ -24,9 +25,6 @@ const NAME_VARIABLE: &str = "SOCKLB_SANDBOX";
 const DIR_VARIABLE: &str = "SOCKLB_SANDBOX_DIR";
 const PREFIX: &str = "socklb-test";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
-
-/// The status of a child whose time was over, as timeout(1) has it.
-const TIME_IS_OVER: i32 = 124;
 
 /// How often a child looks at its time.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -70,10 +68,6 @@ fn run_inside<F: FnOnce(&Sandbox) -> Result<()>>(limit: Duration, body: F) -> Re
 }
 
 /// Ends this process when the time is over, and says why: from inside it can be told whether it was given that time.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test's thread is stuck, and the parent cleans up behind this process"
-)]
 fn end_within(limit: Duration) -> Result<()> {
     let deadline = Deadline::within(limit);
     let watch = move || {
@@ -81,7 +75,8 @@ fn end_within(limit: Duration) -> Result<()> {
             thread::sleep(LOOK_EVERY);
         }
         eprintln!("the test has not ended within {deadline}");
-        process::exit(TIME_IS_OVER);
+        // The parent gives back what this process cannot any more.
+        let _ = raise(Signal::SIGTERM);
     };
     let watching = thread::Builder::new().name("deadline".to_owned());
     watching

@@ -240,3 +240,24 @@ fn own(cgroups: &str) -> &str {
         .find(|line| line.starts_with("0::"))
         .unwrap_or_default()
 }
+
+/// A test that hangs is ended from inside, which knows whether it was given the time, and all that it started with it.
+#[test]
+fn a_test_that_does_not_end_is_ended_and_says_why() {
+    let output = Command::new(std::env::current_exe().expect("a test has a program"))
+        .args(["hangs", "--exact", "--ignored"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("has not ended within"), "{said}");
+}
+
+#[test]
+#[ignore = "started by a_test_that_does_not_end_is_ended_and_says_why"]
+fn hangs() {
+    lb_testbed::sandboxed_within(Duration::from_secs(1), |_| {
+        std::thread::sleep(Duration::from_secs(3_600));
+        Ok(())
+    });
+}

@@ -1,13 +1,18 @@
-//! Threads and processes that really wait for a CPU, and made-up histories.
+//! Waits are counted once, for whom they concern, and with the real kernel's numbers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::*;
+use crate::supervisor::die_with_parent;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -56,14 +61,9 @@ fn a_thread_is_read_whatever_its_name() {
 
 #[test]
 fn a_wait_counts_once_while_it_lasts_and_when_it_is_over() {
-    let waits = runnable(thread(9, ms(5), 1));
+    let waits = || runnable(thread(9, ms(5), 1));
     let over = thread(9, ms(5 + 190), 2);
-    let (history, began) = history(&[
-        &[thread(9, ms(5), 1)],
-        std::slice::from_ref(&waits),
-        std::slice::from_ref(&waits),
-        &[over],
-    ]);
+    let (history, began) = history(&[&[thread(9, ms(5), 1)], &[waits()], &[waits()], &[over]]);
     // 190 ms, seen as two whole pauses between looks.
     assert_eq!(history.starved_since(began), ms(200));
     assert_eq!(history.starved_since(began + ms(200)), Duration::ZERO);
@@ -78,9 +78,9 @@ fn a_thread_that_runs_is_not_starved() {
 
 #[test]
 fn what_had_waited_before_the_first_look_does_not_count_and_what_is_new_does() {
-    let old = thread(9, ms(5_000), 1);
+    let old = || thread(9, ms(5_000), 1);
     let new = thread(10, ms(30), 1);
-    let (history, began) = history(&[std::slice::from_ref(&old), &[old.clone(), new]]);
+    let (history, began) = history(&[&[old()], &[old(), new]]);
     assert_eq!(history.starved_since(began), ms(30));
 }
 
@@ -162,6 +162,25 @@ fn threads_that_share_a_cpu_starve() {
         done.store(true, Ordering::Relaxed);
     });
     assert!(starved_since(began) <= began.elapsed());
+}
+
+/// It has nothing to do: an agent that is stopped, or that sleeps, is given its time.
+#[test]
+fn a_process_that_is_stopped_does_not_wait_for_a_cpu() {
+    let mut busy = Command::new("sh");
+    busy.args(["-c", "while :; do :; done"]);
+    let mut busy = die_with_parent(&mut busy).spawn().expect("sh is there");
+    let pid = Pid::from_raw(i32::try_from(busy.id()).expect("a pid"));
+    kill(pid, Signal::SIGSTOP).expect("it is there");
+    let from = Instant::now();
+    record();
+    // It comes, or the test never ends.
+    while given(&[Whom::Process(busy.id())], from, ms(300)).is_none() {
+        thread::sleep(ms(5));
+    }
+    assert!(from.elapsed() >= ms(300));
+    busy.kill().expect("it is there");
+    busy.wait().expect("it ends");
 }
 
 fn stay_on_one_cpu() {
