@@ -197,13 +197,13 @@ impl Metrics {
         all.register("build", "The agent", version);
         all.register(
             "ready",
-            "Whether what the source says is in effect",
+            "1 if what the source contains is in effect",
             self.ready.clone(),
         );
-        all.register("services", "Services that are known", self.services.clone());
+        all.register("services", "Services known", self.services.clone());
         all.register(
             "endpoint_slices",
-            "EndpointSlices that are known",
+            "EndpointSlices known",
             self.endpoint_slices.clone(),
         );
         all.register(
@@ -219,54 +219,54 @@ impl Metrics {
         all.register("backends", "Backends in the tables", self.backends.clone());
         all.register(
             "problems",
-            "Lines about objects that could not be used, or not wholly",
+            "Objects that could not be used, or only in part; status lists them",
             self.problems.clone(),
         );
         self.tables.register(all);
         all.register(
             "refused_calls",
-            "Calls that ended with ECONNREFUSED because there was nothing to connect to",
+            "Calls refused with ECONNREFUSED because there was nothing to connect to",
             self.refused.clone(),
         );
         all.register(
             "sockets_terminated",
-            "Sockets that were ended because their backends had stopped serving",
+            "Sockets ended because their backend had stopped serving",
             self.terminated.clone(),
         );
         all.register(
             "socket_termination_failures",
-            "Sockets that could not be ended, and network namespaces that could not be looked into for them",
+            "Sockets that could not be ended, and network namespaces that could not be searched",
             self.termination_failures.clone(),
         );
         all.register(
             "socket_termination_available",
-            "Whether the kernel and the agent's capabilities let it end sockets in its own network namespace, and in others",
+            "1 if sockets can be ended in the agent's own network namespace, or in others",
             self.termination_available.clone(),
         );
         all.register(
             "drift_checks",
-            "How often all tables were read back and compared",
+            "Times that all tables were read back and compared",
             self.checks.clone(),
         );
         all.register_with_unit(
             "drift_check_timestamp",
-            "When all tables were last read back",
+            "Time at which all tables were last read back, since 1970",
             Unit::Seconds,
             self.checked.clone(),
         );
         all.register(
             "drift_repairs",
-            "What had to be restored because somebody else had changed it",
+            "Words, elements, hooks and pins restored after another program had changed them",
             self.repairs.clone(),
         );
         all.register(
             "source_listed",
-            "Whether all objects of a kind were listed once",
+            "1 if all objects of a kind were listed once",
             self.listed.clone(),
         );
         all.register(
             "source_lists",
-            "How often all objects of a kind were listed",
+            "Lists of all objects of a kind",
             self.lists.clone(),
         );
         all.register(
@@ -276,30 +276,30 @@ impl Metrics {
         );
         all.register(
             "source_in_trouble",
-            "Whether no changes of a kind come from the API server now",
+            "1 while no changes of a kind arrive from the API server",
             self.trouble.clone(),
         );
         all.register_with_unit(
             "source_heard_timestamp",
-            "When the API server last said anything about a kind, bookmarks included",
+            "Time at which the API server last sent anything about a kind, bookmarks included, since 1970",
             Unit::Seconds,
             self.heard.clone(),
         );
         all.register_with_unit(
             "source_event_timestamp",
-            "When the API server last sent an object of a kind",
+            "Time at which the API server last sent an object of a kind, since 1970",
             Unit::Seconds,
             self.event.clone(),
         );
         all.register_with_unit(
             "sync_duration",
-            "From the arrival of changes to the tables saying so",
+            "Time from the arrival of changes until they are in effect",
             Unit::Seconds,
             self.sync.clone(),
         );
         all.register_with_unit(
             "sync_timestamp",
-            "When changes last came into effect",
+            "Time at which changes last took effect, since 1970",
             Unit::Seconds,
             self.synced.clone(),
         );
@@ -312,7 +312,7 @@ impl Default for Metrics {
     }
 }
 
-/// Somebody else counts.
+/// The number is counted elsewhere.
 fn set(counter: &Counter, number: u64) {
     counter.inner().store(number, Ordering::Relaxed);
 }

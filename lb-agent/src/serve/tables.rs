@@ -34,17 +34,17 @@ impl TableMetrics {
     pub fn register(&self, all: &mut Registry) {
         all.register(
             "table_used",
-            "Elements of a table that are in use, or rest before they are used again",
+            "Elements of a table in use, or not yet reusable",
             self.used.clone(),
         );
         all.register(
             "table_capacity",
-            "Elements that a table has",
+            "Elements for which a table has room",
             self.capacity.clone(),
         );
         all.register(
             "service_ports_refused",
-            "Service ports that do not fit into the tables, or not as they are now",
+            "Service ports that do not fit into the tables, or only in part",
             self.refused.clone(),
         );
     }
