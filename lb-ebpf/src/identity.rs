@@ -18,9 +18,13 @@ use aya_ebpf::{EbpfContext, Global};
 use lb_common::kernel_function::{CAST_TO_KERNEL_CONTEXT, call};
 
 /// A hook's context that says which socket it is about.
-pub trait Socket {
+pub trait Socket: EbpfContext {
     /// The socket's cookie; never 0. Makes one if the socket has none.
-    fn cookie(&self) -> u64;
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        // SAFETY: the helper takes the hook's own context.
+        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
+    }
 
     /// The cookie that the socket has, without making one: 0 if nobody has asked for it. None where that cannot be read.
     fn made_cookie(&self) -> Option<u64>;
@@ -37,12 +41,6 @@ pub trait Socket {
 }
 
 impl Socket for SockAddrContext {
-    #[inline(always)]
-    fn cookie(&self) -> u64 {
-        // SAFETY: the helper takes the hook's own context.
-        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
-    }
-
     #[inline(always)]
     fn made_cookie(&self) -> Option<u64> {
         let offset = offset(&COOKIE_OFFSET)?;
@@ -65,12 +63,6 @@ impl Socket for SockAddrContext {
 }
 
 impl Socket for SockContext {
-    #[inline(always)]
-    fn cookie(&self) -> u64 {
-        // SAFETY: the helper takes the hook's own context.
-        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
-    }
-
     /// This hook's context is the kernel's socket itself.
     #[inline(always)]
     fn made_cookie(&self) -> Option<u64> {
