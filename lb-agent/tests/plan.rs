@@ -224,7 +224,7 @@ fn a_pipe_that_is_named_is_read() {
     std::io::Write::write_all(&mut writer, SHOP.as_bytes()).expect("room");
     drop(writer);
     let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
-        .args(["plan", "--manifests", "/dev/stdin"])
+        .args(["plan", "--node-name", "n1", "--manifests", "/dev/stdin"])
         .stdin(reader)
         .output()
         .expect("the agent runs");
