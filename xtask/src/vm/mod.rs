@@ -40,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
 
 /// What is the agent's business more than the kernel's, or has a shorter one beside it that shows the kernel's part; left out
 /// where nothing else is asked for, since an emulated machine takes its time.
-const NOT_THE_KERNELS: [&str; 11] = [
+const NOT_THE_KERNELS: [&str; 12] = [
     "capacity::",
     "churn::no_connect_ever_lands",
     "drift::tables::",
@@ -50,6 +50,7 @@ const NOT_THE_KERNELS: [&str; 11] = [
     "migrate::killed::",
     "migrate::sizes_",
     "migrate::what_",
+    "probes::",
     "restart::no_connect_fails",
     "scale::ten_thousand",
 ];
