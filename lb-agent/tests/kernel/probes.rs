@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Agent, AgentProcess, Sandbox, sandboxed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -87,6 +87,7 @@ fn is_unready_until(new: &Pod, what: &str, is_so: impl Fn(&Pod) -> Result<bool>)
         ensure!(!is_ready, "a pod that must not be ready says: {said}");
         is_so(new)
     })
+    .with_context(|| format!("its log:\n{}", new.running.log()))
 }
 
 #[test]
