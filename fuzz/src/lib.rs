@@ -8,7 +8,7 @@ mod server;
 pub mod watch;
 
 use arbitrary::{Arbitrary as _, Unstructured};
-use lb_agent::tables::tests::anything::Anything;
+use lb_agent::tables::testing::anything::Anything;
 
 /// Pinned tables with anything in them.
 pub fn recover(bytes: &[u8]) {

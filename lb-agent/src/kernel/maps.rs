@@ -147,14 +147,14 @@ impl Backing for Maps {
         }
     }
 
-    fn mend_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies {
+    fn repair_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies {
         Copies {
             filter: usize::from(self.filter.mend(key)),
             near: usize::from(self.near.mend(key, value)),
         }
     }
 
-    fn prune_copies(&mut self, place: u32, elements: &Elements<'_>) -> (Copies, Option<u32>) {
+    fn prune_copies(&mut self, place: u32, elements: &dyn Elements) -> (Copies, Option<u32>) {
         let filter = if place == 0 {
             self.filter.prune(elements.keys())
         } else {
@@ -191,16 +191,16 @@ impl Backing for Maps {
         Ok(())
     }
 
-    fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
         self.places.show(see)
     }
 
-    fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
+    fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
         let backends = &self.backends;
         self.places.clear(of, |pair| uncount(backends, pair))
     }
 
-    fn places_in_use(&self) -> [Usage; 2] {
+    fn entries_in_use(&self) -> [Usage; 2] {
         self.places.in_use()
     }
 }

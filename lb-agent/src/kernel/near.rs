@@ -76,7 +76,7 @@ impl Near {
 
     /// Clears cells, in some lines from this one on, that are no copy of an element, and mends those that say something
     /// else. Returns how many there were, and the line to go on from; none: those were all.
-    pub fn prune(&self, from: u32, elements: &Elements<'_>) -> (usize, Option<u32>) {
+    pub fn prune(&self, from: u32, elements: &dyn Elements) -> (usize, Option<u32>) {
         let end = from.saturating_add(PORTION).min(LINES);
         let mut wrong = 0;
         for line in from..end {

@@ -1,12 +1,9 @@
-//! What the tables are written to: the kernel's maps, or plain memory in tests.
+//! Where the tables are: the kernel's maps, or plain memory in tests.
 
 use std::collections::HashSet;
 use std::io;
 
-use super::Elements;
 use lb_common::{FrontendKey, FrontendValue, Pair};
-
-use super::usage::Usage;
 
 /// The tables that are arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +29,7 @@ impl Table {
     }
 }
 
-/// How many words were mended of what is kept beside FRONTENDS so that its elements are found sooner.
+/// How many words were repaired of what is kept beside FRONTENDS so that its elements are found sooner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copies {
     pub filter: usize,
@@ -43,14 +40,40 @@ pub struct Copies {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     pub elements: Vec<(FrontendKey, FrontendValue)>,
-    /// The place of the next ones; none: those were the last.
+    /// The position of the next ones; none: these were the last.
     pub next: Option<u32>,
 }
 
-/// Words of arrays, elements of FRONTENDS, and a look at ORIGINS.
+/// How full a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The map's name.
+    pub table: &'static str,
+    /// Elements in use, quarantined ones included.
+    pub used: usize,
+    pub capacity: usize,
+}
+
+impl Usage {
+    /// Whether more than so many percent are in use.
+    #[must_use]
+    pub const fn is_above(&self, percent: usize) -> bool {
+        self.used.saturating_mul(100) > self.capacity.saturating_mul(percent)
+    }
+}
+
+/// The elements that FRONTENDS should have.
+pub trait Elements {
+    /// The value that a key's element should have; none: there should be no such element.
+    fn value(&self, key: &FrontendKey) -> Option<FrontendValue>;
+
+    fn keys(&self) -> Box<dyn Iterator<Item = FrontendKey> + '_>;
+}
+
+/// Words of arrays, elements of FRONTENDS, and the entries of sockets.
 ///
-/// Each call of a method that writes is one store: readers run between any two of them, and the writer may
-/// stop for ever between any two of them.
+/// Each call of a method that writes is one store: readers run between any two of them, and the agent may be killed
+/// between any two of them.
 pub trait Backing {
     /// How many elements an array has.
     fn length(&self, table: Table) -> u32;
@@ -64,36 +87,36 @@ pub trait Backing {
     /// Writes a word of an element, after all that was written before (release).
     fn store(&mut self, table: Table, index: u32, word: usize, value: u64);
 
-    /// Writes a word of an element that programs write too; not if it has become another than `from`. Returns whether it was.
+    /// Compares and exchanges a word that programs write too. Returns whether it was `from`.
     fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool;
 
     /// All elements of FRONTENDS.
     fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>>;
 
-    /// Some elements of FRONTENDS, from a place on; the first is 0. What is put in or removed meanwhile is shown or not; what
-    /// stays is shown.
-    fn frontends_from(&self, place: u32) -> io::Result<Part>;
+    /// Some elements of FRONTENDS, from a position on; the first is 0. Elements that are added or removed meanwhile may be
+    /// in the result or not.
+    fn frontends_from(&self, position: u32) -> io::Result<Part>;
 
     fn frontend(&self, key: &FrontendKey) -> io::Result<Option<FrontendValue>>;
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()>;
 
-    /// Removing what is not there is no error.
+    /// An element that does not exist is no error.
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()>;
 
-    /// Mends what is kept beside FRONTENDS of an element that is there: see [`Copies`].
-    fn mend_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies;
+    /// Repairs what is kept beside FRONTENDS for an element that exists: see [`Copies`].
+    fn repair_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies;
 
-    /// Mends, of what is kept beside FRONTENDS, what no element of it says. Returns where to go on; none: that was all.
-    /// Begins at 0.
-    fn prune_copies(&mut self, place: u32, elements: &Elements<'_>) -> (Copies, Option<u32>);
+    /// Removes from what is kept beside FRONTENDS, from a position on, all that belongs to no element. The first position
+    /// is 0. Returns the next one; none: that was all.
+    fn prune_copies(&mut self, position: u32, elements: &dyn Elements) -> (Copies, Option<u32>);
 
-    /// Shows each place in ORIGINS and SPILL that a socket has: the socket's cookie and its pair.
-    fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()>;
+    /// Shows each entry of ORIGINS and SPILL: the socket's cookie and its pair.
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()>;
 
-    /// Takes the places of sockets that are gone, and counts each off at its backend. Returns how many there were.
-    fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize>;
+    /// Removes the entries of sockets that were closed, and subtracts each from its backend's count. Returns their number.
+    fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize>;
 
-    /// How full ORIGINS and SPILL are: a pass over ORIGINS.
-    fn places_in_use(&self) -> [Usage; 2];
+    /// How full ORIGINS and SPILL are: reads all of ORIGINS.
+    fn entries_in_use(&self) -> [Usage; 2];
 }

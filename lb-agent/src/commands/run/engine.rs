@@ -117,13 +117,13 @@ impl<B: Backing> Engine<B> {
     }
 
     pub fn grace_is_over(&mut self) {
-        self.tables.grace_is_over();
+        self.tables.end_grace();
         self.retry();
     }
 
     /// Looks whether sockets have let go of what rests, how full the tables are, and which problems have lasted.
     pub fn look_for_room(&mut self) {
-        if self.tables.rests() {
+        if self.tables.has_quarantined() {
             self.tables.free_unnamed();
             self.retry();
         }
@@ -133,7 +133,7 @@ impl<B: Backing> Engine<B> {
 
     /// From when on the programs step aside if this is not called again: see [`super::heartbeat`].
     pub fn step_aside_at(&mut self, at: u64) {
-        self.tables.step_aside_at(at);
+        self.tables.set_fail_open_at(at);
     }
 
     /// Takes the places of sockets that ended unseen.
@@ -179,7 +179,7 @@ impl<B: Backing> Engine<B> {
             .problems_of_objects()
             .cloned()
             .chain(self.capacity.problems())
-            .chain(self.refused.problems(self.tables.room()))
+            .chain(self.refused.problems(self.tables.headroom()))
             .collect();
         problems.sort();
         problems
@@ -225,7 +225,7 @@ impl<B: Backing> Engine<B> {
         if self.refused.is_empty() {
             return;
         }
-        let (changed, tried) = self.refused.take_fitting(self.tables.room());
+        let (changed, tried) = self.refused.take_fitting(self.tables.headroom());
         if !changed.is_empty() {
             let refused = self.tables.apply(Update {
                 changed,
@@ -233,11 +233,11 @@ impl<B: Backing> Engine<B> {
             });
             self.refused.keep(refused, tried);
         }
-        self.refused.tell(self.tables.rests());
+        self.refused.tell(self.tables.has_quarantined());
     }
 
     fn tell(&mut self) {
-        self.refused.tell(self.tables.rests());
+        self.refused.tell(self.tables.has_quarantined());
         let lasting = self.source_problems.iter();
         let lasting = lasting.chain(self.policy.lasting_problems());
         let passing = self.policy.passing_problems();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::capacity;
 use crate::policy::{Problem, ServicePort, ServicePortKey, Update};
-use crate::tables::{ApplyError, Refused, Room};
+use crate::tables::{ApplyError, Headroom, Refused};
 
 /// What does not fit while something rests is tried again as soon as that is free; nothing is said before.
 const SAY_AFTER: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ impl RefusedPorts {
     }
 
     /// Those that may fit by now, of the oldest Services as many as there is room for. Costs little while there is none.
-    pub fn take_fitting(&mut self, room: Room) -> (Vec<ServicePort>, Tried) {
+    pub fn take_fitting(&mut self, room: Headroom) -> (Vec<ServicePort>, Tried) {
         let fits = |waiting: &&Waiting| {
             let mut room = room;
             room.take(&waiting.refused.error)
@@ -109,7 +109,7 @@ impl RefusedPorts {
     }
 
     /// `room`: what is left by now.
-    pub fn problems(&self, room: Room) -> impl Iterator<Item = Problem> {
+    pub fn problems(&self, room: Headroom) -> impl Iterator<Item = Problem> {
         self.0
             .values()
             .map(move |Waiting { refused, .. }| match refused.error {
@@ -161,7 +161,7 @@ impl Refused {
 mod tests {
     use super::*;
     use crate::tables::Table;
-    use crate::tables::tests::world::port;
+    use crate::tables::testing::world::port;
 
     fn refused(number: u8, created: Option<&str>, table: Table, needed: usize) -> Refused {
         let mut port = port(number, Vec::new());
@@ -192,11 +192,11 @@ mod tests {
             refused(5, Some("2026-01-01T00:00:00Z"), Table::Views, 1),
         ];
         waiting.keep(all, Tried::default());
-        let (none, _) = waiting.take_fitting(Room::default());
+        let (none, _) = waiting.take_fitting(Headroom::default());
         assert!(none.is_empty());
-        let room = Room {
+        let room = Headroom {
             backends: 6,
-            ..Room::default()
+            ..Headroom::default()
         };
         let (some, tried) = waiting.take_fitting(room);
         assert_eq!(names(&some), ["service-3", "service-2"]);
@@ -231,9 +231,9 @@ mod tests {
         assert!(!is_told(&waiting));
         waiting.tell(false);
         assert!(is_told(&waiting));
-        let room = Room {
+        let room = Headroom {
             backends: 1,
-            ..Room::default()
+            ..Headroom::default()
         };
         let (ports, tried) = waiting.take_fitting(room);
         assert_eq!(ports.len(), 1);

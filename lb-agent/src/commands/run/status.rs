@@ -55,7 +55,7 @@ impl Agent {
             service_ports: counts.service_ports,
             frontends: counts.frontends,
             backends: counts.backends,
-            resting: counts.resting,
+            resting: counts.quarantined,
             tables: tables.map(table_status).collect(),
             service_ports_refused: self.engine.refused(),
             refused_no_backend: refusals.no_backend,

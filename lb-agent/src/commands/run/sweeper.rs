@@ -55,7 +55,7 @@ impl Sweeper {
             return;
         }
         self.last_sweep = Instant::now();
-        match tables.holders() {
+        match tables.cookies() {
             Ok(holders) if holders.is_empty() => {}
             Ok(holders) => self.holders = Some((self.last_sweep, holders)),
             Err(error) => tracing::warn!("ORIGINS cannot be read, nothing is swept: {error}"),
@@ -68,7 +68,7 @@ impl Sweeper {
             return is_time;
         }
         self.last_look = Instant::now();
-        let places = tables.places_in_use();
+        let places = tables.entries_in_use();
         self.places = Some(places);
         is_time || places.iter().any(|usage| usage.is_above(75))
     }

@@ -1,86 +1,86 @@
-//! `active` of backends: whether as many ways and elements of SPILL name each as it says.
+//! `active` of backends: whether it is the number of entries in ORIGINS and SPILL that name the backend.
 //!
-//! Sockets come and go while that is counted. Only a difference that stands at two checks, with no connection between them
-//! and the same sockets, is one; a backend that is never without connects is not judged.
+//! Sockets come and go meanwhile. A count is wrong only if two checks in a row find the same difference, the same sockets
+//! and no new connection. A backend with constant connects is never judged.
 
 use std::collections::HashMap;
 use std::io;
 
 use lb_common::Backend as BackendLine;
 
-use super::super::resting::Item;
-use super::super::{Backing, Table, Tables};
-use super::report::Found;
+use super::super::backing::{Backing, Table};
+use super::super::model::{Item, Model};
+use super::report::Findings;
 
-/// What two checks know of the backends.
+/// The counts of backends in two checks.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// By backend, in this check; none when that could not be read.
-    places: Option<HashMap<u32, Places>>,
-    /// Those whose count differed in the check before.
-    suspects: HashMap<u32, Look>,
-    /// Those whose count differs in this check.
-    next: HashMap<u32, Look>,
+    /// By backend, in this check; none if they could not be read.
+    entries: Option<HashMap<u32, Entries>>,
+    /// Backends whose count differed in the check before.
+    suspects: HashMap<u32, Sample>,
+    /// Backends whose count differs in this check.
+    next: HashMap<u32, Sample>,
 }
 
-/// The places that name a backend.
+/// The entries that name a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Places {
+struct Entries {
     number: u64,
-    /// Changes when another socket has one of them.
+    /// A sum over their sockets' cookies: it changes when another socket has one of them.
     sockets: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
-    places: Places,
+struct Sample {
+    entries: Entries,
     connections: u64,
     active: u64,
 }
 
 impl Counts {
-    /// Looks at all places.
+    /// Counts all entries.
     pub fn begin(&mut self, backing: &impl Backing) -> io::Result<()> {
-        self.places = None;
-        let mut places: HashMap<u32, Places> = HashMap::new();
-        backing.places(&mut |cookie, pair| {
+        self.entries = None;
+        let mut entries: HashMap<u32, Entries> = HashMap::new();
+        backing.entries(&mut |cookie, pair| {
             if pair.frontend != 0 {
-                let of = places.entry(pair.backend).or_default();
+                let of = entries.entry(pair.backend).or_default();
                 of.number += 1;
                 of.sockets = of.sockets.wrapping_add(mixed(cookie));
             }
         })?;
-        self.places = Some(places);
+        self.entries = Some(entries);
         Ok(())
     }
 
-    /// A check is over: what it suspects the next one looks at.
+    /// A check is over. The next one looks again at its suspects.
     pub fn end(&mut self) {
-        self.places = None;
+        self.entries = None;
         self.suspects = std::mem::take(&mut self.next);
     }
 
-    fn check(&mut self, backing: &mut impl Backing, id: u32, found: &mut Found) {
-        let Some(places) = &self.places else {
+    fn check(&mut self, backing: &mut impl Backing, id: u32, findings: &mut Findings) {
+        let Some(entries) = &self.entries else {
             return;
         };
         let load = |word| backing.load(Table::Backends, id, word);
-        let look = Look {
-            places: places.get(&id).copied().unwrap_or_default(),
+        let sample = Sample {
+            entries: entries.get(&id).copied().unwrap_or_default(),
             connections: load(BackendLine::CONNECTIONS_WORD),
             active: load(BackendLine::ACTIVE_WORD),
         };
-        let number = look.places.number;
-        if look.active == number {
+        let number = sample.entries.number;
+        if sample.active == number {
             return;
         }
         let (table, word) = (Table::Backends, BackendLine::ACTIVE_WORD);
-        if self.suspects.get(&id) == Some(&look)
-            && backing.replace(table, id, word, look.active, number)
+        if self.suspects.get(&id) == Some(&sample)
+            && backing.replace(table, id, word, sample.active, number)
         {
-            found.add("active", 1);
+            findings.add("active", 1);
         } else {
-            self.next.insert(id, look);
+            self.next.insert(id, sample);
         }
     }
 }
@@ -92,22 +92,29 @@ const fn mixed(cookie: u64) -> u64 {
     mixed ^ mixed >> 31
 }
 
-impl<B: Backing> Tables<B> {
-    pub(super) fn check_counts_of(&mut self, port: u32, counts: &mut Counts, found: &mut Found) {
-        let Some(port) = self.ports.get(&port) else {
-            return;
-        };
-        for member in &port.members {
-            counts.check(&mut self.backing, member.id, found);
-        }
+pub fn check_counts_of(
+    port: u32,
+    model: &Model,
+    backing: &mut impl Backing,
+    counts: &mut Counts,
+    findings: &mut Findings,
+) {
+    let port = model.ports.get(&port);
+    for backend in port.into_iter().flat_map(|port| &port.backends) {
+        counts.check(backing, backend.id, findings);
     }
+}
 
-    /// Backends that have left go on being counted, and rest for as long as that says more than 0.
-    pub(super) fn check_counts_of_resting(&mut self, counts: &mut Counts, found: &mut Found) {
-        for item in &self.resting.named {
-            if let Item::Backend(id) = item {
-                counts.check(&mut self.backing, *id, found);
-            }
+/// Backends that were removed are still counted: they are quarantined until the count is 0.
+pub fn check_counts_of_quarantined(
+    model: &Model,
+    backing: &mut impl Backing,
+    counts: &mut Counts,
+    findings: &mut Findings,
+) {
+    for item in &model.quarantine.named {
+        if let Item::Backend(id) = item {
+            counts.check(backing, *id, findings);
         }
     }
 }

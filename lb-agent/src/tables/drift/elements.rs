@@ -1,115 +1,109 @@
-//! FRONTENDS and what is kept beside it: each element that should be there, and none that nobody wants.
+//! FRONTENDS and what is kept beside it: each element that should exist, and none that should not.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use lb_common::{Address, FrontendKey, FrontendValue};
 
-use super::super::guard::{self, Guards};
-use super::super::{Backing, Copies, FrontendState, Part, Tables};
-use super::report::Found;
+use super::super::backing::{Backing, Copies, Elements as _, Part};
+use super::super::model::{Model, guard_key, guard_value};
+use super::super::plan::{Plan, Step};
+use super::super::write::write;
+use super::report::Findings;
 
 const FRONTENDS: &str = "FRONTENDS";
 
-/// The elements that FRONTENDS is to have.
-#[derive(Debug)]
-pub struct Elements<'a> {
-    frontends: &'a HashMap<FrontendKey, FrontendState>,
-    guards: &'a Guards,
-}
-
-impl Elements<'_> {
-    /// What a key's element is to say; none when there is to be none.
-    #[must_use]
-    pub fn value(&self, key: &FrontendKey) -> Option<FrontendValue> {
-        if let Some(state) = self.frontends.get(key) {
-            return Some(state.value(key));
+/// The elements of a service port's frontends.
+pub fn check_frontends(
+    id: u32,
+    model: &mut Model,
+    backing: &mut impl Backing,
+    findings: &mut Findings,
+) {
+    let keys = model.ports.get(&id).map(|port| port.frontends.clone());
+    for key in keys.into_iter().flatten() {
+        if let Some(held) = model.frontends.get(&key).copied() {
+            let put = Step::PutFrontend(key, held);
+            check(&key, &held.value(&key), put, model, backing, findings);
         }
-        let what = *self.guards.in_place.get(&key.address)?;
-        (guard::key(key.address) == *key).then(|| guard::guard_value(key.address, what))
-    }
-
-    pub fn keys(&self) -> impl Iterator<Item = FrontendKey> {
-        let guards = self.guards.in_place.keys().copied().map(guard::key);
-        self.frontends.keys().copied().chain(guards)
     }
 }
 
-impl<B: Backing> Tables<B> {
-    /// The guards of so many addresses after this one. Returns the last; none: there are no more.
-    pub(super) fn check_guards(
-        &mut self,
-        after: Option<Address>,
-        number: usize,
-        found: &mut Found,
-    ) -> Option<Address> {
-        let from = after.map_or(Unbounded, Excluded);
-        let guards = self.guards.in_place.range((from, Unbounded));
-        let mut last = None;
-        for (&address, &what) in guards.take(number) {
-            last = Some(address);
-            // One that is about to be written is not known yet.
-            if !self.guards.changed.contains(&address) {
-                let value = guard::guard_value(address, what);
-                check(&mut self.backing, &guard::key(address), &value, found);
-            }
-        }
-        last
-    }
-
-    /// Removes what nobody wants of the elements from a place on. Returns where to go on.
-    pub(super) fn remove_unknown(
-        &mut self,
-        place: u32,
-        found: &mut Found,
-    ) -> io::Result<Option<u32>> {
-        let Part { elements, next } = self.backing.frontends_from(place)?;
-        for (key, _) in elements {
-            if self.elements().value(&key).is_none() {
-                self.backing.remove_frontend(&key)?;
-                found.add(FRONTENDS, 1);
-            }
-        }
-        Ok(next)
-    }
-
-    pub(super) fn prune_copies(&mut self, place: u32, found: &mut Found) -> Option<u32> {
-        let elements = Elements {
-            frontends: &self.frontends,
-            guards: &self.guards,
-        };
-        let (copies, next) = self.backing.prune_copies(place, &elements);
-        add_copies(copies, found);
-        next
-    }
-
-    const fn elements(&self) -> Elements<'_> {
-        Elements {
-            frontends: &self.frontends,
-            guards: &self.guards,
+/// The guards of so many addresses after this one. Returns the last; none: there are no more.
+pub fn check_guards(
+    after: Option<Address>,
+    number: usize,
+    model: &mut Model,
+    backing: &mut impl Backing,
+    findings: &mut Findings,
+) -> Option<Address> {
+    let from = after.map_or(Unbounded, Excluded);
+    let guards = model.guards.in_place.range((from, Unbounded));
+    let guards: Vec<(Address, u32)> = guards.take(number).map(|(a, v)| (*a, *v)).collect();
+    for &(address, verdict) in &guards {
+        // One that is about to change is checked next time.
+        if !model.guards.changed.contains(&address) {
+            let (key, value) = (guard_key(address), guard_value(address, verdict));
+            let put = Step::PutGuard(address, verdict);
+            check(&key, &value, put, model, backing, findings);
         }
     }
+    guards.last().map(|(address, _)| *address)
+}
+
+/// Removes those elements from a position on that should not exist. Returns the next position.
+pub fn remove_unknown(
+    position: u32,
+    model: &mut Model,
+    backing: &mut impl Backing,
+    findings: &mut Findings,
+) -> io::Result<Option<u32>> {
+    let Part { elements, next } = backing.frontends_from(position)?;
+    let keys = elements.into_iter().map(|(key, _)| key);
+    let unknown = keys.filter(|key| model.value(key).is_none());
+    let plan: Plan = unknown.map(Step::Remove).collect();
+    repair(plan, model, backing, findings);
+    Ok(next)
+}
+
+pub fn prune_copies(
+    position: u32,
+    model: &Model,
+    backing: &mut impl Backing,
+    findings: &mut Findings,
+) -> Option<u32> {
+    let (copies, next) = backing.prune_copies(position, model);
+    add_copies(copies, findings);
+    next
 }
 
 /// One element, and what is kept beside it.
-pub fn check(
-    backing: &mut impl Backing,
+fn check(
     key: &FrontendKey,
     value: &FrontendValue,
-    found: &mut Found,
+    put: Step,
+    model: &mut Model,
+    backing: &mut impl Backing,
+    findings: &mut Findings,
 ) {
-    let is_there = found.note(backing.frontend(key));
-    if is_there.is_some_and(|there| there.as_ref() != Some(value)) {
-        let put = backing.put_frontend(key, value);
-        if found.note(put).is_some() {
-            found.add(FRONTENDS, 1);
-        }
+    let there = findings.note(backing.frontend(key));
+    if there.is_some_and(|there| there.as_ref() != Some(value)) {
+        repair(vec![put], model, backing, findings);
     }
-    add_copies(backing.mend_copies(key, value), found);
+    add_copies(backing.repair_copies(key, value), findings);
 }
 
-fn add_copies(copies: Copies, found: &mut Found) {
-    found.add("FILTER", copies.filter);
-    found.add("NEAR_FRONTENDS", copies.near);
+/// Writes a plan of which each step repairs an element.
+fn repair(plan: Plan, model: &mut Model, backing: &mut impl Backing, findings: &mut Findings) {
+    for step in plan {
+        let written = write(backing, model, step);
+        if findings.note(written).is_some() {
+            findings.add(FRONTENDS, 1);
+        }
+    }
+}
+
+fn add_copies(copies: Copies, findings: &mut Findings) {
+    findings.add("FILTER", copies.filter);
+    findings.add("NEAR_FRONTENDS", copies.near);
 }

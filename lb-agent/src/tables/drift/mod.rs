@@ -1,139 +1,149 @@
-//! Whether the tables still say what was written to them: looked at a portion at a time, and mended where they do not.
+//! Compares the tables with the model, a portion at a time, and repairs the difference.
 //!
-//! Each portion compares what is there with what is known at that moment, so changes between two portions are no
-//! difference. A word gets the value back that it had, so readers see the right choice sooner and never another wrong one; only
-//! a run whose former cells are not known is replaced by a fresh one.
+//! Each portion compares with the model of that moment, so changes between two portions are no difference. A word gets the
+//! value back that it had: readers see the right choice sooner, and never another wrong one. Only a run whose former cells
+//! are unknown is replaced by a fresh one.
 
 mod counts;
 mod elements;
-mod port;
 mod report;
 
-use std::io;
-
 use lb_common::Address;
-use lb_common::config::{self, MOST_SERVICE_CIDRS, SERVICE_CIDRS, service_cidr};
+use lb_common::config::SERVICE_CIDRS;
 
-use self::counts::Counts;
-pub use self::elements::Elements;
+use self::counts::{Counts, check_counts_of, check_counts_of_quarantined};
+use self::elements::{check_frontends, check_guards, prune_copies, remove_unknown};
 pub use self::report::Drift;
-use self::report::Found;
-use super::{Backing, Table, Tables};
+use self::report::Findings;
+use super::backing::{Backing, Table};
+use super::model::Model;
+use super::plan::{Plan, Step, renew_slots, repair_config, repair_port, words_of};
+use super::write::write_all;
 
-/// How much a portion looks at, in words; a service port is never cut in two. Some hundred µs.
+/// How many words a portion compares. A service port is never split. Some hundred µs.
 const PORTION: usize = 2_000;
 
-/// A look at all tables, of which some may be done.
+/// A check of all tables, in progress.
 #[derive(Debug, Default)]
 pub struct Check {
-    step: Step,
-    found: Found,
+    stage: Stage,
+    findings: Findings,
     counts: Counts,
+    plan: Plan,
 }
 
-/// What comes next, in the order that readers follow from the end.
+/// The next portion. The order is that of writing.
 #[derive(Debug, Default)]
-enum Step {
+enum Stage {
     #[default]
     Config,
-    Places,
+    Entries,
     /// The ids that are left.
     Ports(Vec<u32>),
     /// After this address.
     Guards(Option<Address>),
-    /// From this place of FRONTENDS.
+    /// From this position of FRONTENDS.
     Elements(u32),
-    /// From this place of what is kept beside it.
+    /// From this position of what is kept beside it.
     Copies(u32),
     Done,
 }
 
-impl<B: Backing> Tables<B> {
-    /// Looks at the next portion and mends what differs. Returns what there was when that was the last one; the check begins
-    /// anew then.
-    pub fn check(&mut self, check: &mut Check) -> Option<Drift> {
-        let found = &mut check.found;
-        check.step = match std::mem::take(&mut check.step) {
-            Step::Config => {
-                self.check_config(found);
-                Step::Places
+impl Check {
+    /// Compares the next portion and repairs what differs. Returns what the whole check repaired if that was the last one;
+    /// the next call starts another check.
+    pub fn run(&mut self, backing: &mut impl Backing, model: &mut Model) -> Option<Drift> {
+        self.stage = match std::mem::take(&mut self.stage) {
+            Stage::Config => {
+                self.check_config(backing, model);
+                Stage::Entries
             }
-            Step::Places => {
-                let counted = check.counts.begin(&self.backing);
-                found.note(counted);
-                Step::Ports(self.ports.keys().copied().collect())
+            Stage::Entries => {
+                let counted = self.counts.begin(backing);
+                self.findings.note(counted);
+                Stage::Ports(model.ports.keys().copied().collect())
             }
-            Step::Ports(mut ids) => {
-                let mut looked = 0;
-                while looked < PORTION
-                    && let Some(id) = ids.pop()
-                {
-                    looked += self.check_port(id, found);
-                    self.check_counts_of(id, &mut check.counts, found);
-                }
-                if ids.is_empty() {
-                    self.check_counts_of_resting(&mut check.counts, found);
-                    Step::Guards(None)
-                } else {
-                    Step::Ports(ids)
+            Stage::Ports(ids) => self.check_ports(ids, backing, model),
+            Stage::Guards(after) => {
+                match check_guards(after, PORTION / 4, model, backing, &mut self.findings) {
+                    Some(last) => Stage::Guards(Some(last)),
+                    None => Stage::Elements(0),
                 }
             }
-            Step::Guards(after) => match self.check_guards(after, PORTION / 4, found) {
-                Some(last) => Step::Guards(Some(last)),
-                None => Step::Elements(0),
-            },
-            Step::Elements(place) => {
-                let next = self.remove_unknown(place, found);
-                found
-                    .note(next)
-                    .flatten()
-                    .map_or(Step::Copies(0), Step::Elements)
+            Stage::Elements(position) => {
+                let next = remove_unknown(position, model, backing, &mut self.findings);
+                let next = self.findings.note(next).flatten();
+                next.map_or(Stage::Copies(0), Stage::Elements)
             }
-            Step::Copies(place) => self
-                .prune_copies(place, found)
-                .map_or(Step::Done, Step::Copies),
-            Step::Done => Step::Done,
+            Stage::Copies(position) => prune_copies(position, model, backing, &mut self.findings)
+                .map_or(Stage::Done, Stage::Copies),
+            Stage::Done => Stage::Done,
         };
-        if !matches!(check.step, Step::Done) {
+        if !matches!(self.stage, Stage::Done) {
             return None;
         }
-        check.step = Step::default();
-        check.counts.end();
-        Some(std::mem::take(&mut check.found).report(self))
+        self.stage = Stage::default();
+        self.counts.end();
+        Some(std::mem::take(&mut self.findings).report(model))
     }
 
-    /// The words of CONFIG. Those of the Service CIDRs are not in effect while one of them changes.
-    fn check_config(&mut self, found: &mut Found) {
-        let length = self.backing.length(Table::Config).min(config::WORDS);
-        let mut of_cidrs = SERVICE_CIDRS..service_cidr(MOST_SERVICE_CIDRS).min(length);
-        let backing = &mut self.backing;
-        let differs =
-            |word: &u32| backing.load(Table::Config, *word, 0) != self.config[*word as usize];
-        if of_cidrs.any(|word| differs(&word)) {
-            let number = backing.load(Table::Config, SERVICE_CIDRS, 0);
-            if number != 0 {
-                backing.store(Table::Config, SERVICE_CIDRS, 0, 0);
-            }
-            if number != self.config[SERVICE_CIDRS as usize] {
-                found.add(Table::Config.name(), 1);
-            }
-        }
-        // Its number of CIDRs comes last.
-        for word in (0..length).rev() {
-            let value = self.config[word as usize];
-            if backing.load(Table::Config, word, 0) != value {
-                backing.store(Table::Config, word, 0, value);
-                if word != SERVICE_CIDRS {
-                    found.add(Table::Config.name(), 1);
-                }
-            }
-        }
+    fn check_config(&mut self, backing: &mut impl Backing, model: &mut Model) {
+        let is_number =
+            |step: &&Step| matches!(step, Step::Store { index, .. } if *index == SERVICE_CIDRS);
+        let number = backing.load(Table::Config, SERVICE_CIDRS, 0);
+        let differs = number != model.config[SERVICE_CIDRS as usize];
+        repair_config(model, backing, &mut self.plan);
+        // The number of CIDRs may be stored twice, or only for a moment.
+        let of_number = self.plan.iter().filter(is_number).count();
+        let words = self.plan.len() - of_number + usize::from(differs);
+        self.findings.add(Table::Config.name(), words);
+        let written = write_all(backing, model, &mut self.plan);
+        self.findings.note(written.map_err(std::io::Error::other));
     }
-}
 
-/// Something that cannot be read or written is noted, and the rest goes on.
-impl Found {
-    fn note<T>(&mut self, result: io::Result<T>) -> Option<T> {
-        result.inspect_err(|error| self.fail(error)).ok()
+    fn check_ports(
+        &mut self,
+        mut ids: Vec<u32>,
+        backing: &mut impl Backing,
+        model: &mut Model,
+    ) -> Stage {
+        let mut compared = 0;
+        while compared < PORTION
+            && let Some(id) = ids.pop()
+        {
+            compared += model.ports.get(&id).map_or(0, words_of);
+            self.check_port(id, backing, model);
+            check_counts_of(id, model, backing, &mut self.counts, &mut self.findings);
+        }
+        if !ids.is_empty() {
+            return Stage::Ports(ids);
+        }
+        check_counts_of_quarantined(model, backing, &mut self.counts, &mut self.findings);
+        Stage::Guards(None)
+    }
+
+    fn check_port(&mut self, id: u32, backing: &mut impl Backing, model: &mut Model) {
+        let before = self.findings.sum();
+        let lost = repair_port(model, id, backing, &mut self.plan);
+        for table in self.plan.iter().filter_map(Step::table) {
+            self.findings.add(table, 1);
+        }
+        let written = write_all(backing, model, &mut self.plan);
+        self.findings.note(written.map_err(std::io::Error::other));
+        for view in lost {
+            let renewed = renew_slots(model, id, &view, &mut self.plan);
+            let renewed = renewed.and_then(|()| write_all(backing, model, &mut self.plan));
+            if self
+                .findings
+                .note(renewed.map_err(std::io::Error::other))
+                .is_some()
+            {
+                self.findings.add(Table::Slots.name(), 1);
+            }
+        }
+        check_frontends(id, model, backing, &mut self.findings);
+        if self.findings.sum() > before {
+            self.findings.is_of(id);
+        }
     }
 }

@@ -1,38 +1,38 @@
-//! What a check found, and how it is said.
+//! What a check found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
-use super::super::{Backing, Table, Tables};
+use super::super::model::Model;
 
-/// So many service ports are named; of the others, how many they are.
+/// So many service ports are named. The others are counted.
 const MOST_NAMED: usize = 5;
 
-/// What is found while a check goes on.
+/// What a check has found so far.
 #[derive(Debug, Default)]
-pub struct Found {
-    /// By what it was found in.
+pub struct Findings {
+    /// By the name of the table.
     repaired: BTreeMap<&'static str, usize>,
-    /// The ids of the service ports that it concerned.
+    /// The ids of the service ports that were repaired.
     ports: BTreeSet<u32>,
     errors: BTreeSet<String>,
 }
 
-/// What a check found and mended.
+/// What a check repaired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Words and elements by the table that they are in; `active` for the counts of backends.
     pub repaired: BTreeMap<&'static str, usize>,
-    /// The service ports that it concerned, as far as that is known.
+    /// The names of service ports that were repaired, as far as they are known.
     pub services: Vec<String>,
-    /// How many service ports more it concerned.
+    /// How many others were repaired.
     pub more_services: usize,
     /// What could not be read or written.
     pub errors: Vec<String>,
 }
 
-impl Found {
+impl Findings {
     pub fn add(&mut self, what: &'static str, number: usize) {
         if number > 0 {
             *self.repaired.entry(what).or_insert(0) += number;
@@ -43,22 +43,12 @@ impl Found {
         self.errors.insert(error.to_string());
     }
 
-    /// A word gets the value that it is to have. Returns whether it had another.
-    pub fn mend(
-        &mut self,
-        backing: &mut impl Backing,
-        (table, index, word): (Table, u32, usize),
-        value: u64,
-    ) -> bool {
-        let differs = backing.load(table, index, word) != value;
-        if differs {
-            backing.store(table, index, word, value);
-            self.add(table.name(), 1);
-        }
-        differs
+    /// Something that cannot be read or written is noted, and the check goes on.
+    pub fn note<T>(&mut self, result: io::Result<T>) -> Option<T> {
+        result.inspect_err(|error| self.fail(error)).ok()
     }
 
-    /// What was found since was of this service port.
+    /// A row of this service port was repaired.
     pub fn is_of(&mut self, port: u32) {
         self.ports.insert(port);
     }
@@ -68,7 +58,7 @@ impl Found {
         self.repaired.values().sum()
     }
 
-    pub fn report<B>(self, tables: &Tables<B>) -> Drift {
+    pub fn report(self, model: &Model) -> Drift {
         let mut drift = Drift {
             repaired: self.repaired,
             errors: self.errors.into_iter().collect(),
@@ -77,7 +67,7 @@ impl Found {
         if self.ports.is_empty() {
             return drift;
         }
-        let of = tables.ids.iter().filter(|(_, id)| self.ports.contains(id));
+        let of = model.ids.iter().filter(|(_, id)| self.ports.contains(id));
         let mut names: Vec<String> = of.map(|(key, _)| key.to_string()).collect();
         names.sort();
         names.truncate(MOST_NAMED);
@@ -90,15 +80,18 @@ impl Found {
 impl fmt::Display for Drift {
     /// `FRONTENDS (1), SLOTS (3) of default/web:http/TCP (IPv4) and 7 others`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (what, number)) in self.repaired.iter().enumerate() {
-            let comma = if place > 0 { ", " } else { "" };
+        for (position, (what, number)) in self.repaired.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
             write!(f, "{comma}{what} ({number})")?;
         }
         let names = self.services.join(", ");
         match (names.as_str(), self.more_services) {
             ("", 0) => Ok(()),
             (names, 0) => write!(f, " of {names}"),
-            ("", more) => write!(f, " of {more} service ports that nobody has asked for yet"),
+            ("", more) => write!(
+                f,
+                " of {more} service ports that no object has asked for yet"
+            ),
             (names, more) => write!(f, " of {names} and {more} others"),
         }
     }

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::cases::{grace, remove, set, tables};
-use super::memory::Memory;
-use super::reader::{choice, wanted};
-use super::world::{World, any_world, backend, change, frontend, port};
 use crate::policy::{Backend, FrontendKind, ServicePort, ServicePortKey};
-use crate::tables::guard::is_guard;
+use crate::tables::model::is_guard;
+use crate::tables::testing::world::{World, any_world, backend, change, frontend, port};
+use crate::tables::testing::{Memory, choice, wanted};
 use crate::tables::{ApplyError, Refused, Table, Tables, Usage};
 
 /// One that was made in that hour; none: that no server made.
@@ -27,7 +26,12 @@ fn names(refused: &[Refused]) -> Vec<&str> {
 }
 
 fn in_effect(tables: &Tables<Memory>) -> Vec<String> {
-    let mut names: Vec<String> = tables.ids.keys().map(|key| key.name.to_string()).collect();
+    let mut names: Vec<String> = tables
+        .model
+        .ids
+        .keys()
+        .map(|key| key.name.to_string())
+        .collect();
     names.sort();
     names
 }
@@ -164,7 +168,7 @@ fn only_what_may_fit_is_tried_again() {
     };
     let mut tables = tables([10, 10, 6, 10]);
     tables.apply(set([made(1, None, 1..=5), made(2, None, 1..=4)]));
-    let mut room = tables.room();
+    let mut room = tables.headroom();
     assert!(!room.take(&full(Table::Backends, 1)));
     assert!(room.take(&full(Table::Slots, 3)));
     assert!(!room.take(&full(Table::Slots, 3)));
@@ -206,7 +210,7 @@ proptest! {
                 prop_assert_eq!(chosen.as_ref(), Some(backends));
             }
             if graces >> turn & 1 == 1 && tables.begin_grace() {
-                tables.grace_is_over();
+                tables.end_grace();
             }
             before = world;
         }

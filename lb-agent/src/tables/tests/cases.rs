@@ -4,16 +4,14 @@ use std::collections::HashSet;
 
 use lb_common::{Backend as BackendLine, FrontendKey, FrontendValue, Pair, Target};
 
-use super::accounts::check_allocators;
-use super::checks::check_reads_back;
-use super::memory::Memory;
-use super::reader::choice;
-use super::world::{World, backend, change, frontend, port};
+use super::steps::stepwise;
 use crate::policy::{FrontendKind, ServicePort, Update};
-use crate::tables::cell::store_cell;
-use crate::tables::guard::is_guard;
-use crate::tables::recover::load_backend;
-use crate::tables::{ApplyError, Table, Tables, form};
+use crate::tables::cells::location;
+use crate::tables::model::{is_guard, load_backend};
+use crate::tables::plan::Rollout;
+use crate::tables::testing::world::{World, backend, change, frontend, port};
+use crate::tables::testing::{Memory, State, check_allocators, check_reads_back, choice};
+use crate::tables::{ApplyError, Backing as _, Table, Tables, encode};
 
 pub fn tables(lengths: [u32; 4]) -> Tables<Memory> {
     Tables::recover(Memory::new(lengths)).expect("memory can be read")
@@ -47,7 +45,7 @@ fn both_slots(backend: u32) -> u64 {
 
 pub fn grace(tables: &mut Tables<Memory>) {
     assert!(tables.begin_grace());
-    tables.grace_is_over();
+    tables.end_grace();
 }
 
 #[test]
@@ -60,7 +58,7 @@ fn a_backend_id_rests_until_no_socket_counts_on_it() {
 
     tables.apply(set([port(1, vec![backend(2)])]));
     grace(&mut tables);
-    assert!(tables.rests());
+    assert!(tables.has_quarantined());
     let refused = tables.apply(set([port(1, vec![backend(2), backend(3)])]));
     assert!(matches!(
         refused[0].error,
@@ -73,7 +71,7 @@ fn a_backend_id_rests_until_no_socket_counts_on_it() {
 
     tables.backing.state.words.insert(active, 0);
     tables.free_unnamed();
-    assert!(!tables.rests());
+    assert!(!tables.has_quarantined());
     let refused = tables.apply(set([port(1, vec![backend(2), backend(3)])]));
     assert!(refused.is_empty());
 }
@@ -88,12 +86,12 @@ fn a_frontend_id_rests_until_no_socket_names_it() {
         backend: 1,
         has_flows: false,
     };
-    tables.backing.state.places = vec![(7, pair), (8, pair)];
+    tables.backing.state.entries = vec![(7, pair), (8, pair)];
     tables.apply(remove(&first));
     grace(&mut tables);
     assert_eq!(tables.apply(set([port(2, vec![])])).len(), 1);
 
-    tables.backing.state.places.pop();
+    tables.backing.state.entries.pop();
     tables.free_unnamed();
     assert_eq!(tables.apply(set([port(2, vec![])])).len(), 1);
 
@@ -108,13 +106,16 @@ fn a_service_port_that_does_not_fit_leaves_nothing_behind_and_keeps_what_it_had(
     let mut tables = tables([10, 10, 10, 4]);
     let old = port(1, vec![backend(1)]);
     tables.apply(set([old.clone()]));
-    let (ids, runs) = (tables.backend_ids.all_left(), tables.runs.all_left());
+    let (ids, runs) = (
+        tables.model.free.backends.all_left(),
+        tables.model.free.runs.all_left(),
+    );
     let many = (1..6).map(backend).collect();
     let refused = tables.apply(set([port(1, many)]));
     assert_eq!(refused.len(), 1);
-    assert_eq!(tables.backend_ids.all_left(), ids);
-    assert_eq!(tables.runs.all_left(), runs);
-    let key = form::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
+    assert_eq!(tables.model.free.backends.all_left(), ids);
+    assert_eq!(tables.model.free.runs.all_left(), runs);
+    let key = encode::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
     let seen = choice(&tables.backing().state, &key).expect("it is served");
     assert_eq!(seen.into_keys().collect::<Vec<_>>(), [backend(1).address]);
 }
@@ -136,14 +137,14 @@ fn a_frontend_that_moves_keeps_its_id() {
     let external = frontend(FrontendKind::ExternalIp, 9);
     old.frontends.push(external.clone());
     tables.apply(set([old.clone()]));
-    let key = form::frontend_key(&external, old.key.protocol).expect("it has an address");
-    let id = tables.frontends[&key].id;
+    let key = encode::frontend_key(&external, old.key.protocol).expect("it has an address");
+    let id = tables.model.frontends[&key].id;
 
     old.frontends.pop();
     let mut new = port(2, vec![backend(2)]);
     new.frontends.push(external);
     tables.apply(set([old, new]));
-    assert_eq!(tables.frontends[&key].id, id);
+    assert_eq!(tables.model.frontends[&key].id, id);
     let seen = choice(&tables.backing().state, &key).expect("it is served");
     assert_eq!(seen.into_keys().collect::<Vec<_>>(), [backend(2).address]);
 }
@@ -198,13 +199,15 @@ fn a_service_is_taken_over_by_its_cluster_ip() {
     old.frontends.pop();
     let mut new = port(1, vec![backend(1)]);
     new.frontends.push(external);
-    let key = form::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
+    let key = encode::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
     let before = choice(&tables.backing.state, &key);
-    tables.backing.observer = Some(Box::new(move |state| {
+    let mut check = |state: &mut State| {
         assert_eq!(choice(state, &key), before, "the other Service's backends");
-    }));
-    tables.apply(set([old.clone(), new]));
-    tables.settle();
+    };
+    let rollout = Rollout::of(set([old.clone(), new]), &mut tables.model);
+    stepwise(&mut tables, rollout, &mut check);
+    let rollout = Rollout::of_orphans(&mut tables.model);
+    stepwise(&mut tables, rollout, &mut check);
     let kept = tables.backends().find(|backend| *backend.port == old.key);
     assert_eq!(kept.map(|backend| backend.id), Some(id));
 }
@@ -213,7 +216,7 @@ fn a_service_is_taken_over_by_its_cluster_ip() {
 #[test]
 fn an_element_under_a_key_that_is_no_key_goes() {
     let mut memory = Memory::new([10, 10, 10, 10]);
-    let address = form::address([10, 96, 0, 1].into());
+    let address = encode::address([10, 96, 0, 1].into());
     let mut key = FrontendKey::new(address, 0, 0);
     let target = Target {
         view: 0,
@@ -232,7 +235,7 @@ fn an_element_under_a_key_that_is_no_key_goes() {
 fn of_two_backends_with_one_address_the_one_that_slots_name_stays() {
     let mut writer = tables([10, 10, 10, 10]);
     writer.apply(set([port(1, vec![backend(1), backend(2)])]));
-    let members = &writer.ports[&writer.ids[&port(1, vec![]).key]].members;
+    let members = &writer.model.ports[&writer.model.ids[&port(1, vec![]).key]].backends;
     let [first, second] = [members[0].id, members[1].id];
     let line = load_backend(&writer.backing, first);
     write_line(&mut writer, second, line);
@@ -252,15 +255,17 @@ fn a_backend_is_of_the_service_port_that_its_line_and_a_slot_say() {
     let ports = [port(1, vec![backend(1)]), port(2, vec![backend(2)])];
     let mut writer = tables([10, 10, 10, 10]);
     writer.apply(set(ports.clone()));
-    let ids = ports.each_ref().map(|port| writer.ids[&port.key]);
+    let ids = ports.each_ref().map(|port| writer.model.ids[&port.key]);
     let [mine, foreign] = ids.map(|id| {
-        let port = &writer.ports[&id];
-        (port.views[0].run.cell(0), port.members[0].id)
+        let port = &writer.model.ports[&id];
+        (port.views[0].run.cell(0), port.backends[0].id)
     });
-    store_cell(&mut writer.backing, foreign.0, both_slots(mine.1));
+    let (table, index, word) = location(foreign.0);
+    let both = both_slots(mine.1);
+    writer.backing.store(table, index, word, both);
 
     let mut tables = Tables::recover(writer.backing).expect("memory can be read");
-    assert_eq!(tables.ports[&ids[0]].members[0].id, mine.1);
+    assert_eq!(tables.model.ports[&ids[0]].backends[0].id, mine.1);
     let stores = tables.backing.stores;
     tables.apply(set([ports[0].clone()]));
     assert_eq!(tables.backing.stores, stores);

@@ -1,17 +1,16 @@
-//! The writer stops after every single store of random changes, in the middle of whatever it was doing, while sockets
-//! connect and close. The next one takes over, is stopped too, and the one after that has all as it is to be.
-
-use std::cell::RefCell;
-use std::rc::Rc;
+//! Every prefix of every plan: the writer stops after each single store of random changes while sockets connect and close. The
+//! next writer takes over and is stopped too, and the one after that has the tables as they should be.
 
 use proptest::prelude::*;
 
-use super::accounts::{check_allocators, check_rests_for_sockets, grace};
-use super::checks::{Allowed, check_reads_back};
-use super::memory::{Memory, State};
 use super::sockets::Sockets;
-use super::world::{World, any_world, change};
+use super::steps::{recover_stepwise, stepwise};
 use crate::policy::Update;
+use crate::tables::plan::Rollout;
+use crate::tables::testing::world::{World, any_world, change};
+use crate::tables::testing::{
+    Allowed, Memory, State, check_allocators, check_quarantine_for_sockets, check_reads_back, grace,
+};
 use crate::tables::{Refused, Tables};
 
 /// Enough for the old and the new of every world at once, and little more, so that ids come round soon.
@@ -29,7 +28,7 @@ struct Stop {
     turn: usize,
 }
 
-/// Looks at each store of one writer.
+/// Sees the tables after each store of one writer.
 struct Watch {
     sockets: Sockets,
     allowed: Option<Allowed>,
@@ -52,10 +51,10 @@ impl Watch {
     }
 }
 
-/// A writer under observation.
+/// A writer whose plans are written step by step.
 struct Writer {
     tables: Tables<Memory>,
-    watch: Rc<RefCell<Watch>>,
+    watch: Watch,
     lengths: [u32; 4],
     is_starting: bool,
 }
@@ -65,18 +64,15 @@ impl Writer {
     fn take_over(lengths: [u32; 4], left: Stop) -> Self {
         let mut memory = Memory::new(lengths);
         memory.state = left.state.clone();
-        let allowed = Allowed::as_now(&memory.state);
-        let watch = Rc::new(RefCell::new(Watch {
+        let mut watch = Watch {
             sockets: left.sockets,
-            allowed: Some(allowed),
+            allowed: Some(Allowed::as_now(&memory.state)),
             turn: left.turn,
             stops: Vec::new(),
-        }));
-        let watching = Rc::clone(&watch);
-        memory.observer = Some(Box::new(move |state| watching.borrow_mut().see(state)));
-        let tables = Tables::recover(memory).expect("memory can be read");
+        };
+        let tables = recover_stepwise(memory, &mut |state| watch.see(state));
         check_allocators(&tables);
-        check_rests_for_sockets(&tables, &left.state);
+        check_quarantine_for_sockets(&tables, &left.state);
         Self {
             tables,
             watch,
@@ -85,7 +81,7 @@ impl Writer {
         }
     }
 
-    /// Brings a change into effect. `before`: the worlds that the tables may say something of.
+    /// Brings a change into effect. `before`: the worlds of which the tables may contain something.
     fn apply(&mut self, update: Update, before: &[&World], after: &World) -> Vec<Refused> {
         let state = &self.tables.backing.state;
         let mut allowed = Allowed::between(state, before, after);
@@ -95,10 +91,11 @@ impl Writer {
         if self.lengths == LITTLE_ROOM {
             allowed = allowed
                 .also_gone(before, after)
-                .also_less(state, before, after);
+                .also_reduced(state, before, after);
         }
-        self.watch.borrow_mut().allowed = Some(allowed);
-        let refused = self.tables.apply(update);
+        self.watch.allowed = Some(allowed);
+        let rollout = Rollout::of(update, &mut self.tables.model);
+        let refused = self.write(rollout);
         check_allocators(&self.tables);
         if self.lengths == ROOM {
             assert!(refused.is_empty(), "{refused:?}");
@@ -106,26 +103,32 @@ impl Writer {
         refused
     }
 
-    /// What a starting agent does that learns that the world is this.
+    fn write(&mut self, rollout: Rollout) -> Vec<Refused> {
+        let watch = &mut self.watch;
+        stepwise(&mut self.tables, rollout, &mut |state| watch.see(state))
+    }
+
+    /// The work of a starting agent that is shown this world.
     fn start(&mut self, before: &[&World], world: &World) {
         self.is_starting = true;
         let mut refused = self.apply(change(&World::new(), world), before, world);
         self.is_starting = false;
-        self.tables.settle();
+        let rollout = Rollout::of_orphans(&mut self.tables.model);
+        self.write(rollout);
         check_allocators(&self.tables);
         grace::<2>(&mut self.tables);
         check_allocators(&self.tables);
         if refused.is_empty() {
             check_reads_back(&self.tables, world);
         }
-        // When all sockets are closed, nothing rests, and what found no room is tried once more.
-        let watch = Rc::clone(&self.watch);
-        watch
-            .borrow_mut()
-            .sockets
-            .close_all(&mut self.tables.backing.state);
+        // When all sockets are closed, nothing is quarantined, and what found no room is tried again.
+        let sockets = &mut self.watch.sockets;
+        sockets.close_all(&mut self.tables.backing.state);
         self.tables.free_unnamed();
-        assert!(!self.tables.rests(), "something rests for nobody");
+        assert!(
+            !self.tables.has_quarantined(),
+            "something is quarantined for nobody"
+        );
         check_allocators(&self.tables);
         if !refused.is_empty() {
             let again: World = refused
@@ -143,8 +146,8 @@ impl Writer {
         }
     }
 
-    fn stops(&self) -> Vec<Stop> {
-        std::mem::take(&mut self.watch.borrow_mut().stops)
+    fn stops(&mut self) -> Vec<Stop> {
+        std::mem::take(&mut self.watch.stops)
     }
 }
 
@@ -158,7 +161,7 @@ fn run(lengths: [u32; 4], worlds: &[World], graces: u8, seed: u64) -> Vec<Stop> 
     let mut writer = Writer::take_over(lengths, nothing);
     let mut before = World::new();
     for (turn, world) in worlds.iter().enumerate() {
-        writer.watch.borrow_mut().turn = turn;
+        writer.watch.turn = turn;
         writer.apply(change(&before, world), &[&before], world);
         if graces >> turn & 1 == 1 {
             grace::<1>(&mut writer.tables);

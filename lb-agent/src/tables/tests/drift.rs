@@ -6,12 +6,11 @@ use lb_common::config::{GUARDED_IPV4, NEXT_SERVICE_PORT, SERVICE_CIDRS, service_
 use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 use proptest::prelude::*;
 
-use super::memory::{Memory, State};
-use super::reader::choice;
-use super::world::{World, any_world, backend, change, frontend, port};
 use crate::policy::{Algorithm, FrontendKind};
-use crate::tables::cell::place;
-use crate::tables::{Check, Drift, Table, Tables, form};
+use crate::tables::cells::location;
+use crate::tables::testing::world::{World, any_world, backend, change, frontend, port};
+use crate::tables::testing::{Memory, State, choice};
+use crate::tables::{Check, Drift, Table, Tables, encode, entries};
 
 /// Room for whatever a world may want, and for the tables of Maglev that rest meanwhile.
 const LENGTHS: [u32; 4] = [40, 24, 20_000, 80];
@@ -25,7 +24,7 @@ fn tables_of(worlds: &[World]) -> Tables<Memory> {
         let refused = tables.apply(change(&before, world));
         assert!(refused.is_empty(), "{refused:?}");
         if tables.begin_grace() {
-            tables.grace_is_over();
+            tables.end_grace();
         }
         before.clone_from(world);
     }
@@ -44,17 +43,17 @@ fn check(tables: &mut Tables<Memory>, check: &mut Check) -> Drift {
 /// Every word that the agent holds.
 fn words(tables: &Tables<Memory>) -> Vec<(Table, u32, usize)> {
     let mut words = Vec::new();
-    for state in tables.frontends.values() {
+    for state in tables.model.frontends.values() {
         words.extend((0..FrontendEntry::WORDS).map(|word| (Table::FrontendList, state.id, word)));
     }
-    for port in tables.ports.values() {
-        for member in &port.members {
+    for port in tables.model.ports.values() {
+        for member in &port.backends {
             let of_agent = 0..BackendLine::AGENT_WORDS;
             words.extend(of_agent.map(|word| (Table::Backends, member.id, word)));
         }
         for view in &port.views {
             words.extend((0..View::CELLS_WORD).map(|word| (Table::Views, view.index, word)));
-            words.extend((0..view.run.cells()).map(|cell| place(view.run.cell(cell * 2))));
+            words.extend((0..view.run.cells()).map(|cell| location(view.run.cell(cell * 2))));
         }
     }
     let config = [
@@ -77,7 +76,7 @@ fn contents(state: &State) -> (BTreeMap<String, u64>, BTreeMap<FrontendKey, Fron
 
 fn key(number: u8) -> FrontendKey {
     let frontend = frontend(FrontendKind::ExternalIp, number);
-    form::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("it has an address")
+    encode::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("it has an address")
 }
 
 /// One of each algorithm.
@@ -156,7 +155,7 @@ proptest! {
         for world in worlds {
             tables.apply(change(&before, &world));
             if tables.begin_grace() {
-                tables.grace_is_over();
+                tables.end_grace();
             }
             let stores = tables.backing.stores;
             if let Some(drift) = tables.check(&mut looking) {
@@ -200,18 +199,23 @@ fn what_cannot_be_known_is_chosen_anew_from_the_members() {
     let tables = tables_of(&[world]);
     // The next agent does not know weights before it is told.
     let mut tables = Tables::recover(tables.backing).expect("memory can be read");
-    let run = tables.ports.values().flat_map(|port| &port.views).next();
+    let run = tables
+        .model
+        .ports
+        .values()
+        .flat_map(|port| &port.views)
+        .next();
     let run = run.expect("one view").run;
-    let (table, index, word) = place(run.cell(0));
+    let (table, index, word) = location(run.cell(0));
     tables.backing.state.words.insert((table, index, word), 77);
     let drift = check(&mut tables, &mut Check::default());
     assert_eq!(drift.repaired, BTreeMap::from([("SLOTS", 1)]));
     assert_eq!(
         drift.to_string(),
-        "SLOTS (1) of 1 service ports that nobody has asked for yet"
+        "SLOTS (1) of 1 service ports that no object has asked for yet"
     );
     let frontend = frontend(FrontendKind::ClusterIp, 1);
-    let key = form::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("an address");
+    let key = encode::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("an address");
     let choice = choice(&tables.backing.state, &key).expect("it is a frontend");
     assert_eq!(choice.into_values().collect::<Vec<_>>(), [1, 1, 1]);
 }
@@ -239,13 +243,19 @@ fn a_count_that_stands_wrong_is_set_right() {
         .into();
     let mut tables = tables_of(&[world]);
     let id = tables.backends().next().expect("one backend").id;
-    let frontend = tables.frontends.values().next().expect("one frontend").id;
+    let frontend = tables
+        .model
+        .frontends
+        .values()
+        .next()
+        .expect("one frontend")
+        .id;
     let pair = Pair {
         frontend,
         backend: id,
         ..Pair::default()
     };
-    tables.backing.state.places = vec![(4, pair), (8, pair)];
+    tables.backing.state.entries = vec![(4, pair), (8, pair)];
     let active = (Table::Backends, id, BackendLine::ACTIVE_WORD);
     let mut looking = Check::default();
     let mut look = |tables: &mut Tables<Memory>| check(tables, &mut looking).repaired;
@@ -253,14 +263,14 @@ fn a_count_that_stands_wrong_is_set_right() {
     tables.backing.state.words.insert(active, 7);
     assert_eq!(look(&mut tables), BTreeMap::new());
     // Another socket has come meanwhile, or the same backend was given another.
-    tables.backing.state.places[0].0 = 12;
+    tables.backing.state.entries[0].0 = 12;
     assert_eq!(look(&mut tables), BTreeMap::new());
     let connections = (Table::Backends, id, BackendLine::CONNECTIONS_WORD);
     tables.backing.state.words.insert(connections, 1);
     assert_eq!(look(&mut tables), BTreeMap::new());
-    assert_eq!(tables.active(id), 7);
+    assert_eq!(entries::active(&tables.backing, id), 7);
     // Nothing has changed.
     assert_eq!(look(&mut tables), BTreeMap::from([("active", 1)]));
-    assert_eq!(tables.active(id), 2);
+    assert_eq!(entries::active(&tables.backing, id), 2);
     assert_eq!(look(&mut tables), BTreeMap::new());
 }

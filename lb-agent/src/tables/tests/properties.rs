@@ -1,17 +1,15 @@
 //! Any sequence of changes: read back, seen at every store, taken over.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use lb_common::{Backend as BackendLine, FrontendKey, SlotRun, View};
 use proptest::prelude::*;
 
-use super::accounts::{check_allocators, grace};
-use super::checks::{Allowed, check_reads_back};
-use super::memory::{Memory, State};
-use super::reader::{cell, wanted};
-use super::world::{World, any_world, change};
-use crate::tables::{Table, Tables};
+use super::steps::stepwise;
+use crate::tables::plan::Rollout;
+use crate::tables::testing::world::{self, World, any_world, change};
+use crate::tables::testing::{
+    Allowed, Memory, State, cell, check_allocators, check_reads_back, grace, wanted,
+};
+use crate::tables::{Table, Tables, encode};
 
 /// Enough for all that these tests put in without a grace period.
 const LENGTHS: [u32; 4] = [160, 100, 2_400, 260];
@@ -85,7 +83,7 @@ proptest! {
             before = world;
         }
         grace::<2>(&mut tables);
-        prop_assert!(!tables.rests());
+        prop_assert!(!tables.has_quarantined());
         check_allocators(&tables);
     }
 
@@ -97,10 +95,9 @@ proptest! {
         let mut before = World::new();
         for world in worlds {
             let allowed = Allowed::between(&tables.backing.state, &[&before], &world);
-            tables.backing.observer = Some(Box::new(move |state| allowed.check(state)));
-            let refused = tables.apply(change(&before, &world));
+            let rollout = Rollout::of(change(&before, &world), &mut tables.model);
+            let refused = stepwise(&mut tables, rollout, &mut |state| allowed.check(state));
             prop_assert!(refused.is_empty());
-            tables.backing.observer = None;
             grace::<1>(&mut tables);
             before = world;
         }
@@ -112,29 +109,28 @@ proptest! {
         graces in any::<u8>(),
     ) {
         let mut tables = Tables::recover(Memory::new(LENGTHS)).expect("memory can be read");
-        let readers: Rc<RefCell<Vec<SlowReader>>> = Rc::default();
+        let mut readers: Vec<SlowReader> = Vec::new();
         let mut before = World::new();
         for (turn, world) in worlds.into_iter().enumerate() {
             // A grace period ends only when the readers that ran at its beginning have ended.
             if graces >> turn & 1 == 1 {
-                readers.borrow_mut().clear();
+                readers.clear();
                 grace::<1>(&mut tables);
             }
-            readers.borrow_mut().extend(
+            readers.extend(
                 wanted(before.values()).keys().filter_map(|key| slow_reader(&tables.backing().state, key)),
             );
-            let watching = Rc::clone(&readers);
-            tables.backing.observer = Some(Box::new(move |state| {
-                watching.borrow().iter().for_each(|reader| reader.check(state));
-            }));
-            let refused = tables.apply(change(&before, &world));
+            let rollout = Rollout::of(change(&before, &world), &mut tables.model);
+            let refused = stepwise(&mut tables, rollout, &mut |state| {
+                readers.iter().for_each(|reader| reader.check(state));
+            });
             prop_assert!(refused.is_empty(), "{refused:?}");
             before = world;
         }
     }
 
     #[test]
-    fn a_recovered_writer_has_the_allocators_of_the_one_that_rested(
+    fn a_recovered_writer_has_the_allocators_of_the_one_before(
         worlds in prop::collection::vec(any_world(), 1..6),
     ) {
         let mut tables = Tables::recover(Memory::new(LENGTHS)).expect("memory can be read");
@@ -146,24 +142,37 @@ proptest! {
         }
         grace::<2>(&mut tables);
         let left = (
-            tables.backend_ids.all_left(),
-            tables.view_indexes.all_left(),
-            tables.frontend_ids.all_left(),
-            tables.runs.all_left(),
-            tables.runs.banks().clone(),
+            tables.model.free.backends.all_left(),
+            tables.model.free.views.all_left(),
+            tables.model.free.frontends.all_left(),
+            tables.model.free.runs.all_left(),
+            tables.model.free.runs.banks().clone(),
         );
+        let rows = |tables: &Tables<Memory>| {
+            let mut ports = tables.model.ports.clone();
+            for port in ports.values_mut() {
+                // Their order in memory means nothing, and the tables do not contain weights.
+                port.frontends.sort();
+                port.views.sort_by_key(|view| view.index);
+                port.backends.iter_mut().for_each(|backend| backend.weight = 1);
+            }
+            let model = &tables.model;
+            (ports, model.frontends.clone(), model.guards.in_place.clone())
+        };
+        let before_it = rows(&tables);
         let mut recovered = Tables::recover(tables.backing).expect("memory can be read");
+        prop_assert_eq!(rows(&recovered), before_it);
         prop_assert_eq!(
             left,
             (
-                recovered.backend_ids.all_left(),
-                recovered.view_indexes.all_left(),
-                recovered.frontend_ids.all_left(),
-                recovered.runs.all_left(),
-                recovered.runs.banks().clone(),
+                recovered.model.free.backends.all_left(),
+                recovered.model.free.views.all_left(),
+                recovered.model.free.frontends.all_left(),
+                recovered.model.free.runs.all_left(),
+                recovered.model.free.runs.banks().clone(),
             )
         );
-        // Told the same world again, it has nothing to store.
+        // Given the same world again, it has nothing to store.
         let stores = recovered.backing.stores;
         recovered.apply(change(&World::new(), &before));
         recovered.settle();
@@ -189,12 +198,12 @@ proptest! {
             memory.state.words.insert((table, index % length, word % width), value);
         }
         for (number, view, frontend, is_tagged) in keys {
-            let key = crate::tables::form::frontend_key(
-                &super::world::frontend(crate::policy::FrontendKind::ClusterIp, number),
+            let key = encode::frontend_key(
+                &world::frontend(crate::policy::FrontendKind::ClusterIp, number),
                 crate::catalog::Protocol::Tcp,
             ).expect("it has an address");
             let value = if is_tagged {
-                let entry = crate::tables::form::frontend_entry(&key, 1);
+                let entry = encode::frontend_entry(&key, 1);
                 let words: [u64; 3] = bytemuck::must_cast(entry);
                 for (word, value) in words.into_iter().enumerate() {
                     memory.state.words.insert((Table::FrontendList, frontend % LENGTHS[0], word), value);

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use lb_common::view::slot_of;
 use lb_common::{Backend, FrontendEntry, Pair, SlotRun, View};
 
-use super::memory::State;
-use super::reader::cell;
 use crate::tables::Table;
-use crate::tables::guard::is_guard;
+use crate::tables::model::is_guard;
+use crate::tables::testing::{State, cell};
 
 /// More are not open at once.
 const MOST: usize = 8;
@@ -114,14 +113,14 @@ impl Sockets {
         self.seed += 1;
         self.open.insert(self.seed, Held::of(state, pair));
         *self.connections.entry(pair.backend).or_default() += 1;
-        state.places.push((self.seed, pair));
+        state.entries.push((self.seed, pair));
         state.add(Table::Backends, pair.backend, Backend::CONNECTIONS_WORD, 1);
         state.add(Table::Backends, pair.backend, Backend::ACTIVE_WORD, 1);
     }
 
     fn close(&mut self, state: &mut State, cookie: u64) {
         if let Some(held) = self.open.remove(&cookie) {
-            state.places.retain(|&(of, _)| of != cookie);
+            state.entries.retain(|&(of, _)| of != cookie);
             let backend = held.pair.backend;
             state.add(Table::Backends, backend, Backend::ACTIVE_WORD, u64::MAX);
         }

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use lb_common::{Pair, TCP, UDP};
 
-use super::memory::Memory;
-use super::world::{World, backend, change, port};
 use crate::catalog::Protocol;
 use crate::policy::{Backend, ServicePort};
-use crate::tables::{Stops, Tables};
+use crate::tables::testing::Memory;
+use crate::tables::testing::world::{World, backend, change, port};
+use crate::tables::{Stops, Tables, encode};
 
 /// A UDP Service and a TCP Service with these backends.
 fn world(backends: &[Backend]) -> World {
@@ -38,7 +38,7 @@ impl Case {
         tables.apply(change(&World::new(), &world));
         let places = tables.backends().map(|backend| {
             let key = world.get(backend.port).and_then(first_frontend);
-            let frontend = key.and_then(|key| tables.frontends.get(&key));
+            let frontend = key.and_then(|key| tables.model.frontends.get(&key));
             Pair {
                 frontend: frontend.expect("it has one").id,
                 backend: backend.id,
@@ -46,7 +46,7 @@ impl Case {
             }
         });
         let places = (1..).zip(places.collect::<Vec<_>>()).collect();
-        tables.backing.state.places = places;
+        tables.backing.state.entries = places;
         Self { tables, world }
     }
 
@@ -65,7 +65,7 @@ impl Case {
 
 fn first_frontend(port: &ServicePort) -> Option<lb_common::FrontendKey> {
     let frontend = port.frontends.first()?;
-    crate::tables::form::frontend_key(frontend, port.key.protocol)
+    encode::frontend_key(frontend, port.key.protocol)
 }
 
 #[test]
@@ -122,6 +122,6 @@ fn what_makes_no_sense_is_passed_over() {
         has_flows: true,
     };
     let places = [pair(0, 9), pair(99, 9), pair(1, 99), pair(1, 0)];
-    case.tables.backing.state.places = (1..).zip(places).collect();
+    case.tables.backing.state.entries = (1..).zip(places).collect();
     assert_eq!(case.stale(true), []);
 }

@@ -15,7 +15,8 @@ use super::memory::Memory;
 use super::world::{World, backend, frontend, port};
 use crate::catalog::Protocol;
 use crate::policy::{Algorithm, Frontend, FrontendKind, ServicePort, ServicePortKey, Update};
-use crate::tables::{Table, Tables, form};
+use crate::tables::backing::Table;
+use crate::tables::{Tables, encode};
 
 /// What is in the tables, and what they are to say then.
 #[derive(Arbitrary, Debug)]
@@ -25,7 +26,7 @@ pub struct Anything {
     before: Vec<Service>,
     scribbles: Vec<Scribble>,
     elements: Vec<Element>,
-    places: Vec<Place>,
+    entries: Vec<Entry>,
     /// One after the other; an empty one follows.
     worlds: [Vec<Service>; 2],
     /// Bits: whose sockets are found to be gone.
@@ -80,7 +81,7 @@ impl Value {
             Self::Small(low, high) => u64::from(high) << 32 | u64::from(low),
             Self::Owner(of) => u64::from(8080_u16.to_be()) << 32 | u64::from(of),
             Self::Address(number) => {
-                let address = form::address(backend(number % 8).address.ip());
+                let address = encode::address(backend(number % 8).address.ip());
                 let words: [u64; 2] = bytemuck::must_cast(address);
                 words[word % 2]
             }
@@ -116,7 +117,7 @@ struct Element {
 }
 
 #[derive(Arbitrary, Debug)]
-struct Place {
+struct Entry {
     cookie: u8,
     frontend: u8,
     backend: u8,
@@ -181,15 +182,15 @@ impl Anything {
                 element.write(&mut memory);
             }
         }
-        let places = self.places.iter().map(|place| {
+        let entries = self.entries.iter().map(|entry| {
             let pair = Pair {
-                frontend: place.frontend.into(),
-                backend: place.backend.into(),
+                frontend: entry.frontend.into(),
+                backend: entry.backend.into(),
                 has_flows: false,
             };
-            (u64::from(place.cookie % 8), pair)
+            (u64::from(entry.cookie % 8), pair)
         });
-        memory.state.places = places.collect();
+        memory.state.entries = entries.collect();
         memory
     }
 }
@@ -222,7 +223,7 @@ impl Element {
         } else {
             FrontendKind::ClusterIp
         };
-        let Some(mut key) = form::frontend_key(&frontend(kind, self.number % 8), Protocol::Tcp)
+        let Some(mut key) = encode::frontend_key(&frontend(kind, self.number % 8), Protocol::Tcp)
         else {
             return;
         };
@@ -243,7 +244,7 @@ impl Element {
             ),
         };
         if self.is_listed && target.frontend < memory.lengths[0] {
-            let entry = form::frontend_entry(&key, self.kind % 6);
+            let entry = encode::frontend_entry(&key, self.kind % 6);
             let words: [u64; FrontendEntry::WORDS] = bytemuck::must_cast(entry);
             for (word, value) in words.into_iter().enumerate() {
                 let place = (Table::FrontendList, target.frontend, word);

@@ -1,4 +1,4 @@
-//! From the policy's values to the tables' form: addresses of 16 bytes, ports in network order.
+//! The policy's values as the tables contain them: addresses of 16 bytes, ports in network byte order.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -7,11 +7,11 @@ use lb_common::frontend::kind;
 use lb_common::view::algorithm;
 use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, View};
 
-use super::Role;
+use super::role::Role;
 use crate::catalog::Protocol;
-use crate::policy::{Algorithm, Backend, Frontend, FrontendKind};
+use crate::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort};
 
-/// An address as the tables hold it, IPv4 mapped.
+/// An address as the tables contain it: 16 bytes, IPv4 mapped.
 #[must_use]
 pub fn address(address: IpAddr) -> Address {
     let octets = match address {
@@ -21,7 +21,7 @@ pub fn address(address: IpAddr) -> Address {
     bytemuck::must_cast(octets)
 }
 
-/// The address and port that the tables hold.
+/// The address and port of a line of the tables.
 ///
 /// `port`: in network byte order.
 #[must_use]
@@ -43,7 +43,7 @@ pub const fn protocol(protocol: Protocol) -> u8 {
     }
 }
 
-/// A frontend's key; none for a NodePort that has not been given the node's addresses.
+/// A frontend's key; none for a NodePort without an address of the node.
 #[must_use]
 pub fn frontend_key(frontend: &Frontend, of: Protocol) -> Option<FrontendKey> {
     Some(FrontendKey::new(
@@ -53,7 +53,7 @@ pub fn frontend_key(frontend: &Frontend, of: Protocol) -> Option<FrontendKey> {
     ))
 }
 
-/// Whether a frontend is only for the host's own processes: a NodePort on loopback.
+/// Whether only the host's own processes reach a frontend: a NodePort on loopback.
 #[must_use]
 pub fn is_host_only(frontend: &Frontend) -> bool {
     frontend.kind == FrontendKind::NodePort
@@ -92,6 +92,13 @@ pub fn backend_state(backend: &Backend) -> u64 {
         | bit(backend.serving, state::SERVING)
 }
 
+/// The keys of a service port's frontends.
+pub fn frontend_keys(port: &ServicePort) -> impl Iterator<Item = FrontendKey> {
+    port.frontends
+        .iter()
+        .filter_map(|frontend| frontend_key(frontend, port.key.protocol))
+}
+
 /// A backend's line with its counters at 0.
 #[must_use]
 pub fn backend_line(at: SocketAddr, service_port: u32, state: u64) -> BackendLine {
@@ -123,7 +130,13 @@ pub fn view_line(service_port: u32, role: Role, algorithm: u32, affinity_seconds
         service_port,
         algorithm,
         affinity_seconds,
-        member: u32::try_from(role.bit()).unwrap_or_default(),
+        member: member(role),
         ..View::default()
     }
+}
+
+/// [`View::member`] of a view with this role.
+#[must_use]
+pub fn member(role: Role) -> u32 {
+    u32::try_from(role.bit()).unwrap_or_default()
 }

@@ -1,12 +1,11 @@
-//! A backing in plain memory that shows every store to an observer, and can stop taking them.
+//! Tables in plain memory.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::io;
 
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, config};
 
-use crate::tables::{Backing, Copies, Elements, Part, Table, Usage};
+use crate::tables::backing::{Backing, Copies, Elements, Part, Table, Usage};
 
 /// The words of all arrays, 0 where nothing was written; quick to copy.
 #[derive(Clone, Debug, Default)]
@@ -47,13 +46,13 @@ const fn width(table: Table) -> usize {
     }
 }
 
-/// Shown to the observer after every store.
+/// All that the tables contain.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub words: Words,
     pub frontends: BTreeMap<FrontendKey, FrontendValue>,
-    /// Cookie and pair of each socket that has a place.
-    pub places: Vec<(u64, Pair)>,
+    /// The entries of sockets: cookie and pair.
+    pub entries: Vec<(u64, Pair)>,
 }
 
 impl State {
@@ -80,22 +79,12 @@ impl State {
     }
 }
 
-/// May do what the kernel does meanwhile.
-type Observer = Box<dyn FnMut(&mut State)>;
-
+#[derive(Debug)]
 pub struct Memory {
     pub state: State,
     pub lengths: [u32; 4],
-    pub observer: Option<Observer>,
-    /// How many more stores are taken; none: all.
-    pub left: Option<usize>,
+    /// How many stores there were.
     pub stores: usize,
-}
-
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.state.fmt(f)
-    }
 }
 
 impl Memory {
@@ -104,22 +93,7 @@ impl Memory {
         Self {
             state: State::default(),
             lengths,
-            observer: None,
-            left: None,
             stores: 0,
-        }
-    }
-
-    fn write(&mut self, write: impl FnOnce(&mut State)) {
-        match &mut self.left {
-            Some(0) => return,
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        self.stores += 1;
-        write(&mut self.state);
-        if let Some(observer) = &mut self.observer {
-            observer(&mut self.state);
         }
     }
 }
@@ -146,9 +120,8 @@ impl Backing for Memory {
 
     fn store(&mut self, table: Table, index: u32, word: usize, value: u64) {
         self.check(table, index, word);
-        self.write(|state| {
-            state.words.insert((table, index, word), value);
-        });
+        self.stores += 1;
+        self.state.words.insert((table, index, word), value);
     }
 
     fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool {
@@ -159,7 +132,7 @@ impl Backing for Memory {
         is_same
     }
 
-    fn frontends_from(&self, _place: u32) -> io::Result<Part> {
+    fn frontends_from(&self, _position: u32) -> io::Result<Part> {
         Ok(Part {
             elements: self.frontends()?,
             next: None,
@@ -170,11 +143,11 @@ impl Backing for Memory {
         Ok(self.state.frontends.get(key).copied())
     }
 
-    fn mend_copies(&mut self, _key: &FrontendKey, _value: &FrontendValue) -> Copies {
+    fn repair_copies(&mut self, _key: &FrontendKey, _value: &FrontendValue) -> Copies {
         Copies::default()
     }
 
-    fn prune_copies(&mut self, _place: u32, _elements: &Elements<'_>) -> (Copies, Option<u32>) {
+    fn prune_copies(&mut self, _position: u32, _elements: &dyn Elements) -> (Copies, Option<u32>) {
         (Copies::default(), None)
     }
 
@@ -188,33 +161,33 @@ impl Backing for Memory {
                 || self.state.frontends.len() < self.most_frontends() as usize,
             "FRONTENDS is full"
         );
-        self.write(|state| {
-            state.frontends.insert(*key, *value);
-        });
+        self.stores += 1;
+        self.state.frontends.insert(*key, *value);
         Ok(())
     }
 
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
-        self.write(|state| {
-            state.frontends.remove(key);
-        });
+        self.stores += 1;
+        self.state.frontends.remove(key);
         Ok(())
     }
 
-    fn places(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
-        for &(cookie, pair) in &self.state.places {
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        for &(cookie, pair) in &self.state.entries {
             see(cookie, pair);
         }
         Ok(())
     }
 
-    fn clear_places(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
-        let before = self.state.places.len();
-        self.write(|state| state.places.retain(|(cookie, _)| !of.contains(cookie)));
-        Ok(before - self.state.places.len())
+    fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
+        let before = self.state.entries.len();
+        self.stores += 1;
+        let entries = &mut self.state.entries;
+        entries.retain(|(cookie, _)| !of.contains(cookie));
+        Ok(before - self.state.entries.len())
     }
 
-    fn places_in_use(&self) -> [Usage; 2] {
+    fn entries_in_use(&self) -> [Usage; 2] {
         ["ORIGINS", "SPILL"].map(|table| Usage {
             table,
             used: 0,

@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use super::form;
-use super::member::Member;
+use super::super::encode;
+use super::super::model::HeldBackend;
 
 /// Primes, each about twice the one before. The last is a view's longest table.
 const LENGTHS: [u32; 12] = [
@@ -18,9 +18,9 @@ const SLOTS_A_SHARE: u32 = 100;
 
 /// The slots of a view.
 ///
-/// `of`: the view's backends, sorted by address. `length`: of the table that the view has now.
-pub fn slots(of: &[&Member], length: u32) -> Vec<u32> {
-    let mut turns: Vec<Turn> = of.iter().copied().map(Turn::new).collect();
+/// `backends`: the view's, sorted by address. `length`: of the table that the view has now.
+pub fn slots(backends: &[&HeldBackend], length: u32) -> Vec<u32> {
+    let mut turns: Vec<Turn> = backends.iter().copied().map(Turn::new).collect();
     let shares = turns.iter().map(|turn| u32::from(turn.weight)).sum();
     if shares == 0 {
         return Vec::new();
@@ -51,11 +51,11 @@ struct Turn {
 }
 
 impl Turn {
-    fn new(member: &Member) -> Self {
+    fn new(backend: &HeldBackend) -> Self {
         Self {
-            id: member.id,
-            weight: member.weight.max(1),
-            hash: hash(member.address),
+            id: backend.id,
+            weight: backend.weight.max(1),
+            hash: hash(backend.address),
             next: 0,
             skip: 1,
         }
@@ -95,7 +95,9 @@ fn below(number: u64, length: u32) -> u32 {
 
 /// The same in every agent, so that a new one finds the table as it is. The finalizer of SplitMix64, a word at a time.
 fn hash(address: SocketAddr) -> u64 {
-    let [a, b, c, d] = form::address(address.ip()).map(u32::from_be).map(u64::from);
+    let [a, b, c, d] = encode::address(address.ip())
+        .map(u32::from_be)
+        .map(u64::from);
     let mut hash = 0;
     for word in [a << 32 | b, c << 32 | d, u64::from(address.port())] {
         hash ^= word;
@@ -115,13 +117,16 @@ mod tests {
     use super::*;
 
     fn turns(numbers: impl IntoIterator<Item = u32>) -> Vec<Turn> {
-        let member = |number: u32| Member {
+        let backend = |number: u32| HeldBackend {
             address: (Ipv4Addr::from(0x0a00_0000 + number), 80).into(),
             id: number,
             state: 1,
             weight: 1,
         };
-        numbers.into_iter().map(|n| Turn::new(&member(n))).collect()
+        numbers
+            .into_iter()
+            .map(|n| Turn::new(&backend(n)))
+            .collect()
     }
 
     #[test]

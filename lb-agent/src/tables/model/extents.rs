@@ -7,7 +7,7 @@ use lb_common::view::{BANK_SLOTS, banks, is_own};
 
 /// The free extents of SLOTS.
 #[derive(Debug, Default)]
-pub struct Runs {
+pub struct Extents {
     /// First cell to number of cells.
     by_base: BTreeMap<u32, u32>,
     /// The same as (number of cells, first cell).
@@ -18,24 +18,24 @@ pub struct Runs {
     left: u64,
 }
 
-impl Runs {
+impl Extents {
     /// All cells but the runs in use.
     ///
     /// `used`: (first cell, number of cells), sorted, not overlapping, within the table or views' own.
     #[must_use]
     pub fn without(cells: u32, used: &[(u32, u32)]) -> Self {
-        let mut runs = Self::default();
+        let mut extents = Self::default();
         let mut next = 0;
         for &(base, length) in used {
             if is_own(base) {
-                runs.banks.insert(base);
+                extents.banks.insert(base);
                 continue;
             }
-            runs.add(next, base - next);
+            extents.add(next, base - next);
             next = base + length;
         }
-        runs.add(next, cells - next);
-        runs
+        extents.add(next, cells - next);
+        extents
     }
 
     /// The first cell of a run of so many; none when no extent is long enough.
@@ -119,38 +119,38 @@ impl Runs {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Runs;
+    use super::Extents;
 
     #[test]
     fn the_smallest_extent_that_fits_is_taken() {
-        let mut runs = Runs::without(20, &[(4, 1), (8, 2)]);
-        assert_eq!(runs.take(3), Some(5));
-        assert_eq!(runs.take(4), Some(0));
-        assert_eq!(runs.take(11), None);
-        assert_eq!((runs.left(), runs.longest()), (10, 10));
-        assert_eq!(runs.take(10), Some(10));
-        assert_eq!((runs.left(), runs.longest()), (0, 0));
+        let mut extents = Extents::without(20, &[(4, 1), (8, 2)]);
+        assert_eq!(extents.take(3), Some(5));
+        assert_eq!(extents.take(4), Some(0));
+        assert_eq!(extents.take(11), None);
+        assert_eq!((extents.left(), extents.longest()), (10, 10));
+        assert_eq!(extents.take(10), Some(10));
+        assert_eq!((extents.left(), extents.longest()), (0, 0));
     }
 
     proptest! {
         #[test]
         fn runs_never_overlap_and_all_come_back(sizes in prop::collection::vec(1_u32..20, 1..60)) {
-            let mut runs = Runs::without(400, &[]);
+            let mut extents = Extents::without(400, &[]);
             let mut held: Vec<(u32, u32)> = Vec::new();
             for (turn, &cells) in sizes.iter().enumerate() {
-                if let Some(base) = runs.take(cells) {
+                if let Some(base) = extents.take(cells) {
                     prop_assert!(held.iter().all(|&(b, c)| base + cells <= b || b + c <= base));
                     held.push((base, cells));
                 }
                 if turn % 3 == 2 {
                     let (base, cells) = held.swap_remove(turn % held.len());
-                    runs.give_back(base, cells);
+                    extents.give_back(base, cells);
                 }
             }
             for (base, cells) in held {
-                runs.give_back(base, cells);
+                extents.give_back(base, cells);
             }
-            prop_assert_eq!(runs.all_left(), vec![(0, 400)]);
+            prop_assert_eq!(extents.all_left(), vec![(0, 400)]);
         }
     }
 }

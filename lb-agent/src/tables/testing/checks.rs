@@ -10,17 +10,20 @@ use super::memory::{Memory, State};
 use super::reader::{Choice, choice, wanted};
 use super::world::World;
 use crate::policy::{Frontend, FrontendKind, Scope, ServicePort};
-use crate::tables::guard::is_guard;
-use crate::tables::{Role, Table, Tables, form};
+use crate::tables::backing::Table;
+use crate::tables::model::is_guard;
+use crate::tables::role::Role;
+use crate::tables::{Tables, encode};
 
 /// What each frontend may offer while one world becomes another.
+#[derive(Debug)]
 pub struct Allowed(BTreeMap<FrontendKey, Vec<Choice>>);
 
 impl Allowed {
     /// What it offers now, and what it is to offer. One that goes to another service port may also show what that which
     /// it leaves is to offer.
     ///
-    /// `before`: the worlds that the tables may say something of.
+    /// `before`: the worlds of which the tables may contain something.
     pub fn between(now: &State, before: &[&World], after: &World) -> Self {
         let new = wanted(after.values());
         let old = before.iter().flat_map(|world| world.values());
@@ -73,7 +76,7 @@ impl Allowed {
             .flat_map(|keys| after.values().map(move |port| (keys, port)))
         {
             let known = cluster_ip(port)
-                .and_then(|frontend| form::frontend_key(frontend, port.key.protocol));
+                .and_then(|frontend| encode::frontend_key(frontend, port.key.protocol));
             if known.is_none_or(|known| !keys.contains(&known)) {
                 continue;
             }
@@ -113,7 +116,7 @@ impl Allowed {
                 .filter(|stays| cluster_ip(stays) == cluster_ip(left));
             for frontend in &left.frontends {
                 if stays.is_none_or(|stays| !stays.frontends.contains(frontend))
-                    && let Some(key) = form::frontend_key(frontend, left.key.protocol)
+                    && let Some(key) = encode::frontend_key(frontend, left.key.protocol)
                     && let Some(allowed) = self.0.get_mut(&key)
                 {
                     allowed.push(None);
@@ -124,7 +127,7 @@ impl Allowed {
     }
 
     /// Where not everything fits, a service port may do with those of its backends that are there already.
-    pub fn also_less(mut self, now: &State, before: &[&World], after: &World) -> Self {
+    pub fn also_reduced(mut self, now: &State, before: &[&World], after: &World) -> Self {
         // Or with none, where none was there.
         let lines = now.backends().skip(1).filter(|line| line.state != 0);
         let ports: BTreeSet<u32> = lines.map(|line| line.service_port).collect();
@@ -179,7 +182,7 @@ fn moving(
         .iter()
         .filter(|frontend| !after.frontends.contains(frontend));
     lost.filter_map(|frontend| {
-        let key = form::frontend_key(frontend, before.key.protocol)?;
+        let key = encode::frontend_key(frontend, before.key.protocol)?;
         let choices = [FrontendKind::ClusterIp, FrontendKind::ExternalIp].map(|kind| {
             let mut shown = after.clone();
             shown.frontends = vec![frontend.clone()];
@@ -197,9 +200,9 @@ fn moving(
     .collect()
 }
 
-/// All that the tables say of a frontend.
+/// All that the tables contain of a frontend.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct Offer {
     choice: Choice,
     kind: u8,
     is_host_only: bool,
@@ -210,13 +213,13 @@ struct Said {
     backends: BTreeMap<SocketAddr, u64>,
 }
 
-fn said(state: &State, key: &FrontendKey) -> Option<Said> {
+fn offer(state: &State, key: &FrontendKey) -> Option<Offer> {
     let target = state.frontends.get(key)?.read(key.tag())?;
     let words = std::array::from_fn(|word| state.load(Table::FrontendList, target.frontend, word));
     let entry: FrontendEntry = bytemuck::must_cast::<[u64; FrontendEntry::WORDS], _>(words);
     let words = std::array::from_fn(|word| state.load(Table::Views, target.view, word));
     let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
-    Some(Said {
+    Some(Offer {
         choice: choice(state, key),
         kind: entry.kind,
         is_host_only: target.is_host_only,
@@ -232,7 +235,7 @@ fn backends(state: &State, service_port: u32) -> BTreeMap<SocketAddr, u64> {
     let mut backends = BTreeMap::new();
     let lines = state.backends().skip(1);
     for line in lines.filter(|line| line.state != 0 && line.service_port == service_port) {
-        let address = form::socket_address(line.address, line.port);
+        let address = encode::socket_address(line.address, line.port);
         assert_eq!(
             backends.insert(address, line.state),
             None,
@@ -242,62 +245,62 @@ fn backends(state: &State, service_port: u32) -> BTreeMap<SocketAddr, u64> {
     backends
 }
 
-fn meant(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Said)> {
+fn wanted_offers(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Offer)> {
     let choices = wanted([port].into_iter());
     port.views().into_iter().flat_map(move |view| {
         let role = Role::of(view.scope);
-        let line = form::view_line(
+        let line = encode::view_line(
             0,
             role,
-            form::algorithm_number(port.algorithm),
+            encode::algorithm_number(port.algorithm),
             port.affinity_seconds.unwrap_or(0),
         );
         assert_eq!(role == Role::External, view.scope == Scope::External);
-        let said = |frontend: &&Frontend| {
-            let key = form::frontend_key(frontend, port.key.protocol)?;
-            let said = Said {
+        let offer = |frontend: &&Frontend| {
+            let key = encode::frontend_key(frontend, port.key.protocol)?;
+            let offer = Offer {
                 choice: choices.get(&key).cloned(),
-                kind: form::frontend_kind(frontend.kind),
-                is_host_only: form::is_host_only(frontend),
+                kind: encode::frontend_kind(frontend.kind),
+                is_host_only: encode::is_host_only(frontend),
                 algorithm: line.algorithm,
                 affinity_seconds: line.affinity_seconds,
                 member: line.member,
                 backends: port
                     .backends
                     .iter()
-                    .map(|backend| (backend.address, form::backend_state(backend)))
+                    .map(|backend| (backend.address, encode::backend_state(backend)))
                     .filter(|&(_, state)| state != 0)
                     .collect(),
             };
-            Some((key, said))
+            Some((key, offer))
         };
-        view.frontends.iter().filter_map(said).collect::<Vec<_>>()
+        view.frontends.iter().filter_map(offer).collect::<Vec<_>>()
     })
 }
 
-/// The tables say what these service ports are.
+/// The tables contain these service ports.
 #[cfg(feature = "fuzzing")]
 pub fn check_served<'a>(tables: &Tables<Memory>, ports: impl Iterator<Item = &'a ServicePort>) {
     let state = &tables.backing().state;
-    for (key, meant) in ports.flat_map(meant) {
-        assert_eq!(said(state, &key), Some(meant), "{key:?}");
+    for (key, meant) in ports.flat_map(wanted_offers) {
+        assert_eq!(offer(state, &key), Some(meant), "{key:?}");
     }
 }
 
-/// The tables say what the world is, and nothing else.
+/// The tables contain the world, and nothing else.
 pub fn check_reads_back(tables: &Tables<Memory>, world: &World) {
     let state = &tables.backing().state;
     let (guards, keys): (Vec<FrontendKey>, Vec<FrontendKey>) =
         state.frontends.keys().partition(|key| is_guard(key));
-    let meant: BTreeMap<FrontendKey, Said> = world.values().flat_map(meant).collect();
+    let meant: BTreeMap<FrontendKey, Offer> = world.values().flat_map(wanted_offers).collect();
     assert_eq!(keys, meant.keys().copied().collect::<Vec<_>>());
     for (key, meant) in meant {
-        assert_eq!(said(state, &key), Some(meant), "{key:?}");
+        assert_eq!(offer(state, &key), Some(meant), "{key:?}");
     }
     let lines = state.backends().skip(1);
     let number = lines.filter(|line| line.state != 0).count();
     let with_state = |port: &ServicePort| {
-        let states = port.backends.iter().map(form::backend_state);
+        let states = port.backends.iter().map(encode::backend_state);
         states.filter(|&state| state != 0).count()
     };
     assert_eq!(number, world.values().map(with_state).sum::<usize>());
@@ -307,6 +310,6 @@ pub fn check_reads_back(tables: &Tables<Memory>, world: &World) {
     let cluster_ips = cluster_ips
         .filter(|frontend| frontend.kind == FrontendKind::ClusterIp)
         .filter_map(|frontend| frontend.address)
-        .map(form::address);
+        .map(encode::address);
     assert_eq!(guarded, cluster_ips.collect());
 }

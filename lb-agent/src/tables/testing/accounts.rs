@@ -1,4 +1,4 @@
-//! What the allocators know against what is in use: nothing is given out twice, and nothing leaks.
+//! The allocators against what is in use: nothing is given out twice, and nothing leaks.
 
 use std::collections::HashSet;
 
@@ -6,18 +6,19 @@ use lb_common::Backend as BackendLine;
 use lb_common::view::{banks, is_own};
 
 use super::memory::{Memory, State};
-use crate::tables::resting::Item;
-use crate::tables::{Table, Tables};
+use crate::tables::Tables;
+use crate::tables::backing::Table;
+use crate::tables::model::Item;
 
 pub fn grace<const N: usize>(tables: &mut Tables<Memory>) {
     for _ in 0..N {
         if tables.begin_grace() {
-            tables.grace_is_over();
+            tables.end_grace();
         }
     }
 }
 
-/// The places of a table: each is used, rests, or is free, and nothing is two of these.
+/// The elements of a table: each is used, quarantined, or free, and nothing is two of these.
 struct Account {
     what: &'static str,
     taken: Vec<bool>,
@@ -49,7 +50,7 @@ impl Account {
     }
 }
 
-/// Everything is used, rests, or is free: just one of these.
+/// Every element is used, quarantined, or free: just one of these.
 pub fn check_allocators(tables: &Tables<Memory>) {
     let [frontends, views, cells, backends] = tables.backing().lengths;
     let mut backends = Account::new("backend", backends);
@@ -67,12 +68,12 @@ pub fn check_allocators(tables: &Tables<Memory>) {
             (base..base + length).for_each(|cell| cells.take(cell, by));
         }
     };
-    for state in tables.frontends.values() {
+    for state in tables.model.frontends.values() {
         frontends.take(state.id, "used");
     }
-    for port in tables.ports.values() {
-        for member in &port.members {
-            backends.take(member.id, "used");
+    for port in tables.model.ports.values() {
+        for backend in &port.backends {
+            backends.take(backend.id, "used");
         }
         for view in &port.views {
             views.take(view.index, "used");
@@ -85,15 +86,15 @@ pub fn check_allocators(tables: &Tables<Memory>) {
             take_run(view.run.base, view.run.cells(), "used");
         }
     }
-    for item in tables.resting.all() {
+    for item in tables.model.quarantine.all() {
         match item {
-            Item::Run { base, cells } => take_run(base, cells, "resting"),
-            Item::View(index) => views.take(index, "resting"),
-            Item::Backend(id) => backends.take(id, "resting"),
-            Item::Frontend(id) => frontends.take(id, "resting"),
+            Item::Run { base, cells } => take_run(base, cells, "quarantined"),
+            Item::View(index) => views.take(index, "quarantined"),
+            Item::Backend(id) => backends.take(id, "quarantined"),
+            Item::Frontend(id) => frontends.take(id, "quarantined"),
         }
     }
-    let extents = tables.runs.all_left();
+    let extents = tables.model.free.runs.all_left();
     assert!(
         extents
             .windows(2)
@@ -102,11 +103,11 @@ pub fn check_allocators(tables: &Tables<Memory>) {
     for (base, length) in extents {
         take_run(base, length, "free");
     }
-    assert_eq!(tables.runs.banks(), &own);
+    assert_eq!(tables.model.free.runs.banks(), &own);
     let ids = [
-        (&tables.backend_ids, &mut backends),
-        (&tables.view_indexes, &mut views),
-        (&tables.frontend_ids, &mut frontends),
+        (&tables.model.free.backends, &mut backends),
+        (&tables.model.free.views, &mut views),
+        (&tables.model.free.frontends, &mut frontends),
     ];
     for (ids, account) in ids {
         ids.all_left()
@@ -117,14 +118,14 @@ pub fn check_allocators(tables: &Tables<Memory>) {
     cells.check(0);
 }
 
-/// What rests just after a recovery: what sockets named before it, and nothing else.
-pub fn check_rests_for_sockets(tables: &Tables<Memory>, state: &State) {
-    for item in tables.resting.all() {
+/// Just after a recovery, the quarantine has what sockets name, and nothing else.
+pub fn check_quarantine_for_sockets(tables: &Tables<Memory>, state: &State) {
+    for item in tables.model.quarantine.all() {
         let is_named = match item {
             Item::Backend(id) => state.load(Table::Backends, id, BackendLine::ACTIVE_WORD) != 0,
-            Item::Frontend(id) => state.places.iter().any(|(_, pair)| pair.frontend == id),
+            Item::Frontend(id) => state.entries.iter().any(|(_, pair)| pair.frontend == id),
             Item::Run { .. } | Item::View(_) => false,
         };
-        assert!(is_named, "{item:?} rests for nobody");
+        assert!(is_named, "{item:?} is quarantined for nobody");
     }
 }

@@ -1,18 +1,18 @@
-//! Where a cell is: in SLOTS, or among its view's own.
+//! Slots in cells: two backend ids in a 64-bit word, in SLOTS or among the cells of the view itself.
 
 use lb_common::view::own_cell;
 use lb_common::{SlotRun, View};
 
-use super::{Backing, Table};
+use super::backing::{Backing, Table};
 
-/// The cells that hold these backend ids, two in each.
+/// The words of the cells that contain these backend ids, two in each.
 pub fn cells(slots: &[u32]) -> impl Iterator<Item = u64> {
     slots
         .chunks(2)
         .map(|pair| u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32)
 }
 
-/// A number for a run's cells that another value of any one of them changes: each step is undone by no other value.
+/// A checksum of a run's cells. Any change of a single cell changes it: no step undoes a difference.
 pub fn fingerprint(cells: impl Iterator<Item = u64>) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     cells.fold(0, |sum: u64, cell| {
@@ -20,14 +20,20 @@ pub fn fingerprint(cells: impl Iterator<Item = u64>) -> u64 {
     })
 }
 
-/// The fingerprint of what is there.
+/// The fingerprint of the cells that a run has in the tables.
 pub fn fingerprint_of(backing: &impl Backing, run: SlotRun) -> u64 {
     fingerprint((0..run.cells()).map(|cell| load_cell(backing, run.cell(cell * 2))))
 }
 
-/// The table, the element and the word that hold a cell.
+/// The backend ids that a run has in the tables.
+pub fn slots_of(backing: &impl Backing, run: SlotRun) -> impl Iterator<Item = u32> {
+    (0..run.length)
+        .map(move |slot| lb_common::view::slot_of(load_cell(backing, run.cell(slot)), slot))
+}
+
+/// The table, the element and the word of a cell.
 #[must_use]
-pub const fn place(cell: u32) -> (Table, u32, usize) {
+pub const fn location(cell: u32) -> (Table, u32, usize) {
     match own_cell(cell) {
         Some((view, number)) => (Table::Views, view, View::CELLS_WORD + number),
         None => (Table::Slots, cell, 0),
@@ -35,11 +41,6 @@ pub const fn place(cell: u32) -> (Table, u32, usize) {
 }
 
 pub fn load_cell(backing: &impl Backing, cell: u32) -> u64 {
-    let (table, index, word) = place(cell);
+    let (table, index, word) = location(cell);
     backing.load(table, index, word)
-}
-
-pub fn store_cell(backing: &mut impl Backing, cell: u32, value: u64) {
-    let (table, index, word) = place(cell);
-    backing.store(table, index, word, value);
 }

@@ -8,7 +8,8 @@ use lb_common::{Backend, FrontendKey, SlotRun, View};
 
 use super::memory::State;
 use crate::policy::ServicePort;
-use crate::tables::{Table, form};
+use crate::tables::backing::Table;
+use crate::tables::encode;
 
 /// The backends of a frontend, each with the number of its slots, or with 1 in a Maglev table; none when it is no
 /// frontend.
@@ -44,7 +45,7 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
             "a slot names another service port's backend"
         );
         *backends
-            .entry(form::socket_address(backend.address, backend.port))
+            .entry(encode::socket_address(backend.address, backend.port))
             .or_insert(0) += 1;
     }
     if run.length as usize > MOST_WEIGHTED {
@@ -73,7 +74,7 @@ pub fn wanted<'a>(
     let mut wanted = BTreeMap::new();
     for port in ports {
         for frontend in &port.frontends {
-            let Some(key) = form::frontend_key(frontend, port.key.protocol) else {
+            let Some(key) = encode::frontend_key(frontend, port.key.protocol) else {
                 continue;
             };
             let is_internal = frontend.kind == crate::policy::FrontendKind::ClusterIp;

@@ -1,6 +1,6 @@
 //! The smallest prefix that covers addresses.
 
-/// Between two 32-bit words in network byte order and 64 bits of which the first is the uppermost.
+/// Converts between two 32-bit words in network byte order and 64 bits with the first one uppermost.
 pub fn in_order(words: u64) -> u64 {
     let swap = |word: u64| u64::from(u32::try_from(word & 0xffff_ffff).unwrap_or(0).to_be());
     swap(words >> 32) << 32 | swap(words)
@@ -8,9 +8,9 @@ pub fn in_order(words: u64) -> u64 {
 
 /// A prefix of up to 64 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Net(Option<(u32, u64)>);
+pub struct Prefix(Option<(u32, u64)>);
 
-impl Net {
+impl Prefix {
     pub fn cover(&mut self, address: u64) {
         let (length, value) = self.0.unwrap_or((64, address));
         let common = (value ^ address).leading_zeros().min(length);
@@ -32,17 +32,17 @@ const fn mask(length: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Net;
+    use super::Prefix;
 
     #[test]
-    fn a_net_covers_what_it_was_given_and_little_else() {
-        let mut net = Net::default();
-        assert_eq!(net.mask_and_value(), (0, u64::MAX));
-        net.cover(0x0a60_000a << 32);
-        assert_eq!(net.mask_and_value(), (u64::MAX, 0x0a60_000a << 32));
-        net.cover(0x0a60_0001 << 32);
-        assert_eq!(net.mask_and_value().0 >> 32, 0xffff_fff0);
-        net.cover(0xac1e_0001 << 32);
-        assert_eq!(net.mask_and_value(), (0, 0));
+    fn it_covers_the_addresses_and_little_else() {
+        let mut prefix = Prefix::default();
+        assert_eq!(prefix.mask_and_value(), (0, u64::MAX));
+        prefix.cover(0x0a60_000a << 32);
+        assert_eq!(prefix.mask_and_value(), (u64::MAX, 0x0a60_000a << 32));
+        prefix.cover(0x0a60_0001 << 32);
+        assert_eq!(prefix.mask_and_value().0 >> 32, 0xffff_fff0);
+        prefix.cover(0xac1e_0001 << 32);
+        assert_eq!(prefix.mask_and_value(), (0, 0));
     }
 }

@@ -1,0 +1,114 @@
+//! What the entries of sockets in ORIGINS and SPILL say: which ids are named, which sockets have entries, and which of them have
+//! a backend that has stopped serving.
+//!
+//! A backend has stopped when its line has no state bit: it was removed from its service port, or the Service was, or it is
+//! neither ready nor serving. One that is terminating and still serves keeps its sockets, as it keeps its conntrack entries
+//! with kube-proxy (pkg/proxy/conntrack/cleanup.go). Two rules differ from kube-proxy's. A Service without any backend is no
+//! exception: a client that connects again gets an error at once. And a backend that is ready without serving
+//! (`publishNotReadyAddresses`) keeps its sockets, since a client that connects again may get it again.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::net::SocketAddr;
+
+use lb_common::{Backend as BackendLine, Pair};
+
+use super::backing::{Backing, Table};
+use super::encode;
+use super::model::{Item, Model, load_backend, load_frontend};
+
+/// A socket that was given a backend that has stopped serving. It may be unconnected, or connected elsewhere by now: entries
+/// only record connects and sends to frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    pub cookie: u64,
+    pub pair: Pair,
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    pub protocol: u8,
+    /// The backend.
+    pub peer: SocketAddr,
+}
+
+/// `state`: of [`lb_common::Backend`].
+#[must_use]
+pub const fn has_stopped(state: u64) -> bool {
+    state == 0
+}
+
+/// The UDP sockets, and if wanted the TCP sockets, whose backends have stopped serving. Reads all of ORIGINS and SPILL.
+pub fn stale(backing: &impl Backing, wants_tcp: bool) -> io::Result<Vec<Stale>> {
+    let frontends = backing.length(Table::FrontendList);
+    let backends = backing.length(Table::Backends);
+    let mut stale = Vec::new();
+    backing.entries(&mut |cookie, pair| {
+        if !(1..frontends).contains(&pair.frontend) || !(1..backends).contains(&pair.backend) {
+            return;
+        }
+        let word = BackendLine::STATE_WORD;
+        if !has_stopped(backing.load(Table::Backends, pair.backend, word)) {
+            return;
+        }
+        let protocol = load_frontend(backing, pair.frontend).protocol;
+        if protocol != lb_common::UDP && !wants_tcp {
+            return;
+        }
+        let line = load_backend(backing, pair.backend);
+        stale.push(Stale {
+            cookie,
+            pair,
+            protocol,
+            peer: encode::socket_address(line.address, line.port),
+        });
+    })?;
+    Ok(stale)
+}
+
+/// The cookies of all sockets that have an entry.
+pub fn cookies(backing: &impl Backing) -> io::Result<HashSet<u64>> {
+    let mut cookies = HashSet::new();
+    backing.entries(&mut |cookie, _| {
+        cookies.insert(cookie);
+    })?;
+    Ok(cookies)
+}
+
+/// Frees the quarantined backend ids on which no entry counts and the frontend ids that no entry names. Reads all of ORIGINS
+/// if there is a frontend id to look for.
+pub fn free_unnamed(backing: &impl Backing, model: &mut Model) {
+    let named = named_frontends(backing, model);
+    model.free_unnamed(|item| match item {
+        Item::Backend(id) => active(backing, id) != 0,
+        Item::Frontend(id) => named.as_ref().is_none_or(|named| named.contains(&id)),
+        Item::Run { .. } | Item::View(_) => false,
+    });
+}
+
+/// How many entries count on a backend.
+pub fn active(backing: &impl Backing, backend: u32) -> u64 {
+    backing.load(Table::Backends, backend, BackendLine::ACTIVE_WORD)
+}
+
+/// The quarantined frontend ids that entries name. None: there is none to look for, or the entries cannot be read.
+fn named_frontends(backing: &impl Backing, model: &Model) -> Option<BTreeSet<u32>> {
+    let ids = model.quarantine.named.iter().filter_map(|item| match item {
+        Item::Frontend(id) => Some(*id),
+        _ => None,
+    });
+    let wanted: BTreeSet<u32> = ids.collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let mut named = BTreeSet::new();
+    let result = backing.entries(&mut |_, pair| {
+        if wanted.contains(&pair.frontend) {
+            named.insert(pair.frontend);
+        }
+    });
+    match result {
+        Ok(()) => Some(named),
+        Err(error) => {
+            tracing::warn!(%error, "ORIGINS cannot be read: frontend ids stay quarantined");
+            None
+        }
+    }
+}

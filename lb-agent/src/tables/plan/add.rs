@@ -1,0 +1,118 @@
+//! Everything new of a service port. Nothing is removed yet.
+//!
+//! A frontend that moves to a view of its own must not see the shared view's next choice before it has moved, nor one that
+//! moves to a shared view its last choice after: hence new views come first.
+
+use lb_common::FrontendKey;
+use lb_common::config::NEXT_SERVICE_PORT;
+
+use super::super::model::{HeldBackend, HeldFrontend, HeldPort, Model, find_backend};
+use super::assign::{Target, TargetView};
+use super::config::config_word;
+use super::rows;
+use super::step::{Plan, Record, Step};
+use crate::policy::ServicePort;
+
+pub fn add(model: &Model, port: &ServicePort, target: &Target, plan: &mut Plan) {
+    let id = target.id;
+    let empty = HeldPort::default();
+    let held = model.ports.get(&id).unwrap_or(&empty);
+    let protocol = super::super::encode::protocol(port.key.protocol);
+    if !model.ids.contains_key(&port.key) {
+        plan.extend(config_word(
+            model,
+            NEXT_SERVICE_PORT,
+            u64::from(id.wrapping_add(1)),
+        ));
+    }
+    if !model.ids.contains_key(&port.key) || held.protocol != protocol {
+        plan.push(Step::Record(Record::Port {
+            key: port.key.clone(),
+            id,
+            protocol,
+        }));
+    }
+    add_backends(held, target, plan);
+    for is_new in [true, false] {
+        for view in &target.views {
+            if held.view_at(view.held.index).is_none() == is_new {
+                add_view(held, id, view, plan);
+                add_frontends(model, view.held.index, target, plan);
+            }
+        }
+    }
+}
+
+/// New backends whole, into ids that no slot names. Those that stay have the bits that they had and those that they should
+/// have, until the views are switched.
+fn add_backends(held: &HeldPort, target: &Target, plan: &mut Plan) {
+    let mut backends = Vec::with_capacity(target.backends.len());
+    for backend in &target.backends {
+        let before = find_backend(&held.backends, backend.address);
+        let state = match before {
+            None => {
+                plan.extend(rows::backend(target.id, backend));
+                backend.state
+            }
+            Some(before) => {
+                let state = before.state | backend.state;
+                if state != before.state {
+                    plan.push(rows::backend_state(backend.id, state));
+                }
+                state
+            }
+        };
+        backends.push(HeldBackend { state, ..*backend });
+    }
+    let stays = |held: &&HeldBackend| {
+        find_backend(&target.backends, held.address).is_some_and(|stays| stays.id == held.id)
+    };
+    // Behind the one with the same address that slots name: the sort is stable.
+    backends.extend(held.backends.iter().filter(|held| !stays(held)));
+    backends.sort_by_key(|backend| backend.address);
+    if backends != held.backends {
+        plan.push(Step::Record(Record::Backends {
+            port: target.id,
+            backends,
+        }));
+    }
+}
+
+/// The slots into a free run, then one store that makes the run the view's.
+pub fn add_view(held: &HeldPort, port: u32, view: &TargetView, plan: &mut Plan) {
+    let before = held.view_at(view.held.index);
+    if before == Some(&view.held) {
+        return;
+    }
+    let head =
+        |view: &super::super::model::HeldView| (view.algorithm, view.affinity_seconds, view.member);
+    if before.is_none_or(|before| head(before) != head(&view.held)) {
+        plan.extend(rows::view(port, &view.held));
+    }
+    if let Some(slots) = &view.slots {
+        plan.extend(rows::run(view.held.run, slots));
+        plan.push(rows::slots(view.held.index, view.held.run));
+    }
+    let view = view.held;
+    plan.push(Step::Record(Record::View { port, view }));
+}
+
+/// The frontends of a view, which is whole by now.
+fn add_frontends(model: &Model, view: u32, target: &Target, plan: &mut Plan) {
+    for (key, frontend) in &target.frontends {
+        if frontend.view == view {
+            add_frontend(model, key, frontend, plan);
+        }
+    }
+}
+
+fn add_frontend(model: &Model, key: &FrontendKey, frontend: &HeldFrontend, plan: &mut Plan) {
+    let before = model.frontends.get(key);
+    if before == Some(frontend) {
+        return;
+    }
+    if before.is_none_or(|before| before.kind != frontend.kind) {
+        plan.extend(rows::frontend(frontend.id, key, frontend.kind));
+    }
+    plan.push(Step::PutFrontend(*key, *frontend));
+}

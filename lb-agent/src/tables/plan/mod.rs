@@ -1,0 +1,30 @@
+//! What to store, and in which order, so that the tables contain what the policy wants. Knows the model; does no I/O.
+//!
+//! A plan concerns one service port, one guard, or one word, so that memory stays flat however large an update is. Readers run
+//! between any two steps, and see the old choice of a frontend or the new one, whole:
+//!
+//! 1. backends into free ids, slots into a free run, then one store of the view's `slots`;
+//! 2. a frontend's element after the view that it names;
+//! 3. whatever no longer has a name is quarantined before it is used again.
+
+mod add;
+mod adopt;
+mod assign;
+mod config;
+mod guards;
+mod maglev;
+mod reduced;
+mod repair;
+mod rollout;
+mod rows;
+mod slots;
+mod step;
+mod trim;
+
+pub use self::assign::ApplyError;
+pub use self::config::{config_word, refuse_unknown};
+pub use self::guards::prefixes;
+pub use self::repair::{renew_slots, repair_config, repair_port, words_of};
+pub use self::rollout::{Refused, Rollout};
+pub use self::step::{Plan, Record, Step};
+pub use self::trim::clear_found;

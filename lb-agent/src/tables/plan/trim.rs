@@ -1,0 +1,84 @@
+//! Removals: after everything new is in place.
+
+use std::collections::BTreeSet;
+
+use lb_common::FrontendKey;
+
+use super::super::encode::{self, frontend_keys};
+use super::super::model::{Found, HeldBackend, Model};
+use super::rows;
+use super::step::{Plan, Record, Step};
+use crate::policy::{Backend, ServicePort};
+
+/// Removes the frontends of a service port that are not among these.
+pub fn remove_frontends(model: &Model, port: u32, kept: &BTreeSet<FrontendKey>, plan: &mut Plan) {
+    let Some(held) = model.ports.get(&port) else {
+        return;
+    };
+    let goes = held.frontends.iter().filter(|key| !kept.contains(key));
+    plan.extend(goes.copied().map(Step::Remove));
+}
+
+/// Removes whatever a service port no longer needs.
+pub fn trim(model: &Model, port: &ServicePort, plan: &mut Plan) {
+    let Some(&id) = model.ids.get(&port.key) else {
+        return;
+    };
+    remove_frontends(model, id, &frontend_keys(port).collect(), plan);
+    plan.push(Step::Record(Record::RetireUnnamedViews { port: id }));
+    trim_backends(model, id, &port.backends, plan);
+}
+
+/// Removes a service port that has no frontends any more.
+pub fn remove(model: &Model, port: u32, plan: &mut Plan) {
+    plan.push(Step::Record(Record::RetireUnnamedViews { port }));
+    trim_backends(model, port, &[], plan);
+    plan.push(Step::Record(Record::Forget { port }));
+}
+
+/// Those that stay have the bits that they should have, those that go have none.
+fn trim_backends(model: &Model, port: u32, wanted: &[Backend], plan: &mut Plan) {
+    let Some(held) = model.ports.get(&port) else {
+        return;
+    };
+    let mut last = None;
+    let mut kept = Vec::with_capacity(wanted.len());
+    for backend in &held.backends {
+        let is_repeated = last == Some(backend.address);
+        last = Some(backend.address);
+        let state = match is_repeated {
+            true => 0,
+            false => wanted_state(wanted, backend),
+        };
+        if state != backend.state {
+            plan.push(rows::backend_state(backend.id, state));
+        }
+        if state == 0 {
+            let id = backend.id;
+            plan.push(Step::Record(Record::RetireBackend { port, id }));
+        } else {
+            kept.push(HeldBackend { state, ..*backend });
+        }
+    }
+    if kept != held.backends {
+        let backends = kept;
+        plan.push(Step::Record(Record::Backends { port, backends }));
+    }
+}
+
+/// The bits that a backend should have; none for one that should go.
+fn wanted_state(wanted: &[Backend], held: &HeldBackend) -> u64 {
+    wanted
+        .binary_search_by_key(&held.address, |backend| backend.address)
+        .ok()
+        .and_then(|found| wanted.get(found))
+        .map_or(0, encode::backend_state)
+}
+
+/// Removes from tables that were found what makes no sense there: first of all, since the ids that it names are free.
+#[must_use]
+pub fn clear_found(found: &Found) -> Plan {
+    let strays = found.strays.iter().copied().map(Step::Remove);
+    let unowned = found.unowned.iter().map(|&id| rows::backend_state(id, 0));
+    strays.chain(unowned).collect()
+}

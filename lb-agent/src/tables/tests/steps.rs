@@ -1,0 +1,46 @@
+//! An update step by step, with something in between.
+
+use crate::tables::plan::{Rollout, Step};
+use crate::tables::testing::{Memory, State};
+use crate::tables::{Refused, Tables, model, plan, write};
+
+/// Does all steps of [`Tables::recover`]. `between`: called after each store.
+pub fn recover_stepwise(
+    mut backing: Memory,
+    between: &mut dyn FnMut(&mut State),
+) -> Tables<Memory> {
+    let found = model::read(&backing).expect("memory can be read");
+    let mut steps = plan::clear_found(&found);
+    let mut model = found.model;
+    plan::prefixes(&model, &mut steps);
+    for step in steps.drain(..) {
+        write::write(&mut backing, &mut model, step).expect("memory takes it");
+        between(&mut backing.state);
+    }
+    Tables {
+        backing,
+        model,
+        plan: steps,
+    }
+}
+
+/// Does all steps of a rollout, as [`Tables::apply`] and [`Tables::settle`] do. `between`: called after each store; it may do
+/// what the kernel's programs do.
+pub fn stepwise(
+    tables: &mut Tables<Memory>,
+    mut rollout: Rollout,
+    between: &mut dyn FnMut(&mut State),
+) -> Vec<Refused> {
+    let mut plan = Vec::new();
+    while let Some(task) = rollout.next(&mut tables.model, &mut plan) {
+        for step in plan.drain(..) {
+            let is_store = !matches!(step, Step::Record(_));
+            write::write(&mut tables.backing, &mut tables.model, step).expect("memory takes it");
+            if is_store {
+                between(&mut tables.backing.state);
+            }
+        }
+        rollout.done(&tables.model, task, Ok(()));
+    }
+    rollout.into_refused(&tables.model)
+}

@@ -1,0 +1,96 @@
+//! Does the steps of a plan, and keeps the model true to what was stored.
+
+use std::io;
+
+use lb_common::FrontendKey;
+
+use super::backing::{Backing, Table};
+use super::model::{Item, Model, guard_key, guard_value, is_guard};
+use super::plan::{ApplyError, Plan, Record, Step};
+
+/// Does all steps. Those that fail are left out, with what would have followed from them in the model. Returns the last
+/// error.
+pub fn write_all(
+    backing: &mut impl Backing,
+    model: &mut Model,
+    plan: &mut Plan,
+) -> Result<(), ApplyError> {
+    let mut result = Ok(());
+    for step in plan.drain(..) {
+        if let Err(error) = write(backing, model, step) {
+            result = Err(ApplyError::Frontends(error));
+        }
+    }
+    result
+}
+
+/// Does one step. Errors: FRONTENDS cannot be written.
+pub fn write(backing: &mut impl Backing, model: &mut Model, step: Step) -> io::Result<()> {
+    match step {
+        Step::Store {
+            table,
+            index,
+            word,
+            value,
+        } => {
+            backing.store(table, index, word, value);
+            if table == Table::Config
+                && let Some(held) = model.config.get_mut(index as usize)
+            {
+                *held = value;
+            }
+        }
+        Step::PutFrontend(key, held) => {
+            if let Err(error) = backing.put_frontend(&key, &held.value(&key)) {
+                if !model.frontends.contains_key(&key) {
+                    model.free.give_back(Item::Frontend(held.id));
+                }
+                return Err(error);
+            }
+            model.put_frontend(key, held);
+        }
+        Step::PutGuard(address, verdict) => {
+            backing.put_frontend(&guard_key(address), &guard_value(address, verdict))?;
+            model.guards.in_place.insert(address, verdict);
+        }
+        Step::Remove(key) => remove(backing, model, &key)?,
+        Step::Record(record) => note(model, record),
+    }
+    Ok(())
+}
+
+fn remove(backing: &mut impl Backing, model: &mut Model, key: &FrontendKey) -> io::Result<()> {
+    backing.remove_frontend(key)?;
+    if is_guard(key) {
+        model.guards.in_place.remove(&key.address);
+    } else {
+        model.remove_frontend(key);
+    }
+    Ok(())
+}
+
+fn note(model: &mut Model, record: Record) {
+    match record {
+        Record::Port { key, id, protocol } => {
+            model.ids.insert(key, id);
+            model.ports.entry(id).or_default().protocol = protocol;
+        }
+        Record::Backends { port, mut backends } => {
+            backends.shrink_to_fit();
+            model.ports.entry(port).or_default().backends = backends;
+        }
+        Record::View { port, view } => model.set_view(port, view),
+        Record::RetireUnnamedViews { port } => {
+            model.retire_unnamed_views(port);
+            if let Some(held) = model.ports.get_mut(&port) {
+                held.shrink();
+            }
+        }
+        Record::RetireBackend { port, id } => {
+            let protocol = model.ports.get(&port).map(|held| held.protocol);
+            model.count_stop(protocol.unwrap_or_default());
+            model.quarantine.add(Item::Backend(id));
+        }
+        Record::Forget { port } => drop(model.ports.remove(&port)),
+    }
+}
