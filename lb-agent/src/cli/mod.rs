@@ -20,12 +20,12 @@ use crate::commands::{self, LogFormat, Output, backends, plan, probe, run, statu
 use crate::commands::{unload, wait};
 use crate::kernel::{self, LogLevel};
 
-/// Balances connections to Kubernetes Services at connect(2), with cgroup BPF hooks.
+/// Balances connections to Kubernetes Services in connect(2), with BPF programs on cgroup hooks.
 #[derive(Debug, Parser)]
 #[command(name = "lb-agent", version, propagate_version = true)]
 #[command(after_help = "\
 Examples:
-  lb-agent plan --manifests services/            show what would be programmed; needs no root
+  lb-agent plan --manifests services/            show what would be balanced; needs no root
   lb-agent run --manifests services/             balance these Services until SIGTERM
   lb-agent run --kubeconfig admin.conf           balance a cluster's Services
   lb-agent unload                                remove everything from the kernel")]
@@ -38,11 +38,11 @@ pub struct Cli {
 pub enum Command {
     /// Balance connections on this node until SIGTERM or SIGINT.
     Run(Box<RunArgs>),
-    /// Show what would be programmed, without touching the kernel.
+    /// Show what would be balanced, without touching the kernel.
     Plan(Box<PlanArgs>),
     /// Show the state of the running agent.
     Status(AskArgs),
-    /// Show the running agent's backends with their connections.
+    /// Show the running agent's backends and their connections.
     Backends(AskArgs),
     /// Remove the programs and tables from the kernel.
     Unload(UnloadArgs),
@@ -54,8 +54,8 @@ pub enum Command {
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-The data path outlives the agent: connections are still balanced after it has ended, until
-`lb-agent unload`. A new agent takes over from there. If another agent is running, the new one
+The data path outlives the agent: after the agent has exited, the kernel keeps balancing until
+`lb-agent unload`, and a new agent takes over from there. If another agent is running, the new one
 asks it at --socket to hand over; the old one then stands by.
 
 Example:
@@ -67,7 +67,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub sizes: SizeArgs,
 
-    /// Serve only the processes in this cgroup2 folder and below [default: the root, which means all processes].
+    /// Serve only the processes in this cgroup2 folder and below [default: the root, so all processes].
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 
@@ -93,7 +93,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
     pub nodeport_range: (u16, u16),
 
-    /// Refuse connections to addresses in the Service CIDRs that no Service has, instead of letting them time out.
+    /// Refuse connections to addresses in the Service CIDRs that no Service has; otherwise they time out.
     #[arg(long)]
     pub refuse_unknown: bool,
 
@@ -101,12 +101,12 @@ pub struct RunArgs {
     #[arg(long, requires = "refuse_unknown", num_args = 1..=4, value_delimiter = ',', value_name = "CIDR", value_parser = service_cidr)]
     pub service_cidr: Vec<IpNet>,
 
-    /// How often to look for sockets that ended without running a hook (the kernel's own), such as 5m or 90s.
+    /// How often to remove the entries of sockets that closed without running a hook (the kernel's own), such as 5m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub sweep_interval: Duration,
 
-    /// Also end TCP connections whose backend has stopped serving, as is done with connected UDP sockets. Backends that are
-    /// terminating and still serve keep theirs.
+    /// End TCP connections whose backend has stopped serving, not only connected UDP sockets. A terminating backend that still
+    /// serves keeps its connections.
     #[arg(long)]
     pub terminate_tcp: bool,
 
@@ -114,7 +114,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub check_interval: Duration,
 
-    /// Fail open when no agent has been running for this long, such as 10m: connections then pass untouched. At least 5s
+    /// Fail open when no agent has been running for this long, such as 10m: connections then pass unchanged. At least 5s
     /// [default: never].
     #[arg(long, value_name = "DURATION", value_parser = step_aside)]
     pub step_aside_after: Option<Duration>,
@@ -189,7 +189,7 @@ pub struct SizeArgs {
     pub max_services: u32,
 
     /// Maximum number of endpoints, counted once for each port of each Service. With both defaults the tables take 56 MB of kernel
-    /// memory, which counts as the pod's. An upgrade, or another size, takes twice that for a moment.
+    /// memory, which the kernel charges to the pod. An upgrade, or another size, briefly takes twice that.
     #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().endpoints,
         value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_ENDPOINTS)))]
     pub max_endpoints: u32,
@@ -215,12 +215,12 @@ pub enum BpfLog {
     Off,
     /// Refused connects
     Info,
-    /// Every translation too
+    /// Translated addresses too
     Debug,
 }
 
 impl Cli {
-    /// Runs the command; an error is told on stderr.
+    /// Runs the command; an error goes to stderr.
     #[must_use]
     pub fn run(self) -> ExitCode {
         commands::exit_code(match self.command {

@@ -20,20 +20,20 @@ pub struct ProbeArgs {
     #[arg(value_enum)]
     pub what: Probe,
 
-    /// The --probe-socket of the process.
+    /// Unix socket of the process: its --probe-socket.
     #[arg(long, value_name = "PATH")]
     pub probe_socket: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct WaitArgs {
-    /// The DaemonSet, in the namespace of the service account or of the kubeconfig's context.
+    /// Name of the DaemonSet, in the namespace of the service account or of the kubeconfig's context.
     pub name: String,
 
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// How long to wait at most, like 5m or 90s.
+    /// Longest time to wait, such as 5m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! The values of flags, and what to write where one makes no sense.
+//! Parsers for the values of flags, whose errors say what to write instead.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub fn api_server(text: &str) -> Result<http::Uri, String> {
         .ok_or_else(|| "write a URL like https://192.0.2.1:6443".to_owned())
 }
 
-/// As [`duration`], and long enough for the agent to be heard of several times.
+/// As [`duration`], and long enough for several heartbeats of the agent.
 pub fn step_aside(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         after if after < run::heartbeat::SHORTEST => Err("at least 5s".to_owned()),

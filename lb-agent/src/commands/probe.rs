@@ -16,9 +16,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// What a probe wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Probe {
-    /// The process is working, even if it is still starting, waiting for another agent, or standing by
+    /// Whether the process is working, even if it is still starting, waiting for another agent, or standing by
     Live,
-    /// The contents of its source are in effect, or were until it handed over to another agent
+    /// Whether the contents of its source are in effect, or were until it handed over to another agent
     Ready,
 }
 
