@@ -1,4 +1,4 @@
-//! Parsers for the values of flags, whose errors say what to write instead.
+//! Parsers for the values of flags. Their errors say what to write instead.
 
 use std::time::Duration;
 
