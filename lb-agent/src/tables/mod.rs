@@ -6,6 +6,7 @@
 mod backing;
 mod cells;
 mod drift;
+mod dump;
 mod encode;
 mod entries;
 mod headroom;
@@ -19,7 +20,7 @@ pub mod testing;
 mod tests;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 
@@ -29,6 +30,7 @@ use lb_common::config::{HOST_NETNS, STEP_ASIDE_AT};
 
 pub use self::backing::{Backing, Copies, Elements, Part, Table, Usage};
 pub use self::drift::{Check, Drift};
+pub use self::dump::dump;
 pub use self::entries::{Stale, has_stopped};
 pub use self::headroom::Headroom;
 use self::model::Model;
@@ -242,6 +244,13 @@ impl<B: Backing> Tables<B> {
     /// The UDP sockets, and if wanted the TCP sockets, whose backends have stopped serving. Reads all of ORIGINS and SPILL.
     pub fn stale(&self, wants_tcp: bool) -> io::Result<Vec<Stale>> {
         entries::stale(&self.backing, wants_tcp)
+    }
+
+    /// The service ports that were asked for, by id.
+    #[must_use]
+    pub fn names(&self) -> HashMap<u32, ServicePortKey> {
+        let ids = self.model.ids.iter();
+        ids.map(|(key, id)| (*id, key.clone())).collect()
     }
 
     #[must_use]

@@ -5,6 +5,8 @@ mod changes;
 mod drift;
 mod ends;
 mod engine;
+#[cfg(test)]
+mod golden;
 mod hand_over;
 pub mod heartbeat;
 mod privileges;

@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     pub state: State,
     pub lengths: [u32; 4],
