@@ -1,8 +1,9 @@
 //! The node agent as a library: one module for each step from a Service to the kernel.
 //!
-//! Imports run only downwards: cli, commands, kernel, tables, then source, policy, serve, sockets and privileges, then catalog.
+//! Imports run only downwards: cli, commands, agent, kernel, tables, then source, policy, serve, sockets and privileges, then catalog.
 //! `cargo xtask test tidy` checks that.
 
+pub mod agent;
 pub mod catalog;
 pub mod cli;
 pub mod commands;

@@ -1,7 +1,7 @@
 //! Calls of kernel functions (kfuncs) in the programs' object.
 //!
 //! Such a call names its function by the function's BTF id, which each kernel numbers anew. The programs carry a marker in its
-//! place; the loader replaces it (`lb-agent/src/kernel/kernel_function.rs`).
+//! place; the loader replaces it (`lb-agent/src/kernel/bpf/kernel_function.rs`).
 
 /// Marker of `bpf_cast_to_kern_ctx` (kernel/bpf/helpers.c, since Linux 6.2).
 pub const CAST_TO_KERNEL_CONTEXT: u32 = 0x6b_63_6f_73;

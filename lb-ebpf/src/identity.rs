@@ -2,7 +2,7 @@
 //!
 //! The kernel makes a socket's cookie when somebody first asks for it. A socket that has none was never remembered, so most
 //! hooks only need to read the word that holds it. Three ways lead there, and the loader says which one the kernel takes
-//! (`lb-agent/src/kernel/socket_fields.rs`):
+//! (`lb-agent/src/kernel/bpf/socket_fields.rs`):
 //!
 //! * `bpf_cast_to_kern_ctx`, a kernel function since Linux 6.2: plain loads, for every socket and hook;
 //! * `bpf_skc_to_tcp_sock`, for TCP sockets in hooks whose context names a socket;

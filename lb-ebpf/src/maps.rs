@@ -1,6 +1,6 @@
 //! The tables, and what the loader sets before the programs are loaded.
 //!
-//! Sizes here are only defaults: the agent's are set at load (`lb-agent/src/kernel/shapes.rs`).
+//! Sizes here are only defaults: the agent's are set at load (`lb-agent/src/kernel/maps/shapes.rs`).
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;

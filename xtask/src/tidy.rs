@@ -1,6 +1,8 @@
 //! House rules that neither rustfmt nor clippy knows.
 
+mod circles;
 mod floors;
+mod imports;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     for house in floors::HOUSES {
         complaints.extend(house.check(root, &files)?);
     }
+    complaints.extend(circles::check(root, &files)?);
     if complaints.is_empty() {
         println!("{} files follow the house rules", files.len());
         return Ok(());

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
 use self::values::{duration, port_range, service_cidr, step_aside};
+use crate::agent;
 use crate::commands::{self, LogFormat, Output, backends, plan, probe, run, status};
 use crate::commands::{unload, wait};
 use crate::kernel::{self, LogLevel};
@@ -224,7 +225,10 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> ExitCode {
         commands::exit_code(match self.command {
-            Command::Run(args) => run::run(args.settings()),
+            Command::Run(args) => {
+                let (log, format) = (args.log.clone(), args.log_format);
+                run::run(&args.settings(), &log, format)
+            }
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
             Command::Backends(args) => backends::backends(&args.socket.socket, args.output.output),
@@ -238,13 +242,14 @@ impl Cli {
 }
 
 impl RunArgs {
-    fn settings(self) -> run::Settings {
+    fn settings(self) -> agent::Settings {
         let mut source = self.source.settings();
         if self.refuse_unknown {
             source.refuse_unknown(self.service_cidr);
         }
-        run::Settings {
-            source,
+        agent::Settings {
+            source: source.source,
+            policy: source.policy,
             kernel: kernel::Settings {
                 cgroup: self.cgroup,
                 pin_dir: self.pins.pin_dir,
@@ -267,8 +272,6 @@ impl RunArgs {
             socket: self.socket.socket,
             probe_socket: self.probe_socket,
             http: self.http,
-            log: self.log,
-            log_format: self.log_format,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::{api_server, duration};
-use crate::commands::{self, Source};
+use crate::commands;
 use crate::policy::{Algorithm, Options};
-use crate::source::kubernetes;
+use crate::source::{Source, kubernetes};
 
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug, Args)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::commands::run;
+use crate::agent::heartbeat;
 
 /// `5m`, `1h 30m`: at least a second.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -31,7 +31,7 @@ pub fn api_server(text: &str) -> Result<http::Uri, String> {
 /// As [`duration`], and long enough for several heartbeats of the agent.
 pub fn step_aside(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        after if after < run::heartbeat::SHORTEST => Err("at least 5s".to_owned()),
+        after if after < heartbeat::SHORTEST => Err("at least 5s".to_owned()),
         after => Ok(after),
     }
 }

@@ -11,7 +11,6 @@ pub mod unload;
 pub mod wait;
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -19,7 +18,7 @@ use ipnet::IpNet;
 
 pub use self::logging::LogFormat;
 use crate::policy::{Options, RefuseUnknown};
-use crate::source::kubernetes;
+use crate::source::Source;
 
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug)]
@@ -42,14 +41,6 @@ impl SourceSettings {
             RefuseUnknown::In(cidrs)
         };
     }
-}
-
-/// Where Services come from.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// Files and folders.
-    Manifests(Vec<PathBuf>),
-    Kubernetes(kubernetes::Settings),
 }
 
 /// How a command shows what it has to say.

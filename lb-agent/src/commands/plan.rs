@@ -7,10 +7,10 @@ use anyhow::bail;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::{Output, Source, SourceSettings, block_on, table};
+use super::{Output, SourceSettings, block_on, table};
 use crate::catalog::{Catalog, Problem};
 use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
-use crate::source::{Kubernetes, Manifests, kubernetes};
+use crate::source::{Kubernetes, Manifests, Source, kubernetes};
 
 /// Writes the plan to stdout; problems of objects do not make it fail.
 ///

@@ -5,12 +5,21 @@ pub mod manifests;
 pub mod node_addresses;
 mod words;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::catalog::{Change, Problem};
 
 pub use self::kubernetes::Kubernetes;
 pub use self::manifests::{Manifests, OpenError};
+
+/// Where Services come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files and folders.
+    Manifests(Vec<PathBuf>),
+    Kubernetes(kubernetes::Settings),
+}
 
 /// All that manifests have, the first time they are read.
 #[derive(Debug, Default)]

@@ -40,7 +40,7 @@ impl Web {
         // Each change has a line of its own only there.
         let agent = agent(sandbox, &manifests)
             .arg("--log")
-            .arg("info,lb_agent::commands=debug");
+            .arg("info,lb_agent::agent=debug");
         manifests.write("web.json", [service.to_json(), slice(&pods, 0).to_json()])?;
         Ok(Self {
             client: sandbox.pod("client")?,

@@ -79,7 +79,7 @@ fn counted(pin: &Path) -> Result<u64> {
     Ok(bytes.context("memlock is not there")?.trim().parse()?)
 }
 
-/// The same is worked out in `lb-agent/src/kernel/footprint.rs`, for any number of CPUs.
+/// The same is worked out in `lb-agent/src/kernel/maps/footprint.rs`, for any number of CPUs.
 #[test]
 fn the_memory_limit_leaves_room_for_what_the_kernel_counts() {
     sandboxed(|sandbox| {

@@ -1,25 +1,32 @@
-//! A crate is a house: its modules are rooms on floors, and a room imports only from the floors below it.
+//! A crate is a house: its modules are rooms on floors, and a room imports only from the floors below it. A large room is
+//! a house again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::imports::{imports, module_of};
+
 #[derive(Debug)]
 pub(super) struct House {
     /// The crate's sources, from the workspace's root.
     sources: &'static str,
-    /// From the top down; rooms on one floor do not know each other. The first is the crate's root.
+    /// The module whose modules are the rooms; empty for the crate's root.
+    within: &'static [&'static str],
+    /// From the top down; rooms on one floor do not know each other. The first is `within` itself.
     floors: &'static [&'static [&'static str]],
 }
 
 pub(super) const HOUSES: &[House] = &[
     House {
         sources: "lb-agent/src",
+        within: &[],
         floors: &[
             &["main"],
             &["cli"],
             &["commands"],
+            &["agent"],
             &["kernel"],
             &["tables"],
             &["source", "policy", "serve", "sockets", "privileges"],
@@ -27,7 +34,21 @@ pub(super) const HOUSES: &[House] = &[
         ],
     },
     House {
+        sources: "lb-agent/src",
+        within: &["kernel"],
+        floors: &[
+            &["main"],
+            &["data_path"],
+            &["migrate"],
+            &["pins"],
+            &["maps"],
+            &["bpf"],
+            &["node"],
+        ],
+    },
+    House {
         sources: "lb-ebpf/src",
+        within: &[],
         floors: &[
             &["main"],
             &["send"],
@@ -49,114 +70,81 @@ impl House {
             let Ok(inside) = file.strip_prefix(&sources) else {
                 continue;
             };
+            let module = module_of(inside);
+            if self.room(&module).is_none() {
+                continue;
+            }
             let text = fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
             let name = format!("{}/{}", self.sources, inside.display());
-            complaints.extend(self.complaints_about(&room_of(inside), &name, &text));
+            complaints.extend(self.complaints_about(&module, &name, &text));
         }
         Ok(complaints)
     }
 
-    fn complaints_about(&self, room: &str, name: &str, text: &str) -> Vec<String> {
+    fn complaints_about(&self, module: &[String], name: &str, text: &str) -> Vec<String> {
+        let Some(room) = self.room(module) else {
+            return Vec::new();
+        };
         let Some(floor) = self.floor(room) else {
             return vec![format!(
                 "{name}: room `{room}` has no floor yet: give it one in xtask/src/tidy/floors.rs"
             )];
         };
-        imports(text)
+        imports(text, module)
             .into_iter()
+            .filter_map(|import| Some((import.line, self.room(&import.path)?.to_owned())))
             .filter(|(_, other)| other != room)
             .filter(|(_, other)| self.floor_of_item(other) <= floor)
             .map(|(line, other)| {
-                format!("{name}:{line}: `{room}` uses `crate::{other}`, which is not on a floor below it")
+                format!("{name}:{line}: `{room}` uses `{other}`, which is not on a floor below it")
             })
             .collect()
+    }
+
+    /// The room that a module or an item is in; none for what is not in this house.
+    fn room<'m>(&self, module: &'m [String]) -> Option<&'m str> {
+        if module.len() < self.within.len() || module.iter().zip(self.within).any(|(a, b)| a != b) {
+            return None;
+        }
+        Some(module.get(self.within.len()).map_or("main", String::as_str))
     }
 
     fn floor(&self, room: &str) -> Option<usize> {
         self.floors.iter().position(|floor| floor.contains(&room))
     }
 
-    /// What is not a room is an item of the crate's root, on the top floor.
+    /// What is not a room is an item of the house's root, on the top floor.
     fn floor_of_item(&self, name: &str) -> usize {
         self.floor(name).unwrap_or(0)
     }
-}
-
-/// The room that a file belongs to: its folder, or its own name.
-fn room_of(inside: &Path) -> String {
-    let first = inside.iter().next().map(Path::new);
-    let room = first.and_then(Path::file_stem).unwrap_or_default();
-    match room.to_string_lossy().as_ref() {
-        "lib" => "main".to_owned(),
-        room => room.to_owned(),
-    }
-}
-
-/// Line and name of what follows each `crate::`, also inside braces; comments aside.
-fn imports(text: &str) -> Vec<(usize, String)> {
-    let code: Vec<&str> = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
-        .collect();
-    let code = code.join("\n");
-    let mut found = Vec::new();
-    for (place, mark) in code.match_indices("crate::") {
-        let before = code[..place].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || "_:$".contains(c)) {
-            continue;
-        }
-        let line = code[..place].matches('\n').count() + 1;
-        let rest = code[place + mark.len()..].trim_start();
-        found.extend(first_names(rest).into_iter().map(|name| (line, name)));
-    }
-    found
-}
-
-/// `a::b` gives a; `{a::{b, c}, d}` gives a and d.
-fn first_names(path: &str) -> Vec<String> {
-    let Some(group) = path.strip_prefix('{') else {
-        return vec![identifier(path)];
-    };
-    let mut depth = 1;
-    let mut names = vec![identifier(group)];
-    for (place, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => names.push(identifier(&group[place + 1..])),
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    names.retain(|name| !name.is_empty());
-    names
-}
-
-fn identifier(text: &str) -> String {
-    let text = text.trim_start();
-    text.chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FLOORS: &[&[&str]] = &[&["main"], &["top"], &["left", "right"], &["cellar"]];
+
     const HOUSE: House = House {
         sources: "x/src",
-        floors: &[&["main"], &["top"], &["left", "right"], &["cellar"]],
+        within: &[],
+        floors: FLOORS,
     };
 
-    fn complaints(room: &str, text: &str) -> usize {
-        HOUSE.complaints_about(room, "x", text).len()
+    const ROOM: House = House {
+        within: &["room"],
+        ..HOUSE
+    };
+
+    fn complaints(house: &House, file: &str, text: &str) -> usize {
+        let module = module_of(Path::new(file));
+        house.complaints_about(&module, "x", text).len()
     }
 
     #[test]
     fn down_is_allowed_and_up_or_sideways_is_not() {
+        let complaints = |room: &str, text| complaints(&HOUSE, &format!("{room}.rs"), text);
         assert_eq!(
             complaints("top", "use crate::left::A;\nuse crate::cellar;"),
             0
@@ -164,30 +152,34 @@ mod tests {
         assert_eq!(complaints("left", "use crate::left::inner;"), 0);
         assert_eq!(complaints("left", "use crate::right::A;"), 1);
         assert_eq!(complaints("cellar", "let a = crate::top::new();"), 1);
+        assert_eq!(complaints("cellar", "use super::top;"), 1);
         assert_eq!(complaints("cellar", "use crate::AtTheRoot;"), 1);
         assert_eq!(complaints("main", "use crate::top::A;"), 0);
     }
 
     #[test]
     fn a_room_needs_a_floor() {
-        assert_eq!(complaints("attic", ""), 1);
+        assert_eq!(complaints(&HOUSE, "attic.rs", ""), 1);
     }
 
     #[test]
-    fn sees_groups_and_skips_comments() {
-        let text =
-            "/// [`crate::top`]\nuse crate::{\n    cellar::{A, B}, // crate::top\n    right,\n};\n";
+    fn a_room_that_is_a_house_has_floors_too() {
+        let complaints = |file, text| complaints(&ROOM, file, text);
         assert_eq!(
-            imports(text),
-            [(2, "cellar".to_owned()), (2, "right".to_owned())]
+            complaints("room/left/a.rs", "use crate::room::cellar::A;"),
+            0
         );
-        assert_eq!(imports("$crate::x; lb_crate::y"), []);
-    }
-
-    #[test]
-    fn a_folder_and_its_file_are_one_room() {
-        assert_eq!(room_of(Path::new("tables.rs")), "tables");
-        assert_eq!(room_of(Path::new("tables/plan.rs")), "tables");
-        assert_eq!(room_of(Path::new("lib.rs")), "main");
+        assert_eq!(
+            complaints("room/left/a.rs", "use super::super::right::A;"),
+            1
+        );
+        assert_eq!(
+            complaints("room/left/a.rs", "use crate::room::ReExported;"),
+            1
+        );
+        assert_eq!(complaints("room/left/a.rs", "use crate::other::A;"), 0);
+        assert_eq!(complaints("room/mod.rs", "use self::top::A;"), 0);
+        assert_eq!(complaints("room/attic.rs", ""), 1);
+        assert_eq!(complaints("other/a.rs", "use crate::room::left::A;"), 0);
     }
 }

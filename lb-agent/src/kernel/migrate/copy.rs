@@ -9,11 +9,11 @@ use aya_obj::generated::BPF_F_MMAPABLE;
 use lb_common::{Backend, FrontendEntry};
 
 use super::layout::{COUNTERS, Layout};
-use crate::kernel::KernelError;
-use crate::kernel::mapped::Mapped;
-use crate::kernel::maps::{hash_at, io_error};
-use crate::kernel::pins::failed;
-use crate::kernel::sets::{COPIED, TableSet};
+use crate::kernel::maps::hash::{hash_at, io_error};
+use crate::kernel::maps::mapped::Mapped;
+use crate::kernel::node::error::KernelError;
+use crate::kernel::pins::dir::failed;
+use crate::kernel::pins::table_set::{COPIED, TableSet};
 
 /// linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;

@@ -7,13 +7,15 @@ use lb_common::view::is_own;
 use lb_common::{Backend, FrontendKey, FrontendValue, SlotRun, View};
 
 use super::layout::Layout;
-use crate::kernel::KernelError;
-use crate::kernel::mapped::Mapped;
-use crate::kernel::maps::{hash_at, io_error};
-use crate::kernel::pins::{Pins, failed};
-use crate::kernel::places::Places;
-use crate::kernel::sets::TableSet;
-use crate::kernel::sizes::{Lengths, Sizes};
+use crate::kernel::maps::entries::Places;
+use crate::kernel::maps::hash::{hash_at, io_error};
+use crate::kernel::maps::lengths::Lengths;
+use crate::kernel::maps::mapped::Mapped;
+use crate::kernel::maps::sizes::Sizes;
+use crate::kernel::node::error::KernelError;
+use crate::kernel::pins::dir::failed;
+use crate::kernel::pins::folder::Pins;
+use crate::kernel::pins::table_set::TableSet;
 
 /// The maps whose lengths follow from one flag.
 struct Group {
@@ -45,7 +47,7 @@ pub fn lengths(
     present: &Lengths,
     asked: Sizes,
 ) -> Result<Lengths, KernelError> {
-    let mut wanted = asked.lengths();
+    let mut wanted = Lengths::of_new(asked);
     let mut needed = None;
     for group in GROUPS {
         let is_lowered = |name: &&str| present.of(name) > wanted.of(name);

@@ -1,6 +1,4 @@
-//! The layouts of the versions that can be read, and what becomes of them in ours.
-//!
-//! A release that changes a layout puts what it was into a file of its own here, as `v1.rs` does for the rehearsal.
+//! How one version's tables are laid out, and what becomes of them in ours.
 
 use lb_common::{Backend, TABLES_VERSION, View};
 
@@ -33,13 +31,3 @@ pub static OURS: Layout = Layout {
         Backend::FAILURES_WORD,
     ],
 };
-
-/// None for a version that cannot be read.
-pub fn of(version: u32) -> Option<&'static Layout> {
-    let known = [
-        &OURS,
-        #[cfg(feature = "next-layout")]
-        &super::v1::V1,
-    ];
-    known.into_iter().find(|layout| layout.version == version)
-}

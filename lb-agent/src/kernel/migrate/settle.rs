@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use lb_common::Backend;
 
 use super::layout::{COUNTERS, Layout};
-use crate::kernel::KernelError;
-use crate::kernel::mapped::Mapped;
-use crate::kernel::sets::{COPIED, TableSet};
+use crate::kernel::maps::mapped::Mapped;
+use crate::kernel::node::error::KernelError;
+use crate::kernel::pins::table_set::{COPIED, TableSet};
 
 /// Adds it to the new counters, while programs count there. No program of the old set may be running any more.
 ///

@@ -1,0 +1,80 @@
+//! Sums up the changes that came into effect: one line now and then, for in a rolling update there are hundreds.
+
+use std::time::{Duration, Instant};
+
+use super::plural::many;
+
+/// How often to log what has changed, if anything has.
+const SUM_UP_EVERY: Duration = Duration::from_secs(60);
+
+/// The changes since the last line.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// When the first of them came into effect.
+    since: Option<Instant>,
+    objects: usize,
+    updates: usize,
+    slowest: Duration,
+}
+
+impl Changes {
+    /// So many changed objects are in effect, which took so long.
+    pub fn note(&mut self, objects: usize, took: Duration) {
+        tracing::debug!(
+            "{} in effect after {} µs",
+            many(objects, "changed object"),
+            took.as_micros()
+        );
+        self.since.get_or_insert_with(Instant::now);
+        self.objects += objects;
+        self.updates += 1;
+        self.slowest = self.slowest.max(took);
+    }
+
+    /// Logs them if it is time; call it now and then.
+    pub fn look(&mut self) {
+        if self.since.is_some_and(|at| at.elapsed() >= SUM_UP_EVERY) {
+            self.sum_up();
+        }
+    }
+
+    /// Logs them, if there are any.
+    pub fn sum_up(&mut self) {
+        let Self {
+            since: Some(since),
+            objects,
+            updates,
+            slowest,
+        } = std::mem::take(self)
+        else {
+            return;
+        };
+        tracing::info!(
+            "{} came into effect in the last {} s, in {}; the slowest took {} µs",
+            many(objects, "changed object"),
+            since.elapsed().as_secs().max(1),
+            many(updates, "update"),
+            slowest.as_micros()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_summed_up_and_then_counted_from_the_beginning() {
+        let mut changes = Changes::default();
+        changes.note(3, Duration::from_micros(80));
+        changes.note(1, Duration::from_micros(20));
+        changes.look();
+        assert_eq!((changes.objects, changes.updates), (4, 2));
+        assert_eq!(changes.slowest, Duration::from_micros(80));
+        changes.since = Instant::now().checked_sub(SUM_UP_EVERY);
+        assert!(changes.since.is_some());
+        changes.look();
+        assert!(changes.since.is_none());
+        assert_eq!((changes.objects, changes.updates), (0, 0));
+    }
+}

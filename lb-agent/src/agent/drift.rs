@@ -1,0 +1,159 @@
+//! Looks now and then whether the kernel still has what it was given: every second at hooks and pins, and at the
+//! tables as often as the flag says, a portion at a time between other work.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::plural::many;
+use crate::kernel::{Keeper, Kept};
+use crate::serve::DriftStatus;
+use crate::tables::{Backing, Check};
+
+/// Between two portions of a check, so that other work comes first.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// When to look, the look under way, and what was found so far.
+#[derive(Debug)]
+pub struct Watch {
+    every: Duration,
+    began: Instant,
+    /// When the next portion is due.
+    next: Instant,
+    check: Check,
+    checks: u64,
+    last_check: Option<Instant>,
+    repairs: BTreeMap<&'static str, u64>,
+    /// What could not be read or mended at the last look at the tables.
+    table_errors: Vec<String>,
+    /// What could not be put back at the last look at hooks and pins.
+    keep_errors: Vec<String>,
+}
+
+impl Watch {
+    pub fn new(every: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            every,
+            began: now + every,
+            next: now + every,
+            check: Check::default(),
+            checks: 0,
+            last_check: None,
+            // So that a metric is there before the first repair.
+            repairs: [
+                "FRONTENDS",
+                "FILTER",
+                "NEAR_FRONTENDS",
+                "FRONTEND_LIST",
+                "VIEWS",
+                "SLOTS",
+                "BACKENDS",
+                "CONFIG",
+                "active",
+                "hooks",
+                "pins",
+            ]
+            .map(|what| (what, 0))
+            .into(),
+            table_errors: Vec::new(),
+            keep_errors: Vec::new(),
+        }
+    }
+
+    /// Returns when a portion of a check is due.
+    pub async fn due(&self) {
+        tokio::time::sleep_until(self.next.into()).await;
+    }
+
+    /// Looks at a portion of the tables.
+    pub fn check<B: Backing>(&mut self, engine: &mut Engine<B>) {
+        let now = Instant::now();
+        let Some(drift) = engine.check(&mut self.check) else {
+            self.next = now + PAUSE;
+            return;
+        };
+        self.next = now.max(self.began + self.every);
+        self.began = self.next;
+        self.checks += 1;
+        self.last_check = Some(now);
+        if !drift.repaired.is_empty() {
+            tracing::warn!(
+                "somebody has changed the tables; what they should say is restored: {drift}"
+            );
+        }
+        for (what, number) in drift.repaired {
+            self.count(what, number);
+        }
+        tell(
+            &mut self.table_errors,
+            drift.errors,
+            "the tables cannot be checked",
+        );
+    }
+
+    /// Looks at hooks and pins.
+    pub fn keep(&mut self, keeper: &mut Keeper) {
+        let Kept {
+            hooks,
+            maps,
+            is_new_folder,
+            errors,
+        } = keeper.keep();
+        if is_new_folder {
+            tracing::warn!("the pin folder was removed: it is made anew and locked");
+        }
+        if maps > 0 {
+            tracing::warn!(
+                "{} pinned again, whose pins were removed",
+                many(maps, "map")
+            );
+        }
+        if !hooks.is_empty() {
+            let cgroup = keeper.cgroup().path.display();
+            let found: Vec<String> = hooks
+                .iter()
+                .map(|(name, what)| format!("{name} ({what})"))
+                .collect();
+            tracing::warn!("put back into place on {cgroup}: {}", found.join(", "));
+        }
+        self.count("hooks", hooks.len());
+        self.count("pins", maps + usize::from(is_new_folder));
+        let errors = errors.iter().map(ToString::to_string).collect();
+        tell(
+            &mut self.keep_errors,
+            errors,
+            "the data path is not in place",
+        );
+    }
+
+    pub fn status(&self) -> DriftStatus {
+        DriftStatus {
+            checks: self.checks,
+            checked_seconds_ago: self.last_check.map(|at| at.elapsed().as_secs_f64()),
+            repairs: self
+                .repairs
+                .iter()
+                .map(|(what, number)| ((*what).to_owned(), *number))
+                .collect(),
+            trouble: [&self.table_errors[..], &self.keep_errors[..]].concat(),
+        }
+    }
+
+    fn count(&mut self, what: &'static str, number: usize) {
+        *self.repairs.entry(what).or_insert(0) += number as u64;
+    }
+}
+
+/// Logs errors when they are others than before.
+fn tell(before: &mut Vec<String>, now: Vec<String>, what: &str) {
+    if *before == now {
+        return;
+    }
+    if now.is_empty() {
+        tracing::info!("resolved: {what}");
+    } else {
+        tracing::warn!("{what}: {}", now.join("; "));
+    }
+    *before = now;
+}

@@ -1,0 +1,249 @@
+//! What is known, what follows from it, and what the tables say: one owner for all three.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::capacity::Capacity;
+use super::plural::many;
+use super::problem_log::Told;
+use super::refused_ports::RefusedPorts;
+use crate::catalog::{Catalog, Change};
+use crate::policy::{Frontend, FrontendKind, NodePorts, Options, Policy, Problem, Update};
+use crate::serve::BackendStatus;
+use crate::tables::{Backing, Check, Counts, Drift, Tables};
+
+/// Changes go in, stores come out.
+#[derive(Debug)]
+pub struct Engine<B> {
+    catalog: Catalog,
+    policy: Policy,
+    node_ports: NodePorts,
+    tables: Tables<B>,
+    /// What the tables could not take yet.
+    refused: RefusedPorts,
+    capacity: Capacity,
+    source_problems: Vec<Problem>,
+    told: Told,
+}
+
+impl<B: Backing> Engine<B> {
+    pub fn new(options: Options, node_ports: NodePorts, tables: Tables<B>) -> Self {
+        Self {
+            catalog: Catalog::new(&options.node_name),
+            policy: Policy::new(options),
+            node_ports,
+            tables,
+            refused: RefusedPorts::default(),
+            capacity: Capacity::default(),
+            source_problems: Vec::new(),
+            told: Told::default(),
+        }
+    }
+
+    /// Takes over a batch of changes and leaves the tables as they are.
+    ///
+    /// `problems`: all that is wrong with the source now.
+    pub fn learn(&mut self, changes: Vec<Change>, problems: Vec<Problem>) {
+        for change in changes {
+            self.catalog.apply(change);
+        }
+        self.source_problems = problems;
+    }
+
+    /// Brings what is known into effect. Call it first when every source has listed: until then something may just not be
+    /// here yet.
+    pub fn apply(&mut self) {
+        let touched = self.catalog.take_touched();
+        let update = self.policy.update(&self.catalog, touched);
+        self.bring_into_effect(update);
+        self.tell();
+    }
+
+    /// Refuses what no Service has, if that is wanted; not while `is_complete` is false: what could not be read may have
+    /// any address.
+    pub fn refuse_unknown(&mut self, is_complete: bool) {
+        let nets: &[IpNet] = if is_complete {
+            self.policy.refuse_unknown_in()
+        } else {
+            &[]
+        };
+        self.tables.refuse_unknown(nets);
+    }
+
+    /// The node has other addresses: its NodePorts move.
+    pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
+        if addresses == self.node_ports.addresses {
+            return;
+        }
+        tracing::info!("NodePorts answer on {addresses:?} from now on");
+        self.node_ports.addresses = addresses;
+        let is_node_port = |frontend: &Frontend| frontend.kind == FrontendKind::NodePort;
+        let changed = self
+            .policy
+            .service_ports()
+            .filter(|port| port.frontends.iter().any(is_node_port))
+            .cloned()
+            .collect();
+        self.bring_into_effect(Update {
+            changed,
+            ..Update::default()
+        });
+        self.tell();
+    }
+
+    fn bring_into_effect(&mut self, mut update: Update) {
+        let forgotten = self.refused.forget(&update);
+        update.changed = update
+            .changed
+            .into_iter()
+            .map(|port| self.node_ports.expand(port))
+            .collect();
+        let refused = self.tables.apply(update);
+        self.refused.keep(refused, forgotten);
+    }
+
+    /// Every source has listed: what an earlier agent left and nobody wants goes.
+    pub fn settle(&mut self) {
+        self.tables.settle();
+        self.retry();
+    }
+
+    /// Whether a grace period is to be waited for now; then say so with [`Self::grace_is_over`].
+    #[must_use]
+    pub fn begin_grace(&mut self) -> bool {
+        self.tables.begin_grace()
+    }
+
+    pub fn grace_is_over(&mut self) {
+        self.tables.end_grace();
+        self.retry();
+    }
+
+    /// Looks whether sockets have let go of what rests, how full the tables are, and which problems have lasted.
+    pub fn look_for_room(&mut self) {
+        if self.tables.has_quarantined() {
+            self.tables.free_unnamed();
+            self.retry();
+        }
+        self.capacity.look(&self.tables.usage());
+        self.told.look(Instant::now());
+    }
+
+    /// From when on the programs step aside if this is not called again: see [`super::heartbeat`].
+    pub fn step_aside_at(&mut self, at: u64) {
+        self.tables.set_fail_open_at(at);
+    }
+
+    /// Takes the places of sockets that ended unseen.
+    pub fn sweep(&mut self, gone: &HashSet<u64>) {
+        match self.tables.sweep(gone) {
+            Ok(0) => {}
+            Ok(swept) => {
+                tracing::info!(
+                    "no longer counted: {}",
+                    many(swept, "socket") + " that ended unseen"
+                );
+                self.retry();
+            }
+            Err(error) => tracing::warn!("sockets that ended unseen: {error}"),
+        }
+    }
+
+    /// Looks at the next portion of the tables: see [`Tables::check`].
+    pub fn check(&mut self, check: &mut Check) -> Option<Drift> {
+        self.tables.check(check)
+    }
+
+    #[must_use]
+    pub const fn tables(&self) -> &Tables<B> {
+        &self.tables
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.tables.counts()
+    }
+
+    /// How many Services and EndpointSlices are known.
+    #[must_use]
+    pub fn objects(&self) -> (usize, usize) {
+        self.catalog.counts()
+    }
+
+    /// All that could not be used, one line each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self
+            .problems_of_objects()
+            .cloned()
+            .chain(self.capacity.problems())
+            .chain(self.refused.problems(self.tables.headroom()))
+            .collect();
+        problems.sort();
+        problems
+    }
+
+    fn problems_of_objects(&self) -> impl Iterator<Item = &Problem> {
+        self.source_problems.iter().chain(self.policy.problems())
+    }
+
+    /// How many service ports the tables could not take.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// All backends, sorted.
+    #[must_use]
+    pub fn backends(&self) -> Vec<BackendStatus> {
+        use lb_common::backend::state;
+        let mut backends: Vec<BackendStatus> = self
+            .tables
+            .backends()
+            .map(|backend| BackendStatus {
+                namespace: backend.port.namespace.to_string(),
+                name: backend.port.name.to_string(),
+                port: backend.port.port.to_string(),
+                protocol: backend.port.protocol.to_string(),
+                family: backend.port.family.to_string(),
+                address: backend.address.to_string(),
+                internal: backend.state & state::INTERNAL != 0,
+                external: backend.state & state::EXTERNAL != 0,
+                serving: backend.state & state::SERVING != 0,
+                connections: backend.connections,
+                active: backend.active,
+            })
+            .collect();
+        backends.sort();
+        backends
+    }
+
+    /// Tries again what did not fit: there may be room now.
+    fn retry(&mut self) {
+        if self.refused.is_empty() {
+            return;
+        }
+        let (changed, tried) = self.refused.take_fitting(self.tables.headroom());
+        if !changed.is_empty() {
+            let refused = self.tables.apply(Update {
+                changed,
+                ..Update::default()
+            });
+            self.refused.keep(refused, tried);
+        }
+        self.refused.tell(self.tables.has_quarantined());
+    }
+
+    fn tell(&mut self) {
+        self.refused.tell(self.tables.has_quarantined());
+        let lasting = self.source_problems.iter();
+        let lasting = lasting.chain(self.policy.lasting_problems());
+        let passing = self.policy.passing_problems();
+        let lasting = lasting.map(|problem| (problem, false));
+        self.told
+            .tell(lasting.chain(passing.map(|problem| (problem, true))));
+    }
+}

@@ -1,0 +1,34 @@
+//! Hands the pin folder over to another agent that asks for it.
+
+use super::state::Agent;
+use super::take_over::identity;
+use crate::kernel::Pins;
+use crate::serve::{HandOver, Serving};
+
+impl Agent {
+    /// Whether it is this agent's folder that another one wants.
+    pub(super) fn is_asked_for(&self, wanted: &HandOver) -> bool {
+        let ours = identity(self.opened.keeper.folder());
+        let is_ours = ours.is_ok_and(|ours| ours == (wanted.device, wanted.inode));
+        if is_ours {
+            tracing::info!(
+                "another lb-agent, version {}, asks for {}: handing over",
+                wanted.version,
+                self.opened.keeper.folder().display()
+            );
+        }
+        is_ours
+    }
+
+    /// Closes everything and gives the folder back, still locked.
+    pub(super) async fn make_way(mut self, http: Option<Serving>) -> Pins {
+        // The other one has all the time that there is until it does this itself.
+        self.beat();
+        self.changes.sum_up();
+        if let Some(http) = http {
+            http.close().await;
+        }
+        self.server.close().await;
+        self.opened.keeper.into_pins()
+    }
+}

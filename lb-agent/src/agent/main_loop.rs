@@ -1,0 +1,100 @@
+//! The agent's main loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::signals::Ends;
+use super::state::Agent;
+use super::sweeper::Sweeper;
+use crate::kernel::{KernelError, Pins};
+use crate::serve::{Probes, Stage};
+use crate::source::node_addresses;
+
+/// How often to look whether sockets have let go of what rests.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// How a turn ends.
+pub enum Ending {
+    /// By SIGTERM or SIGINT.
+    Signal,
+    /// Everything is closed but the folder, which is locked for as long as this lives.
+    HandedOver(Pins),
+}
+
+impl Agent {
+    /// Works until a signal, or until another agent takes over.
+    pub async fn run(mut self, ends: &mut Ends, probes: &Probes) -> anyhow::Result<Ending> {
+        let (address_sender, mut addresses) = mpsc::channel(16);
+        if self.settings.node_addresses.is_empty() {
+            node_addresses::watch(address_sender)
+                .context("changes of the node's addresses cannot be watched")?;
+        }
+        let (question_sender, mut questions) = mpsc::channel(16);
+        let http = self
+            .http
+            .take()
+            .map(|http| http.start(question_sender.clone(), Arc::clone(&self.metrics)));
+        self.server.start(question_sender.clone());
+        probes.enter(Stage::Running(question_sender));
+        if let Some(log) = self.opened.log.take() {
+            tokio::spawn(log.forward());
+        }
+        let mut sweeper = Sweeper::new(self.settings.sweep_interval);
+        let mut looks = tokio::time::interval(LOOK_FOR_ROOM);
+        let mut grace: Option<JoinHandle<Result<(), KernelError>>> = None;
+        loop {
+            if grace.is_none() && self.engine.begin_grace() {
+                let period = Arc::clone(&self.opened.grace);
+                grace = Some(tokio::task::spawn_blocking(move || period.wait()));
+            }
+            if self.is_ready {
+                self.terminator.notice(self.engine.tables().stops());
+            }
+            tokio::select! {
+                Some(batch) = self.batches.recv() => self.take(batch),
+                Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
+                Some(question) = questions.recv() => {
+                    if self.answer(question) {
+                        probes.enter(Stage::StandingBy { was_ready: self.is_ready });
+                        drop(questions);
+                        return Ok(Ending::HandedOver(self.make_way(http).await));
+                    }
+                }
+                over = async { grace.as_mut().expect("polled only when there is one").await },
+                    if grace.is_some() =>
+                {
+                    grace = None;
+                    over.context("the thread that waits for grace periods ended")??;
+                    self.engine.grace_is_over();
+                }
+                _ = looks.tick() => {
+                    self.beat();
+                    self.engine.look_for_room();
+                    self.changes.look();
+                    sweeper.tick(self.engine.tables(), &self.sockets);
+                    self.places = sweeper.places;
+                    self.terminator.tick();
+                    self.watch.keep(&mut self.opened.keeper);
+                }
+                step = self.terminator.next() => {
+                    self.terminator.take(step, self.engine.tables(), &self.sockets);
+                }
+                () = self.watch.due() => self.watch.check(&mut self.engine),
+                gone = sweeper.gone() => self.engine.sweep(&gone),
+                name = ends.next() => {
+                    self.changes.sum_up();
+                    tracing::info!(
+                        "{name}: ending; the data path stays in place and goes on balancing \
+                         (`lb-agent unload --pin-dir {}` takes it away)",
+                        self.settings.kernel.pin_dir.display()
+                    );
+                    return Ok(Ending::Signal);
+                }
+            }
+        }
+    }
+}

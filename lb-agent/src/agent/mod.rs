@@ -1,0 +1,29 @@
+//! The agent: wires the rooms together and keeps them going until a signal.
+
+mod capacity;
+mod change_summary;
+mod drift;
+mod engine;
+#[cfg(test)]
+mod golden;
+mod hand_over;
+pub mod heartbeat;
+mod main_loop;
+mod plural;
+mod privileges;
+mod problem_log;
+mod refused_ports;
+mod run;
+mod settings;
+mod signals;
+mod source;
+mod start;
+mod state;
+mod status;
+mod sweeper;
+mod take_over;
+mod tenure;
+mod terminator;
+
+pub use self::run::run;
+pub use self::settings::Settings;

@@ -1,0 +1,111 @@
+//! The source of a running agent: what manifests say at once, and a cluster when its lists are there.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::Sender;
+
+use super::plural::many;
+use crate::serve::{SourceStatus, WatchStatus};
+use crate::source::kubernetes::{Health, KindHealth};
+use crate::source::{Batch, Kubernetes, Manifests, Source};
+
+/// A source that was opened.
+pub enum Opened {
+    Manifests(Box<Manifests>),
+    Kubernetes(Box<Kubernetes>),
+}
+
+/// A source that is watched.
+pub enum Watched {
+    Manifests {
+        paths: Vec<String>,
+        _thread: JoinHandle<()>,
+    },
+    Kubernetes(Arc<Health>),
+}
+
+/// Opens a source, and gives what it says already.
+pub async fn open(source: &Source) -> anyhow::Result<(Opened, Batch)> {
+    match source {
+        Source::Manifests(paths) => {
+            let (manifests, listing) = Manifests::open(paths.clone())?;
+            tracing::info!(
+                "read {} from {}",
+                many(listing.objects, "object"),
+                many(listing.files, "file")
+            );
+            let batch = Batch {
+                changes: listing.changes,
+                problems: listing.problems,
+                has_listed: true,
+                is_complete: listing.is_complete,
+                heard: None,
+            };
+            Ok((Opened::Manifests(Box::new(manifests)), batch))
+        }
+        Source::Kubernetes(settings) => {
+            let cluster = Kubernetes::open(settings.clone()).await?;
+            tracing::info!("the source is the API server {}", cluster.health().server());
+            Ok((Opened::Kubernetes(Box::new(cluster)), Batch::default()))
+        }
+    }
+}
+
+impl Opened {
+    /// Sends what it says from now on.
+    pub fn watch(self, source: &Source, batches: Sender<Batch>) -> anyhow::Result<Watched> {
+        Ok(match self {
+            Self::Manifests(manifests) => Watched::Manifests {
+                paths: match source {
+                    Source::Manifests(paths) => paths
+                        .iter()
+                        .map(|path| path.display().to_string())
+                        .collect(),
+                    Source::Kubernetes(_) => Vec::new(),
+                },
+                _thread: manifests.watch(batches)?,
+            },
+            Self::Kubernetes(cluster) => {
+                let health = cluster.health();
+                cluster.watch(batches);
+                Watched::Kubernetes(health)
+            }
+        })
+    }
+}
+
+impl Watched {
+    pub fn status(&self) -> SourceStatus {
+        match self {
+            Self::Manifests { paths, .. } => SourceStatus {
+                kind: "manifests".to_owned(),
+                from: paths.join(", "),
+                watches: Vec::new(),
+            },
+            Self::Kubernetes(health) => SourceStatus {
+                kind: "kubernetes".to_owned(),
+                from: health.server().to_owned(),
+                watches: health
+                    .kinds()
+                    .iter()
+                    .map(|(kind, health)| watch_status(&kind.to_string(), health))
+                    .collect(),
+            },
+        }
+    }
+}
+
+fn watch_status(kind: &str, health: &KindHealth) -> WatchStatus {
+    let trouble = health.trouble.as_ref();
+    WatchStatus {
+        kind: kind.to_owned(),
+        listed: health.has_listed,
+        lists: health.lists,
+        errors: health.errors,
+        heard_seconds_ago: health.heard.map(|at| at.elapsed().as_secs_f64()),
+        event_seconds_ago: health.event.map(|at| at.elapsed().as_secs_f64()),
+        trouble: trouble.map(|(_, why)| why.clone()),
+        trouble_seconds: trouble.map(|(since, _)| since.elapsed().as_secs_f64()),
+    }
+}

@@ -1,0 +1,141 @@
+//! How the agent starts: it opens the data path, recovers its tables, and opens its sockets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::change_summary::Changes;
+use super::drift::Watch;
+use super::engine::Engine;
+use super::plural::many;
+use super::settings::Settings;
+use super::state::{Agent, Running};
+use super::take_over::Prepared;
+use super::terminator::{self, Terminator};
+use crate::kernel::{self, Keeper, Opened};
+use crate::policy::NodePorts;
+use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
+use crate::sockets::Worker;
+use crate::source::node_addresses;
+use crate::tables::Tables;
+
+impl Agent {
+    /// Opens the data path; what the source says already is in effect then.
+    pub async fn start(
+        settings: Settings,
+        prepared: Prepared,
+        sockets: Arc<Worker>,
+    ) -> anyhow::Result<Self> {
+        let Prepared {
+            began,
+            source,
+            batches,
+            first,
+            pins,
+        } = prepared;
+        let opened = kernel::open(&settings.kernel, pins)?;
+        tell_of_hooks(&opened);
+        let Opened {
+            maps,
+            hooks,
+            cgroup,
+            grace,
+            host_network,
+            log,
+            pins,
+            pinned,
+            stats,
+        } = opened;
+        let termination = terminator::Settings {
+            tcp: settings.terminate_tcp,
+            every: settings.sweep_interval,
+        };
+        let terminator = Terminator::new(termination, maps.look()?, sockets.ability());
+        terminator.tell();
+        let mut tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
+        let found = tables.counts();
+        if found.service_ports > 0 {
+            tracing::info!(
+                "took over the tables of an earlier agent: {}, {}",
+                many(found.frontends, "frontend"),
+                many(found.backends, "backend")
+            );
+        }
+        tables.set_host_network(host_network);
+        let node_ports = NodePorts {
+            addresses: addresses(&settings)?,
+            range: settings.node_port_range,
+        };
+        let mut engine = Engine::new(settings.policy.clone(), node_ports, tables);
+        engine.refuse_unknown(false);
+        let server = Server::bind(&settings.socket)?;
+        let http = match settings.http {
+            Some(address) => Some(HttpServer::bind(address).await?),
+            None => None,
+        };
+        let mut agent = Self {
+            began,
+            source,
+            watch: Watch::new(settings.check_interval),
+            settings,
+            engine,
+            sockets,
+            terminator,
+            batches,
+            server,
+            http,
+            metrics: Arc::new(Metrics::new()),
+            syncs: SyncStatus::default(),
+            changes: Changes::default(),
+            places: None,
+            is_ready: false,
+            opened: Running {
+                grace: Arc::new(grace),
+                log,
+                stats,
+                keeper: Keeper::new(pins, cgroup, pinned, hooks),
+            },
+        };
+        if found.service_ports > 0 && !first.is_complete {
+            tracing::warn!("what the earlier agent left stays until everything can be read");
+        }
+        agent.take(first);
+        Ok(agent)
+    }
+}
+
+/// The node's addresses as they are given, else as they are.
+fn addresses(settings: &Settings) -> anyhow::Result<Vec<IpAddr>> {
+    if settings.node_addresses.is_empty() {
+        return node_addresses::list().context("the node's addresses cannot be listed");
+    }
+    Ok(settings.node_addresses.clone())
+}
+
+fn tell_of_hooks(opened: &Opened) {
+    let names = |is_new| {
+        let hooks = opened.hooks.iter().filter(|hook| hook.is_new == is_new);
+        hooks.map(|hook| hook.name).collect::<Vec<_>>().join(", ")
+    };
+    let cgroup = opened.cgroup.path.display();
+    let (new, swapped) = (names(true), names(false));
+    if !new.is_empty() {
+        tracing::info!("attached to {cgroup}: {new}");
+    }
+    if !swapped.is_empty() {
+        tracing::info!("on {cgroup} already, programs replaced without a gap: {swapped}");
+    }
+    if !opened.cgroup.is_root() {
+        tracing::info!(
+            "{cgroup} is not the root of the hierarchy: only processes in it and below are balanced"
+        );
+        if opened.cgroup.is_default {
+            tracing::warn!(
+                "this process sees no more than that of the machine's cgroups: run it in the host's cgroup namespace, \
+                 or name the host's cgroup2 folder with --cgroup"
+            );
+        }
+    }
+    tracing::info!("pinned in {}", opened.pins.folder().display());
+}

@@ -1,0 +1,121 @@
+//! The agent at work: what it has, and how changes come into effect.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::change_summary::Changes;
+use super::drift::Watch;
+use super::engine::Engine;
+use super::heartbeat;
+use super::plural::many;
+use super::settings::Settings;
+use super::source::Watched;
+use super::terminator::Terminator;
+use crate::kernel::{self, Grace, Keeper, Maps};
+use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
+use crate::sockets::Worker;
+use crate::source::Batch;
+use crate::tables::Usage;
+
+/// The agent at work.
+pub struct Agent {
+    pub settings: Settings,
+    pub began: Instant,
+    pub engine: Engine<Maps>,
+    pub sockets: Arc<Worker>,
+    pub terminator: Terminator,
+    pub watch: Watch,
+    pub source: Watched,
+    pub batches: mpsc::Receiver<Batch>,
+    /// Before what holds the lock: a successor that has it binds the same path.
+    pub server: Server,
+    pub opened: Running,
+    pub http: Option<HttpServer>,
+    pub metrics: Arc<Metrics>,
+    pub syncs: SyncStatus,
+    pub changes: Changes,
+    /// How full ORIGINS and SPILL were when last looked at.
+    pub places: Option<[Usage; 2]>,
+    /// What the source says is in effect.
+    pub is_ready: bool,
+}
+
+/// What of the data path is needed once the tables have its maps.
+pub struct Running {
+    pub grace: Arc<Grace>,
+    pub log: Option<kernel::ProgramLog>,
+    pub stats: kernel::Stats,
+    pub keeper: Keeper,
+}
+
+impl Agent {
+    /// Takes over a batch, and those that wait behind it.
+    pub fn take(&mut self, mut batch: Batch) {
+        let began = Instant::now();
+        let cpu = cpu_micros();
+        while let Ok(later) = self.batches.try_recv() {
+            batch.append(later);
+        }
+        let changes = batch.changes.len();
+        self.engine.learn(batch.changes, batch.problems);
+        if batch.has_listed {
+            let learnt = cpu_micros();
+            self.engine.apply();
+            self.engine.refuse_unknown(batch.is_complete);
+            if batch.is_complete {
+                self.engine.settle();
+            }
+            self.synced(changes, began, batch.heard.unwrap_or(began));
+            if !self.is_ready {
+                self.syncs.first_tables_cpu_micros = cpu_micros() - learnt;
+            }
+        }
+        if !self.is_ready {
+            self.syncs.first_cpu_micros += cpu_micros() - cpu;
+        }
+        if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
+            self.beat();
+            self.tell_ready();
+            kernel::give_memory_back();
+        }
+    }
+
+    /// Changes are in effect.
+    pub fn synced(&mut self, changes: usize, began: Instant, heard: Instant) {
+        let after = heard.elapsed();
+        self.metrics.synced(after);
+        self.syncs.count += 1;
+        self.syncs.last_micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        if self.is_ready && changes > 0 {
+            self.changes.note(changes, began.elapsed());
+        }
+    }
+
+    /// Says that the agent lives; not before the tables say what is true now.
+    pub fn beat(&mut self) {
+        if self.is_ready {
+            let at = heartbeat::deadline(self.settings.step_aside_after);
+            self.engine.step_aside_at(at);
+        }
+    }
+
+    pub fn tell_ready(&self) {
+        let counts = self.engine.counts();
+        tracing::info!(
+            "ready after {} ms: {}, {}, {} in effect",
+            self.began.elapsed().as_millis(),
+            many(counts.service_ports, "service port"),
+            many(counts.frontends, "frontend"),
+            many(counts.backends, "backend"),
+        );
+    }
+}
+
+/// CPU time of all threads.
+fn cpu_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
+    u64::try_from(micros).unwrap_or_default()
+}

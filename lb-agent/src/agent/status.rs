@@ -1,0 +1,81 @@
+//! What a running agent says of itself.
+
+use super::state::Agent;
+use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
+use crate::tables::Usage;
+
+impl Agent {
+    /// Returns whether this agent is to make way for another now.
+    #[must_use]
+    pub(super) fn answer(&self, question: Question) -> bool {
+        // Whoever asked may be gone.
+        match question {
+            Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Readiness(answer) => drop(answer.send(Readiness {
+                is_ready: self.is_ready,
+                source: self.source.status(),
+            })),
+            Question::Backends(answer) => drop(answer.send(self.engine.backends())),
+            Question::HandOver(wanted, answer) => {
+                let is_ours = self.is_asked_for(&wanted);
+                let _ = answer.send(is_ours);
+                return is_ours;
+            }
+        }
+        false
+    }
+
+    fn status(&self) -> Status {
+        let (services, endpoint_slices) = self.engine.objects();
+        let counts = self.engine.counts();
+        let hooks = self.opened.keeper.hooks().iter().map(|hook| {
+            let (run_count, run_time_ns) = hook.run_stats();
+            HookStatus {
+                hook: hook.name.to_owned(),
+                program_id: hook.program,
+                run_count,
+                run_time_ns,
+            }
+        });
+        let usage = self.engine.tables().usage();
+        let tables = usage.iter().chain(self.places.iter().flatten());
+        let refusals = self.opened.stats.refusals();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node_name: self.settings.policy.node_name.clone(),
+            cgroup: self.opened.keeper.cgroup().path.display().to_string(),
+            pin_dir: self.settings.kernel.pin_dir.display().to_string(),
+            ready: self.is_ready,
+            source: self.source.status(),
+            syncs: self.syncs,
+            hooks: hooks.collect(),
+            drift: self.watch.status(),
+            services,
+            endpoint_slices,
+            service_ports: counts.service_ports,
+            frontends: counts.frontends,
+            backends: counts.backends,
+            resting: counts.quarantined,
+            tables: tables.map(table_status).collect(),
+            service_ports_refused: self.engine.refused(),
+            refused_no_backend: refusals.no_backend,
+            refused_unknown_port: refusals.unknown_port,
+            refused_unknown_address: refusals.unknown_address,
+            socket_termination: self.terminator.status(),
+            problems: self
+                .engine
+                .problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+fn table_status(usage: &Usage) -> TableStatus {
+    TableStatus {
+        table: usage.table.to_owned(),
+        used: usage.used,
+        capacity: usage.capacity,
+    }
+}

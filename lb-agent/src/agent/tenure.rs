@@ -1,0 +1,68 @@
+//! An agent's turns: it holds the pin folder until another agent asks for it, then stands by, and takes up again when
+//! that one is gone.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::main_loop::Ending;
+use super::settings::Settings;
+use super::signals::Ends;
+use super::state::Agent;
+use super::take_over;
+use crate::kernel;
+use crate::serve::{Probes, Stage};
+use crate::sockets::Worker;
+
+/// Takes turns until SIGTERM or SIGINT.
+pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
+    let probes = Probes::bind(settings.probe_socket.as_deref())?;
+    let mut ends = None;
+    let mut is_first = true;
+    loop {
+        // Each turn has a runtime of its own: whatever still watches or listens ends with it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let ending = runtime.block_on(turn(settings, sockets, &probes, &mut ends, is_first));
+        runtime.shutdown_background();
+        match ending? {
+            Ending::Signal => return Ok(()),
+            Ending::HandedOver(pins) => drop(pins),
+        }
+        kernel::give_memory_back();
+        tracing::info!(
+            "handed over; standing by without a hand in anything, until the other lb-agent is gone"
+        );
+        is_first = false;
+    }
+}
+
+/// `ends`: made in the first turn and kept, so that no signal is lost between two.
+async fn turn(
+    settings: &Settings,
+    sockets: &Arc<Worker>,
+    probes: &Probes,
+    ends: &mut Option<Ends>,
+    is_first: bool,
+) -> anyhow::Result<Ending> {
+    let ends = match ends {
+        Some(ends) => ends,
+        None => ends.insert(Ends::new()?),
+    };
+    probes
+        .serve()
+        .context("the probe socket cannot be served")?;
+    let prepared = tokio::select! {
+        prepared = take_over::prepare(settings, probes, is_first) => prepared?,
+        name = ends.next() => {
+            tracing::info!("{name}: ending; the data path is left to others");
+            return Ok(Ending::Signal);
+        }
+    };
+    probes.enter(Stage::Starting);
+    Agent::start(settings.clone(), prepared, Arc::clone(sockets))
+        .await?
+        .run(ends, probes)
+        .await
+}

@@ -1,0 +1,267 @@
+//! Has sockets ended whose backends have stopped serving: see [`crate::tables::Stale`] for which, [`crate::sockets`] for how.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot::error::RecvError;
+use tokio::time::Instant;
+
+use super::plural::many;
+use crate::kernel::Look;
+use crate::serve::TerminationStatus;
+use crate::sockets::{Ability, Answer, Ended, SocketsError, StillSo, Target, Worker};
+use crate::tables::{Backing, Stale, Stops, Tables, has_stopped};
+
+/// After a change: one look for all that stops within this time.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// And then again: a `connect` that was under way has its place in ORIGINS before the kernel knows where the socket is
+/// connected to.
+const AGAIN: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1_500)];
+
+/// When to look, and what is under way.
+pub struct Terminator {
+    settings: Settings,
+    look: Arc<Look>,
+    ability: Ability,
+    seen: Option<Stops>,
+    due: Option<Instant>,
+    /// How often was looked since the last change.
+    looks: usize,
+    last_look: Instant,
+    under_way: Option<UnderWay>,
+    /// Those that still have their places, by cookie.
+    tried: HashMap<u64, Tried>,
+    /// No look begins before: after each as long as it took, so that the thread is idle half of the time however much changes.
+    rests_until: Instant,
+    has_failed: bool,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// TCP connections too.
+    pub tcp: bool,
+    /// How often to look without a change.
+    pub every: Duration,
+}
+
+struct UnderWay {
+    since: Instant,
+    answer: Answer<Ended>,
+}
+
+/// A socket as it was looked for, and how often. What was ended, or looked for as often as that helps, is left alone until it
+/// changes: it may be unconnected, or where no look finds it.
+struct Tried {
+    stale: Stale,
+    times: usize,
+}
+
+/// How often a socket is looked for.
+const TIMES: usize = 1 + AGAIN.len();
+
+/// Far longer than a look takes: its thread waits for somebody who holds a socket's lock.
+const STUCK: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Counts {
+    udp: u64,
+    tcp: u64,
+    failures: u64,
+}
+
+/// What [`Terminator::next`] waited for, to be handed to [`Terminator::take`].
+pub enum Step {
+    Look,
+    Ended(Result<Result<Ended, SocketsError>, RecvError>),
+}
+
+impl Terminator {
+    pub fn new(settings: Settings, look: Look, ability: &Ability) -> Self {
+        Self {
+            settings,
+            look: Arc::new(look),
+            ability: ability.clone(),
+            seen: None,
+            due: None,
+            looks: 0,
+            last_look: Instant::now(),
+            under_way: None,
+            tried: HashMap::new(),
+            rests_until: Instant::now(),
+            has_failed: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Says once what this agent cannot do, and what follows.
+    pub fn tell(&self) {
+        let kinds = if self.settings.tcp {
+            "UDP and TCP sockets"
+        } else {
+            "UDP sockets"
+        };
+        if let Some(lack) = &self.ability.no_end {
+            tracing::warn!(
+                "{kinds} stay connected to backends that have stopped serving, until their owners connect again by \
+                 themselves: {lack}"
+            );
+        } else if let Some(lack) = &self.ability.no_reach {
+            tracing::warn!(
+                "{kinds} of pods, which have network namespaces of their own, stay connected to backends that have stopped \
+                 serving, until their owners connect again by themselves: {lack}"
+            );
+        }
+    }
+
+    /// Looks soon if a backend has stopped since the last call; the first call counts as a change, since backends may have
+    /// stopped while no agent ran. To be called when the tables are true.
+    pub fn notice(&mut self, stops: Stops) {
+        let stops = Stops {
+            tcp: if self.settings.tcp { stops.tcp } else { 0 },
+            ..stops
+        };
+        if self.ability.no_end.is_some() || self.seen.replace(stops) == Some(stops) {
+            return;
+        }
+        self.looks = 0;
+        let soon = Instant::now() + GATHER;
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+    }
+
+    /// To be called every second: what was overlooked is found after a while.
+    pub fn tick(&mut self) {
+        let since = self.under_way.as_ref().map(|under_way| under_way.since);
+        if since.is_some_and(|since| since.elapsed() >= STUCK) && !self.has_failed {
+            self.fail(1, "the thread that ends sockets has not come back");
+        }
+        let is_idle = self.due.is_none() && self.under_way.is_none() && self.seen.is_some();
+        if is_idle && self.last_look.elapsed() >= self.settings.every {
+            self.tried.clear();
+            self.looks = AGAIN.len();
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// Waits for the next thing to do.
+    pub async fn next(&mut self) -> Step {
+        match (&mut self.under_way, self.due) {
+            (Some(under_way), _) => Step::Ended((&mut under_way.answer).await),
+            (None, Some(due)) => {
+                tokio::time::sleep_until(due.max(self.rests_until)).await;
+                Step::Look
+            }
+            (None, None) => std::future::pending().await,
+        }
+    }
+
+    pub fn take<B: Backing>(&mut self, step: Step, tables: &Tables<B>, worker: &Worker) {
+        match step {
+            Step::Look => self.look(tables, worker),
+            Step::Ended(ended) => {
+                if let Some(under_way) = self.under_way.take() {
+                    self.rests_until = Instant::now() + under_way.since.elapsed();
+                }
+                match ended {
+                    Ok(Ok(ended)) => self.count(ended),
+                    Ok(Err(error)) => self.fail(1, &error.to_string()),
+                    Err(_) => self.fail(1, "the thread for it has ended"),
+                }
+            }
+        }
+    }
+
+    pub fn status(&self) -> TerminationStatus {
+        let Ability {
+            no_end, no_reach, ..
+        } = &self.ability;
+        TerminationStatus {
+            own_namespace: no_end.is_none(),
+            other_namespaces: no_end.is_none() && no_reach.is_none(),
+            lack: no_end
+                .as_ref()
+                .or(no_reach.as_ref())
+                .map(ToString::to_string),
+            includes_tcp: self.settings.tcp,
+            udp: self.counts.udp,
+            tcp: self.counts.tcp,
+            failures: self.counts.failures,
+        }
+    }
+
+    fn look<B: Backing>(&mut self, tables: &Tables<B>, worker: &Worker) {
+        let now = Instant::now();
+        self.last_look = now;
+        self.due = AGAIN.get(self.looks).map(|&after| now + after);
+        self.looks += 1;
+        let stale = match tables.stale(self.settings.tcp) {
+            Ok(stale) => stale,
+            Err(error) => return self.fail(1, &format!("ORIGINS cannot be read: {error}")),
+        };
+        let mut before = std::mem::take(&mut self.tried);
+        let mut targets = Vec::new();
+        for stale in stale {
+            let same = before.remove(&stale.cookie).filter(|t| t.stale == stale);
+            let times = same.map_or(0, |tried| tried.times);
+            if times < TIMES {
+                targets.push(stale);
+            }
+            let times = times.saturating_add(1);
+            self.tried.insert(stale.cookie, Tried { stale, times });
+        }
+        if targets.is_empty() {
+            return;
+        }
+        let wanted = targets.iter().map(|stale| Target {
+            cookie: stale.cookie,
+            protocol: stale.protocol,
+            peer: stale.peer,
+        });
+        let answer = worker.end(wanted.collect(), self.still_so(&targets));
+        self.under_way = Some(UnderWay { since: now, answer });
+    }
+
+    /// Whether a socket's place names the same backend as it did, and that has not begun to serve again.
+    fn still_so(&self, targets: &[Stale]) -> StillSo {
+        let targets: HashMap<u64, Stale> = targets.iter().map(|s| (s.cookie, *s)).collect();
+        let look = Arc::clone(&self.look);
+        Arc::new(move |cookie| {
+            let (Some(stale), Some(pair)) = (targets.get(&cookie), look.pair(cookie)) else {
+                return false;
+            };
+            (pair.frontend, pair.backend) == (stale.pair.frontend, stale.pair.backend)
+                && has_stopped(look.state(pair.backend))
+        })
+    }
+
+    fn count(&mut self, ended: Ended) {
+        let (udp, tcp) = (ended.udp.len(), ended.tcp.len());
+        self.counts.udp += udp as u64;
+        self.counts.tcp += tcp as u64;
+        let sockets = [(udp, "UDP socket"), (tcp, "TCP socket")];
+        for (number, of) in sockets.into_iter().filter(|&(number, _)| number > 0) {
+            tracing::info!("ended {}: backends have stopped serving", many(number, of));
+        }
+        match ended.failure {
+            Some(failure) => self.fail(ended.failures, &failure),
+            None => self.has_failed = false,
+        }
+        // What was ended keeps its place until its owner closes it or connects again.
+        for cookie in ended.udp.iter().chain(&ended.tcp) {
+            if let Some(tried) = self.tried.get_mut(cookie) {
+                tried.times = TIMES;
+            }
+        }
+    }
+
+    fn fail(&mut self, failures: u64, why: &str) {
+        self.counts.failures += failures;
+        if !std::mem::replace(&mut self.has_failed, true) {
+            tracing::warn!(
+                "sockets may have stayed connected to backends that have stopped serving: {why}"
+            );
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Where a test may end the agent while it puts the data path into place.
+
+/// Ends the process on the spot when `SOCKLB_END_AT` names this step. Not in a release.
+#[cfg(debug_assertions)]
+pub fn end_at(step: &str) {
+    if std::env::var_os("SOCKLB_END_AT").is_some_and(|end| end == step) {
+        tracing::warn!("ending at {step}, as a test wants it");
+        std::process::abort();
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub const fn end_at(_: &str) {}

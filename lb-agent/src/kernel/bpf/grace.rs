@@ -1,0 +1,34 @@
+//! Waits until every program that was running has ended.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use super::sys;
+use crate::kernel::node::error::KernelError;
+
+/// A grace period is one update of a cell that is kept for this. Not `membarrier`: on one CPU it waits for nothing.
+#[derive(Debug)]
+pub struct Grace {
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Grace {
+    pub fn new() -> Result<Self, KernelError> {
+        let made = sys::create_array().and_then(|inner| {
+            let outer = sys::create_array_of_maps(inner.as_fd())?;
+            Ok(Self { outer, inner })
+        });
+        made.map_err(|error| KernelError::System {
+            what: "the map that grace periods are waited for with",
+            error,
+        })
+    }
+
+    /// Blocks for 10 to 20 ms, as `synchronize_rcu` does.
+    pub fn wait(&self) -> Result<(), KernelError> {
+        sys::put_map(self.outer.as_fd(), self.inner.as_fd()).map_err(|error| KernelError::System {
+            what: "waiting for a grace period",
+            error,
+        })
+    }
+}

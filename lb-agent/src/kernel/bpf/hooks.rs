@@ -1,0 +1,204 @@
+//! The hooks: attached through pinned links, and replaced in them without a gap.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::{Program, ProgramError, ProgramInfo};
+use aya_obj::generated::bpf_attach_type;
+
+use super::crash_points::end_at;
+use super::sys;
+use crate::kernel::node::cgroup::Cgroup;
+use crate::kernel::node::error::KernelError;
+
+/// In the order in which they are put into place: first those that read and give back ways, then those that
+/// claim them, so that what a new program writes is never read by an old one.
+const HOOKS: [(&str, bpf_attach_type); 9] = [
+    (
+        "getpeername4",
+        bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME,
+    ),
+    (
+        "getpeername6",
+        bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME,
+    ),
+    ("recvmsg4", bpf_attach_type::BPF_CGROUP_UDP4_RECVMSG),
+    ("recvmsg6", bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG),
+    (
+        "sock_release",
+        bpf_attach_type::BPF_CGROUP_INET_SOCK_RELEASE,
+    ),
+    ("connect4", bpf_attach_type::BPF_CGROUP_INET4_CONNECT),
+    ("connect6", bpf_attach_type::BPF_CGROUP_INET6_CONNECT),
+    ("sendmsg4", bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG),
+    ("sendmsg6", bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG),
+];
+
+/// What the names of links' pins begin with.
+pub const LINK: &str = "link_";
+
+/// Where the link of a hook is pinned.
+///
+/// `links`: the folder of the links.
+fn pin_of(links: &Path, hook: &str) -> PathBuf {
+    links.join(format!("{LINK}{hook}"))
+}
+
+/// A program that is in place.
+#[derive(Debug)]
+pub struct HookState {
+    pub name: &'static str,
+    pub program: u32,
+    /// False: the link of an earlier agent, with a new program in it.
+    pub is_new: bool,
+    /// To open it again by its id would take CAP_SYS_ADMIN.
+    open: OwnedFd,
+    hook: bpf_attach_type,
+    /// Open, so that it stays when its pin is removed.
+    link: OwnedFd,
+}
+
+impl HookState {
+    /// How often the program ran and for how many ns; all 0 unless the kernel's statistics are on
+    /// (`sysctl kernel.bpf_stats_enabled`).
+    #[must_use]
+    pub fn run_stats(&self) -> (u64, u64) {
+        sys::run_stats(self.open.as_fd()).unwrap_or_default()
+    }
+}
+
+impl HookState {
+    /// Puts the program into its place again where it is not in it any more. Returns what it was that had happened.
+    pub fn mend(&mut self, links: &Path, cgroup: &Cgroup) -> io::Result<Option<&'static str>> {
+        let now = sys::link_info(self.link.as_fd())?;
+        let pin = pin_of(links, self.name);
+        if now.cgroup != cgroup.id {
+            self.link = attach(self.open.as_fd(), &pin, cgroup, self.hook)?;
+            return Ok(Some(match now.cgroup {
+                0 => "detached",
+                _ => "attached to another cgroup",
+            }));
+        }
+        let mut what = None;
+        if now.program != self.program {
+            sys::update_link(self.link.as_fd(), self.open.as_fd())?;
+            what = Some("another program in its link");
+        }
+        if pinned_link(&pin)? != Some(now.id) {
+            pin_anew(self.link.as_fd(), &pin)?;
+            what = what.or(Some("not pinned"));
+        }
+        Ok(what)
+    }
+}
+
+/// Attaches each program, or swaps it into the link that is pinned already.
+///
+/// `links`: the folder of the links.
+pub fn put_into_place(
+    object: &mut Ebpf,
+    links: &Path,
+    cgroup: &Cgroup,
+) -> Result<Vec<HookState>, KernelError> {
+    HOOKS
+        .into_iter()
+        .map(|(name, hook)| {
+            let program = object.program(name).ok_or_else(|| KernelError::Program {
+                program: name.to_owned(),
+                reason: "it is not in the object".to_owned(),
+            })?;
+            let failed = |error| KernelError::Attach {
+                program: name.to_owned(),
+                cgroup: cgroup.path.clone(),
+                error,
+            };
+            let other = |error| failed(io::Error::other(error));
+            let open = fd(program).map_err(other)?;
+            let pin = pin_of(links, name);
+            let swapped = swap(open, &pin, cgroup).map_err(failed)?;
+            let is_new = swapped.is_none();
+            let link = match swapped {
+                Some(link) => link,
+                None => attach(open, &pin, cgroup, hook).map_err(failed)?,
+            };
+            end_at(name);
+            Ok(HookState {
+                name,
+                program: info(program).map_err(other)?.id(),
+                is_new,
+                open: open.try_clone_to_owned().map_err(failed)?,
+                hook,
+                link,
+            })
+        })
+        .collect()
+}
+
+/// Puts the program into the pinned link, if there is one on this cgroup.
+fn swap(program: BorrowedFd<'_>, pin: &Path, cgroup: &Cgroup) -> io::Result<Option<OwnedFd>> {
+    let link = match sys::object_at(pin) {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let attached_to = sys::link_info(link.as_fd())?.cgroup;
+    if attached_to != cgroup.id {
+        tracing::warn!(
+            "{} was attached to another cgroup (id {}); attaching to {} instead",
+            pin.display(),
+            attached_to,
+            cgroup.path.display()
+        );
+        return Ok(None);
+    }
+    sys::update_link(link.as_fd(), program)?;
+    Ok(Some(link))
+}
+
+/// Makes a link and pins it in place of what was pinned there.
+fn attach(
+    program: BorrowedFd<'_>,
+    pin: &Path,
+    cgroup: &Cgroup,
+    hook: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let link = sys::create_link(program, cgroup.as_fd(), hook)?;
+    pin_anew(link.as_fd(), pin)?;
+    Ok(link)
+}
+
+/// The id of the link that is pinned at a path; none when nothing is.
+fn pinned_link(pin: &Path) -> io::Result<Option<u32>> {
+    match sys::object_at(pin) {
+        Ok(link) => Ok(Some(sys::link_info(link.as_fd())?.id)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Pins a map or a link in place of what is pinned there.
+pub fn pin_anew(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sys::pin(object, pin),
+    }
+}
+
+fn fd(program: &Program) -> Result<BorrowedFd<'_>, ProgramError> {
+    Ok(match program {
+        Program::CgroupSockAddr(program) => program.fd()?.as_fd(),
+        Program::CgroupSock(program) => program.fd()?.as_fd(),
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    })
+}
+
+fn info(program: &Program) -> Result<ProgramInfo, ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.info(),
+        Program::CgroupSock(program) => program.info(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}

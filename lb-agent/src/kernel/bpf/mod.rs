@@ -1,0 +1,12 @@
+//! System calls, the programs' object, and what it brings: hooks, log, counters.
+
+pub mod btf;
+pub mod crash_points;
+pub mod grace;
+pub mod hooks;
+pub mod kernel_function;
+pub mod log;
+pub mod object;
+pub mod socket_fields;
+pub mod stats;
+pub mod sys;

@@ -1,0 +1,159 @@
+//! The programs' object, which is part of this binary, and its way into the kernel.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use aya::maps::{Map, MapError};
+use aya::programs::{Program, ProgramError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+
+use super::kernel_function;
+use super::log::LogLevel;
+use super::socket_fields::SocketFields;
+use crate::kernel::node::error::KernelError;
+use crate::kernel::node::memory_limit;
+
+/// Empty when `lb-ebpf` was not built before.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
+
+/// A map of the object: where it is pinned, or is to be.
+#[derive(Debug)]
+pub struct MapPin {
+    pub name: &'static str,
+    pub path: PathBuf,
+    /// How many elements it has, or a new one gets.
+    pub length: u32,
+}
+
+/// Reopens the maps that are pinned and makes those that are not, and loads every program. Nothing is attached yet.
+///
+/// `memory`: bytes of kernel memory that the maps take, for the error when there are not so many.
+pub fn load(maps: &[MapPin], memory: u64, log: LogLevel) -> Result<Ebpf, KernelError> {
+    let mut result = Err(KernelError::NoObject);
+    for fields in SocketFields::of_kernel().attempts() {
+        result = load_with(maps, memory, log, fields);
+        match &result {
+            Err(error @ KernelError::Program { .. }) => {
+                tracing::debug!("the kernel refuses the programs with {fields:?}: {error}");
+            }
+            _ => break,
+        }
+    }
+    result
+}
+
+fn load_with(
+    maps: &[MapPin],
+    memory: u64,
+    log: LogLevel,
+    fields: SocketFields,
+) -> Result<Ebpf, KernelError> {
+    if OBJECT.is_empty() {
+        return Err(KernelError::NoObject);
+    }
+    let mut loader = EbpfLoader::new();
+    for map in maps {
+        // aya takes a pinned map as it is, whatever its shape.
+        loader.map_max_entries(map.name, map.length);
+        loader.map_pin_path(map.name, &map.path);
+    }
+    let origins = maps.iter().find(|map| map.name == "ORIGINS");
+    let mask = origins.map_or(1, |map| map.length) - 1;
+    let level = log.number();
+    let (has_context, cast, socket) = match fields.kernel_context {
+        Some(context) => (1_u32, context.cast, context.socket),
+        None => (0, 0, 0),
+    };
+    let object = kernel_function::link(OBJECT, cast);
+    loader
+        .override_global("ORIGINS_MASK", &mask, true)
+        .override_global("COOKIE_OFFSET", &fields.cookie, true)
+        .override_global("FIRST_SUBFLOW_OFFSET", &fields.first_subflow, true)
+        .override_global("HAS_KERNEL_CONTEXT", &has_context, true)
+        .override_global("CONTEXT_SOCKET_OFFSET", &socket, true)
+        .override_global(aya_log::LEVEL, &level, true);
+    let mut object = loader
+        .load(object.as_bytes())
+        .map_err(|error| match &error {
+            EbpfError::MapError(MapError::CreateError { name, io_error }) if is_full(io_error) => {
+                no_memory(format!("table {name}"), memory)
+            }
+            error => KernelError::Maps(chain(error)),
+        })?;
+    for (name, program) in object.programs_mut() {
+        load_program(program).map_err(|error| match &error {
+            ProgramError::LoadError { io_error, .. } if is_full(io_error) => {
+                no_memory(format!("program {name}"), memory)
+            }
+            error => KernelError::Program {
+                program: name.to_owned(),
+                reason: reason(error),
+            },
+        })?;
+    }
+    Ok(object)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
+}
+
+fn no_memory(what: String, tables: u64) -> KernelError {
+    KernelError::Memory {
+        what,
+        tables,
+        limit: memory_limit::limit(),
+    }
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// The kernel's answer, and the last thing that its verifier said.
+fn reason(error: &ProgramError) -> String {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return chain(error);
+    };
+    let log = verifier_log.to_string();
+    let last = log
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with("processed "));
+    match last {
+        Some(last) => format!("{io_error}: {last}"),
+        None => io_error.to_string(),
+    }
+}
+
+/// Takes a map out of the object.
+pub fn take_map(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    object
+        .take_map(name)
+        .ok_or_else(|| KernelError::Maps(format!("{name} is not in the object")))
+}
+
+/// An error with all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !line.ends_with(&said) {
+            // Writing to a String can't fail.
+            let _ = write!(line, ": {said}");
+        }
+        source = cause.source();
+    }
+    line
+}

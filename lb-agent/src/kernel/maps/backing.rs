@@ -1,0 +1,207 @@
+//! The kernel's maps as a backing of the tables: arrays in our own memory, hashes by system call.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, IterableMap as _, MapData, MapError};
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
+
+use super::entries::Places;
+use super::filter::Filter;
+use super::hash::{capacity, hash, io_error};
+use super::mapped::Mapped;
+use super::near::Near;
+use super::snapshot::Look;
+use crate::kernel::bpf::sys;
+use crate::kernel::node::error::KernelError;
+use crate::tables::{Backing, Copies, Elements, Part, Table, Usage};
+
+/// How many elements are read at once.
+const BATCH: usize = 512;
+
+/// The maps, for as long as this lives; in the kernel they stay.
+#[derive(Debug)]
+pub struct Maps {
+    frontends: HashMap<MapData, FrontendKey, FrontendValue>,
+    most_frontends: u32,
+    filter: Filter,
+    near: Near,
+    frontend_list: Mapped,
+    views: Mapped,
+    slots: Mapped,
+    backends: Arc<Mapped>,
+    config: Mapped,
+    places: Places,
+}
+
+impl Maps {
+    /// Takes the maps out of the object, whose programs must be loaded by now, but not in their places: they rely on
+    /// FILTER and NEAR_FRONTENDS, which are made here from what FRONTENDS has.
+    pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
+        let frontends = hash(object, "FRONTENDS")?;
+        let mut maps = Self {
+            filter: Filter::take(object)?,
+            near: Near::take(object)?,
+            most_frontends: capacity(&frontends, "FRONTENDS")?,
+            frontends,
+            frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
+            views: Mapped::take(object, "VIEWS", View::WORDS)?,
+            slots: Mapped::take(object, "SLOTS", 1)?,
+            backends: Arc::new(Mapped::take(object, "BACKENDS", Backend::WORDS)?),
+            config: Mapped::take(object, "CONFIG", 1)?,
+            places: Places::take(object)?,
+        };
+        let unreadable = |error| KernelError::Maps(format!("FRONTENDS: {error}"));
+        maps.make_filter().map_err(unreadable)?;
+        for element in maps.frontends.iter() {
+            let (key, value) = element.map_err(unreadable)?;
+            maps.near.put(&key, &value);
+        }
+        Ok(maps)
+    }
+
+    /// What tells of single sockets, on any thread.
+    pub fn look(&self) -> Result<Look, KernelError> {
+        self.places.look(Arc::clone(&self.backends))
+    }
+
+    fn make_filter(&mut self) -> Result<(), MapError> {
+        let keys: Vec<FrontendKey> = self.frontends.keys().collect::<Result<_, _>>()?;
+        self.filter.make(keys.into_iter());
+        Ok(())
+    }
+
+    /// A bit of FILTER may be set for nothing from now on.
+    fn count_stale(&mut self) {
+        if self.filter.remove()
+            && let Err(error) = self.make_filter()
+        {
+            tracing::warn!("FILTER stays as it is, and lets too much through: {error}");
+        }
+    }
+
+    fn table(&self, table: Table) -> &Mapped {
+        match table {
+            Table::FrontendList => &self.frontend_list,
+            Table::Views => &self.views,
+            Table::Slots => &self.slots,
+            Table::Backends => &self.backends,
+            Table::Config => &self.config,
+        }
+    }
+}
+
+/// A socket that was counted at its backend is not there any more. Never below 0: a pinned table may say anything.
+fn uncount(backends: &Mapped, pair: Pair) {
+    if pair.frontend != 0 && pair.backend < backends.length {
+        let active = backends.word(pair.backend, Backend::ACTIVE_WORD);
+        let _ = active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+    }
+}
+
+impl Backing for Maps {
+    fn length(&self, table: Table) -> u32 {
+        self.table(table).length
+    }
+
+    fn most_frontends(&self) -> u32 {
+        self.most_frontends
+    }
+
+    fn load(&self, table: Table, index: u32, word: usize) -> u64 {
+        self.table(table).word(index, word).load(Ordering::Acquire)
+    }
+
+    fn store(&mut self, table: Table, index: u32, word: usize, value: u64) {
+        self.table(table)
+            .word(index, word)
+            .store(value, Ordering::Release);
+    }
+
+    fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool {
+        let word = self.table(table).word(index, word);
+        word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn frontends_from(&self, place: u32) -> io::Result<Part> {
+        let mut keys = vec![FrontendKey::new([0; 4], 0, 0); BATCH];
+        let mut values = vec![FrontendValue::from_words(0, 0); BATCH];
+        let fd = self.frontends.map().fd().as_fd();
+        let (number, next) = sys::read_frontends(fd, place, &mut keys, &mut values)?;
+        let elements = keys.into_iter().zip(values).take(number);
+        Ok(Part {
+            elements: elements.collect(),
+            next,
+        })
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> io::Result<Option<FrontendValue>> {
+        match self.frontends.get(key, 0).map_err(io_error) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn repair_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies {
+        Copies {
+            filter: usize::from(self.filter.mend(key)),
+            near: usize::from(self.near.mend(key, value)),
+        }
+    }
+
+    fn prune_copies(&mut self, place: u32, elements: &dyn Elements) -> (Copies, Option<u32>) {
+        let filter = if place == 0 {
+            self.filter.prune(elements.keys())
+        } else {
+            0
+        };
+        let (near, next) = self.near.prune(place, elements);
+        (Copies { filter, near }, next)
+    }
+
+    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
+        self.frontends
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(io_error)
+    }
+
+    fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
+        self.filter.add(key);
+        if let Err(error) = self.frontends.insert(key, value, 0) {
+            self.count_stale();
+            return Err(io_error(error));
+        }
+        self.near.put(key, value);
+        Ok(())
+    }
+
+    fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
+        self.near.remove(key);
+        match self.frontends.remove(key).map_err(io_error) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.count_stale();
+        Ok(())
+    }
+
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        self.places.show(see)
+    }
+
+    fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
+        let backends = &self.backends;
+        self.places.clear(of, |pair| uncount(backends, pair))
+    }
+
+    fn entries_in_use(&self) -> [Usage; 2] {
+        self.places.in_use()
+    }
+}

@@ -1,0 +1,55 @@
+//! Hash maps: taken out of the object, or opened where they are pinned.
+
+use std::io;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapType};
+
+use crate::kernel::bpf::object::take_map;
+use crate::kernel::node::error::KernelError;
+
+pub fn hash<K: aya::Pod, V: aya::Pod>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    HashMap::try_from(take_map(object, name)?)
+        .map_err(|error| KernelError::Maps(format!("{name}: {error}")))
+}
+
+/// How many elements a hash may have.
+pub fn capacity<K: aya::Pod, V: aya::Pod>(
+    hash: &HashMap<MapData, K, V>,
+    name: &'static str,
+) -> Result<u32, KernelError> {
+    let info = hash.map().info();
+    let info = info.map_err(|error| KernelError::Maps(format!("{name}: {error}")))?;
+    Ok(info.max_entries())
+}
+
+/// A hash that is pinned somewhere, LRU or not.
+pub fn hash_at<K: aya::Pod, V: aya::Pod>(
+    path: &Path,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    let map = MapData::from_pin(path).and_then(|data| {
+        let kind = data.info()?.map_type()?;
+        let map = match kind {
+            MapType::LruHash => Map::LruHashMap(data),
+            _ => Map::HashMap(data),
+        };
+        HashMap::try_from(map)
+    });
+    map.map_err(|error| KernelError::Pin {
+        path: path.to_owned(),
+        error: io_error(error),
+    })
+}
+
+/// The error number that a system call gave, where there was one.
+pub fn io_error(error: MapError) -> io::Error {
+    match error {
+        MapError::KeyNotFound => io::ErrorKind::NotFound.into(),
+        MapError::SyscallError(error) => error.io_error,
+        error => io::Error::other(error),
+    }
+}

@@ -1,0 +1,118 @@
+//! An array map in our own memory: loads and stores instead of system calls.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData, MapType};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::kernel::bpf::object::take_map;
+use crate::kernel::node::error::KernelError;
+
+/// An array, mapped into our memory as words.
+#[derive(Debug)]
+pub struct Mapped {
+    words: *mut AtomicU64,
+    /// In bytes.
+    size: usize,
+    /// In elements.
+    pub length: u32,
+    /// Words of an element.
+    width: usize,
+}
+
+impl Mapped {
+    pub fn take(object: &mut Ebpf, name: &'static str, width: usize) -> Result<Self, KernelError> {
+        let Map::Array(data) = take_map(object, name)? else {
+            return Err(KernelError::Maps(format!("{name} is not an array")));
+        };
+        let length = data
+            .info()
+            .map_err(|error| KernelError::Maps(format!("{name}: {error}")))?
+            .max_entries();
+        Self::new(data.fd(), length, width)
+            .map_err(|error| KernelError::Maps(format!("{name} cannot be mapped: {error}")))
+    }
+
+    /// An array that is pinned somewhere.
+    ///
+    /// `width`: words of an element; it must have as many.
+    pub fn at(path: &Path, width: usize) -> Result<Self, KernelError> {
+        let failed = |error| KernelError::Pin {
+            path: path.to_owned(),
+            error,
+        };
+        let map = MapData::from_pin(path).map_err(|error| failed(io::Error::other(error)))?;
+        let info = map
+            .info()
+            .map_err(|error| failed(io::Error::other(error)))?;
+        if !matches!(info.map_type(), Ok(MapType::Array)) || info.value_size() as usize != width * 8
+        {
+            let reason = format!("not an array of {width} words");
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
+        Self::new(map.fd(), info.max_entries(), width).map_err(failed)
+    }
+
+    /// An element's words.
+    pub fn element<const N: usize>(&self, index: u32) -> [u64; N] {
+        std::array::from_fn(|word| self.word(index, word).load(Ordering::Acquire))
+    }
+
+    /// Writes an element of an array that is new, word by word: what is to be 0 is so already.
+    pub fn fill<const N: usize>(&self, index: u32, words: [u64; N]) {
+        for (word, value) in words.into_iter().enumerate() {
+            if value != 0 {
+                self.word(index, word).store(value, Ordering::Release);
+            }
+        }
+    }
+
+    fn new(fd: impl AsFd, length: u32, width: usize) -> io::Result<Self> {
+        let size = length as usize * width * 8;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let words = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                size,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        }?;
+        Ok(Self {
+            words: words.cast(),
+            size,
+            length,
+            width,
+        })
+    }
+
+    /// # Panics
+    /// Outside of the array: a mistake of ours, never of what comes from outside.
+    pub fn word(&self, index: u32, word: usize) -> &AtomicU64 {
+        assert!(
+            index < self.length && word < self.width,
+            "outside of a table"
+        );
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, since a mapping begins on a page;
+        // everybody else, the kernel too, writes these words atomically.
+        unsafe { &*self.words.add(index as usize * self.width + word) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference to it outlives `self`. There is nothing to do if it fails.
+        let _ = unsafe { munmap(self.words.cast(), self.size) };
+    }
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread, and all access to it is atomic.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}

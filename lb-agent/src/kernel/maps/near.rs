@@ -1,0 +1,146 @@
+//! NEAR_FRONTENDS: a copy of what FRONTENDS says of IPv4 frontends, as far as their lines have room.
+//!
+//! A frontend goes into FRONTENDS before it comes here, and leaves from here before it leaves FRONTENDS; so whoever does not
+//! find it here finds the truth there.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use aya::Ebpf;
+use lb_common::near::{CELLS, Cell, LINES, Line};
+use lb_common::{FrontendKey, FrontendValue};
+
+use super::mapped::Mapped;
+use crate::kernel::node::error::KernelError;
+use crate::tables::Elements;
+
+#[derive(Debug)]
+pub struct Near {
+    lines: Mapped,
+    /// Those that found no room in their lines.
+    left_out: HashSet<FrontendKey>,
+}
+
+impl Near {
+    /// Empty, whatever an earlier agent left there.
+    pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
+        let lines = Mapped::take(object, "NEAR_FRONTENDS", Line::WORDS)?;
+        if lines.length != LINES {
+            return Err(KernelError::Maps(format!(
+                "NEAR_FRONTENDS has {} lines instead of {LINES}",
+                lines.length
+            )));
+        }
+        let near = Self {
+            lines,
+            left_out: HashSet::new(),
+        };
+        for line in 0..LINES {
+            for cell in 0..CELLS {
+                near.store(line, cell, KEY, 0);
+            }
+        }
+        Ok(near)
+    }
+
+    /// An element of FRONTENDS is new, or says something else now.
+    pub fn put(&mut self, key: &FrontendKey, value: &FrontendValue) {
+        self.mend(key, value);
+    }
+
+    /// As [`Self::put`], when an element should be as it was. Returns whether what it said here was something else.
+    pub fn mend(&mut self, key: &FrontendKey, value: &FrontendValue) -> bool {
+        let Some(word) = Cell::key(key) else {
+            return false;
+        };
+        let line = Line::of(key.tag());
+        let Some(said) = said(key, value) else {
+            self.remove(key);
+            return false;
+        };
+        if let Some(cell) = self.find(line, word) {
+            let differs = self.load(line, cell, VALUE) != said;
+            if differs {
+                self.store(line, cell, VALUE, said);
+            }
+            return differs;
+        }
+        if let Some(cell) = self.find(line, 0) {
+            self.store(line, cell, VALUE, said);
+            self.store(line, cell, KEY, word);
+            return self.left_out.is_empty() || !self.left_out.remove(key);
+        }
+        self.left_out.insert(*key);
+        false
+    }
+
+    /// Clears cells, in some lines from this one on, that are no copy of an element, and mends those that say something
+    /// else. Returns how many there were, and the line to go on from; none: those were all.
+    pub fn prune(&self, from: u32, elements: &dyn Elements) -> (usize, Option<u32>) {
+        let end = from.saturating_add(PORTION).min(LINES);
+        let mut wrong = 0;
+        for line in from..end {
+            for cell in 0..CELLS {
+                let word = self.load(line, cell, KEY);
+                if word == 0 {
+                    continue;
+                }
+                let key = Cell::frontend_key(word).filter(|key| {
+                    Line::of(key.tag()) == line && self.find(line, word) == Some(cell)
+                });
+                let wanted = key.and_then(|key| said(&key, &elements.value(&key)?));
+                match wanted {
+                    None => self.store(line, cell, KEY, 0),
+                    Some(said) if said != self.load(line, cell, VALUE) => {
+                        self.store(line, cell, VALUE, said);
+                    }
+                    Some(_) => continue,
+                }
+                wrong += 1;
+            }
+        }
+        (wrong, (end < LINES).then_some(end))
+    }
+
+    /// An element of FRONTENDS is about to go.
+    pub fn remove(&mut self, key: &FrontendKey) {
+        let Some(word) = Cell::key(key) else { return };
+        if !self.left_out.is_empty() {
+            self.left_out.remove(key);
+        }
+        let line = Line::of(key.tag());
+        if let Some(cell) = self.find(line, word) {
+            self.store(line, cell, KEY, 0);
+        }
+    }
+
+    fn find(&self, line: u32, key: u64) -> Option<usize> {
+        (0..CELLS).find(|&cell| self.load(line, cell, KEY) == key)
+    }
+
+    fn load(&self, line: u32, cell: usize, word: usize) -> u64 {
+        self.lines
+            .word(line, cell * WORDS + word)
+            .load(Ordering::Acquire)
+    }
+
+    fn store(&self, line: u32, cell: usize, word: usize, value: u64) {
+        self.lines
+            .word(line, cell * WORDS + word)
+            .store(value, Ordering::Release);
+    }
+}
+
+/// The word for what an element of FRONTENDS says; none where it has no place here.
+fn said(key: &FrontendKey, value: &FrontendValue) -> Option<u64> {
+    let target = value.read(key.tag())?;
+    Cell::value(key.tag(), target)
+}
+
+/// How many lines are looked at together: some hundred µs.
+const PORTION: u32 = 4_096;
+
+/// Words of a cell.
+const WORDS: usize = size_of::<Cell>() / 8;
+const KEY: usize = 0;
+const VALUE: usize = 1;

@@ -1,0 +1,141 @@
+//! What each map looks like: the sizes that the loader sets, and what a pinned one must have.
+
+use aya::maps::{MapInfo, MapType};
+use lb_common::affinity::AffinityKey;
+use lb_common::flow::{FlowKey, Reply, ReplyKey};
+use lb_common::frontend::filter;
+use lb_common::near::{LINES, Line};
+use lb_common::origin::Set;
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
+
+use super::sizes::Sizes;
+
+/// In which folder of the pin folder a map is pinned, and so which version it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subfolder {
+    Tables,
+    /// ORIGINS and what belongs to it outlive a change of the other layouts.
+    Origins,
+}
+
+/// How a map is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Array,
+    PerCpuArray,
+    Hash,
+    LruHash,
+}
+
+impl Kind {
+    const fn map_type(self) -> MapType {
+        match self {
+            Self::Array => MapType::Array,
+            Self::PerCpuArray => MapType::PerCpuArray,
+            Self::Hash => MapType::Hash,
+            Self::LruHash => MapType::LruHash,
+        }
+    }
+}
+
+/// One of our maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub name: &'static str,
+    pub subfolder: Subfolder,
+    pub kind: Kind,
+    pub key: usize,
+    pub value: usize,
+    /// How many elements a new one gets.
+    pub length: u32,
+}
+
+const fn array<T>(name: &'static str, subfolder: Subfolder, length: u32) -> Shape {
+    Shape {
+        name,
+        subfolder,
+        kind: Kind::Array,
+        key: 4,
+        value: size_of::<T>(),
+        length,
+    }
+}
+
+const fn hash<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Shape {
+    Shape {
+        name,
+        subfolder,
+        kind: Kind::Hash,
+        key: size_of::<K>(),
+        value: size_of::<V>(),
+        length,
+    }
+}
+
+const fn lru<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Shape {
+    Shape {
+        kind: Kind::LruHash,
+        ..hash::<K, V>(name, subfolder, length)
+    }
+}
+
+/// Further frontends of unconnected UDP sockets.
+const FLOWS: u32 = 16_384;
+/// Clients of service ports with session affinity.
+const AFFINITIES: u32 = 65_536;
+/// Four sockets a set; a power of two.
+const ORIGIN_SETS: u32 = 65_536;
+/// Sockets that found no way in their set.
+const SPILLED: u32 = 16_384;
+
+/// All maps that are pinned, with the lengths that new ones get.
+pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
+    let (frontends, backends) = (sizes.frontends(), sizes.backends());
+    [
+        hash::<FrontendKey, FrontendValue>("FRONTENDS", Subfolder::Tables, sizes.frontend_keys()),
+        array::<u64>("FILTER", Subfolder::Tables, filter::WORDS),
+        array::<Line>("NEAR_FRONTENDS", Subfolder::Tables, LINES),
+        array::<FrontendEntry>("FRONTEND_LIST", Subfolder::Tables, frontends),
+        array::<View>("VIEWS", Subfolder::Tables, frontends),
+        array::<u64>("SLOTS", Subfolder::Tables, sizes.slots()),
+        array::<Backend>("BACKENDS", Subfolder::Tables, backends),
+        array::<u64>("CONFIG", Subfolder::Tables, config::WORDS),
+        Shape {
+            kind: Kind::PerCpuArray,
+            ..array::<u64>("STATS", Subfolder::Tables, stats::WORDS)
+        },
+        array::<Set>("ORIGINS", Subfolder::Origins, ORIGIN_SETS),
+        hash::<u64, u64>("SPILL", Subfolder::Origins, SPILLED),
+        array::<u64>("SPILLED", Subfolder::Origins, 1),
+        lru::<FlowKey, u32>("FLOWS", Subfolder::Tables, FLOWS),
+        lru::<ReplyKey, Reply>("REPLIES", Subfolder::Tables, FLOWS),
+        lru::<AffinityKey, u64>("AFFINITY", Subfolder::Tables, AFFINITIES),
+        array::<u64>("ROUNDS", Subfolder::Tables, frontends),
+    ]
+    .into_iter()
+}
+
+impl Shape {
+    /// What a map that is there has and should not; none when it fits.
+    pub fn mismatch(&self, info: &MapInfo) -> Option<(String, String)> {
+        let kind = info.map_type().ok();
+        let found = (info.key_size() as usize, info.value_size() as usize);
+        let has_length = info.max_entries() > 0
+            && (self.name != "ORIGINS" || info.max_entries().is_power_of_two());
+        if kind == Some(self.kind.map_type()) && found == (self.key, self.value) && has_length {
+            return None;
+        }
+        let say = |kind: Option<MapType>, (key, value), length: u32| {
+            let kind = kind.map_or_else(|| "another kind of map".to_owned(), |k| format!("{k:?}"));
+            format!("{kind} of {length} elements, keys of {key} and values of {value} bytes")
+        };
+        Some((
+            say(kind, found, info.max_entries()),
+            say(
+                Some(self.kind.map_type()),
+                (self.key, self.value),
+                self.length,
+            ),
+        ))
+    }
+}

@@ -1,0 +1,104 @@
+//! How large the tables are: what the flags say, and the lengths that follow from it.
+
+/// What the tables are to have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Services, each with about six frontends.
+    pub services: u32,
+    /// Endpoints of service ports: an endpoint of a Service with two ports counts twice.
+    pub endpoints: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            services: 10_000,
+            endpoints: 250_000,
+        }
+    }
+}
+
+/// Below these nothing is saved.
+pub const LEAST: u32 = 16;
+/// The frontends' ids of more have no place in NEAR_FRONTENDS.
+pub const MOST_SERVICES: u32 = 200_000;
+/// 320 MB of BACKENDS and SLOTS.
+pub const MOST_ENDPOINTS: u32 = 4_000_000;
+
+/// A few ports and both families, now and then a NodePort.
+const FRONTENDS_OF_A_SERVICE: u32 = 6;
+/// Maglev tables and weights want many cells of few backends.
+const FEWEST_SLOTS: u32 = 4_096;
+
+impl Sizes {
+    /// Ids of frontends and indexes of views.
+    pub fn frontends(self) -> u32 {
+        room(self.services.saturating_mul(FRONTENDS_OF_A_SERVICE))
+    }
+
+    /// Elements of FRONTENDS: the frontends, and one beside them for each ClusterIP.
+    pub fn frontend_keys(self) -> u32 {
+        2 * self.frontends()
+    }
+
+    pub fn backends(self) -> u32 {
+        room(self.endpoints)
+    }
+
+    /// Each cell holds two slots; a view that changes has two runs for a moment.
+    pub fn slots(self) -> u32 {
+        self.backends().max(FEWEST_SLOTS)
+    }
+}
+
+/// Room for so many at a time. Ids rest before they are used again, so there is 1/25 more, and then up to a sixteenth of
+/// the power of two above.
+fn room(number: u32) -> u32 {
+    let number = number.saturating_add(number / 25 + 8);
+    number.next_multiple_of((number.next_power_of_two() / 16).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_come_to_round_numbers() {
+        let sizes = Sizes::default();
+        assert_eq!(
+            (sizes.frontends(), sizes.frontend_keys()),
+            (65_536, 131_072)
+        );
+        assert_eq!((sizes.backends(), sizes.slots()), (262_144, 262_144));
+    }
+
+    #[test]
+    fn the_smallest_have_room_to_rest_too() {
+        let sizes = Sizes {
+            services: LEAST,
+            endpoints: LEAST,
+        };
+        assert_eq!((sizes.frontends(), sizes.backends()), (112, 24));
+        assert_eq!(sizes.slots(), FEWEST_SLOTS);
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_room_for_what_was_asked_for_and_little_more(
+            services in LEAST..=MOST_SERVICES,
+            endpoints in LEAST..=MOST_ENDPOINTS,
+        ) {
+            let sizes = Sizes { services, endpoints };
+            for (asked, room) in [(endpoints, sizes.backends()), (6 * services, sizes.frontends())] {
+                prop_assert!(room > asked + asked / 25);
+                // A sixteenth of the power of two is at most an eighth of the number.
+                prop_assert!(room <= (asked + asked / 25 + 8) / 8 * 9 + 8);
+            }
+            // What the programs and NEAR_FRONTENDS have bits for.
+            prop_assert!(sizes.frontends() < 1 << 23);
+            prop_assert!(sizes.slots() < 1 << 29);
+        }
+    }
+}

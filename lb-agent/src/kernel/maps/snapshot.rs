@@ -1,0 +1,52 @@
+//! What the tables say of one socket at this moment, for a thread that does not own them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aya::maps::{HashMap, MapData};
+use lb_common::origin::{Set, set_of};
+use lb_common::{Backend, Pair, Way};
+
+use super::mapped::Mapped;
+
+/// Length of a way in 64-bit words.
+pub const WAY_WORDS: usize = size_of::<Way>() / 8;
+
+/// Reads only.
+#[derive(Debug)]
+pub struct Look {
+    pub(super) origins: Arc<Mapped>,
+    /// Cookie to pair.
+    pub(super) spill: HashMap<MapData, u64, u64>,
+    pub(super) spilled: Arc<Mapped>,
+    pub(super) backends: Arc<Mapped>,
+}
+
+impl Look {
+    /// What a socket asked for and was given, as `recall` in lb-ebpf finds it.
+    #[must_use]
+    pub fn pair(&self, cookie: u64) -> Option<Pair> {
+        let set = set_of(cookie, self.origins.length.saturating_sub(1));
+        for way in (0..Set::WORDS).step_by(WAY_WORDS) {
+            let of = self.origins.word(set, way).load(Ordering::Acquire);
+            if of == cookie {
+                let pair = self.origins.word(set, way + 1).load(Ordering::Acquire);
+                return Some(Pair::from_word(pair));
+            }
+        }
+        if self.spilled.word(0, 0).load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.spill.get(&cookie, 0).ok().map(Pair::from_word)
+    }
+
+    /// The bits of [`lb_common::backend::state`] that a backend has.
+    #[must_use]
+    pub fn state(&self, backend: u32) -> u64 {
+        if backend >= self.backends.length {
+            return 0;
+        }
+        let word = self.backends.word(backend, Backend::STATE_WORD);
+        word.load(Ordering::Acquire)
+    }
+}

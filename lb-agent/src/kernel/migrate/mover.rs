@@ -1,0 +1,277 @@
+//! Moves hooks from the tables that are pinned to tables that fit.
+
+use std::io;
+
+use aya::Ebpf;
+use aya::maps::MapData;
+use lb_common::TABLES_VERSION;
+
+use super::layout::{Layout, OURS};
+use super::{copy, in_use, settle, versions};
+use crate::kernel::bpf::crash_points::end_at;
+use crate::kernel::bpf::grace::Grace;
+use crate::kernel::bpf::hooks::{self, HookState};
+use crate::kernel::bpf::log::LogLevel;
+use crate::kernel::bpf::object;
+use crate::kernel::maps::backing::Maps;
+use crate::kernel::maps::footprint;
+use crate::kernel::maps::lengths::Lengths;
+use crate::kernel::maps::shapes::{self, Kind, Shape, Subfolder};
+use crate::kernel::maps::sizes::Sizes;
+use crate::kernel::node::cgroup::Cgroup;
+use crate::kernel::node::error::KernelError;
+use crate::kernel::pins::dir::failed;
+use crate::kernel::pins::folder::Pins;
+use crate::kernel::pins::sets;
+use crate::kernel::pins::table_set::TableSet;
+
+/// A data path that is in place.
+#[derive(Debug)]
+pub struct InPlace {
+    pub object: Ebpf,
+    pub maps: Maps,
+    pub hooks: Vec<HookState>,
+    /// Of all maps.
+    pub lengths: Lengths,
+}
+
+/// Puts the data path into place, on tables that go on from what is pinned.
+pub fn put_into_place(
+    pins: &Pins,
+    sizes: Sizes,
+    log: LogLevel,
+    cgroup: &Cgroup,
+    grace: &Grace,
+) -> Result<InPlace, KernelError> {
+    let mover = Mover {
+        pins,
+        sizes,
+        log,
+        cgroup,
+        grace,
+    };
+    let mut sets = sets::found(pins)?;
+    if let Some(begun) = sets.pop_if(|last| last.is_next && last.version == TABLES_VERSION) {
+        tracing::info!("going on with moving the hooks to new tables, during which an agent ended");
+        let present = pins.lengths(&begun)?;
+        let object = mover.load(&begun, &present)?;
+        let in_place = mover.attach(&begun, object, present)?;
+        let set = mover.finish(sets, begun)?;
+        let wanted = mover.wanted(&set, &OURS, &in_place.lengths)?;
+        if fits(&in_place.lengths, &wanted) {
+            return Ok(in_place);
+        }
+        sets = vec![set];
+    }
+    mover.go_on_from(sets)
+}
+
+/// Whether the maps that there are have these lengths.
+fn fits(present: &Lengths, wanted: &Lengths) -> bool {
+    differences(present, wanted).next().is_none()
+}
+
+/// The tables that have another length than they are to have, and both.
+fn differences(
+    present: &Lengths,
+    wanted: &Lengths,
+) -> impl Iterator<Item = (&'static str, u32, u32)> {
+    let tables = wanted
+        .shapes()
+        .filter(|shape| shape.subfolder == Subfolder::Tables);
+    tables.filter_map(|shape| {
+        let length = present.of(shape.name)?;
+        (length != shape.length).then_some((shape.name, length, shape.length))
+    })
+}
+
+struct Mover<'a> {
+    pins: &'a Pins,
+    sizes: Sizes,
+    log: LogLevel,
+    cgroup: &'a Cgroup,
+    grace: &'a Grace,
+}
+
+impl Mover<'_> {
+    /// `sets`: where the tables are now, the last one being the one to go on from; none: nowhere yet.
+    fn go_on_from(&self, sets: Vec<TableSet>) -> Result<InPlace, KernelError> {
+        let ours = TableSet::ours(self.pins.folder());
+        let Some(source) = sets.last() else {
+            ours.make()?;
+            return self.put(&ours, Lengths::of_new(self.sizes));
+        };
+        let layout = self.layout(source)?;
+        let present = self.pins.lengths(source)?;
+        let wanted = self.wanted(source, layout, &present)?;
+        if *source == ours && fits(&present, &wanted) {
+            source.tidy()?;
+            return self.put(source, wanted);
+        }
+        tell(source, &present, &wanted);
+        let next = TableSet::next(self.pins.folder());
+        let object = match self.fill(source, layout, &present, &next, &wanted) {
+            Ok(object) => object,
+            Err(error) => {
+                // What was begun takes memory and is of no use.
+                if let Err(error) = next.remove() {
+                    tracing::warn!("what was begun is not wholly gone: {error}");
+                }
+                if *source != ours {
+                    return Err(error);
+                }
+                tracing::error!("the tables keep their sizes: {error}");
+                return self.put(source, present);
+            }
+        };
+        end_at("filled");
+        let in_place = self.attach(&next, object, wanted)?;
+        self.finish(sets, next)?;
+        Ok(in_place)
+    }
+
+    fn wanted(
+        &self,
+        source: &TableSet,
+        layout: &Layout,
+        present: &Lengths,
+    ) -> Result<Lengths, KernelError> {
+        in_use::lengths(self.pins, source, layout, present, self.sizes)
+    }
+
+    fn layout(&self, set: &TableSet) -> Result<&'static Layout, KernelError> {
+        versions::of(set.version).ok_or_else(|| KernelError::Older {
+            path: set.folder.clone(),
+            pin_dir: self.pins.folder().to_owned(),
+            found: set.version,
+        })
+    }
+
+    /// Programs on a set that all hooks are to use and nobody has to be moved to.
+    fn put(&self, set: &TableSet, lengths: Lengths) -> Result<InPlace, KernelError> {
+        let object = self.load(set, &lengths)?;
+        self.attach(set, object, lengths)
+    }
+
+    fn load(&self, set: &TableSet, lengths: &Lengths) -> Result<Ebpf, KernelError> {
+        let shapes: Vec<Shape> = lengths.shapes().collect();
+        let pins = self.pins.map_pins(set, &shapes)?;
+        let memory = footprint::bytes(shapes.into_iter(), footprint::possible_cpus());
+        object::load(&pins, memory, self.log)
+    }
+
+    /// Makes the next set, with all that its source says.
+    fn fill(
+        &self,
+        source: &TableSet,
+        layout: &Layout,
+        present: &Lengths,
+        next: &TableSet,
+        wanted: &Lengths,
+    ) -> Result<Ebpf, KernelError> {
+        next.make()?;
+        let mut copied = Vec::new();
+        for shape in wanted
+            .shapes()
+            .filter(|shape| shape.subfolder == Subfolder::Tables)
+        {
+            let Some(length) = present.of(shape.name) else {
+                continue;
+            };
+            if length != shape.length || layout.differs.contains(&shape.name) {
+                copied.push(shape.name);
+                continue;
+            }
+            let pin = self.pins.map_of(source, &shape);
+            let map = MapData::from_pin(&pin);
+            let map = map.map_err(|error| failed(&pin, io::Error::other(error)))?;
+            map.pin(self.pins.map_of(next, &shape))
+                .map_err(|error| failed(&pin, io::Error::other(error)))?;
+        }
+        let object = self.load(next, wanted)?;
+        for name in copied {
+            copy::copy(name, layout, source, next)?;
+        }
+        Ok(object)
+    }
+
+    /// Puts the programs into the hooks; once one is there, the set that it uses is what the tables are.
+    fn attach(
+        &self,
+        set: &TableSet,
+        mut object: Ebpf,
+        lengths: Lengths,
+    ) -> Result<InPlace, KernelError> {
+        if set.is_next {
+            set.pin_programs(&mut object)?;
+        }
+        let maps = Maps::take(&mut object)?;
+        let hooks = hooks::put_into_place(&mut object, &self.pins.links(), self.cgroup)?;
+        Ok(InPlace {
+            object,
+            maps,
+            hooks,
+            lengths,
+        })
+    }
+
+    /// All hooks use the next set now: adds what the programs did in the old ones until then, and takes these away.
+    fn finish(&self, old: Vec<TableSet>, next: TableSet) -> Result<TableSet, KernelError> {
+        end_at("moved");
+        // The old sets' programs end.
+        self.grace.wait()?;
+        // Each was copied from the one before it.
+        let sets: Vec<&TableSet> = old.iter().chain([&next]).collect();
+        for pair in sets.windows(2) {
+            if let &[from, to] = pair
+                && let (Some(of_from), Some(of_to)) =
+                    (versions::of(from.version), versions::of(to.version))
+            {
+                settle::settle((from, of_from), (to, of_to))?;
+            }
+        }
+        for set in &old {
+            if let Some(layout) = versions::of(set.version) {
+                self.catch_up(layout, set, &next)?;
+            }
+        }
+        end_at("settled");
+        for set in old {
+            set.remove()?;
+        }
+        end_at("removed");
+        let set = next.promote(self.pins.folder())?;
+        end_at("renamed");
+        set.tidy()?;
+        tracing::info!("the hooks use the new tables, and the old ones are gone");
+        Ok(set)
+    }
+
+    fn catch_up(&self, layout: &Layout, from: &TableSet, to: &TableSet) -> Result<(), KernelError> {
+        for shape in shapes::all(self.sizes).filter(|shape| shape.kind == Kind::LruHash) {
+            let id = |set| {
+                let info = self.pins.existing(&self.pins.map_of(set, &shape));
+                info.map(|info| info.map(|info| info.id()))
+            };
+            if let (Some(old), Some(new)) = (id(from)?, id(to)?)
+                && old != new
+            {
+                copy::again(shape.name, layout, from, to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tell(source: &TableSet, present: &Lengths, wanted: &Lengths) {
+    let mut what: Vec<String> = differences(present, wanted)
+        .map(|(name, now, then)| format!("{name} {now} → {then}"))
+        .collect();
+    if source.version != TABLES_VERSION {
+        let (from, to) = (source.version, TABLES_VERSION);
+        what.push(format!("layouts of version {from} → {to}"));
+    }
+    let what = what.join(", ");
+    let folder = source.folder.display();
+    tracing::info!("{folder} becomes a new set of tables, without a gap: {what}");
+}

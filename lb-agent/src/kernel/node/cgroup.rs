@@ -1,0 +1,140 @@
+//! The cgroup whose sockets are balanced.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::error::KernelError;
+use super::mountinfo;
+
+/// linux/magic.h: CGROUP2_SUPER_MAGIC.
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// The root's id: the first that kernfs gives (`kernfs_create_root` in fs/kernfs/dir.c).
+const ROOT: u64 = 1;
+
+/// An open folder of a cgroup2 hierarchy.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub path: PathBuf,
+    /// Its inode number, which is what the kernel calls the cgroup's id.
+    pub id: u64,
+    /// Nobody asked for this one.
+    pub is_default: bool,
+    folder: File,
+}
+
+impl Cgroup {
+    /// Opens a cgroup: the one given, or the hierarchy that is mounted in a folder of it; without one the root of the hierarchy where
+    /// that is mounted, else what is mounted of it.
+    pub fn open(path: Option<&Path>) -> Result<Self, KernelError> {
+        let Some(given) = path else {
+            let path = best(mounted_at(&mountinfo()?)).ok_or(KernelError::NoCgroup2)?;
+            return Self::at(path.clone(), true)?.ok_or(KernelError::NotCgroup2 { path });
+        };
+        if let Some(cgroup) = Self::at(given.to_owned(), false)? {
+            return Ok(cgroup);
+        }
+        let not_cgroup2 = || KernelError::NotCgroup2 {
+            path: given.to_owned(),
+        };
+        let below = best(below(given, mounted_at(&mountinfo()?))).ok_or_else(not_cgroup2)?;
+        let found = Self::at(below, false)?.ok_or_else(not_cgroup2)?;
+        tracing::debug!(
+            "--cgroup {}: the cgroup2 hierarchy is at {}",
+            given.display(),
+            found.path.display()
+        );
+        Ok(found)
+    }
+
+    /// None if the folder is on another file system.
+    fn at(path: PathBuf, is_default: bool) -> Result<Option<Self>, KernelError> {
+        let failed = |error| KernelError::Cgroup {
+            path: path.clone(),
+            error,
+        };
+        let folder = File::open(&path).map_err(failed)?;
+        let id = folder.metadata().map_err(failed)?.ino();
+        let kind = rustix::fs::fstatfs(&folder).map_err(|error| failed(error.into()))?;
+        if kind.f_type != CGROUP2_MAGIC {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            is_default,
+            path,
+            id,
+            folder,
+        }))
+    }
+}
+
+impl Cgroup {
+    /// Whether all processes of the machine are in it. In a cgroup namespace what is mounted is not the root.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        self.id == ROOT
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+}
+
+fn best(mounts: Vec<PathBuf>) -> Option<PathBuf> {
+    let is_root = |path: &PathBuf| path.metadata().is_ok_and(|folder| folder.ino() == ROOT);
+    let best = mounts.iter().find(|path| is_root(path)).cloned();
+    best.or_else(|| mounts.into_iter().find(|path| path.is_dir()))
+}
+
+/// With the hierarchies of version 1 beside it cgroup2 is mounted in a folder of theirs: in `unified`, by systemd.
+fn below(path: &Path, mut mounts: Vec<PathBuf>) -> Vec<PathBuf> {
+    // Mount points are written without symbolic links.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    mounts.retain(|mount| mount.parent() == Some(&path));
+    mounts
+}
+
+fn mountinfo() -> Result<String, KernelError> {
+    mountinfo::read("self").map_err(|error| KernelError::System {
+        what: "where cgroup2 is mounted",
+        error,
+    })
+}
+
+/// Where cgroup2 hierarchies are mounted.
+fn mounted_at(mountinfo: &str) -> Vec<PathBuf> {
+    mountinfo::mounts(mountinfo)
+        .filter(|mount| mount.kind == "cgroup2")
+        .map(|mount| PathBuf::from(mount.point))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_hierarchy_has_its_cgroup2_below() {
+        // In a container that has the host's at /host/cgroup.
+        let mountinfo = "\
+            30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            32 30 0:36 /pod /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+            40 24 0:26 / /host/cgroup rw - tmpfs tmpfs rw\n\
+            42 40 0:36 / /host/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let all = mounted_at(mountinfo);
+        let of_host = Path::new("/host/cgroup/unified");
+        assert_eq!(all, [Path::new("/sys/fs/cgroup/unified"), of_host]);
+        assert_eq!(below(Path::new("/host/cgroup"), all.clone()), [of_host]);
+        assert!(below(Path::new("/host/cg"), all).is_empty());
+    }
+
+    #[test]
+    fn no_cgroup2_is_no_surprise() {
+        assert!(mounted_at("30 24 0:26 / / rw - ext4 /dev/sda rw\n").is_empty());
+    }
+}

@@ -1,0 +1,120 @@
+//! How much memory the kernel lets this process have: what cgroups of either version say.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::mountinfo;
+
+/// A limit, and which file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub bytes: u64,
+    pub file: PathBuf,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB ({})", self.bytes >> 20, self.file.display())
+    }
+}
+
+/// From here on a limit of version 1 means that there is none (`PAGE_COUNTER_MAX` in linux/page_counter.h).
+const NO_LIMIT: u64 = 1 << 62;
+
+/// Bytes that the agent itself needs, at least.
+pub const AGENT: u64 = 64 << 20;
+
+/// The memory limit, in bytes, that an agent needs whose tables take so much: an upgrade fills new tables beside the old ones.
+pub const fn needed(tables: u64) -> u64 {
+    2 * tables + AGENT
+}
+
+/// The lowest limit of this process's cgroup and of those above it, as far as they can be seen from here. None where there is
+/// none, or nothing can be read.
+pub fn limit() -> Option<Limit> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mountinfo = mountinfo::read("self").ok()?;
+    let files = files(&cgroups, &mountinfo);
+    let limits = files.into_iter().filter_map(|file| {
+        // `max` is none.
+        let bytes: u64 = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
+        (bytes < NO_LIMIT).then_some(Limit { bytes, file })
+    });
+    limits.min_by_key(|limit| limit.bytes)
+}
+
+/// The files that may have a limit for a process with these cgroups (`/proc/PID/cgroup`, cgroups(7)) and mounts.
+fn files(cgroups: &str, mountinfo: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in cgroups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (kind, file) = match controllers {
+            "" => ("cgroup2", "memory.max"),
+            some if some.split(',').any(|name| name == "memory") => {
+                ("cgroup", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let is_of_memory =
+            |options: &str| kind == "cgroup2" || options.split(',').any(|of| of == "memory");
+        for mount in mountinfo::mounts(mountinfo) {
+            if mount.kind != kind || !is_of_memory(mount.options) {
+                continue;
+            }
+            // What lies above a cgroup namespace's root begins with `/..`, and is not ours.
+            if let Ok(below) = Path::new(path).strip_prefix(mount.folder) {
+                let up_to = Path::new(mount.point);
+                let own = up_to.join(below);
+                let folders = own.ancestors().take_while(|at| at.starts_with(up_to));
+                files.extend(folders.map(|folder| folder.join(file)));
+            }
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_sees_its_own_limit_and_not_the_hosts() {
+        let mountinfo = "\
+            40 24 0:36 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw\n\
+            41 24 0:36 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
+        let file = Path::new("/sys/fs/cgroup/memory.max");
+        assert_eq!(files("0::/\n", mountinfo), [file]);
+    }
+
+    #[test]
+    fn what_is_above_counts_too() {
+        let mountinfo = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let wanted = [
+            "/sys/fs/cgroup/pods/pod/memory.max",
+            "/sys/fs/cgroup/pods/memory.max",
+            "/sys/fs/cgroup/memory.max",
+        ];
+        assert_eq!(
+            files("0::/pods/pod\n", mountinfo),
+            wanted.map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn version_1_has_a_hierarchy_for_memory() {
+        let mountinfo = "\
+            31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            32 30 0:28 /pods/pod /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
+            33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let cgroups = "4:memory:/pods/pod\n1:cpu:/pods\n0::/\n";
+        let wanted = [
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/unified/memory.max",
+        ];
+        assert_eq!(files(cgroups, mountinfo), wanted.map(PathBuf::from));
+    }
+}

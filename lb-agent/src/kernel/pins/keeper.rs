@@ -1,0 +1,171 @@
+//! What keeps the data path in place while the agent runs: pins that go, links that are detached, a cgroup that is replaced.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::folder::Pins;
+use crate::kernel::bpf::hooks::{HookState, pin_anew};
+use crate::kernel::bpf::sys;
+use crate::kernel::maps::shapes;
+use crate::kernel::maps::sizes::Sizes;
+use crate::kernel::node::cgroup::Cgroup;
+use crate::kernel::node::error::KernelError;
+
+/// A map and where it is to be pinned.
+#[derive(Debug)]
+pub struct PinnedMap {
+    path: PathBuf,
+    id: u32,
+    /// Open, so that it can be pinned again.
+    open: OwnedFd,
+}
+
+/// All that is pinned, and the cgroup that it is for.
+#[derive(Debug)]
+pub struct Keeper {
+    pins: Pins,
+    cgroup: Cgroup,
+    maps: Vec<PinnedMap>,
+    hooks: Vec<HookState>,
+}
+
+/// What was put back into its place.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The names of hooks, and what had happened to them.
+    pub hooks: Vec<(&'static str, &'static str)>,
+    /// Maps that are pinned again.
+    pub maps: usize,
+    /// The pin folder was gone; the new one is locked.
+    pub is_new_folder: bool,
+    /// What could not be put back.
+    pub errors: Vec<KernelError>,
+}
+
+impl PinnedMap {
+    /// Opens all maps that are pinned.
+    pub fn all(pins: &Pins) -> Result<Vec<Self>, KernelError> {
+        shapes::all(Sizes::default())
+            .map(|shape| {
+                let path = pins.map(&shape);
+                let open = |path: &Path| {
+                    let open = sys::object_at(path)?;
+                    Ok((sys::map_id(open.as_fd())?, open))
+                };
+                match open(&path) {
+                    Ok((id, open)) => Ok(Self { path, id, open }),
+                    Err(error) => Err(KernelError::Pin { path, error }),
+                }
+            })
+            .collect()
+    }
+
+    /// Returns whether it had to be pinned again.
+    fn mend(&self) -> io::Result<bool> {
+        let pinned = match sys::object_at(&self.path) {
+            Ok(map) => Some(sys::map_id(map.as_fd())?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let is_ours = pinned == Some(self.id);
+        if !is_ours {
+            pin_anew(self.open.as_fd(), &self.path)?;
+        }
+        Ok(!is_ours)
+    }
+}
+
+impl Keeper {
+    #[must_use]
+    pub const fn new(
+        pins: Pins,
+        cgroup: Cgroup,
+        maps: Vec<PinnedMap>,
+        hooks: Vec<HookState>,
+    ) -> Self {
+        Self {
+            pins,
+            cgroup,
+            maps,
+            hooks,
+        }
+    }
+
+    /// The pin folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.pins.folder()
+    }
+
+    /// Keeps nothing any more.
+    #[must_use]
+    pub fn into_pins(self) -> Pins {
+        self.pins
+    }
+
+    #[must_use]
+    pub const fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    #[must_use]
+    pub fn hooks(&self) -> &[HookState] {
+        &self.hooks
+    }
+
+    /// Puts back what is not in its place any more; what is in place is not touched. Some tens of system calls.
+    pub fn keep(&mut self) -> Kept {
+        let mut kept = Kept::default();
+        match self.pins.restore() {
+            Ok(is_new) => kept.is_new_folder = is_new,
+            // Without the folder, or with another agent's, there is nowhere to pin.
+            Err(error) => {
+                kept.errors.push(error);
+                return kept;
+            }
+        }
+        for map in &self.maps {
+            match map.mend() {
+                Ok(was_gone) => kept.maps += usize::from(was_gone),
+                Err(error) => kept.errors.push(KernelError::Pin {
+                    path: map.path.clone(),
+                    error,
+                }),
+            }
+        }
+        if let Err(error) = self.find_cgroup() {
+            kept.errors.push(error);
+            return kept;
+        }
+        let links = self.pins.links();
+        for hook in &mut self.hooks {
+            match hook.mend(&links, &self.cgroup) {
+                Ok(what) => kept.hooks.extend(what.map(|what| (hook.name, what))),
+                Err(error) => kept.errors.push(KernelError::Attach {
+                    program: hook.name.to_owned(),
+                    cgroup: self.cgroup.path.clone(),
+                    error,
+                }),
+            }
+        }
+        kept
+    }
+
+    /// Opens the cgroup again if its path leads to another now.
+    fn find_cgroup(&mut self) -> Result<(), KernelError> {
+        let path = &self.cgroup.path;
+        let now = fs::metadata(path).map_err(|error| KernelError::Cgroup {
+            path: path.clone(),
+            error,
+        })?;
+        if now.ino() != self.cgroup.id {
+            let is_default = self.cgroup.is_default;
+            self.cgroup = Cgroup::open(Some(path))?;
+            self.cgroup.is_default = is_default;
+        }
+        Ok(())
+    }
+}

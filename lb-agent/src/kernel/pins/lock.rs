@@ -1,0 +1,57 @@
+//! The lock (flock) on the pin folder, which must be on the host's BPF file system.
+
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::dir::{failed, make};
+use super::{holder, host};
+use crate::kernel::node::error::KernelError;
+
+/// linux/magic.h: BPF_FS_MAGIC.
+const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The folder, or the nearest one above it that is there, must be on a BPF file system, and on the host's.
+pub fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
+    let parent = folder
+        .ancestors()
+        .find(|parent| parent.exists())
+        .unwrap_or_else(|| Path::new("/"));
+    let kind = statfs(parent).map_err(|error| failed(parent, error.into()))?;
+    if kind.f_type == BPFFS_MAGIC {
+        return host::check(folder, parent);
+    }
+    Err(KernelError::NoBpffs {
+        path: folder.to_owned(),
+        parent: parent.to_owned(),
+    })
+}
+
+/// Makes the folder if need be, and locks it.
+pub fn lock(folder: &Path, how: FlockOperation) -> Result<File, KernelError> {
+    loop {
+        make(folder)?;
+        let file = File::open(folder).map_err(|error| failed(folder, error))?;
+        match retry_on_intr(|| flock(&file, how)) {
+            Ok(()) if is_still_there(folder, &file) => return Ok(file),
+            // Whoever had it took it away.
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(KernelError::Locked {
+                    path: folder.to_owned(),
+                    holder: holder::of(folder),
+                });
+            }
+            Err(error) => return Err(failed(folder, error.into())),
+        }
+    }
+}
+
+fn is_still_there(folder: &Path, file: &File) -> bool {
+    let identity = |folder: Metadata| (folder.dev(), folder.ino());
+    let now = fs::metadata(folder).map(identity).ok();
+    now.is_some() && now == file.metadata().map(identity).ok()
+}

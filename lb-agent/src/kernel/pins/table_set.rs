@@ -1,0 +1,192 @@
+//! The folder of a set of tables: its name, and what is pinned in it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::ProgramInfo;
+use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
+
+use super::dir::{failed, list, make};
+use crate::kernel::bpf::object;
+use crate::kernel::node::error::KernelError;
+
+/// What the folder's name of a set begins with, before the version.
+pub const TABLES: &str = "tables-v";
+/// The same of ORIGINS and what belongs to it.
+pub const ORIGINS: &str = "origins-v";
+/// What the name of a program's pin begins with.
+pub const PROGRAM: &str = "program_";
+/// The pin of what was copied into a set ([`crate::kernel::migrate`]).
+pub const COPIED: &str = "COPIED";
+
+const NEXT: &str = "-next";
+
+/// The folder of a set of tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSet {
+    pub folder: PathBuf,
+    pub version: u32,
+    /// Being made, or being moved to.
+    pub is_next: bool,
+}
+
+impl TableSet {
+    /// The set that an agent of this version works with.
+    pub fn ours(folder: &Path) -> Self {
+        Self {
+            folder: folder.join(format!("{TABLES}{TABLES_VERSION}")),
+            version: TABLES_VERSION,
+            is_next: false,
+        }
+    }
+
+    /// The one that it makes from another.
+    pub fn next(folder: &Path) -> Self {
+        Self {
+            folder: folder.join(format!("{TABLES}{TABLES_VERSION}{NEXT}")),
+            is_next: true,
+            ..Self::ours(folder)
+        }
+    }
+
+    /// None for a folder of another kind.
+    pub fn at(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_prefix(TABLES)?;
+        let (version, is_next) = match name.strip_suffix(NEXT) {
+            Some(version) => (version, true),
+            None => (name, false),
+        };
+        Some(Self {
+            version: version.parse().ok()?,
+            is_next,
+            folder: path,
+        })
+    }
+
+    pub fn make(&self) -> Result<(), KernelError> {
+        make(&self.folder)
+    }
+
+    /// Pins the programs beside the maps that they use.
+    pub fn pin_programs(&self, object: &mut Ebpf) -> Result<(), KernelError> {
+        for (name, program) in object.programs_mut() {
+            let refused = |error: &dyn std::error::Error| KernelError::Program {
+                program: name.to_owned(),
+                reason: object::chain(error),
+            };
+            let id = program.info().map_err(|error| refused(&error))?.id();
+            let pin = self.folder.join(format!("{PROGRAM}{name}_{id}"));
+            program.pin(pin).map_err(|error| refused(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The ids of the programs that are pinned here.
+    pub fn programs(&self) -> Result<Vec<u32>, KernelError> {
+        let is_program = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(PROGRAM)
+        };
+        let pins = list(&self.folder)?.into_iter().filter(is_program);
+        pins.map(|pin| match ProgramInfo::from_pin(&pin) {
+            Ok(info) => Ok(info.id()),
+            Err(error) => Err(failed(&pin, io::Error::other(error))),
+        })
+        .collect()
+    }
+
+    /// Takes its pins and its folder away.
+    pub fn remove(&self) -> Result<(), KernelError> {
+        for pin in list(&self.folder)? {
+            fs::remove_file(&pin).map_err(|error| failed(&pin, error))?;
+        }
+        fs::remove_dir(&self.folder).map_err(|error| failed(&self.folder, error))
+    }
+
+    /// Gives the set that all hooks use now the name of the one that an agent works with. There must be none other.
+    pub fn promote(self, pin_dir: &Path) -> Result<Self, KernelError> {
+        let ours = Self::ours(pin_dir);
+        match fs::remove_dir(&ours.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&ours.folder, error));
+            }
+            _ => {}
+        }
+        fs::rename(&self.folder, &ours.folder).map_err(|error| failed(&self.folder, error))?;
+        Ok(ours)
+    }
+
+    /// Takes away what is only of use while hooks are being moved to it.
+    pub fn tidy(&self) -> Result<(), KernelError> {
+        for pin in list(&self.folder)? {
+            let name = pin.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(PROGRAM) || name == COPIED {
+                fs::remove_file(&pin).map_err(|error| failed(&pin, error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// ORIGINS of a newer version, with something in its folder, is not for us.
+pub fn refuse_newer_origins(folder: &Path) -> Result<(), KernelError> {
+    for room in list(folder)? {
+        let name = room.file_name().unwrap_or_default().to_string_lossy();
+        let version = name.strip_prefix(ORIGINS).and_then(|v| v.parse().ok());
+        if let Some(version) = version
+            && !list(&room)?.is_empty()
+        {
+            refuse_newer(&room, folder, version, ORIGINS_VERSION)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn refuse_newer(
+    path: &Path,
+    pin_dir: &Path,
+    found: u32,
+    known: u32,
+) -> Result<(), KernelError> {
+    if found <= known {
+        return Ok(());
+    }
+    Err(KernelError::Newer {
+        path: path.to_owned(),
+        pin_dir: pin_dir.to_owned(),
+        found,
+        known,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_name_says_what_it_has() {
+        let at = |name: &str| TableSet::at(Path::new("/pins").join(name));
+        let set = |name: &str, version, is_next| TableSet {
+            folder: Path::new("/pins").join(name),
+            version,
+            is_next,
+        };
+        assert_eq!(at("tables-v7"), Some(set("tables-v7", 7, false)));
+        assert_eq!(at("tables-v7-next"), Some(set("tables-v7-next", 7, true)));
+        for other in [
+            "links",
+            "origins-v1",
+            "tables-v",
+            "tables-vx",
+            "tables-v1-last",
+        ] {
+            assert_eq!(at(other), None, "{other}");
+        }
+        for own in [TableSet::ours, TableSet::next] {
+            let own = own(Path::new("/pins"));
+            assert_eq!(TableSet::at(own.folder.clone()), Some(own));
+        }
+    }
+}

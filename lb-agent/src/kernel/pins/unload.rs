@@ -1,0 +1,73 @@
+//! Takes away all that is pinned.
+
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::dir::{failed, list};
+use super::folder::LINKS;
+use super::lock::{check_bpffs, lock};
+use super::table_set::{ORIGINS, PROGRAM, TABLES};
+use crate::kernel::bpf::hooks::LINK;
+use crate::kernel::bpf::sys;
+use crate::kernel::node::error::KernelError;
+
+/// What [`unload`] took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unloaded {
+    pub links: usize,
+    pub maps: usize,
+}
+
+/// Takes the data path away: first the links, which detaches the programs, then the maps, then the folder.
+///
+/// Takes nothing that is not ours, and of ours every version. None when there is no such folder.
+pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
+    check_bpffs(folder)?;
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let held = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
+    let mut rooms = Vec::new();
+    for entry in list(folder)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if name == LINKS || name.starts_with(TABLES) || name.starts_with(ORIGINS) {
+            rooms.push(entry);
+        }
+    }
+    let mut pins = Vec::new();
+    for room in &rooms {
+        pins.extend(list(room)?);
+    }
+    let begins_with = |path: &PathBuf, beginning| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(beginning))
+    };
+    let (links, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        pins.into_iter().partition(|path| begins_with(path, LINK));
+    let (programs, maps): (Vec<PathBuf>, Vec<PathBuf>) = others
+        .into_iter()
+        .partition(|path| begins_with(path, PROGRAM));
+    for link in &links {
+        sys::object_at(link)
+            .and_then(|link| sys::detach_link(link.as_fd()))
+            .map_err(|error| failed(link, error))?;
+    }
+    for pin in links.iter().chain(&programs).chain(&maps) {
+        fs::remove_file(pin).map_err(|error| failed(pin, error))?;
+    }
+    for room in &rooms {
+        fs::remove_dir(room).map_err(|error| failed(room, error))?;
+    }
+    // Whoever put something else into the folder keeps it.
+    if list(folder)?.is_empty() {
+        fs::remove_dir(folder).map_err(|error| failed(folder, error))?;
+    }
+    drop(held);
+    Ok(Some(Unloaded {
+        links: links.len(),
+        maps: maps.len(),
+    }))
+}
