@@ -8,7 +8,6 @@
 
 pub mod affinity;
 pub mod backend;
-pub mod classic;
 pub mod config;
 pub mod flow;
 pub mod frontend;

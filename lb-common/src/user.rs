@@ -2,7 +2,6 @@
 
 use crate::affinity::AffinityKey;
 use crate::backend::Backend;
-use crate::classic;
 use crate::flow::{FlowKey, Reply, ReplyKey};
 use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
 use crate::origin::Set;
@@ -26,10 +25,5 @@ pod!(
     Set,
     FlowKey,
     ReplyKey,
-    Reply,
-    classic::ServiceKey,
-    classic::ServiceValue,
-    classic::BackendValue,
-    classic::OriginKey,
-    classic::OriginValue
+    Reply
 );

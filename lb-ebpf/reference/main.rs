@@ -1,8 +1,11 @@
-//! What `cargo xtask bench` compares socklb with: the classic design of a socket load balancer, written as well as its
-//! schema allows, and programs that do nothing, whose cost is what measuring costs.
+//! The programs that `cargo xtask bench` compares socklb with: the classic design of a socket load balancer, written as well
+//! as its tables allow, and empty programs, which cost only what measuring costs.
 //!
-//! It balances IPv4 at random and remembers for each socket what it asked for. No affinity, no other algorithms.
+//! The classic design: one hash table contains the Services and their slots, a second one the backends, and an LRU hash
+//! stores what each socket asked for. It balances IPv4 at random, without affinity or other algorithms.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+mod tables;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_ANY;
@@ -10,8 +13,10 @@ use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_get_socket_cookie};
 use aya_ebpf::macros::{btf_map, cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use lb_common::classic::{BackendValue, OriginKey, OriginValue, ServiceKey, ServiceValue};
+use bytemuck::{Pod, Zeroable};
 use lb_common::{TCP, UDP};
+
+use crate::tables::{BackendValue, ServiceKey, ServiceValue};
 
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, ServiceValue, 1024> = HashMap::new();
@@ -21,6 +26,27 @@ static BACKENDS: HashMap<u32, BackendValue, 1024> = HashMap::new();
 
 #[btf_map]
 static ORIGINS: LruHashMap<OriginKey, OriginValue, 65536> = LruHashMap::new();
+
+/// Key of ORIGINS: a socket and the backend that it talks to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+struct OriginKey {
+    cookie: u64,
+    /// In network byte order.
+    address: u32,
+    /// In network byte order, in the lower half.
+    port: u32,
+}
+
+/// Value of ORIGINS: what the socket asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+struct OriginValue {
+    /// In network byte order.
+    address: u32,
+    /// In network byte order, in the lower half.
+    port: u32,
+}
 
 const GO_ON: i32 = 1;
 
@@ -34,7 +60,7 @@ pub fn classic_connect(ctx: SockAddrContext) -> i32 {
     GO_ON
 }
 
-/// Each datagram of a socket goes to the same backend while there are as many.
+/// The socket's cookie picks the slot, so all datagrams of a socket go to one backend while the number of slots stays.
 #[cgroup_sock_addr(sendmsg4)]
 #[expect(clippy::cast_possible_truncation, reason = "any of its bits will do")]
 pub fn classic_sendmsg(ctx: SockAddrContext) -> i32 {
@@ -67,7 +93,7 @@ pub fn classic_release(ctx: SockContext) -> i32 {
         address,
         port: u32::from(port),
     };
-    // What it does not have needs no removal.
+    // Most sockets have no element: nothing to do about the error.
     let _ = ORIGINS.remove(key);
     GO_ON
 }
@@ -99,7 +125,7 @@ pub fn empty_release(_: SockContext) -> i32 {
 
 /// The Service that is asked for, and one of its backends.
 ///
-/// `number`: uniform, from which the slot is taken.
+/// `number`: gives a uniformly distributed number that picks the slot.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -124,7 +150,7 @@ fn choose(
         protocol: protocol as u8,
         zero: [0; 3],
     };
-    // SAFETY: nobody changes the tables while the bench runs.
+    // SAFETY: the tables do not change while the bench runs.
     let slots = unsafe { SERVICES.get(service) }?.slots;
     let slot = ServiceKey {
         slot: 1 + number().checked_rem(slots)? as u16,
@@ -143,7 +169,7 @@ fn remember(ctx: &SockAddrContext, service: &ServiceKey, backend: &BackendValue)
         address: service.address,
         port: u32::from(service.port),
     };
-    // A full LRU map makes room by itself.
+    // A full LRU map evicts another element.
     let _ = ORIGINS.insert(origin_key(ctx, backend), asked, u64::from(BPF_ANY));
 }
 
@@ -156,7 +182,7 @@ fn origin_key(ctx: &SockAddrContext, backend: &BackendValue) -> OriginKey {
     }
 }
 
-/// Puts what the socket asked for in the place of its backend.
+/// Replaces the backend's address with the one that the socket asked for.
 #[inline(always)]
 fn turn_back(ctx: &SockAddrContext) -> i32 {
     // SAFETY: the kernel's context is valid for the whole run.
@@ -166,7 +192,7 @@ fn turn_back(ctx: &SockAddrContext) -> i32 {
             port: (*ctx.sock_addr).user_port,
         }
     };
-    // SAFETY: an element that becomes another socket's is a wrong answer once.
+    // SAFETY: the kernel may give the element to another socket meanwhile: that is one wrong answer.
     if let Some(asked) = unsafe { ORIGINS.get(origin_key(ctx, &peer)) } {
         go_to(
             ctx,

@@ -8,15 +8,16 @@ use aya::{
     maps::HashMap,
     programs::{CgroupAttachMode, Program},
 };
-use lb_common::{
-    TCP, UDP,
-    classic::{BackendValue, ServiceKey, ServiceValue},
-};
+use lb_common::{TCP, UDP};
 
+use self::tables::{BackendValue, ServiceKey, ServiceValue};
 use crate::{
     contender::{Contender, Hook},
     services::{self, BACKEND_PORT, BACKENDS},
 };
+
+#[path = "../../../../lb-ebpf/reference/tables.rs"]
+mod tables;
 
 /// Which of the object's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,3 +132,13 @@ fn fill(ebpf: &mut Ebpf, services: usize) -> Result<()> {
 fn network_order(address: Ipv4Addr) -> u32 {
     u32::from(address).to_be()
 }
+
+/// aya's `Pod` is another trait than bytemuck's, which is derived and so checked by the compiler.
+macro_rules! pod {
+    ($($name:ty),*) => {$(
+        // SAFETY: the type is `bytemuck::Pod`: any bytes are a value of it, and it has no padding.
+        unsafe impl aya::Pod for $name where $name: bytemuck::Pod {}
+    )*};
+}
+
+pod!(ServiceKey, ServiceValue, BackendValue);
