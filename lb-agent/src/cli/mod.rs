@@ -17,7 +17,7 @@ pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
 use self::values::{duration, port_range, service_cidr, step_aside};
 use crate::agent;
-use crate::commands::{self, LogFormat, Output, backends, plan, probe, run, status};
+use crate::commands::{self, LogFormat, Output, backends, dump, plan, probe, run, status};
 use crate::commands::{unload, wait};
 use crate::kernel::{self, LogLevel};
 
@@ -45,6 +45,8 @@ pub enum Command {
     Status(AskArgs),
     /// Show the running agent's backends and their connections.
     Backends(AskArgs),
+    /// Show the tables as the kernel has them, whether an agent runs or not.
+    Dump(DumpArgs),
     /// Remove the programs and tables from the kernel.
     Unload(UnloadArgs),
     /// Ask an agent process whether it is alive or ready, for the exec probes of its pod.
@@ -165,6 +167,18 @@ pub struct AskArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Shows each service port with its frontends, views, slots and backends, then guards and settings. The
+tables contain addresses and ids, but no names of Services. Changes nothing.
+
+Example:
+  lb-agent dump --pin-dir /sys/fs/bpf/socklb")]
+pub struct DumpArgs {
+    #[command(flatten)]
+    pub pins: PinArgs,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct UnloadArgs {
     #[command(flatten)]
     pub pins: PinArgs,
@@ -232,6 +246,7 @@ impl Cli {
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
             Command::Backends(args) => backends::backends(&args.socket.socket, args.output.output),
+            Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
             Command::Probe(args) => probe::probe(args.what, &args.probe_socket),
             Command::WaitForDaemonset(args) => {

@@ -1,6 +1,7 @@
 //! One file for each subcommand; here what they share.
 
 pub mod backends;
+pub mod dump;
 mod logging;
 pub mod plan;
 pub mod probe;

@@ -24,4 +24,5 @@ pub use self::node::error::KernelError;
 pub use self::pins::folder::Pins;
 pub use self::pins::holder::of as holder_of;
 pub use self::pins::keeper::{Keeper, Kept, PinnedMap};
+pub use self::pins::read::read as read_tables;
 pub use self::pins::unload::unload;

@@ -70,11 +70,8 @@ pub trait Elements {
     fn keys(&self) -> Box<dyn Iterator<Item = FrontendKey> + '_>;
 }
 
-/// Words of arrays, elements of FRONTENDS, and the entries of sockets.
-///
-/// Each call of a method that writes is one store: readers run between any two of them, and the agent may be killed
-/// between any two of them.
-pub trait Backing {
+/// Reads tables: words of arrays, elements of FRONTENDS, and the entries of sockets.
+pub trait ReadTables {
     /// How many elements an array has.
     fn length(&self, table: Table) -> u32;
 
@@ -84,14 +81,23 @@ pub trait Backing {
     /// A word of an element; words are of 64 bits. `index` and `word` are within the array.
     fn load(&self, table: Table, index: u32, word: usize) -> u64;
 
-    /// Writes a word of an element, after all that was written before (release).
+    /// All elements of FRONTENDS.
+    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>>;
+
+    /// Shows each entry of ORIGINS and SPILL: the socket's cookie and its pair.
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()>;
+}
+
+/// Tables that can be written.
+///
+/// Each call of a method that writes is one store: readers run between any two of them, and the agent may be killed
+/// between any two of them.
+pub trait Backing: ReadTables {
+    /// Writes a word of an element, after everything that was written before (release).
     fn store(&mut self, table: Table, index: u32, word: usize, value: u64);
 
     /// Compares and exchanges a word that programs write too. Returns whether it was `from`.
     fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool;
-
-    /// All elements of FRONTENDS.
-    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>>;
 
     /// Some elements of FRONTENDS, from a position on; the first is 0. Elements that are added or removed meanwhile may be
     /// in the result or not.
@@ -110,9 +116,6 @@ pub trait Backing {
     /// Removes from what is kept beside FRONTENDS, from a position on, all that belongs to no element. The first position
     /// is 0. Returns the next one; none: that was all.
     fn prune_copies(&mut self, position: u32, elements: &dyn Elements) -> (Copies, Option<u32>);
-
-    /// Shows each entry of ORIGINS and SPILL: the socket's cookie and its pair.
-    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()>;
 
     /// Removes the entries of sockets that were closed, and subtracts each from its backend's count. Returns their number.
     fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize>;

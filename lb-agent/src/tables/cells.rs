@@ -3,7 +3,7 @@
 use lb_common::view::own_cell;
 use lb_common::{SlotRun, View};
 
-use super::backing::{Backing, Table};
+use super::backing::{ReadTables, Table};
 
 /// The words of the cells that contain these backend ids, two in each.
 pub fn cells(slots: &[u32]) -> impl Iterator<Item = u64> {
@@ -21,12 +21,12 @@ pub fn fingerprint(cells: impl Iterator<Item = u64>) -> u64 {
 }
 
 /// The fingerprint of the cells that a run has in the tables.
-pub fn fingerprint_of(backing: &impl Backing, run: SlotRun) -> u64 {
+pub fn fingerprint_of(backing: &impl ReadTables, run: SlotRun) -> u64 {
     fingerprint((0..run.cells()).map(|cell| load_cell(backing, run.cell(cell * 2))))
 }
 
 /// The backend ids that a run has in the tables.
-pub fn slots_of(backing: &impl Backing, run: SlotRun) -> impl Iterator<Item = u32> {
+pub fn slots_of(backing: &impl ReadTables, run: SlotRun) -> impl Iterator<Item = u32> {
     (0..run.length)
         .map(move |slot| lb_common::view::slot_of(load_cell(backing, run.cell(slot)), slot))
 }
@@ -40,7 +40,7 @@ pub const fn location(cell: u32) -> (Table, u32, usize) {
     }
 }
 
-pub fn load_cell(backing: &impl Backing, cell: u32) -> u64 {
+pub fn load_cell(backing: &impl ReadTables, cell: u32) -> u64 {
     let (table, index, word) = location(cell);
     backing.load(table, index, word)
 }

@@ -13,7 +13,7 @@ use lb_common::frontend::{guard, kind};
 use lb_common::view::{banks, is_own};
 use lb_common::{Address, FrontendKey};
 
-use super::backing::{Backing, Table};
+use super::backing::{ReadTables, Table};
 use super::cells::slots_of;
 use super::encode;
 use super::model::{self, Found, HeldBackend, HeldFrontend, HeldPort, HeldView, Item, Model};
@@ -28,7 +28,7 @@ const MOST_SLOTS: u32 = 16;
 /// `names`: of service ports, as far as they are known: the tables do not contain them. Errors: FRONTENDS, ORIGINS or SPILL
 /// cannot be read.
 pub fn dump<S: std::hash::BuildHasher>(
-    backing: &impl Backing,
+    backing: &impl ReadTables,
     names: &HashMap<u32, ServicePortKey, S>,
 ) -> io::Result<String> {
     let found = model::read(backing)?;
@@ -40,7 +40,7 @@ pub fn dump<S: std::hash::BuildHasher>(
 
 fn write<S: std::hash::BuildHasher>(
     text: &mut String,
-    backing: &impl Backing,
+    backing: &impl ReadTables,
     found: &Found,
     names: &HashMap<u32, ServicePortKey, S>,
 ) -> fmt::Result {
@@ -80,7 +80,7 @@ fn write<S: std::hash::BuildHasher>(
 
 fn write_port(
     text: &mut String,
-    backing: &impl Backing,
+    backing: &impl ReadTables,
     model: &Model,
     port: &HeldPort,
 ) -> fmt::Result {
@@ -122,7 +122,7 @@ fn write_port(
     Ok(())
 }
 
-fn write_view(text: &mut String, backing: &impl Backing, view: &HeldView) -> fmt::Result {
+fn write_view(text: &mut String, backing: &impl ReadTables, view: &HeldView) -> fmt::Result {
     let role = match view.role {
         Role::Internal => "internal",
         Role::External => "external",

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use lb_common::{Backend as BackendLine, Pair};
 
-use super::backing::{Backing, Table};
+use super::backing::{ReadTables, Table};
 use super::encode;
 use super::model::{Item, Model, load_backend, load_frontend};
 
@@ -36,7 +36,7 @@ pub const fn has_stopped(state: u64) -> bool {
 }
 
 /// The UDP sockets, and if wanted the TCP sockets, whose backends have stopped serving. Reads all of ORIGINS and SPILL.
-pub fn stale(backing: &impl Backing, wants_tcp: bool) -> io::Result<Vec<Stale>> {
+pub fn stale(backing: &impl ReadTables, wants_tcp: bool) -> io::Result<Vec<Stale>> {
     let frontends = backing.length(Table::FrontendList);
     let backends = backing.length(Table::Backends);
     let mut stale = Vec::new();
@@ -64,7 +64,7 @@ pub fn stale(backing: &impl Backing, wants_tcp: bool) -> io::Result<Vec<Stale>> 
 }
 
 /// The cookies of all sockets that have an entry.
-pub fn cookies(backing: &impl Backing) -> io::Result<HashSet<u64>> {
+pub fn cookies(backing: &impl ReadTables) -> io::Result<HashSet<u64>> {
     let mut cookies = HashSet::new();
     backing.entries(&mut |cookie, _| {
         cookies.insert(cookie);
@@ -74,7 +74,7 @@ pub fn cookies(backing: &impl Backing) -> io::Result<HashSet<u64>> {
 
 /// Frees the quarantined backend ids on which no entry counts and the frontend ids that no entry names. Reads all of ORIGINS
 /// if there is a frontend id to look for.
-pub fn free_unnamed(backing: &impl Backing, model: &mut Model) {
+pub fn free_unnamed(backing: &impl ReadTables, model: &mut Model) {
     let named = named_frontends(backing, model);
     model.free_unnamed(|item| match item {
         Item::Backend(id) => active(backing, id) != 0,
@@ -84,12 +84,12 @@ pub fn free_unnamed(backing: &impl Backing, model: &mut Model) {
 }
 
 /// How many entries count on a backend.
-pub fn active(backing: &impl Backing, backend: u32) -> u64 {
+pub fn active(backing: &impl ReadTables, backend: u32) -> u64 {
     backing.load(Table::Backends, backend, BackendLine::ACTIVE_WORD)
 }
 
 /// The quarantined frontend ids that entries name. None: there is none to look for, or the entries cannot be read.
-fn named_frontends(backing: &impl Backing, model: &Model) -> Option<BTreeSet<u32>> {
+fn named_frontends(backing: &impl ReadTables, model: &Model) -> Option<BTreeSet<u32>> {
     let ids = model.quarantine.named.iter().filter_map(|item| match item {
         Item::Frontend(id) => Some(*id),
         _ => None,

@@ -2,7 +2,7 @@
 
 use lb_common::view::BANK_SLOTS;
 
-use super::backing::{Backing, Table, Usage};
+use super::backing::{ReadTables, Table, Usage};
 use super::model::Model;
 use super::plan::ApplyError;
 
@@ -65,7 +65,7 @@ impl Headroom {
 
 /// How full the tables are in which the agent gives out elements.
 #[must_use]
-pub fn usage(backing: &impl Backing, model: &Model) -> [Usage; 5] {
+pub fn usage(backing: &impl ReadTables, model: &Model) -> [Usage; 5] {
     // Id 0 stands for none.
     let ids = |table: Table| {
         let capacity = (backing.length(table) as usize).saturating_sub(1);

@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use lb_common::Backend as BackendLine;
 use lb_common::config::{HOST_NETNS, STEP_ASIDE_AT};
 
-pub use self::backing::{Backing, Copies, Elements, Part, Table, Usage};
+pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
 pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::entries::{Stale, has_stopped};

@@ -13,6 +13,7 @@ mod container;
 mod counts;
 mod dns;
 mod drift;
+mod dump;
 mod endurance;
 mod foreign;
 mod frontends;

@@ -18,7 +18,7 @@ use super::near::Near;
 use super::snapshot::Look;
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
-use crate::tables::{Backing, Copies, Elements, Part, Table, Usage};
+use crate::tables::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
 
 /// How many elements are read at once.
 const BATCH: usize = 512;
@@ -103,7 +103,7 @@ fn uncount(backends: &Mapped, pair: Pair) {
     }
 }
 
-impl Backing for Maps {
+impl ReadTables for Maps {
     fn length(&self, table: Table) -> u32 {
         self.table(table).length
     }
@@ -116,6 +116,19 @@ impl Backing for Maps {
         self.table(table).word(index, word).load(Ordering::Acquire)
     }
 
+    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
+        self.frontends
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(io_error)
+    }
+
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        self.places.show(see)
+    }
+}
+
+impl Backing for Maps {
     fn store(&mut self, table: Table, index: u32, word: usize, value: u64) {
         self.table(table)
             .word(index, word)
@@ -165,13 +178,6 @@ impl Backing for Maps {
         (Copies { filter, near }, next)
     }
 
-    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
-        self.frontends
-            .iter()
-            .collect::<Result<_, _>>()
-            .map_err(io_error)
-    }
-
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
         self.filter.add(key);
         if let Err(error) = self.frontends.insert(key, value, 0) {
@@ -190,10 +196,6 @@ impl Backing for Maps {
         }
         self.count_stale();
         Ok(())
-    }
-
-    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
-        self.places.show(see)
     }
 
     fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {

@@ -8,6 +8,7 @@ pub mod hash;
 pub mod lengths;
 pub mod mapped;
 pub mod near;
+pub mod pinned;
 pub mod shapes;
 pub mod sizes;
 pub mod snapshot;

@@ -7,6 +7,7 @@ pub mod host;
 pub mod keeper;
 pub mod lock;
 pub mod owner;
+pub mod read;
 pub mod sets;
 pub mod table_set;
 pub mod unload;

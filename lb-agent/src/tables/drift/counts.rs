@@ -8,7 +8,7 @@ use std::io;
 
 use lb_common::Backend as BackendLine;
 
-use super::super::backing::{Backing, Table};
+use super::super::backing::{Backing, ReadTables, Table};
 use super::super::model::{Item, Model};
 use super::report::Findings;
 
@@ -40,7 +40,7 @@ struct Sample {
 
 impl Counts {
     /// Counts all entries.
-    pub fn begin(&mut self, backing: &impl Backing) -> io::Result<()> {
+    pub fn begin(&mut self, backing: &impl ReadTables) -> io::Result<()> {
         self.entries = None;
         let mut entries: HashMap<u32, Entries> = HashMap::new();
         backing.entries(&mut |cookie, pair| {

@@ -12,7 +12,7 @@ use lb_common::{
     Address, Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View,
 };
 
-use super::super::backing::{Backing, Table};
+use super::super::backing::{ReadTables, Table};
 use super::super::cells::{fingerprint_of, slots_of};
 use super::super::encode;
 use super::super::role::Role;
@@ -38,7 +38,7 @@ pub struct Found {
 ///
 /// A grace period must have passed since the last agent ended: everything unreachable is free at once. Errors: FRONTENDS,
 /// ORIGINS or SPILL cannot be read.
-pub fn read(backing: &impl Backing) -> io::Result<Found> {
+pub fn read(backing: &impl ReadTables) -> io::Result<Found> {
     let mut rows = Rows::default();
     find_frontends(backing, &mut rows)?;
     drop_overlaps(&mut rows);
@@ -95,7 +95,7 @@ struct Rows {
 }
 
 /// Sorts the elements of FRONTENDS into those that name a view and the strays.
-fn find_frontends(backing: &impl Backing, rows: &mut Rows) -> io::Result<()> {
+fn find_frontends(backing: &impl ReadTables, rows: &mut Rows) -> io::Result<()> {
     let mut ids = BTreeSet::new();
     let mut elements = backing.frontends()?;
     elements.sort_by_key(|(key, _)| *key);
@@ -215,7 +215,7 @@ fn drop_views(rows: &mut Rows, broken: &BTreeSet<u32>) {
 ///
 /// `unowned`: gets the ids of lines with a state that no service port has. That state has to be cleared: the service port
 /// id that they name may be given out again.
-fn find_backends(backing: &impl Backing, rows: &mut Rows, unowned: &mut Vec<u32>) -> Vec<u32> {
+fn find_backends(backing: &impl ReadTables, rows: &mut Rows, unowned: &mut Vec<u32>) -> Vec<u32> {
     let length = backing.length(Table::Backends);
     let mut named: BTreeMap<u32, u32> = BTreeMap::new();
     let mut owners = BTreeSet::new();
@@ -270,7 +270,7 @@ fn find_backends(backing: &impl Backing, rows: &mut Rows, unowned: &mut Vec<u32>
 
 /// What is free, and what is quarantined because a socket may still name it.
 fn allocators(
-    backing: &impl Backing,
+    backing: &impl ReadTables,
     rows: &Rows,
     mut backends: Vec<u32>,
 ) -> io::Result<(Free, Quarantine)> {
@@ -315,19 +315,19 @@ fn allocators(
     Ok((free, quarantine))
 }
 
-fn load_view(backing: &impl Backing, index: u32) -> View {
+fn load_view(backing: &impl ReadTables, index: u32) -> View {
     let words: [u64; View::WORDS] =
         std::array::from_fn(|word| backing.load(Table::Views, index, word));
     bytemuck::must_cast(words)
 }
 
-pub fn load_frontend(backing: &impl Backing, id: u32) -> FrontendEntry {
+pub fn load_frontend(backing: &impl ReadTables, id: u32) -> FrontendEntry {
     let words: [u64; FrontendEntry::WORDS] =
         std::array::from_fn(|word| backing.load(Table::FrontendList, id, word));
     bytemuck::must_cast(words)
 }
 
-pub fn load_backend(backing: &impl Backing, id: u32) -> BackendLine {
+pub fn load_backend(backing: &impl ReadTables, id: u32) -> BackendLine {
     let words: [u64; BackendLine::WORDS] =
         std::array::from_fn(|word| backing.load(Table::Backends, id, word));
     bytemuck::must_cast(words)

@@ -3,7 +3,7 @@
 use lb_common::config::{self, MOST_SERVICE_CIDRS, SERVICE_CIDRS, service_cidr};
 use lb_common::{Backend as BackendLine, View};
 
-use super::super::backing::{Backing, Table};
+use super::super::backing::{ReadTables, Table};
 use super::super::cells::{cells, fingerprint, fingerprint_of};
 use super::super::model::{HeldPort, HeldView, Model};
 use super::add::add_view;
@@ -12,7 +12,7 @@ use super::rows;
 use super::step::{Plan, Step};
 
 /// The words of CONFIG that differ. Those of the Service CIDRs are not in effect while one of them changes.
-pub fn repair_config(model: &Model, backing: &impl Backing, plan: &mut Plan) {
+pub fn repair_config(model: &Model, backing: &impl ReadTables, plan: &mut Plan) {
     let length = backing.length(Table::Config).min(config::WORDS);
     let load = |word: u32| backing.load(Table::Config, word, 0);
     let held = |word: u32| model.config[word as usize];
@@ -37,7 +37,7 @@ pub fn repair_config(model: &Model, backing: &impl Backing, plan: &mut Plan) {
 pub fn repair_port(
     model: &Model,
     id: u32,
-    backing: &impl Backing,
+    backing: &impl ReadTables,
     plan: &mut Plan,
 ) -> Vec<HeldView> {
     let mut lost = Vec::new();
@@ -111,7 +111,7 @@ pub fn renew_slots(
 }
 
 /// The slots of a view whose cells differ; empty if they don't. None: they do, and the right ones are unknown.
-fn cells_of(view: &HeldView, port: &HeldPort, backing: &impl Backing) -> Option<Vec<u32>> {
+fn cells_of(view: &HeldView, port: &HeldPort, backing: &impl ReadTables) -> Option<Vec<u32>> {
     if fingerprint_of(backing, view.run) == view.fingerprint {
         return Some(Vec::new());
     }

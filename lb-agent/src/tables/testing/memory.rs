@@ -5,7 +5,7 @@ use std::io;
 
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, config};
 
-use crate::tables::backing::{Backing, Copies, Elements, Part, Table, Usage};
+use crate::tables::backing::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
 
 /// The words of all arrays, 0 where nothing was written; quick to copy.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,7 @@ impl Memory {
     }
 }
 
-impl Backing for Memory {
+impl ReadTables for Memory {
     fn length(&self, table: Table) -> u32 {
         match table {
             Table::FrontendList => self.lengths[0],
@@ -118,6 +118,19 @@ impl Backing for Memory {
         self.state.load(table, index, word)
     }
 
+    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
+        Ok(self.state.frontends.iter().map(|(k, v)| (*k, *v)).collect())
+    }
+
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        for &(cookie, pair) in &self.state.entries {
+            see(cookie, pair);
+        }
+        Ok(())
+    }
+}
+
+impl Backing for Memory {
     fn store(&mut self, table: Table, index: u32, word: usize, value: u64) {
         self.check(table, index, word);
         self.stores += 1;
@@ -151,10 +164,6 @@ impl Backing for Memory {
         (Copies::default(), None)
     }
 
-    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
-        Ok(self.state.frontends.iter().map(|(k, v)| (*k, *v)).collect())
-    }
-
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {
         assert!(
             self.state.frontends.contains_key(key)
@@ -169,13 +178,6 @@ impl Backing for Memory {
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
         self.stores += 1;
         self.state.frontends.remove(key);
-        Ok(())
-    }
-
-    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
-        for &(cookie, pair) in &self.state.entries {
-            see(cookie, pair);
-        }
         Ok(())
     }
 

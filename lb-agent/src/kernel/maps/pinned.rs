@@ -1,0 +1,79 @@
+//! Tables that are pinned, to be read while an agent runs or when none does.
+
+use std::io;
+use std::path::Path;
+
+use aya::maps::{HashMap, MapData};
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
+
+use super::entries::Places;
+use super::hash::{capacity, hash_at, io_error};
+use super::mapped::Mapped;
+use crate::kernel::node::error::KernelError;
+use crate::tables::{ReadTables, Table};
+
+/// The maps of one set of tables. Nothing is written to them.
+#[derive(Debug)]
+pub struct PinnedMaps {
+    frontends: HashMap<MapData, FrontendKey, FrontendValue>,
+    most_frontends: u32,
+    frontend_list: Mapped,
+    views: Mapped,
+    slots: Mapped,
+    backends: Mapped,
+    config: Mapped,
+    /// None: no agent has pinned them yet.
+    entries: Option<Places>,
+}
+
+impl PinnedMaps {
+    /// `tables`: the folder of the set. `origins`: the folder of ORIGINS and SPILL.
+    pub fn open(tables: &Path, origins: &Path) -> Result<Self, KernelError> {
+        let array = |name, width| Mapped::at(&tables.join(name), width);
+        let frontends = hash_at(&tables.join("FRONTENDS"))?;
+        Ok(Self {
+            most_frontends: capacity(&frontends, "FRONTENDS")?,
+            frontends,
+            frontend_list: array("FRONTEND_LIST", FrontendEntry::WORDS)?,
+            views: array("VIEWS", View::WORDS)?,
+            slots: array("SLOTS", 1)?,
+            backends: array("BACKENDS", Backend::WORDS)?,
+            config: array("CONFIG", 1)?,
+            entries: Places::pinned(origins)?,
+        })
+    }
+
+    const fn table(&self, table: Table) -> &Mapped {
+        match table {
+            Table::FrontendList => &self.frontend_list,
+            Table::Views => &self.views,
+            Table::Slots => &self.slots,
+            Table::Backends => &self.backends,
+            Table::Config => &self.config,
+        }
+    }
+}
+
+impl ReadTables for PinnedMaps {
+    fn length(&self, table: Table) -> u32 {
+        self.table(table).length
+    }
+
+    fn most_frontends(&self) -> u32 {
+        self.most_frontends
+    }
+
+    fn load(&self, table: Table, index: u32, word: usize) -> u64 {
+        let word = self.table(table).word(index, word);
+        word.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
+        let elements: Result<_, _> = self.frontends.iter().collect();
+        elements.map_err(io_error)
+    }
+
+    fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+        self.entries.as_ref().map_or(Ok(()), |all| all.show(see))
+    }
+}
