@@ -1,50 +1,50 @@
-//! AFFINITY: the backend that a client of a service port has, and when it last used it.
-
-#[cfg(not(feature = "next-layout"))]
-use bytemuck::{Pod, Zeroable};
+//! AFFINITY: the backend of each client of a service port with session affinity, and the time of its last connection.
+//!
+//! It is an LRU map. A client whose element was evicted gets a new backend.
 
 #[cfg(feature = "next-layout")]
-pub use crate::rehearsal::AffinityKey;
+pub use crate::next_layout::AffinityKey;
 
-/// Key of AFFINITY. A client is a network namespace: on a node that is a pod, or the host.
+/// Key of AFFINITY. A client is a network namespace: a pod, or the host.
 #[cfg(not(feature = "next-layout"))]
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct AffinityKey {
-    /// SO_NETNS_COOKIE.
+    /// Cookie of the client's network namespace (SO_NETNS_COOKIE).
     pub client: u64,
+    /// The service port's id.
     pub service_port: u32,
+    /// Padding, always 0: the kernel compares keys byte by byte.
     pub zero: u32,
 }
 
-/// Value of AFFINITY, always as one word.
+/// Value of AFFINITY, stored as one 64-bit word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Affinity {
+    /// Id in BACKENDS.
     pub backend: u32,
-    /// In units of [`unit`]: wraps after nine years.
+    /// Time of the client's last connection, from [`ticks`]. Wraps after nine years.
     pub last_use: u32,
 }
 
-/// 2²⁶ ns, 67 ms.
-const UNIT: u32 = 26;
+/// A tick is 2²⁶ ns: 67 ms.
+const TICK_LOG2: u32 = 26;
 
-/// A time in the unit of [`Affinity::last_use`].
+/// A time in ticks, the unit of [`Affinity::last_use`].
 ///
-/// `nanoseconds`: on any clock that does not go back.
+/// `nanoseconds`: of any clock that never goes back.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
-pub const fn unit(nanoseconds: u64) -> u32 {
-    (nanoseconds >> UNIT) as u32
+pub const fn ticks(nanoseconds: u64) -> u32 {
+    (nanoseconds >> TICK_LOG2) as u32
 }
 
 impl Affinity {
+    /// From its word in the table.
     #[must_use]
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower half is what is meant"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the lower half")]
     pub const fn from_word(word: u64) -> Self {
         Self {
             backend: (word >> 32) as u32,
@@ -52,18 +52,21 @@ impl Affinity {
         }
     }
 
+    /// Its word in the table: the backend in the upper half, the time in the lower half.
     #[must_use]
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
         (self.backend as u64) << 32 | self.last_use as u64
     }
 
-    /// Whether it still holds. Never too short: up to a unit more than `seconds`.
+    /// Whether it still holds at the time `now`. It holds for at least `seconds`, and up to one tick longer.
+    ///
+    /// `now`: in ticks.
     #[must_use]
     #[inline(always)]
     pub const fn holds(self, now: u32, seconds: u32) -> bool {
         let age = now.wrapping_sub(self.last_use) as u64;
-        age << UNIT <= seconds as u64 * 1_000_000_000 + (1 << UNIT)
+        age << TICK_LOG2 <= seconds as u64 * 1_000_000_000 + (1 << TICK_LOG2)
     }
 }
 
@@ -78,14 +81,14 @@ mod tests {
         let used = 5 * SECOND + 999_999_999;
         let affinity = Affinity {
             backend: 7,
-            last_use: unit(used),
+            last_use: ticks(used),
         };
         assert_eq!(Affinity::from_word(affinity.to_word()), affinity);
-        assert!(affinity.holds(unit(used), 1));
-        assert!(affinity.holds(unit(used + SECOND), 1));
-        assert!(!affinity.holds(unit(used + SECOND + 200_000_000), 1));
-        assert!(affinity.holds(unit(used + 86_400 * SECOND), 86_400));
-        assert!(!affinity.holds(unit(used + 86_401 * SECOND), 86_400));
+        assert!(affinity.holds(ticks(used), 1));
+        assert!(affinity.holds(ticks(used + SECOND), 1));
+        assert!(!affinity.holds(ticks(used + SECOND + 200_000_000), 1));
+        assert!(affinity.holds(ticks(used + 86_400 * SECOND), 86_400));
+        assert!(!affinity.holds(ticks(used + 86_401 * SECOND), 86_400));
     }
 
     #[test]

@@ -1,61 +1,56 @@
-//! BACKENDS: one 64-byte line each, so that a pick and its count touch one line.
+//! BACKENDS: an array of 64-byte elements, each aligned to a cache line, so that a pick and its count touch one line.
 
 use core::mem::offset_of;
 
-#[cfg(not(feature = "next-layout"))]
-use bytemuck::{Pod, Zeroable};
-
-#[cfg(not(feature = "next-layout"))]
-use crate::Address;
 #[cfg(feature = "next-layout")]
-pub use crate::rehearsal::Backend;
+pub use crate::next_layout::Backend;
 
-/// Element of BACKENDS: the agent writes the first half, the kernel the second. Id 0 is never given out.
+/// Element of BACKENDS. The agent writes the first half, the kernel programs the second. Id 0 is never allocated.
 #[cfg(not(feature = "next-layout"))]
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Backend {
     /// In network byte order, IPv4 mapped.
-    pub address: Address,
-    /// Id of the service port that this is a backend of.
+    pub address: crate::Address,
+    /// Id of the service port that this backend belongs to.
     pub service_port: u32,
     /// In network byte order.
     pub port: u16,
+    /// Padding, always 0.
     pub zero: u16,
     /// [`state`] bits.
     pub state: u64,
-    /// Connections and flows that were sent here since the id was given out.
+    /// Number of connections and flows sent here since the id was allocated.
     pub connections: u64,
-    /// How many ways of ORIGINS and elements of SPILL point here.
+    /// Number of entries in ORIGINS and elements in SPILL that refer to this backend.
     pub active: u64,
+    /// Reserved for outlier ejection: always 0.
     pub failures: u64,
-    /// On the clock of `bpf_ktime_get_coarse_ns`; 0: not ejected.
+    /// Reserved for outlier ejection: always 0.
     pub ejected_until: u64,
 }
 
 impl Backend {
     /// Length in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
-    /// How many words the agent writes; the kernel writes those after them.
+    /// Number of words that the agent writes. The programs write the words after them.
     pub const AGENT_WORDS: usize = 4;
-    /// The word that holds `service_port` and `port`.
-    pub const OWNER_WORD: usize = offset_of!(Self, service_port) / 8;
-    /// The word that holds `state`.
+    /// Index of the word that contains `state`.
     pub const STATE_WORD: usize = offset_of!(Self, state) / 8;
-    /// The word that holds `connections`.
+    /// Index of the word that contains `connections`.
     pub const CONNECTIONS_WORD: usize = offset_of!(Self, connections) / 8;
-    /// The word that holds `active`.
+    /// Index of the word that contains `active`.
     pub const ACTIVE_WORD: usize = offset_of!(Self, active) / 8;
-    /// The word that holds `failures`.
+    /// Index of the word that contains `failures`.
     pub const FAILURES_WORD: usize = offset_of!(Self, failures) / 8;
 }
 
-/// What a backend may be used for. No bit at all: it has left its service port.
+/// What a backend may be used for. Without any bit it no longer belongs to its service port.
 pub mod state {
-    /// A choice of the internal view (ClusterIP).
+    /// The internal view (ClusterIP) may choose it.
     pub const INTERNAL: u64 = 1;
-    /// A choice of the external view (NodePort, external IP, LoadBalancer IP).
+    /// The external view (NodePort, external IP, LoadBalancer IP) may choose it.
     pub const EXTERNAL: u64 = 2;
-    /// Keeps the UDP flows that it has.
+    /// It keeps its UDP flows.
     pub const SERVING: u64 = 4;
 }

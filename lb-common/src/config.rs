@@ -1,52 +1,52 @@
-//! CONFIG: an array of 64-bit words that the agent writes.
+//! CONFIG: an array of 64-bit words that the agent writes. The constants without a unit are indices into it.
 
 use crate::Address;
 
-/// How many words CONFIG has; unused ones are 0.
+/// Number of words in CONFIG; unused ones are 0.
 pub const WORDS: u32 = 64;
 
-/// The next service port id to give out; ids are not used twice.
+/// The next service port id to allocate. An id is never used twice.
 pub const NEXT_SERVICE_PORT: u32 = 0;
 
-/// The cookie of the host's network namespace (SO_NETNS_COOKIE); 0: not known.
+/// The cookie of the host's network namespace (SO_NETNS_COOKIE); 0 if unknown.
 pub const HOST_NETNS: u32 = 1;
 
-/// A net that covers all guarded IPv4 addresses: mask in the upper half, address in the lower, both in network byte
-/// order. A mask of 0 with another address: none.
+/// A subnet that contains all guarded IPv4 addresses: mask in the upper half, address in the lower half, both in network
+/// byte order. A mask of 0 with any address but 0 matches nothing: there are none.
 pub const GUARDED_IPV4: u32 = 2;
 
-/// The mask of a net that covers all guarded IPv6 addresses, of their first 64 bits as [`first_half`] has them. The next
-/// word has the address. A mask of 0 with another address: none.
+/// Two words for a subnet that contains all guarded IPv6 addresses, which covers only their first 64 bits: the mask, then the
+/// address, both as [`first_half`] returns them. A mask of 0 with any address but 0 matches nothing: there are none.
 pub const GUARDED_IPV6: u32 = 3;
 
-/// From when on connects and sends pass untouched, in ns of CLOCK_MONOTONIC; 0: never. The agent puts it off again and
-/// again for as long as it lives.
-pub const STEP_ASIDE_AT: u32 = 5;
+/// Deadline in ns of CLOCK_MONOTONIC after which the programs fail open: all connects and sends pass unchanged. 0: never.
+/// A running agent keeps moving it into the future.
+pub const FAIL_OPEN_AT: u32 = 5;
 
-/// How many Service CIDRs there are whose unknown addresses are refused; 0: none is. The words after it say which, four
-/// for each: the masks of the first and of the last half of an address, then the two halves.
+/// Number of Service CIDRs whose unknown addresses are refused, 0 to [`MOST_SERVICE_CIDRS`]. The words after it describe
+/// them, four words each: mask of the first and of the last half of an address, then the two halves of the address.
 pub const SERVICE_CIDRS: u32 = 8;
 
-/// More have no place.
+/// Maximum number of Service CIDRs.
 pub const MOST_SERVICE_CIDRS: u32 = 4;
 
-/// The first of the four words of a Service CIDR.
+/// Index of the first of a Service CIDR's four words.
 #[must_use]
 #[inline(always)]
 pub const fn service_cidr(number: u32) -> u32 {
     SERVICE_CIDRS + 1 + 4 * number
 }
 
-/// The last 64 bits of an address, its words as they are.
-#[must_use]
-#[inline(always)]
-pub const fn last_half(address: Address) -> u64 {
-    (address[2] as u64) << 32 | address[3] as u64
-}
-
-/// The first 64 bits of an address, its words as they are.
+/// The first 64 bits of an address: its first word in the upper half, each word in network byte order.
 #[must_use]
 #[inline(always)]
 pub const fn first_half(address: Address) -> u64 {
     (address[0] as u64) << 32 | address[1] as u64
+}
+
+/// The last 64 bits of an address: its third word in the upper half, each word in network byte order.
+#[must_use]
+#[inline(always)]
+pub const fn last_half(address: Address) -> u64 {
+    (address[2] as u64) << 32 | address[3] as u64
 }

@@ -1,10 +1,11 @@
-//! FRONTENDS and FRONTEND_LIST: from what a client connects to, to a view; and back to what it connected to.
+//! FRONTENDS: a hash from what a client connects to, to a view. FRONTEND_LIST: an array from a frontend's id back to its
+//! address.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::Address;
 
-/// Key of FRONTENDS.
+/// Key of FRONTENDS. With port and protocol 0 it is the key of an address's [`guard`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FrontendKey {
@@ -14,7 +15,7 @@ pub struct FrontendKey {
     pub port: u16,
     /// IPPROTO_TCP or IPPROTO_UDP.
     pub protocol: u8,
-    /// Always 0: keys are compared byte by byte.
+    /// Padding, always 0: the kernel compares keys byte by byte.
     pub zero: u8,
 }
 
@@ -31,11 +32,11 @@ impl FrontendKey {
         }
     }
 
-    /// 32 bits that tell this key from others, kept beside what the element says.
+    /// A 32-bit hash of the key, stored in the element's value so that a reader can verify whose value it has.
     ///
-    /// The kernel reuses a deleted element of a preallocated hash at once (`htab_elem_free` in
-    /// kernel/bpf/hashtab.c), so a reader may hold an element that has become another key's.
-    /// Three multiplications: it is on the path of every translated connect.
+    /// The kernel reuses a deleted element of a preallocated hash at once (`htab_elem_free` in kernel/bpf/hashtab.c), so a
+    /// reader may hold an element that has become another key's. The hash costs three multiplications, since each translated
+    /// connect computes it.
     #[must_use]
     #[inline(always)]
     pub const fn tag(&self) -> u32 {
@@ -55,18 +56,18 @@ impl FrontendKey {
     }
 }
 
-/// FILTER: a bit for each tag's upper bits, set while FRONTENDS may have a key with such a tag. What is to no frontend,
-/// most of a node's connects, is then told by one word of a small array and costs no look-up in a hash.
+/// FILTER: an array of bits, selected by the upper bits of a tag. A bit is set while FRONTENDS may contain a key with such a
+/// tag. Most of a node's connects are misses: they read one word of this small array and need no hash look-up.
 pub mod filter {
-    /// How many words FILTER has, a power of two: eight bits for each element of a full FRONTENDS.
+    /// Number of 64-bit words in FILTER, a power of two: eight bits for each element of a full FRONTENDS.
     pub const WORDS: u32 = 1 << WORDS_LOG2;
 
     const WORDS_LOG2: u32 = 13;
 
-    /// The word and the bit of a tag.
+    /// The index of a tag's word, and the tag's bit in it.
     #[must_use]
     #[inline(always)]
-    pub const fn place(tag: u32) -> (u32, u64) {
+    pub const fn word_and_bit(tag: u32) -> (u32, u64) {
         (
             tag >> (32 - WORDS_LOG2),
             1 << (tag >> (26 - WORDS_LOG2) & 63),
@@ -74,7 +75,8 @@ pub mod filter {
     }
 }
 
-/// Value of FRONTENDS: two words, each with the tag of its key in the upper half, for each is read on its own.
+/// Value of FRONTENDS: two words with a number in the lower half. Each has the key's tag in the upper half, since the words are
+/// not read together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct FrontendValue {
@@ -82,7 +84,7 @@ pub struct FrontendValue {
     frontend: u64,
 }
 
-/// What FRONTENDS says of a key.
+/// The frontend that a key of FRONTENDS belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Index in VIEWS.
@@ -93,7 +95,7 @@ pub struct Target {
     pub is_host_only: bool,
 }
 
-/// The bit beside a frontend id that says [`Target::is_host_only`].
+/// The bit beside a frontend id that is [`Target::is_host_only`].
 const HOST_ONLY: u32 = 1 << 31;
 
 impl FrontendValue {
@@ -107,20 +109,17 @@ impl FrontendValue {
         }
     }
 
-    /// From two words as they were read.
+    /// From the two words of a table's element.
     #[must_use]
     #[inline(always)]
     pub const fn from_words(view: u64, frontend: u64) -> Self {
         Self { view, frontend }
     }
 
-    /// What it says, if both words are the key's that has this tag.
+    /// Its target; none unless both words have this tag.
     #[must_use]
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower half is what is meant"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the lower half")]
     pub const fn read(&self, tag: u32) -> Option<Target> {
         if (self.view >> 32) as u32 != tag || (self.frontend >> 32) as u32 != tag {
             return None;
@@ -134,16 +133,19 @@ impl FrontendValue {
     }
 }
 
-/// Element of FRONTEND_LIST: what a reply or `getpeername` says back. Id 0 is never given out.
+/// Element of FRONTEND_LIST: the address that `getpeername` and replies report. Id 0 is never allocated.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct FrontendEntry {
+    /// In network byte order, IPv4 mapped.
     pub address: Address,
     /// In network byte order.
     pub port: u16,
+    /// IPPROTO_TCP or IPPROTO_UDP.
     pub protocol: u8,
     /// One of [`kind`].
     pub kind: u8,
+    /// Padding, always 0.
     pub zero: u32,
 }
 
@@ -152,16 +154,16 @@ impl FrontendEntry {
     pub const WORDS: usize = size_of::<Self>() / 8;
 }
 
-/// What the element of an address with port and protocol 0 says, in place of a frontend id: what becomes of ports of this
-/// address that are no frontends.
+/// What happens to calls to those ports of an address that are not frontends. Stored in place of a frontend id in the
+/// element whose key has this address, port 0 and protocol 0.
 pub mod guard {
-    /// They are refused: a ClusterIP that we serve.
+    /// They are refused: the address is a ClusterIP that we serve.
     pub const REFUSE: u32 = 0;
-    /// They are somebody else's business: a Service that we do not serve has the address.
+    /// They pass unchanged: the address belongs to a Service that we do not serve.
     pub const PASS: u32 = 1;
 }
 
-/// What kind of frontend it is.
+/// Values of [`FrontendEntry::kind`].
 pub mod kind {
     pub const CLUSTER_IP: u8 = 1;
     pub const NODE_PORT: u8 = 2;

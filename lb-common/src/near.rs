@@ -1,65 +1,67 @@
-//! NEAR_FRONTENDS: what FRONTENDS says of IPv4 frontends, four to a cache line, so that finding one reads one line where the
-//! hash reads a bucket and an element in tables many times as large.
+//! NEAR_FRONTENDS: a copy of FRONTENDS' IPv4 frontends, four in a 64-byte line. Finding one reads a single cache line; the hash
+//! reads a bucket and an element, in tables many times as large.
 //!
-//! Only a copy: what is not here is looked up in FRONTENDS.
+//! It need not be complete: a frontend that is not here is looked up in FRONTENDS.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::{FrontendKey, Target, is_mapped};
 
-/// How many lines there are, a power of two: two cells for each frontend when FRONTENDS is full.
+/// Number of lines, a power of two: room for twice as many frontends as a full FRONTENDS contains.
 pub const LINES: u32 = 1 << 15;
 
-/// Cells in a line.
-pub const CELLS: usize = 4;
+/// Number of frontends in a line.
+pub const FRONTENDS_PER_LINE: usize = 4;
 
-/// Element of NEAR_FRONTENDS: keys and values in turn.
+/// Element of NEAR_FRONTENDS.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Line {
-    pub cells: [Cell; CELLS],
+pub struct NearLine {
+    pub frontends: [NearFrontend; FRONTENDS_PER_LINE],
 }
 
-impl Line {
+impl NearLine {
     /// Length in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
 
-    /// The line in which a key with this tag may stand.
-    ///
-    /// The lower bits of the tag: FILTER takes the upper ones.
+    /// Index of the line that may contain a key with this tag. Uses the lower bits of the tag, since FILTER uses the upper ones.
     #[must_use]
     #[inline(always)]
-    pub const fn of(tag: u32) -> u32 {
+    pub const fn index(tag: u32) -> u32 {
         tag & (LINES - 1)
     }
 }
 
-/// A frontend, or nothing where the key is 0.
+/// A frontend in a line; free if the key is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Cell {
+pub struct NearFrontend {
+    /// See [`Self::key_word`].
     pub key: u64,
+    /// See [`Self::value_word`].
     pub value: u64,
 }
 
+// Positions in a value's word.
 const VIEW_SHIFT: u32 = 24;
 const TAG_SHIFT: u32 = 48;
 const HOST_ONLY: u64 = 1 << 23;
-const MOST_FRONTENDS: u32 = 1 << 23;
-const MOST_VIEWS: u32 = 1 << 24;
+const MAX_FRONTENDS: u32 = 1 << 23;
+const MAX_VIEWS: u32 = 1 << 24;
 
-impl Cell {
-    /// The word for a key; none where it has no place here. Never 0.
+impl NearFrontend {
+    /// A key as one word: IPv4 address in bits 32 to 63, port in bits 8 to 23, both in network byte order, and protocol in bits
+    /// 0 to 7. Never 0. None for an IPv6 frontend and for a guard.
     #[must_use]
     #[inline(always)]
-    pub const fn key(key: &FrontendKey) -> Option<u64> {
+    pub const fn key_word(key: &FrontendKey) -> Option<u64> {
         if key.protocol == 0 || !is_mapped(key.address) {
             return None;
         }
         Some((key.address[3] as u64) << 32 | (key.port as u64) << 8 | key.protocol as u64)
     }
 
-    /// The key that a word is of; none where no key has such a word.
+    /// The inverse of [`Self::key_word`]; none if no key has this word.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -68,13 +70,14 @@ impl Cell {
     pub fn frontend_key(word: u64) -> Option<FrontendKey> {
         let address = crate::mapped((word >> 32) as u32);
         let key = FrontendKey::new(address, (word >> 8) as u16, word as u8);
-        (Self::key(&key) == Some(word)).then_some(key)
+        (Self::key_word(&key) == Some(word)).then_some(key)
     }
 
-    /// The word that says what FRONTENDS says of a key with this tag; none where the numbers are too large for it.
+    /// A target as one word: upper half of the key's tag in bits 48 to 63, view in bits 24 to 47, `is_host_only` in bit 23,
+    /// frontend id in bits 0 to 22. None if one of the numbers is too large for that.
     #[must_use]
-    pub const fn value(tag: u32, target: Target) -> Option<u64> {
-        if target.view >= MOST_VIEWS || target.frontend >= MOST_FRONTENDS {
+    pub const fn value_word(tag: u32, target: Target) -> Option<u64> {
+        if target.view >= MAX_VIEWS || target.frontend >= MAX_FRONTENDS {
             return None;
         }
         let host_only = if target.is_host_only { HOST_ONLY } else { 0 };
@@ -82,23 +85,23 @@ impl Cell {
         Some(upper_half(tag) << TAG_SHIFT | view | host_only | target.frontend as u64)
     }
 
-    /// What a value says, if it is of a key with this tag.
+    /// The target of a value's word; none unless the word has this tag.
     ///
-    /// A cell may become another key's while it is read, and the two words are read one after the other, in no order that
-    /// every CPU keeps: so the value says whose it is.
+    /// The two words may become another frontend's while they are read, and not every CPU reads them in the same order. So the
+    /// value repeats a part of the tag.
     #[must_use]
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "each number is cut to its bits first"
     )]
-    pub const fn read(value: u64, tag: u32) -> Option<Target> {
+    pub const fn target(value: u64, tag: u32) -> Option<Target> {
         if value >> TAG_SHIFT != upper_half(tag) {
             return None;
         }
         Some(Target {
-            view: (value >> VIEW_SHIFT) as u32 & (MOST_VIEWS - 1),
-            frontend: value as u32 & (MOST_FRONTENDS - 1),
+            view: (value >> VIEW_SHIFT) as u32 & (MAX_VIEWS - 1),
+            frontend: value as u32 & (MAX_FRONTENDS - 1),
             is_host_only: value & HOST_ONLY != 0,
         })
     }
@@ -117,7 +120,7 @@ mod tests {
     const KEY: FrontendKey = FrontendKey::new(mapped(0x0a00_600a), 0x5000, 6);
 
     #[test]
-    fn a_cell_says_what_was_put_into_it() {
+    fn a_value_is_read_back_by_its_tag_only() {
         for target in [
             Target {
                 view: 0,
@@ -125,33 +128,40 @@ mod tests {
                 is_host_only: false,
             },
             Target {
-                view: MOST_VIEWS - 1,
-                frontend: MOST_FRONTENDS - 1,
+                view: MAX_VIEWS - 1,
+                frontend: MAX_FRONTENDS - 1,
                 is_host_only: true,
             },
         ] {
-            let value = Cell::value(KEY.tag(), target).expect("both numbers have room");
-            assert_eq!(Cell::read(value, KEY.tag()), Some(target));
-            assert_eq!(Cell::read(value, KEY.tag() ^ 1 << 16), None);
+            let value =
+                NearFrontend::value_word(KEY.tag(), target).expect("both numbers have room");
+            assert_eq!(NearFrontend::target(value, KEY.tag()), Some(target));
+            assert_eq!(NearFrontend::target(value, KEY.tag() ^ 1 << 16), None);
         }
     }
 
     #[test]
-    fn numbers_without_room_have_no_cell() {
-        for (view, frontend) in [(MOST_VIEWS, 1), (1, MOST_FRONTENDS)] {
+    fn numbers_that_are_too_large_have_no_value() {
+        for (view, frontend) in [(MAX_VIEWS, 1), (1, MAX_FRONTENDS)] {
             let target = Target {
                 view,
                 frontend,
                 is_host_only: false,
             };
-            assert_eq!(Cell::value(KEY.tag(), target), None);
+            assert_eq!(NearFrontend::value_word(KEY.tag(), target), None);
         }
     }
 
     #[test]
     fn only_ipv4_frontends_have_a_key_and_it_is_never_zero() {
-        assert!(Cell::key(&KEY).is_some_and(|word| word != 0));
-        assert_eq!(Cell::key(&FrontendKey::new([1, 2, 3, 4], 80, 6)), None);
-        assert_eq!(Cell::key(&FrontendKey::new(KEY.address, 0, 0)), None);
+        assert!(NearFrontend::key_word(&KEY).is_some_and(|word| word != 0));
+        assert_eq!(
+            NearFrontend::key_word(&FrontendKey::new([1, 2, 3, 4], 80, 6)),
+            None
+        );
+        assert_eq!(
+            NearFrontend::key_word(&FrontendKey::new(KEY.address, 0, 0)),
+            None
+        );
     }
 }

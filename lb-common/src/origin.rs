@@ -1,27 +1,29 @@
-//! ORIGINS and SPILL: what a socket asked for, and what it was given.
+//! ORIGINS and SPILL: which frontend each socket asked for, and which backend it was given.
+//!
+//! ORIGINS is an array of sets with four entries each. A socket's cookie selects its set. If all entries of the set are in
+//! use, the socket is in the hash SPILL instead (cookie to pair).
 
 use bytemuck::{Pod, Zeroable};
 
-/// Frontend id and backend id; in the tables always as one word. Frontend 0: nothing yet.
+/// Frontend id and backend id, stored as one 64-bit word in both tables. Frontend 0: none yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pair {
-    /// Below 2³¹.
+    /// Id in FRONTEND_LIST, below 2³¹.
     pub frontend: u32,
+    /// Id in BACKENDS.
     pub backend: u32,
-    /// The socket has sent to other frontends too: FLOWS and REPLIES know more.
+    /// FLOWS and REPLIES contain more about this socket.
     pub has_flows: bool,
 }
 
-/// The bit of a pair's word that says [`Pair::has_flows`].
+/// The bit of a pair's word that is [`Pair::has_flows`].
 pub const HAS_FLOWS: u64 = 1 << 63;
 
 impl Pair {
+    /// From its word in a table.
     #[must_use]
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower half is what is meant"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the lower half")]
     pub const fn from_word(word: u64) -> Self {
         Self {
             frontend: ((word & !HAS_FLOWS) >> 32) as u32,
@@ -30,6 +32,7 @@ impl Pair {
         }
     }
 
+    /// Its word in a table: `has_flows` in bit 63, the frontend in bits 32 to 62, the backend in bits 0 to 31.
     #[must_use]
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
@@ -38,23 +41,24 @@ impl Pair {
     }
 }
 
-/// A cell of ORIGINS: one socket. Cookie 0: free.
+/// One socket in ORIGINS. Cookie 0: free.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Way {
+pub struct Entry {
+    /// The socket's (SO_COOKIE).
     pub cookie: u64,
-    /// A [`Pair`] as one word: written after the cookie was claimed, cleared before it is given back.
+    /// A [`Pair`] as one word, written after the cookie was claimed and cleared before the cookie is.
     pub pair: u64,
 }
 
-/// How many sockets share a set.
-pub const WAYS: usize = 4;
+/// Number of sockets that one set has room for.
+pub const ENTRIES_PER_SET: usize = 4;
 
 /// Element of ORIGINS: one 64-byte line.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Set {
-    pub ways: [Way; WAYS],
+    pub entries: [Entry; ENTRIES_PER_SET],
 }
 
 impl Set {
@@ -62,10 +66,10 @@ impl Set {
     pub const WORDS: usize = size_of::<Self>() / 8;
 }
 
-/// The set in which a socket has its way. Cookies come in sequence on each CPU (`gen_cookie_next`
-/// in include/linux/cookie.h), so neighbours share a line.
+/// Index of the set that may contain a socket. The kernel hands out cookies in sequence on each CPU (`gen_cookie_next` in
+/// include/linux/cookie.h), so neighbours share a line.
 ///
-/// `mask`: the number of sets, a power of two, less one.
+/// `mask`: the number of sets, which is a power of two, minus one.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "masked to fewer bits")]

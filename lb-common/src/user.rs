@@ -1,4 +1,4 @@
-//! What aya wants of a type before it puts it into a map.
+//! For user space: the trait that aya requires of keys and values.
 
 use crate::affinity::AffinityKey;
 use crate::backend::Backend;
@@ -7,7 +7,7 @@ use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
 use crate::origin::Set;
 use crate::view::View;
 
-/// aya's `Pod` is another trait than bytemuck's, which is derived and so checked by the compiler.
+/// aya's `Pod` is not bytemuck's, which is derived and thus checked by the compiler.
 macro_rules! pod {
     ($($name:ty),*) => {$(
         // SAFETY: the type is `bytemuck::Pod`: any bytes are a value of it, and it has no padding.

@@ -8,7 +8,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::View;
-use lb_common::affinity::{Affinity, AffinityKey, unit};
+use lb_common::affinity::{Affinity, AffinityKey, ticks};
 
 use crate::pick::{self, Picked};
 use crate::{atomic, ctx, maps};
@@ -27,7 +27,7 @@ pub fn choose(ctx: &SockAddrContext, index: u32, view: &View) -> Option<Picked> 
         zero: 0,
     };
     // SAFETY: the helper takes nothing.
-    let now = unit(unsafe { bpf_ktime_get_coarse_ns() });
+    let now = ticks(unsafe { bpf_ktime_get_coarse_ns() });
     let known = maps::AFFINITY.get_ptr_mut(key);
     if let Some(known) = known
         && let Some(picked) = renew(known, now, view)

@@ -3,11 +3,11 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::config::{
-    GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, SERVICE_CIDRS, STEP_ASIDE_AT,
+    FAIL_OPEN_AT, GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, SERVICE_CIDRS,
     first_half, last_half, service_cidr,
 };
 use lb_common::frontend::{filter, guard};
-use lb_common::near::{CELLS, Cell, Line};
+use lb_common::near::{FRONTENDS_PER_LINE, NearFrontend, NearLine};
 use lb_common::stats::{REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKNOWN_PORT};
 use lb_common::{Address, FrontendKey, FrontendValue, Target, is_mapped};
 
@@ -30,7 +30,7 @@ pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
 /// Whether FILTER lets the key through.
 #[inline(always)]
 fn may_be_there(key: &FrontendKey) -> bool {
-    let (word, bit) = filter::place(key.tag());
+    let (word, bit) = filter::word_and_bit(key.tag());
     maps::FILTER
         .get_ptr(word)
         // SAFETY: the look-up gave a word.
@@ -59,15 +59,15 @@ fn far(key: &FrontendKey) -> Option<Target> {
 /// What NEAR_FRONTENDS says.
 #[inline(always)]
 fn near(key: &FrontendKey) -> Option<Target> {
-    let word = Cell::key(key)?;
-    let line = maps::NEAR_FRONTENDS.get_ptr(Line::of(key.tag()))?;
-    let cells = line.cast::<Cell>();
-    for index in 0..CELLS {
+    let word = NearFrontend::key_word(key)?;
+    let line = maps::NEAR_FRONTENDS.get_ptr(NearLine::index(key.tag()))?;
+    let cells = line.cast::<NearFrontend>();
+    for index in 0..FRONTENDS_PER_LINE {
         // SAFETY: `index` is below the number of cells in a line.
         unsafe {
             let cell = cells.add(index);
             if atomic::load(&raw const (*cell).key) == word {
-                return Cell::read(atomic::load(&raw const (*cell).value), key.tag());
+                return NearFrontend::target(atomic::load(&raw const (*cell).value), key.tag());
             }
         }
     }
@@ -152,7 +152,7 @@ fn config(word: u32) -> u64 {
 /// one word when it says nothing.
 #[inline(always)]
 fn is_aside() -> bool {
-    let at = config(STEP_ASIDE_AT);
+    let at = config(FAIL_OPEN_AT);
     // SAFETY: the helper takes nothing.
     at != 0 && at < unsafe { bpf_ktime_get_coarse_ns() }
 }

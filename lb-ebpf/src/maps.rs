@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
-use lb_common::near::Line;
+use lb_common::near::NearLine;
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
 
@@ -24,7 +24,7 @@ pub static FILTER: Array<u64, { lb_common::frontend::filter::WORDS as usize }, M
 
 /// What FRONTENDS says of IPv4 frontends.
 #[btf_map]
-pub static NEAR_FRONTENDS: Array<Line, { lb_common::near::LINES as usize }, MMAPABLE> =
+pub static NEAR_FRONTENDS: Array<NearLine, { lb_common::near::LINES as usize }, MMAPABLE> =
     Array::new();
 
 #[btf_map]

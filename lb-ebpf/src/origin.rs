@@ -1,25 +1,25 @@
-//! What a socket asked for: its way in ORIGINS, or its element in SPILL.
+//! What a socket asked for: its entry in ORIGINS, or its element in SPILL.
 //!
-//! `active` of a backend is the number of ways and elements that name it, so every change of either is
+//! `active` of a backend is the number of entries and elements that name it, so every change of either is
 //! made here, and always in pairs. The pair is exchanged, not stored: the kernel runs the connect hook of
 //! a UDP socket without the socket's lock (`inet_dgram_connect`), so two threads may be here at once.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use lb_common::origin::{HAS_FLOWS, WAYS, set_of};
-use lb_common::{Backend, Pair, Way};
+use lb_common::origin::{ENTRIES_PER_SET, Entry, HAS_FLOWS, set_of};
+use lb_common::{Backend, Pair};
 
 use crate::{atomic, maps};
 
 /// Remembers a socket's pair in place of the one it had, and counts it at its backend.
 ///
-/// A socket that finds neither way nor element loses its `getpeername` answer and its place in `active`.
+/// A socket that finds neither entry nor element loses its `getpeername` answer and its place in `active`.
 #[inline(always)]
 pub fn remember(cookie: u64, pair: Pair, backend: *mut Backend) {
     // SAFETY: `backend` is a value of BACKENDS.
     unsafe { atomic::add(&raw mut (*backend).connections, 1) };
-    if let Some(way) = way_of(cookie).or_else(|| claim(cookie)) {
-        // SAFETY: `way` is one of ORIGINS.
-        let old = unsafe { atomic::exchange(&raw mut (*way).pair, pair.to_word()) };
+    if let Some(entry) = entry_of(cookie).or_else(|| claim(cookie)) {
+        // SAFETY: `entry` is one of ORIGINS.
+        let old = unsafe { atomic::exchange(&raw mut (*entry).pair, pair.to_word()) };
         count(backend);
         uncount(Pair::from_word(old));
         if spilled() {
@@ -41,9 +41,9 @@ pub fn remember(cookie: u64, pair: Pair, backend: *mut Backend) {
 /// Notes that a socket has further frontends.
 #[inline(always)]
 pub fn mark_flows(cookie: u64) {
-    if let Some(way) = way_of(cookie) {
-        // SAFETY: `way` is one of ORIGINS. An OR, so that a pair that another thread has just exchanged stays.
-        unsafe { atomic::or(&raw mut (*way).pair, HAS_FLOWS) };
+    if let Some(entry) = entry_of(cookie) {
+        // SAFETY: `entry` is one of ORIGINS. An OR, so that a pair that another thread has just exchanged stays.
+        unsafe { atomic::or(&raw mut (*entry).pair, HAS_FLOWS) };
     } else if let Some(element) = maps::SPILL.get_ptr_mut(cookie) {
         // SAFETY: the look-up gave a word.
         unsafe { atomic::or(element, HAS_FLOWS) };
@@ -54,14 +54,14 @@ pub fn mark_flows(cookie: u64) {
 #[inline(always)]
 pub fn forget(cookie: u64) {
     if let Some(set) = set(cookie) {
-        for index in 0..WAYS {
-            // SAFETY: `index` is below the number of ways in a set.
-            let way = unsafe { set.add(index) };
-            // SAFETY: `way` is one of ORIGINS.
+        for index in 0..ENTRIES_PER_SET {
+            // SAFETY: `index` is below the number of entries in a set.
+            let entry = unsafe { set.add(index) };
+            // SAFETY: `entry` is one of ORIGINS.
             unsafe {
-                if atomic::load(&raw const (*way).cookie) == cookie {
-                    let old = atomic::exchange(&raw mut (*way).pair, 0);
-                    (&raw mut (*way).cookie).write_volatile(0);
+                if atomic::load(&raw const (*entry).cookie) == cookie {
+                    let old = atomic::exchange(&raw mut (*entry).pair, 0);
+                    (&raw mut (*entry).cookie).write_volatile(0);
                     uncount(Pair::from_word(old));
                 }
             }
@@ -75,10 +75,10 @@ pub fn forget(cookie: u64) {
 /// What a socket asked for and was given.
 #[inline(always)]
 pub fn recall(cookie: u64) -> Option<Pair> {
-    if let Some(way) = way_of(cookie) {
-        // SAFETY: `way` is one of ORIGINS.
+    if let Some(entry) = entry_of(cookie) {
+        // SAFETY: `entry` is one of ORIGINS.
         return Some(Pair::from_word(unsafe {
-            atomic::load(&raw const (*way).pair)
+            atomic::load(&raw const (*entry).pair)
         }));
     }
     if !spilled() {
@@ -93,46 +93,46 @@ pub fn recall(cookie: u64) -> Option<Pair> {
 /// sequence on each CPU. Nothing waits for it.
 #[inline(always)]
 pub fn read_ahead(cookie: u64) {
-    if let Some(way) = set(cookie.wrapping_add(WAYS as u64)) {
-        // SAFETY: `way` is one of ORIGINS.
-        unsafe { atomic::load(&raw const (*way).cookie) };
+    if let Some(entry) = set(cookie.wrapping_add(ENTRIES_PER_SET as u64)) {
+        // SAFETY: `entry` is one of ORIGINS.
+        unsafe { atomic::load(&raw const (*entry).cookie) };
     }
 }
 
 #[inline(always)]
-fn set(cookie: u64) -> Option<*mut Way> {
+fn set(cookie: u64) -> Option<*mut Entry> {
     let set = maps::ORIGINS.get_ptr_mut(set_of(cookie, maps::ORIGINS_MASK.load()))?;
-    Some(set.cast::<Way>())
+    Some(set.cast::<Entry>())
 }
 
-/// The way that a socket has.
+/// The entry that a socket has.
 #[inline(always)]
-fn way_of(cookie: u64) -> Option<*mut Way> {
+fn entry_of(cookie: u64) -> Option<*mut Entry> {
     let set = set(cookie)?;
-    for index in 0..WAYS {
-        // SAFETY: `index` is below the number of ways in a set.
-        let way = unsafe { set.add(index) };
-        // SAFETY: `way` is one of ORIGINS.
-        if unsafe { atomic::load(&raw const (*way).cookie) } == cookie {
-            return Some(way);
+    for index in 0..ENTRIES_PER_SET {
+        // SAFETY: `index` is below the number of entries in a set.
+        let entry = unsafe { set.add(index) };
+        // SAFETY: `entry` is one of ORIGINS.
+        if unsafe { atomic::load(&raw const (*entry).cookie) } == cookie {
+            return Some(entry);
         }
     }
     None
 }
 
-/// A free way, now this socket's.
+/// A free entry, now this socket's.
 #[inline(always)]
-fn claim(cookie: u64) -> Option<*mut Way> {
+fn claim(cookie: u64) -> Option<*mut Entry> {
     let set = set(cookie)?;
-    for index in 0..WAYS {
-        // SAFETY: `index` is below the number of ways in a set.
-        let way = unsafe { set.add(index) };
-        // SAFETY: `way` is one of ORIGINS. The read first: a way that is taken costs no atomic.
+    for index in 0..ENTRIES_PER_SET {
+        // SAFETY: `index` is below the number of entries in a set.
+        let entry = unsafe { set.add(index) };
+        // SAFETY: `entry` is one of ORIGINS. The read first: an entry that is taken costs no atomic.
         unsafe {
-            if atomic::load(&raw const (*way).cookie) == 0
-                && atomic::replace(&raw mut (*way).cookie, 0, cookie)
+            if atomic::load(&raw const (*entry).cookie) == 0
+                && atomic::replace(&raw mut (*entry).cookie, 0, cookie)
             {
-                return Some(way);
+                return Some(entry);
             }
         }
     }

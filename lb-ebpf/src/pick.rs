@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::programs::SockAddrContext;
-use lb_common::view::{algorithm, home, is_own, own_place, slot_of};
+use lb_common::view::{algorithm, home, is_own, own_cell_index, slot_of};
 use lb_common::{Backend, SlotRun, View};
 
 use crate::{atomic, ctx, maps};
@@ -74,7 +74,7 @@ fn backend_of(view: &View, run: SlotRun, slot: u32) -> Option<Picked> {
         // SAFETY: below the number of a view's own cells.
         unsafe {
             let cells = (&raw const view.cells).cast::<u64>();
-            cells.add(own_place(number))
+            cells.add(own_cell_index(number))
         }
     } else {
         maps::SLOTS.get_ptr(number)?

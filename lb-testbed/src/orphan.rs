@@ -20,7 +20,7 @@ pub fn orphan_entry(origins: &Path, cookie: u64) -> Result<()> {
     let mut sets: Array<MapData, Set> = Map::Array(MapData::from_pin(origins)?).try_into()?;
     let index = set_of(cookie, sets.len() - 1);
     let mut set = sets.get(&index, 0)?;
-    let Some(entry) = set.ways.iter_mut().find(|entry| entry.cookie == cookie) else {
+    let Some(entry) = set.entries.iter_mut().find(|entry| entry.cookie == cookie) else {
         bail!("{}: no entry of socket {cookie}", origins.display());
     };
     entry.cookie |= NOBODY;

@@ -6,8 +6,8 @@ use std::io;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::config::{
-    GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, NEXT_SERVICE_PORT, SERVICE_CIDRS,
-    STEP_ASIDE_AT, service_cidr,
+    FAIL_OPEN_AT, GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, NEXT_SERVICE_PORT,
+    SERVICE_CIDRS, service_cidr,
 };
 use lb_common::frontend::{guard, kind};
 use lb_common::view::{banks, is_own};
@@ -181,7 +181,7 @@ fn write_config(text: &mut String, model: &Model) -> fmt::Result {
     )?;
     let named = [
         (HOST_NETNS, "host network namespace"),
-        (STEP_ASIDE_AT, "fail open at"),
+        (FAIL_OPEN_AT, "fail open at"),
     ];
     for (index, name) in named {
         if word(index) != 0 {

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use lb_common::Backend as BackendLine;
-use lb_common::config::{HOST_NETNS, STEP_ASIDE_AT};
+use lb_common::config::{FAIL_OPEN_AT, HOST_NETNS};
 
 pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
 pub use self::drift::{Check, Drift};
@@ -131,7 +131,7 @@ impl<B: Backing> Tables<B> {
     /// From when on the programs pass connects and sends unchanged, in ns of CLOCK_MONOTONIC; 0: never.
     pub fn set_fail_open_at(&mut self, at: u64) {
         self.plan
-            .extend(plan::config_word(&self.model, STEP_ASIDE_AT, at));
+            .extend(plan::config_word(&self.model, FAIL_OPEN_AT, at));
         self.write_words();
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
-use lb_common::config::STEP_ASIDE_AT;
+use lb_common::config::FAIL_OPEN_AT;
 use lb_testbed::{
     Agent, Family, NamedServer, ServiceManifest, SliceManifest, connect, patiently, sandboxed,
 };
@@ -28,7 +28,7 @@ fn with_flag(agent: &Agent) -> Agent {
 /// From when on the programs step aside.
 pub fn step_aside_at(agent: &Agent) -> Result<u64> {
     let config = MapData::from_pin(agent.pin_dir().join("tables-v1/CONFIG"))?;
-    Ok(Array::<_, u64>::try_from(Map::Array(config))?.get(&STEP_ASIDE_AT, 0)?)
+    Ok(Array::<_, u64>::try_from(Map::Array(config))?.get(&FAIL_OPEN_AT, 0)?)
 }
 
 #[test]

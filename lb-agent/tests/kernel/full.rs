@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use aya::maps::{Array, HashMap, Map, MapData};
+use lb_common::Pair;
 use lb_common::flow::FlowKey;
+use lb_common::origin::Entry;
 use lb_common::origin::Set;
-use lb_common::{Pair, Way};
 use lb_testbed::{
     Agent, Family, NamedServer, Pod, ServiceManifest, SliceManifest, connect, sandboxed,
 };
@@ -25,7 +26,7 @@ fn pinned(agent: &Agent, room: &str, name: &str) -> Result<MapData> {
 /// Gives every place to sockets that there are not.
 fn fill_places(agent: &Agent) -> Result<()> {
     let mut cookies = 1_u64 << 60_u32..;
-    let mut way = || Way {
+    let mut entry = || Entry {
         cookie: cookies.next().unwrap_or(1),
         pair: 0,
     };
@@ -33,7 +34,7 @@ fn fill_places(agent: &Agent) -> Result<()> {
     let mut origins: Array<MapData, Set> = origins.try_into()?;
     for set in 0..origins.len() {
         let set_of = Set {
-            ways: [way(), way(), way(), way()],
+            entries: [entry(), entry(), entry(), entry()],
         };
         origins.set(set, set_of, 0)?;
     }
@@ -41,7 +42,7 @@ fn fill_places(agent: &Agent) -> Result<()> {
     let room = spill.info()?.max_entries();
     let mut spill: HashMap<MapData, u64, u64> = Map::HashMap(spill).try_into()?;
     for _ in 0..room {
-        spill.insert(way().cookie, Pair::default().to_word(), 0)?;
+        spill.insert(entry().cookie, Pair::default().to_word(), 0)?;
     }
     let spilled = Map::Array(pinned(agent, "origins-v1", "SPILLED")?);
     let mut spilled: Array<MapData, u64> = spilled.try_into()?;

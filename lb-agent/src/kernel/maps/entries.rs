@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use lb_common::Pair;
-use lb_common::origin::{Set, WAYS};
+use lb_common::origin::{ENTRIES_PER_SET, Set};
 
 use super::hash::{capacity, hash, hash_at, io_error};
 use super::mapped::Mapped;
-use super::snapshot::{Look, WAY_WORDS};
+use super::snapshot::{ENTRY_WORDS, Look};
 use crate::kernel::node::error::KernelError;
 use crate::tables::Usage;
 
@@ -57,7 +57,7 @@ impl Places {
 
     /// Shows the cookie and the pair of each socket that has a place.
     pub fn show(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
-        for [cookie, pair] in self.ways() {
+        for [cookie, pair] in self.entries() {
             let cookie = cookie.load(Ordering::Acquire);
             if cookie != 0 {
                 see(cookie, Pair::from_word(pair.load(Ordering::Acquire)));
@@ -77,7 +77,7 @@ impl Places {
     /// off, nobody ever counts off. Returns how many there were.
     pub fn clear(&mut self, of: &HashSet<u64>, mut uncount: impl FnMut(Pair)) -> io::Result<usize> {
         let mut cleared = 0;
-        for [cookie, pair] in self.ways() {
+        for [cookie, pair] in self.entries() {
             if of.contains(&cookie.load(Ordering::Acquire)) {
                 uncount(Pair::from_word(pair.swap(0, Ordering::AcqRel)));
                 cleared += 1;
@@ -122,8 +122,8 @@ impl Places {
         [
             Usage {
                 table: "ORIGINS",
-                used: self.ways().filter(taken).count(),
-                capacity: self.origins.length as usize * WAYS,
+                used: self.entries().filter(taken).count(),
+                capacity: self.origins.length as usize * ENTRIES_PER_SET,
             },
             Usage {
                 table: "SPILL",
@@ -150,11 +150,12 @@ impl Places {
         })
     }
 
-    /// Cookie and pair of each way.
-    fn ways(&self) -> impl Iterator<Item = [&AtomicU64; 2]> {
+    /// Cookie and pair of each entry.
+    fn entries(&self) -> impl Iterator<Item = [&AtomicU64; 2]> {
         (0..self.origins.length).flat_map(move |set| {
-            (0..WAYS)
-                .map(move |way| [0, 1].map(|word| self.origins.word(set, way * WAY_WORDS + word)))
+            (0..ENTRIES_PER_SET).map(move |entry| {
+                [0, 1].map(|word| self.origins.word(set, entry * ENTRY_WORDS + word))
+            })
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
 use lb_common::FrontendKey;
-use lb_common::frontend::filter::{WORDS, place};
+use lb_common::frontend::filter::{WORDS, word_and_bit};
 
 use super::mapped::Mapped;
 use crate::kernel::node::error::KernelError;
@@ -38,7 +38,7 @@ impl Filter {
 
     /// A key is about to go in.
     pub fn add(&self, key: &FrontendKey) {
-        let (word, bit) = place(key.tag());
+        let (word, bit) = word_and_bit(key.tag());
         self.words.word(word, 0).fetch_or(bit, Ordering::Release);
     }
 
@@ -51,7 +51,7 @@ impl Filter {
 
     /// Sets the bit of a key that is in FRONTENDS. Returns whether it was not.
     pub fn mend(&self, key: &FrontendKey) -> bool {
-        let (word, bit) = place(key.tag());
+        let (word, bit) = word_and_bit(key.tag());
         self.words.word(word, 0).fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
@@ -89,7 +89,7 @@ impl Filter {
 fn words(keys: impl Iterator<Item = FrontendKey>) -> Vec<u64> {
     let mut words = vec![0; WORDS as usize];
     for key in keys {
-        let (word, bit) = place(key.tag());
+        let (word, bit) = word_and_bit(key.tag());
         words[word as usize] |= bit;
     }
     words

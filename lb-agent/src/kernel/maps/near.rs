@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
-use lb_common::near::{CELLS, Cell, LINES, Line};
+use lb_common::near::{FRONTENDS_PER_LINE, LINES, NearFrontend, NearLine};
 use lb_common::{FrontendKey, FrontendValue};
 
 use super::mapped::Mapped;
@@ -24,7 +24,7 @@ pub struct Near {
 impl Near {
     /// Empty, whatever an earlier agent left there.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
-        let lines = Mapped::take(object, "NEAR_FRONTENDS", Line::WORDS)?;
+        let lines = Mapped::take(object, "NEAR_FRONTENDS", NearLine::WORDS)?;
         if lines.length != LINES {
             return Err(KernelError::Maps(format!(
                 "NEAR_FRONTENDS has {} lines instead of {LINES}",
@@ -36,7 +36,7 @@ impl Near {
             left_out: HashSet::new(),
         };
         for line in 0..LINES {
-            for cell in 0..CELLS {
+            for cell in 0..FRONTENDS_PER_LINE {
                 near.store(line, cell, KEY, 0);
             }
         }
@@ -50,10 +50,10 @@ impl Near {
 
     /// As [`Self::put`], when an element should be as it was. Returns whether what it said here was something else.
     pub fn mend(&mut self, key: &FrontendKey, value: &FrontendValue) -> bool {
-        let Some(word) = Cell::key(key) else {
+        let Some(word) = NearFrontend::key_word(key) else {
             return false;
         };
-        let line = Line::of(key.tag());
+        let line = NearLine::index(key.tag());
         let Some(said) = said(key, value) else {
             self.remove(key);
             return false;
@@ -80,13 +80,13 @@ impl Near {
         let end = from.saturating_add(PORTION).min(LINES);
         let mut wrong = 0;
         for line in from..end {
-            for cell in 0..CELLS {
+            for cell in 0..FRONTENDS_PER_LINE {
                 let word = self.load(line, cell, KEY);
                 if word == 0 {
                     continue;
                 }
-                let key = Cell::frontend_key(word).filter(|key| {
-                    Line::of(key.tag()) == line && self.find(line, word) == Some(cell)
+                let key = NearFrontend::frontend_key(word).filter(|key| {
+                    NearLine::index(key.tag()) == line && self.find(line, word) == Some(cell)
                 });
                 let wanted = key.and_then(|key| said(&key, &elements.value(&key)?));
                 match wanted {
@@ -104,18 +104,20 @@ impl Near {
 
     /// An element of FRONTENDS is about to go.
     pub fn remove(&mut self, key: &FrontendKey) {
-        let Some(word) = Cell::key(key) else { return };
+        let Some(word) = NearFrontend::key_word(key) else {
+            return;
+        };
         if !self.left_out.is_empty() {
             self.left_out.remove(key);
         }
-        let line = Line::of(key.tag());
+        let line = NearLine::index(key.tag());
         if let Some(cell) = self.find(line, word) {
             self.store(line, cell, KEY, 0);
         }
     }
 
     fn find(&self, line: u32, key: u64) -> Option<usize> {
-        (0..CELLS).find(|&cell| self.load(line, cell, KEY) == key)
+        (0..FRONTENDS_PER_LINE).find(|&cell| self.load(line, cell, KEY) == key)
     }
 
     fn load(&self, line: u32, cell: usize, word: usize) -> u64 {
@@ -134,13 +136,13 @@ impl Near {
 /// The word for what an element of FRONTENDS says; none where it has no place here.
 fn said(key: &FrontendKey, value: &FrontendValue) -> Option<u64> {
     let target = value.read(key.tag())?;
-    Cell::value(key.tag(), target)
+    NearFrontend::value_word(key.tag(), target)
 }
 
 /// How many lines are looked at together: some hundred µs.
 const PORTION: u32 = 4_096;
 
 /// Words of a cell.
-const WORDS: usize = size_of::<Cell>() / 8;
+const WORDS: usize = size_of::<NearFrontend>() / 8;
 const KEY: usize = 0;
 const VALUE: usize = 1;

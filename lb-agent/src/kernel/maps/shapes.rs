@@ -4,7 +4,7 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::frontend::filter;
-use lb_common::near::{LINES, Line};
+use lb_common::near::{LINES, NearLine};
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
 
@@ -85,7 +85,7 @@ const FLOWS: u32 = 16_384;
 const AFFINITIES: u32 = 65_536;
 /// Four sockets a set; a power of two.
 const ORIGIN_SETS: u32 = 65_536;
-/// Sockets that found no way in their set.
+/// Sockets that found no entry in their set.
 const SPILLED: u32 = 16_384;
 
 /// All maps that are pinned, with the lengths that new ones get.
@@ -94,7 +94,7 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
     [
         hash::<FrontendKey, FrontendValue>("FRONTENDS", Subfolder::Tables, sizes.frontend_keys()),
         array::<u64>("FILTER", Subfolder::Tables, filter::WORDS),
-        array::<Line>("NEAR_FRONTENDS", Subfolder::Tables, LINES),
+        array::<NearLine>("NEAR_FRONTENDS", Subfolder::Tables, LINES),
         array::<FrontendEntry>("FRONTEND_LIST", Subfolder::Tables, frontends),
         array::<View>("VIEWS", Subfolder::Tables, frontends),
         array::<u64>("SLOTS", Subfolder::Tables, sizes.slots()),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::maps::{HashMap, MapData};
+use lb_common::origin::Entry;
 use lb_common::origin::{Set, set_of};
-use lb_common::{Backend, Pair, Way};
+use lb_common::{Backend, Pair};
 
 use super::mapped::Mapped;
 
-/// Length of a way in 64-bit words.
-pub const WAY_WORDS: usize = size_of::<Way>() / 8;
+/// Length of an entry in 64-bit words.
+pub const ENTRY_WORDS: usize = size_of::<Entry>() / 8;
 
 /// Reads only.
 #[derive(Debug)]
@@ -27,10 +28,10 @@ impl Look {
     #[must_use]
     pub fn pair(&self, cookie: u64) -> Option<Pair> {
         let set = set_of(cookie, self.origins.length.saturating_sub(1));
-        for way in (0..Set::WORDS).step_by(WAY_WORDS) {
-            let of = self.origins.word(set, way).load(Ordering::Acquire);
+        for entry in (0..Set::WORDS).step_by(ENTRY_WORDS) {
+            let of = self.origins.word(set, entry).load(Ordering::Acquire);
             if of == cookie {
-                let pair = self.origins.word(set, way + 1).load(Ordering::Acquire);
+                let pair = self.origins.word(set, entry + 1).load(Ordering::Acquire);
                 return Some(Pair::from_word(pair));
             }
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, Map, MapData};
-use lb_common::near::{Cell, Line};
+use lb_common::near::{NearFrontend, NearLine};
 use lb_common::{
     Backend, FrontendEntry, FrontendKey, FrontendValue, TABLES_VERSION, Target, View, config,
     mapped,
@@ -99,10 +99,10 @@ impl Contents {
         let elements = frontends(web)?.iter().collect::<Result<Vec<_>, _>>()?;
         let lines: Vec<u32> = elements
             .iter()
-            .map(|(key, _)| Line::of(key.tag()))
+            .map(|(key, _)| NearLine::index(key.tag()))
             .collect();
         let few = || 0..64;
-        let no_heartbeat = few().filter(|&word| word != config::STEP_ASIDE_AT);
+        let no_heartbeat = few().filter(|&word| word != config::FAIL_OPEN_AT);
         Ok(Self {
             arrays: BTreeMap::from([
                 ("FILTER", some::<1>(web, "FILTER", 0..8192, 1)?),
@@ -156,7 +156,7 @@ fn elements_of_frontends() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 2, 2)?;
         let (key, target) = target(&web)?;
-        let line = Line::of(key.tag());
+        let line = NearLine::index(key.tag());
         restored(&web, "FRONTENDS", 1, || {
             frontends(&web)?.remove(&key)?;
             // Otherwise the copy there would go on being found.
@@ -184,7 +184,7 @@ fn elements_of_frontends() {
         while_stopped(&web.running, || {
             let key = key_of(foreign)?;
             frontends(&web)?.insert(key, FrontendValue::new(&key, target), 0)?;
-            let (word, bit) = lb_common::frontend::filter::place(key.tag());
+            let (word, bit) = lb_common::frontend::filter::word_and_bit(key.tag());
             change::<1>(&web, "FILTER", word, |word| word[0] |= bit)?;
             web.client.enter(|| connect_name(foreign))??;
             Ok(())
@@ -216,13 +216,13 @@ fn what_is_kept_beside_frontends() {
         restored(&web, "FILTER", 40, || {
             (100..140).try_for_each(|word| change::<1>(&web, "FILTER", word, |word| *word = [!0]))
         })?;
-        let line = Line::of(key.tag());
+        let line = NearLine::index(key.tag());
         restored(&web, "NEAR_FRONTENDS", 1, || {
             change::<8>(&web, "NEAR_FRONTENDS", line, |line| *line = [0; 8])
         })?;
         let elsewhere = Target { view: 0, ..target };
         restored(&web, "NEAR_FRONTENDS", 1, || {
-            let value = Cell::value(key.tag(), elsewhere).context("it has a place")?;
+            let value = NearFrontend::value_word(key.tag(), elsewhere).context("it has a place")?;
             change::<8>(&web, "NEAR_FRONTENDS", line, |line| line[1] = value)
         })?;
         // One that nobody wants, in the same line.

@@ -248,16 +248,20 @@ pub fn pinned(agent: &Agent) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// How many sockets have a way in ORIGINS, and how many an element in SPILL.
+/// How many sockets have an entry in ORIGINS, and how many an element in SPILL.
 fn places(agent: &Agent) -> Result<[usize; 2]> {
     let pin = |name| MapData::from_pin(agent.pin_dir().join("origins-v1").join(name));
     let origins: Array<MapData, Set> = Map::Array(pin("ORIGINS")?).try_into()?;
     let spill: HashMap<MapData, u64, u64> = Map::HashMap(pin("SPILL")?).try_into()?;
-    let mut ways = 0;
+    let mut entries = 0;
     for set in origins.iter() {
-        ways += set?.ways.iter().filter(|way| way.cookie != 0).count();
+        entries += set?
+            .entries
+            .iter()
+            .filter(|entry| entry.cookie != 0)
+            .count();
     }
-    Ok([ways, spill.keys().count()])
+    Ok([entries, spill.keys().count()])
 }
 
 /// The lengths of FRONTENDS and BACKENDS, and whether there is a pin that should be gone.

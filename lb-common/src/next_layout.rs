@@ -1,10 +1,14 @@
-//! The layouts of a version that there is not: other orders of the same fields, to rehearse a change of layouts with.
+//! The layouts that the feature `next-layout` puts in place of this version's: the same fields in another order.
+//!
+//! No release has them. The tests of migration build an agent and programs with them, and upgrade to those. Why they are
+//! here: docs/decisions/0006-agent-structure.md.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::Address;
 use crate::view::OWN_CELLS;
 
+/// See `backend.rs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
@@ -19,6 +23,7 @@ pub struct Backend {
     pub connections: u64,
 }
 
+/// See `view.rs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct View {
@@ -31,6 +36,7 @@ pub struct View {
     pub cells: [u64; OWN_CELLS],
 }
 
+/// See `affinity.rs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct AffinityKey {
