@@ -220,7 +220,7 @@ fn cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// The verifier refuses an object that can get here, and the build looks for it too.
+/// The verifier rejects a program that can reach this. The build checks for it too.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,8 +1,8 @@
-//! `sessionAffinity: ClientIP`: a client's new connections go where its last one went.
+//! `sessionAffinity: ClientIP`: a client's new connections go to the backend of its last one.
 //!
-//! Each new connection renews it, as the `recent` match of kube-proxy's iptables mode does
-//! (pkg/proxy/iptables/proxier.go). It never overrides the view: a backend that is none of its choices any more is
-//! picked anew.
+//! Each new connection renews the affinity, as the `recent` match of kube-proxy's iptables mode does
+//! (pkg/proxy/iptables/proxier.go). Affinity never overrides the view: if the view no longer chooses the backend, the client gets a
+//! new one.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
@@ -10,14 +10,15 @@ use aya_ebpf::programs::SockAddrContext;
 use lb_common::View;
 use lb_common::affinity::{Affinity, AffinityKey, ticks};
 
-use crate::pick::{self, Picked};
-use crate::{atomic, ctx, maps};
+use crate::atomic::Word;
+use crate::backend::BackendLine;
+use crate::{ctx, maps, pick};
 
-/// The backend for a new connection; none when the view has none.
+/// The backend for a new connection; none if the view has no backend.
 ///
 /// `index`: the view's in VIEWS.
 #[inline(always)]
-pub fn choose(ctx: &SockAddrContext, index: u32, view: &View) -> Option<Picked> {
+pub fn choose(ctx: &SockAddrContext, index: u32, view: &View) -> Option<BackendLine> {
     if view.affinity_seconds == 0 {
         return pick::pick(ctx, index, view);
     }
@@ -26,53 +27,54 @@ pub fn choose(ctx: &SockAddrContext, index: u32, view: &View) -> Option<Picked> 
         service_port: view.service_port,
         zero: 0,
     };
-    // SAFETY: the helper takes nothing.
+    // SAFETY: the helper has no arguments.
     let now = ticks(unsafe { bpf_ktime_get_coarse_ns() });
-    let known = maps::AFFINITY.get_ptr_mut(key);
-    if let Some(known) = known
-        && let Some(picked) = renew(known, now, view)
+    let stored = maps::affinity(key);
+    if let Some(stored) = stored
+        && let Some(backend) = renew(stored, now, view)
     {
-        return Some(picked);
+        return Some(backend);
     }
-    let picked = pick::pick(ctx, index, view)?;
-    let word = Affinity {
-        backend: picked.id,
+    let backend = pick::pick(ctx, index, view)?;
+    let affinity = Affinity {
+        backend: backend.id,
         last_use: now,
     };
-    let flags = if known.is_some() {
+    let flags = if stored.is_some() {
         BPF_ANY
     } else {
         BPF_NOEXIST
     };
     if maps::AFFINITY
-        .insert(key, word.to_word(), u64::from(flags))
+        .insert(key, affinity.to_word(), u64::from(flags))
         .is_err()
-        && let Some(known) = maps::AFFINITY.get_ptr_mut(key)
-        && let Some(first) = renew(known, now, view)
+        && let Some(stored) = maps::affinity(key)
+        && let Some(first) = renew(stored, now, view)
     {
-        // Another connection of this client was quicker.
+        // Another connection of this client was faster.
         return Some(first);
     }
-    Some(picked)
+    Some(backend)
 }
 
-/// The backend that a client has, if it may keep it.
+/// The backend that a client has, if the client may keep it.
+///
+/// `now`: in ticks.
 #[inline(always)]
-fn renew(known: *mut u64, now: u32, view: &View) -> Option<Picked> {
-    // SAFETY: a look-up gave a word.
-    let word = unsafe { atomic::load(known) };
+fn renew(stored: Word, now: u32, view: &View) -> Option<BackendLine> {
+    let word = stored.load();
     let affinity = Affinity::from_word(word);
     if !affinity.holds(now, view.affinity_seconds) {
         return None;
     }
-    let picked = pick::noted(affinity.backend, view, u64::from(view.member))?;
+    let backend = pick::usable(affinity.backend, view, u64::from(view.member))?;
     if affinity.last_use != now {
         let renewed = Affinity {
             last_use: now,
             ..affinity
         };
-        // SAFETY: as above. An element that has become another client's meanwhile holds another word.
-        unsafe { atomic::replace(known, word, renewed.to_word()) };
+        // Fails if the element has become another client's meanwhile, since that one contains another word.
+        stored.compare_exchange(word, renewed.to_word());
     }
-    Some(picked)
+    Some(backend)
 }

@@ -1,101 +1,106 @@
-//! The atomic instructions that `core::sync::atomic` does not offer for the BPF target.
+//! Words of tables that programs on other CPUs and the agent access at the same time.
+//!
+//! `core::sync::atomic` does not offer these instructions for the BPF target.
 
-/// Adds to a word of a table.
-///
-/// # Safety
-/// `word` points to an aligned word of a map's value.
-#[inline(always)]
-pub unsafe fn add(word: *mut u64, value: u64) {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: the caller's.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) value);
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    let _ = (word, value);
-}
+/// A 64-bit word in a map's value.
+#[derive(Clone, Copy)]
+pub struct Word(*mut u64);
 
-/// Sets bits of a word of a table.
-///
-/// # Safety
-/// `word` points to an aligned word of a map's value.
-#[inline(always)]
-pub unsafe fn or(word: *mut u64, bits: u64) {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: the caller's.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bits);
+impl Word {
+    /// # Safety
+    /// `word` points to an aligned 64-bit word of a map's value, which stays valid while the program runs.
+    #[inline(always)]
+    pub const unsafe fn new(word: *mut u64) -> Self {
+        Self(word)
     }
-    #[cfg(not(target_arch = "bpf"))]
-    let _ = (word, bits);
-}
 
-/// Adds to a word of a table and returns what it held.
-///
-/// # Safety
-/// `word` points to an aligned word of a map's value.
-#[inline(always)]
-pub unsafe fn fetch_add(word: *mut u64, value: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: the caller's.
-    unsafe {
-        let mut old = value;
-        core::arch::asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) word, inout(reg) old);
-        old
+    /// Reads the word, exactly once.
+    #[inline(always)]
+    pub fn load(self) -> u64 {
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe { self.0.read_volatile() }
     }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        let _ = word;
+
+    /// Writes the word. Orders no other access.
+    #[inline(always)]
+    pub fn store(self, value: u64) {
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe { self.0.write_volatile(value) }
+    }
+
+    /// Adds to the word, and wraps on overflow.
+    #[inline(always)]
+    pub fn add(self, value: u64) {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) self.0, in(reg) value);
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        let _ = value;
+    }
+
+    /// Sets bits of the word.
+    #[inline(always)]
+    pub fn or(self, bits: u64) {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) self.0, in(reg) bits);
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        let _ = bits;
+    }
+
+    /// Adds to the word and returns its previous value.
+    #[inline(always)]
+    pub fn fetch_add(self, value: u64) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe {
+            let mut old = value;
+            core::arch::asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) self.0, inout(reg) old);
+            old
+        }
+        #[cfg(not(target_arch = "bpf"))]
         value
     }
-}
 
-/// Puts a value into a word and returns what it held; orders all memory accesses around it.
-///
-/// # Safety
-/// `word` points to an aligned word of a map's value.
-#[inline(always)]
-pub unsafe fn exchange(word: *mut u64, value: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: the caller's.
-    unsafe {
-        let mut old = value;
-        core::arch::asm!("{1} = xchg_64({0} + 0, {1})", in(reg) word, inout(reg) old);
-        old
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        let _ = word;
+    /// Replaces the word's value and returns the previous one. Orders all memory accesses around it.
+    #[inline(always)]
+    pub fn exchange(self, value: u64) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe {
+            let mut old = value;
+            core::arch::asm!("{1} = xchg_64({0} + 0, {1})", in(reg) self.0, inout(reg) old);
+            old
+        }
+        #[cfg(not(target_arch = "bpf"))]
         value
     }
-}
 
-/// Puts `new` into a word if it holds `old`, and says whether it did.
-///
-/// # Safety
-/// `word` points to an aligned word of a map's value.
-#[inline(always)]
-pub unsafe fn replace(word: *mut u64, old: u64, new: u64) -> bool {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: the caller's.
-    unsafe {
-        let mut held = old;
-        core::arch::asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word, in(reg) new, inout("r0") held);
-        held == old
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        let _ = (word, new);
-        old == 0
+    /// Replaces the word's value with `new` if it is `old`. Returns whether it was.
+    #[inline(always)]
+    pub fn compare_exchange(self, old: u64, new: u64) -> bool {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the pointer is valid, by `new`.
+        unsafe {
+            let mut found = old;
+            core::arch::asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) self.0, in(reg) new, inout("r0") found);
+            found == old
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        {
+            let _ = new;
+            old == 0
+        }
     }
 }
 
-/// Reads a word that others write at the same time: once, and whole.
-///
-/// # Safety
-/// `word` points to an aligned word of a map's value.
+/// Reads a word, exactly once.
 #[inline(always)]
-pub unsafe fn load(word: *const u64) -> u64 {
-    // SAFETY: the caller's.
-    unsafe { word.read_volatile() }
+pub fn load(word: &u64) -> u64 {
+    // SAFETY: a reference is valid and aligned.
+    unsafe { core::ptr::from_ref(word).read_volatile() }
 }

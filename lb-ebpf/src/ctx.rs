@@ -1,30 +1,49 @@
-//! The one place that touches a hook's context.
+//! The fields of a hook's context. No other file accesses them, except for the socket in `identity`.
 //!
-//! The verifier wants 32-bit accesses at constant offsets, so the words of an IPv6 address are read and
-//! written one by one, and never through a reference to the array.
+//! The verifier accepts only 32-bit accesses at constant offsets. So an IPv6 address is read and written word by word, never
+//! through a reference to the array.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::{Address, mapped};
 
-/// The address family of a hook.
+/// An address and port that a socket sends to or receives from.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// In network byte order, IPv4 mapped.
+    pub address: Address,
+    /// In network byte order.
+    pub port: u16,
+}
+
+impl Peer {
+    /// Compares word by word: LLVM 22 cannot compile a comparison of the arrays everywhere.
+    #[inline(always)]
+    pub const fn is(&self, other: &Self) -> bool {
+        let [a, b] = [&self.address, &other.address];
+        let differ = (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]);
+        self.port == other.port && differ == 0
+    }
+}
+
+/// The address family of a hook. All addresses are in network byte order, IPv4 mapped.
 pub trait Family {
-    /// The address in the context, IPv4 mapped.
+    /// The address in the context.
     fn address(ctx: &SockAddrContext) -> Address;
-    /// Puts an address of this family into the context.
+    /// Replaces the address in the context by another one of this family.
     fn set_address(ctx: &SockAddrContext, address: Address);
-    /// The address that a `connect` hook's socket is bound to, IPv4 mapped; unspecified if it is bound to none.
+    /// The address that a `connect` hook's socket is bound to; unspecified if it is not bound.
     fn bound(ctx: &SockAddrContext) -> Address;
-    /// The source address of a `sendmsg` hook's datagram, IPv4 mapped: the one that the socket is bound to, or that the
-    /// caller gave with IP_PKTINFO or IPV6_PKTINFO; unspecified if the kernel is to choose.
+    /// The source address of a `sendmsg` hook's datagram: the one that the socket is bound to, or that the caller passed with
+    /// IP_PKTINFO or IPV6_PKTINFO; unspecified if the kernel chooses it.
     fn source(ctx: &SockAddrContext) -> Address;
 }
 
 /// Hooks of AF_INET sockets.
 pub enum V4 {}
 
-/// Hooks of AF_INET6 sockets, which may speak to IPv4 in its mapped form.
+/// Hooks of AF_INET6 sockets, which may use IPv4 in its mapped form.
 pub enum V6 {}
 
 impl Family for V4 {
@@ -36,13 +55,13 @@ impl Family for V4 {
 
     #[inline(always)]
     fn set_address(ctx: &SockAddrContext, address: Address) {
-        // SAFETY: as above; the hooks that call this may write the field.
+        // SAFETY: the kernel's context is valid for the whole run, and these hooks may write the field.
         unsafe { (*ctx.sock_addr).user_ip4 = address[3] };
     }
 
     #[inline(always)]
     fn bound(ctx: &SockAddrContext) -> Address {
-        // SAFETY: the kernel's context is valid for the whole run, and so is the socket that it names.
+        // SAFETY: the kernel's context is valid for the whole run, and so is its socket.
         mapped(unsafe { (*(*ctx.sock_addr).__bindgen_anon_1.sk).src_ip4 })
     }
 
@@ -62,7 +81,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn set_address(ctx: &SockAddrContext, address: Address) {
-        // SAFETY: as above; the hooks that call this may write the field.
+        // SAFETY: the kernel's context is valid for the whole run, and these hooks may write the field.
         unsafe {
             let words = &raw mut (*ctx.sock_addr).user_ip6;
             let words = words.cast::<u32>();
@@ -75,7 +94,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn bound(ctx: &SockAddrContext) -> Address {
-        // SAFETY: the kernel's context is valid for the whole run, and so is the socket that it names.
+        // SAFETY: the kernel's context is valid for the whole run, and so is its socket.
         unsafe {
             let socket = (*ctx.sock_addr).__bindgen_anon_1.sk;
             words((&raw const (*socket).src_ip6).cast())
@@ -106,6 +125,23 @@ unsafe fn words(first: *const u32) -> Address {
     }
 }
 
+/// The address and port in the context.
+#[inline(always)]
+pub fn peer<F: Family>(ctx: &SockAddrContext) -> Peer {
+    Peer {
+        address: F::address(ctx),
+        port: port(ctx),
+    }
+}
+
+/// Replaces the address and port in the context.
+#[inline(always)]
+pub fn set_peer<F: Family>(ctx: &SockAddrContext, peer: Peer) {
+    F::set_address(ctx, peer.address);
+    // SAFETY: the kernel's context is valid for the whole run, and these hooks may write the field.
+    unsafe { (*ctx.sock_addr).user_port = u32::from(peer.port) };
+}
+
 /// The port in the context, in network byte order.
 #[inline(always)]
 #[expect(
@@ -117,28 +153,21 @@ pub fn port(ctx: &SockAddrContext) -> u16 {
     unsafe { (*ctx.sock_addr).user_port as u16 }
 }
 
-/// `port`: in network byte order.
-#[inline(always)]
-pub fn set_port(ctx: &SockAddrContext, port: u16) {
-    // SAFETY: the kernel's context is valid for the whole run, and these hooks may write the field.
-    unsafe { (*ctx.sock_addr).user_port = u32::from(port) };
-}
-
-/// The socket's protocol (IPPROTO_…), which says more than its type: a ping socket is a datagram socket too.
+/// The socket's protocol (IPPROTO_…). Its type is not enough: a ping socket is also a datagram socket.
 #[inline(always)]
 pub fn protocol(ctx: &SockAddrContext) -> u32 {
     // SAFETY: the kernel's context is valid for the whole run.
     unsafe { (*ctx.sock_addr).protocol }
 }
 
-/// Whether a datagram socket is connected, wherever this datagram goes.
+/// Whether a datagram socket is connected, to this datagram's destination or another one.
 #[inline(always)]
 pub fn is_connected(ctx: &SockAddrContext) -> bool {
-    // SAFETY: the kernel's context is valid for the whole run, and so is the socket that it names.
+    // SAFETY: the kernel's context is valid for the whole run, and so is its socket.
     unsafe { (*(*ctx.sock_addr).__bindgen_anon_1.sk).state == TCP_ESTABLISHED }
 }
 
-/// include/net/tcp_states.h; of connected UDP sockets too.
+/// From include/net/tcp_states.h. Connected UDP sockets have it too.
 const TCP_ESTABLISHED: u32 = 1;
 
 /// The cookie of the client's network namespace (SO_NETNS_COOKIE).

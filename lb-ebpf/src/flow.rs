@@ -1,25 +1,26 @@
-//! A socket whose peers ORIGINS alone cannot name: FLOWS and REPLIES.
+//! FLOWS and REPLIES: what ORIGINS cannot store about a socket, which has room for one frontend.
 //!
-//! Such a socket is an unconnected UDP socket that sends to more than one frontend, or to a frontend and straight to its
-//! backend; or it asked for a frontend by another of the host's loopback addresses. A reply shows only its source, so two
-//! destinations of one socket should not share a backend's address. Where they must, the reply names the destination that
-//! the socket last sent to (kube-proxy's conntrack tells them apart by port).
+//! Such a socket is an unconnected UDP socket that sends to several frontends, or to a frontend and directly to its backend; or it
+//! sent to a frontend by another loopback address of the host. A reply contains only its source, so two destinations of one socket
+//! should not share a backend's address. If they must, the reply is reported with the destination that the socket last sent to.
+//! (kube-proxy's conntrack tells them apart by port.)
 
+use lb_common::FrontendKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
-use lb_common::{Address, Backend, FrontendKey};
 
+use crate::ctx::Peer;
 use crate::maps;
 
 /// The backend id of a flow.
 #[inline(always)]
 pub fn find(cookie: u64, frontend: u32) -> Option<u32> {
     let id = maps::FLOWS.get_ptr(key(cookie, frontend))?;
-    // SAFETY: the look-up gave a value of 32 bits; another flow's, if its element was reused meanwhile, is caught
-    // by the service port of its backend.
+    // SAFETY: the look-up gave a 32-bit value. The kernel may reuse the element for another flow meanwhile: the caller detects that
+    // by the service port of the backend.
     Some(unsafe { id.read_volatile() })
 }
 
-/// Remembers a flow's backend. A full map pushes out another flow; nothing can be done about an error.
+/// Stores the backend of a flow. A full map evicts another flow, and there is nothing to do about an error.
 #[inline(always)]
 pub fn remember(cookie: u64, frontend: u32, backend: u32) {
     let _ = maps::FLOWS.insert(key(cookie, frontend), backend, 0);
@@ -34,67 +35,57 @@ const fn key(cookie: u64, frontend: u32) -> FlowKey {
     }
 }
 
-/// Whether replies from a backend are reported as another address than this one.
+/// Whether replies from a backend are reported with another address than the requested one.
 #[inline(always)]
-pub fn is_taken(cookie: u64, backend: &Backend, asked: &FrontendKey) -> bool {
-    is_taken_from(cookie, backend.address, backend.port, asked)
+pub fn is_taken(cookie: u64, backend: Peer, requested: &FrontendKey) -> bool {
+    reply(cookie, backend).is_some_and(|reply| !is_requested(&reply, requested))
 }
 
-/// As [`is_taken`]. `address`, `port`: the backend's, in network byte order.
+/// From now on replies from a backend are reported with the requested address.
 #[inline(always)]
-pub fn is_taken_from(cookie: u64, address: Address, port: u16, asked: &FrontendKey) -> bool {
-    reply(cookie, address, port).is_some_and(|reply| !names(reply, asked))
-}
-
-/// From now on replies from this backend are reported as from the address that was asked.
-#[inline(always)]
-pub fn expect_reply(cookie: u64, backend: &Backend, asked: &FrontendKey) {
-    expect_reply_from(cookie, backend.address, backend.port, asked);
-}
-
-/// As [`expect_reply`]. `address`, `port`: the backend's, in network byte order.
-#[inline(always)]
-pub fn expect_reply_from(cookie: u64, address: Address, port: u16, asked: &FrontendKey) {
-    // Most often it is there: a look-up costs less than an insert.
-    let known = reply(cookie, address, port);
-    if known.is_some_and(|reply| names(reply, asked)) {
+pub fn expect_reply(cookie: u64, backend: Peer, requested: &FrontendKey) {
+    // Most often the element exists: a look-up is cheaper than an insert.
+    if reply(cookie, backend).is_some_and(|reply| is_requested(&reply, requested)) {
         return;
     }
     let wanted = Reply {
-        address: asked.address,
-        port: u32::from(asked.port),
+        address: requested.address,
+        port: u32::from(requested.port),
     };
-    let _ = maps::REPLIES.insert(reply_key(cookie, address, port), wanted, 0);
+    let _ = maps::REPLIES.insert(reply_key(cookie, backend), wanted, 0);
 }
 
-/// The address that a reply is reported as coming from.
-///
-/// `address`, `port`: where it came from, in network byte order.
+/// The address that replies from a backend are reported with.
 #[inline(always)]
-pub fn reply(cookie: u64, address: Address, port: u16) -> Option<&'static Reply> {
-    let reply = maps::REPLIES.get_ptr(reply_key(cookie, address, port))?;
-    // SAFETY: the look-up gave a value. Another socket's, should its element be reused meanwhile: a wrong source
-    // on one datagram of a socket whose flow was pushed out is what an LRU map costs.
-    Some(unsafe { &*reply })
-}
-
-/// Words side by side: LLVM 22 cannot lower a comparison of the whole here.
-#[inline(always)]
-const fn names(reply: &Reply, asked: &FrontendKey) -> bool {
-    let differ = (reply.address[0] ^ asked.address[0])
-        | (reply.address[1] ^ asked.address[1])
-        | (reply.address[2] ^ asked.address[2])
-        | (reply.address[3] ^ asked.address[3])
-        | (reply.port ^ asked.port as u32);
-    differ == 0
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a port, stored in 32 bits so that the value has no padding"
+)]
+pub fn reply(cookie: u64, backend: Peer) -> Option<Peer> {
+    let reply = maps::REPLIES.get_ptr(reply_key(cookie, backend))?;
+    // SAFETY: the look-up gave a value. The kernel may reuse the element for another socket meanwhile: then one datagram of a socket
+    // whose element was evicted is reported with a wrong source, a price of LRU maps.
+    let reply = unsafe { &*reply };
+    Some(Peer {
+        address: reply.address,
+        port: reply.port as u16,
+    })
 }
 
 #[inline(always)]
-fn reply_key(cookie: u64, address: Address, port: u16) -> ReplyKey {
+const fn is_requested(reply: &Peer, requested: &FrontendKey) -> bool {
+    reply.is(&Peer {
+        address: requested.address,
+        port: requested.port,
+    })
+}
+
+#[inline(always)]
+fn reply_key(cookie: u64, backend: Peer) -> ReplyKey {
     ReplyKey {
         cookie,
-        address,
-        port: u32::from(port),
+        address: backend.address,
+        port: u32::from(backend.port),
         zero: 0,
     }
 }

@@ -1,14 +1,17 @@
-//! socklb's kernel programs: one short entry for each hook.
+//! socklb's kernel programs: one for each hook, which calls the module that does the work.
 //!
-//! What each entry does is in the room that it calls; this file only says which hook calls which.
-//! Built for the host this is a stub, so that `cargo build --workspace` and editors work on the whole tree.
+//! Built for the host, this is a stub, so that `cargo build --workspace` and editors work on the whole tree.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 mod affinity;
 mod atomic;
+mod backend;
+mod config;
+mod connect;
 mod ctx;
 mod flow;
 mod frontend;
+mod guard;
 mod identity;
 mod maps;
 mod origin;
@@ -17,7 +20,7 @@ mod release;
 mod reply;
 mod scope;
 mod send;
-mod translate;
+mod verdict;
 
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
@@ -26,12 +29,12 @@ use crate::ctx::{V4, V6};
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    translate::connect::<V4>(&ctx)
+    connect::connect::<V4>(&ctx)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    translate::connect::<V6>(&ctx)
+    connect::connect::<V6>(&ctx)
 }
 
 #[cgroup_sock_addr(sendmsg4)]
@@ -69,7 +72,7 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     release::release(&ctx)
 }
 
-/// The verifier refuses an object that can get here, and the build looks for it too.
+/// The verifier rejects a program that can reach this. The build checks for it too.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,6 +1,6 @@
-//! The tables, and what the loader sets before the programs are loaded.
+//! The tables, and the variable that the loader sets before it loads the programs.
 //!
-//! Sizes here are only defaults: the agent's are set at load (`lb-agent/src/kernel/maps/shapes.rs`).
+//! The lengths here are only defaults. The loader sets most of them (`shapes.rs` in lb-agent).
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -12,77 +12,118 @@ use lb_common::near::NearLine;
 use lb_common::origin::Set;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
 
+use crate::atomic::Word;
+
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
+/// The frontends and guards, by address, port and protocol.
 #[btf_map]
 pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, 1024> = HashMap::new();
 
-/// What FRONTENDS surely does not have.
+/// A bit for each key that FRONTENDS may contain.
 #[btf_map]
 pub static FILTER: Array<u64, { lb_common::frontend::filter::WORDS as usize }, MMAPABLE> =
     Array::new();
 
-/// What FRONTENDS says of IPv4 frontends.
+/// A copy of most IPv4 frontends in FRONTENDS, faster to read.
 #[btf_map]
 pub static NEAR_FRONTENDS: Array<NearLine, { lb_common::near::LINES as usize }, MMAPABLE> =
     Array::new();
 
+/// The address of each frontend, by its id.
 #[btf_map]
 pub static FRONTEND_LIST: Array<FrontendEntry, 1024, MMAPABLE> = Array::new();
 
+/// The choices of backends, by their index.
 #[btf_map]
 pub static VIEWS: Array<View, 1024, MMAPABLE> = Array::new();
 
+/// Backend ids, two in each word: the slots of views with more than four.
 #[btf_map]
 pub static SLOTS: Array<u64, 1024, MMAPABLE> = Array::new();
 
+/// The backends, by their id.
 #[btf_map]
 pub static BACKENDS: Array<Backend, 1024, MMAPABLE> = Array::new();
 
+/// The frontend and the backend of each socket, in sets of four.
 #[btf_map]
 pub static ORIGINS: Array<Set, 1024, MMAPABLE> = Array::new();
 
-/// Sockets whose set in ORIGINS is full: cookie to pair.
+/// Sockets whose set in ORIGINS is full: from cookie to pair.
 #[btf_map]
 pub static SPILL: HashMap<u64, u64, 1024> = HashMap::new();
 
-/// How many elements SPILL has, so that an empty one costs no look-up.
+/// One word: the number of elements in SPILL. If it is 0, no look-up in SPILL is necessary.
 #[btf_map]
 pub static SPILLED: Array<u64, 1, MMAPABLE> = Array::new();
 
-/// The backend that an unconnected UDP socket's further frontend has.
+/// The backend of each frontend that an unconnected UDP socket uses after its first one.
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, u32, 1024> = LruHashMap::new();
 
-/// The frontend that a reply to an unconnected UDP socket is turned back into.
+/// The address that a reply to an unconnected UDP socket is reported as coming from.
 #[btf_map]
 pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 
-/// The backend that a client of a service port has: an [`lb_common::affinity::Affinity`] as a word.
+/// The backend of each client of a service port with session affinity: an [`lb_common::affinity::Affinity`] as a word.
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, u64, 1024> = LruHashMap::new();
 
-/// How many connections each view with round-robin has had: apart from VIEWS, whose lines are only read.
+/// The number of connections of each view with round-robin, by the view's index. Not in VIEWS, whose cache lines programs only
+/// read.
 #[btf_map]
 pub static ROUNDS: Array<u64, 1024, MMAPABLE> = Array::new();
 
-/// What the agent says to the programs, and to the next agent.
+/// Settings of the agent for the programs, and for the next agent.
 #[btf_map]
 pub static CONFIG: Array<u64, { lb_common::config::WORDS as usize }, MMAPABLE> = Array::new();
 
-/// What the programs count.
+/// The programs' counters.
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { lb_common::stats::WORDS as usize }> = PerCpuArray::new();
 
-/// Counts one more of something.
+/// A word of an array of words; none if the index is not below the array's length.
 #[inline(always)]
-pub fn count(what: u32) {
-    if let Some(number) = STATS.get_ptr_mut(what) {
-        // SAFETY: the look-up gave this CPU's word. Where the kernel preempts programs a count may be lost.
-        unsafe { *number += 1 };
+pub fn word<const LENGTH: usize>(
+    array: &'static Array<u64, LENGTH, MMAPABLE>,
+    index: u32,
+) -> Option<Word> {
+    // SAFETY: the look-up gave a word.
+    array
+        .get_ptr_mut(index)
+        .map(|word| unsafe { Word::new(word) })
+}
+
+/// The pair of a socket in SPILL.
+#[inline(always)]
+pub fn spilled_pair(cookie: u64) -> Option<Word> {
+    // SAFETY: the look-up gave a word.
+    SPILL
+        .get_ptr_mut(cookie)
+        .map(|word| unsafe { Word::new(word) })
+}
+
+/// A client's affinity.
+#[inline(always)]
+pub fn affinity(key: AffinityKey) -> Option<Word> {
+    // SAFETY: the look-up gave a word.
+    AFFINITY
+        .get_ptr_mut(key)
+        .map(|word| unsafe { Word::new(word) })
+}
+
+/// Increments a counter in STATS.
+///
+/// `index`: one of [`lb_common::stats`].
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(counter) = STATS.get_ptr_mut(index) {
+        // SAFETY: the look-up gave this CPU's word. A preempted program may lose a count.
+        unsafe { *counter += 1 };
     }
 }
 
-/// The number of sets in ORIGINS, a power of two, less one.
+/// The number of sets in ORIGINS, which is a power of two, minus one.
 #[unsafe(no_mangle)]
 pub static ORIGINS_MASK: Global<u32> = Global::new(1023);

@@ -1,73 +1,67 @@
-//! What a socket asked for: its entry in ORIGINS, or its element in SPILL.
+//! What a socket asked for: its entry in ORIGINS, or its element in SPILL if its set is full.
 //!
-//! `active` of a backend is the number of entries and elements that name it, so every change of either is
-//! made here, and always in pairs. The pair is exchanged, not stored: the kernel runs the connect hook of
-//! a UDP socket without the socket's lock (`inet_dgram_connect`), so two threads may be here at once.
+//! `active` of a backend is the number of entries and elements that refer to it. So only this file changes either, and always
+//! both. The pair is exchanged, not stored: the kernel runs the connect hook of a UDP socket without the socket's lock
+//! (`inet_dgram_connect`), so two threads may be here at once.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use lb_common::Pair;
 use lb_common::origin::{ENTRIES_PER_SET, Entry, HAS_FLOWS, set_of};
-use lb_common::{Backend, Pair};
 
-use crate::{atomic, maps};
+use crate::atomic::Word;
+use crate::backend::BackendLine;
+use crate::maps;
 
-/// Remembers a socket's pair in place of the one it had, and counts it at its backend.
+/// Stores a socket's pair in place of the one that it had, and counts it in its backend.
 ///
-/// A socket that finds neither entry nor element loses its `getpeername` answer and its place in `active`.
+/// A socket that finds neither a free entry nor room in SPILL is not counted in `active`, and `getpeername` reports the backend.
 #[inline(always)]
-pub fn remember(cookie: u64, pair: Pair, backend: *mut Backend) {
-    // SAFETY: `backend` is a value of BACKENDS.
-    unsafe { atomic::add(&raw mut (*backend).connections, 1) };
+pub fn remember(cookie: u64, pair: Pair, backend: BackendLine) {
+    backend.count_connection();
     if let Some(entry) = entry_of(cookie).or_else(|| claim(cookie)) {
-        // SAFETY: `entry` is one of ORIGINS.
-        let old = unsafe { atomic::exchange(&raw mut (*entry).pair, pair.to_word()) };
-        count(backend);
+        let old = entry.pair.exchange(pair.to_word());
+        backend.count_active();
         uncount(Pair::from_word(old));
-        if spilled() {
+        if is_any_spilled() {
             forget_spilled(cookie);
         }
         return;
     }
     forget_spilled(cookie);
-    // Should another thread have put this socket's pair there meanwhile, that one counts.
+    // If another thread has inserted this socket's pair meanwhile, only that one counts.
     if maps::SPILL
         .insert(cookie, pair.to_word(), u64::from(BPF_NOEXIST))
         .is_ok()
     {
-        count(backend);
-        add_spilled(1);
+        backend.count_active();
+        add_to_spilled(1);
     }
 }
 
-/// Notes that a socket has further frontends.
+/// Notes that FLOWS or REPLIES contain more about a socket.
 #[inline(always)]
 pub fn mark_flows(cookie: u64) {
+    // An OR, so that a pair that another thread has just exchanged stays.
     if let Some(entry) = entry_of(cookie) {
-        // SAFETY: `entry` is one of ORIGINS. An OR, so that a pair that another thread has just exchanged stays.
-        unsafe { atomic::or(&raw mut (*entry).pair, HAS_FLOWS) };
-    } else if let Some(element) = maps::SPILL.get_ptr_mut(cookie) {
-        // SAFETY: the look-up gave a word.
-        unsafe { atomic::or(element, HAS_FLOWS) };
+        entry.pair.or(HAS_FLOWS);
+    } else if let Some(pair) = maps::spilled_pair(cookie) {
+        pair.or(HAS_FLOWS);
     }
 }
 
-/// Gives back all that a socket holds.
+/// Frees a socket's entry, and its element in SPILL.
 #[inline(always)]
 pub fn forget(cookie: u64) {
-    if let Some(set) = set(cookie) {
-        for index in 0..ENTRIES_PER_SET {
-            // SAFETY: `index` is below the number of entries in a set.
-            let entry = unsafe { set.add(index) };
-            // SAFETY: `entry` is one of ORIGINS.
-            unsafe {
-                if atomic::load(&raw const (*entry).cookie) == cookie {
-                    let old = atomic::exchange(&raw mut (*entry).pair, 0);
-                    (&raw mut (*entry).cookie).write_volatile(0);
-                    uncount(Pair::from_word(old));
-                }
+    if let Some(entries) = set(cookie) {
+        for entry in entries {
+            if entry.cookie.load() == cookie {
+                let old = entry.pair.exchange(0);
+                entry.cookie.store(0);
+                uncount(Pair::from_word(old));
             }
         }
     }
-    if spilled() {
+    if is_any_spilled() {
         forget_spilled(cookie);
     }
 }
@@ -76,73 +70,61 @@ pub fn forget(cookie: u64) {
 #[inline(always)]
 pub fn recall(cookie: u64) -> Option<Pair> {
     if let Some(entry) = entry_of(cookie) {
-        // SAFETY: `entry` is one of ORIGINS.
-        return Some(Pair::from_word(unsafe {
-            atomic::load(&raw const (*entry).pair)
-        }));
+        return Some(Pair::from_word(entry.pair.load()));
     }
-    if !spilled() {
+    if !is_any_spilled() {
         return None;
     }
-    let element = maps::SPILL.get_ptr(cookie)?;
-    // SAFETY: the look-up gave a word.
-    Some(Pair::from_word(unsafe { atomic::load(element) }))
+    let pair = maps::spilled_pair(cookie)?;
+    Some(Pair::from_word(pair.load()))
 }
 
-/// Reads the line that the sockets after this one will have, so that it is near when they connect: cookies come in
-/// sequence on each CPU. Nothing waits for it.
+/// Reads from the line of the set after this socket's, so that the CPU has it when the next sockets connect: cookies come in sequence
+/// on each CPU. Nothing waits for that read.
 #[inline(always)]
-pub fn read_ahead(cookie: u64) {
-    if let Some(entry) = set(cookie.wrapping_add(ENTRIES_PER_SET as u64)) {
-        // SAFETY: `entry` is one of ORIGINS.
-        unsafe { atomic::load(&raw const (*entry).cookie) };
+pub fn prefetch_after(cookie: u64) {
+    if let Some(mut entries) = set(cookie.wrapping_add(ENTRIES_PER_SET as u64))
+        && let Some(entry) = entries.next()
+    {
+        entry.cookie.load();
     }
 }
 
+/// The words of an entry.
+struct EntryWords {
+    cookie: Word,
+    pair: Word,
+}
+
+/// The entries of the set that a socket's entry would be in.
 #[inline(always)]
-fn set(cookie: u64) -> Option<*mut Entry> {
+fn set(cookie: u64) -> Option<impl Iterator<Item = EntryWords>> {
     let set = maps::ORIGINS.get_ptr_mut(set_of(cookie, maps::ORIGINS_MASK.load()))?;
-    Some(set.cast::<Entry>())
-}
-
-/// The entry that a socket has.
-#[inline(always)]
-fn entry_of(cookie: u64) -> Option<*mut Entry> {
-    let set = set(cookie)?;
-    for index in 0..ENTRIES_PER_SET {
-        // SAFETY: `index` is below the number of entries in a set.
-        let entry = unsafe { set.add(index) };
-        // SAFETY: `entry` is one of ORIGINS.
-        if unsafe { atomic::load(&raw const (*entry).cookie) } == cookie {
-            return Some(entry);
-        }
-    }
-    None
-}
-
-/// A free entry, now this socket's.
-#[inline(always)]
-fn claim(cookie: u64) -> Option<*mut Entry> {
-    let set = set(cookie)?;
-    for index in 0..ENTRIES_PER_SET {
-        // SAFETY: `index` is below the number of entries in a set.
-        let entry = unsafe { set.add(index) };
-        // SAFETY: `entry` is one of ORIGINS. The read first: an entry that is taken costs no atomic.
+    let entries = set.cast::<Entry>();
+    Some((0..ENTRIES_PER_SET).map(move |index| {
+        // SAFETY: the look-up gave a set, and `index` is below the number of its entries.
         unsafe {
-            if atomic::load(&raw const (*entry).cookie) == 0
-                && atomic::replace(&raw mut (*entry).cookie, 0, cookie)
-            {
-                return Some(entry);
+            let entry = entries.add(index);
+            EntryWords {
+                cookie: Word::new(&raw mut (*entry).cookie),
+                pair: Word::new(&raw mut (*entry).pair),
             }
         }
-    }
-    None
+    }))
 }
 
+/// A socket's entry.
 #[inline(always)]
-fn count(backend: *mut Backend) {
-    // SAFETY: `backend` is a value of BACKENDS.
-    unsafe { atomic::add(&raw mut (*backend).active, 1) };
+fn entry_of(cookie: u64) -> Option<EntryWords> {
+    set(cookie)?.find(|entry| entry.cookie.load() == cookie)
+}
+
+/// A free entry, which is now this socket's.
+#[inline(always)]
+fn claim(cookie: u64) -> Option<EntryWords> {
+    // Reads first, so that an entry in use costs no atomic instruction.
+    let is_claimed = |word: Word| word.load() == 0 && word.compare_exchange(0, cookie);
+    set(cookie)?.find(|entry| is_claimed(entry.cookie))
 }
 
 #[inline(always)]
@@ -150,37 +132,32 @@ fn uncount(pair: Pair) {
     if pair.frontend == 0 {
         return;
     }
-    if let Some(backend) = maps::BACKENDS.get_ptr_mut(pair.backend) {
-        // SAFETY: the look-up gave a backend.
-        unsafe { atomic::add(&raw mut (*backend).active, u64::MAX) };
+    if let Some(backend) = BackendLine::look_up(pair.backend) {
+        backend.uncount_active();
     }
 }
 
+/// Whether SPILL has any element.
 #[inline(always)]
-fn spilled() -> bool {
-    maps::SPILLED
-        .get_ptr(0)
-        // SAFETY: the look-up gave a word.
-        .is_some_and(|number| unsafe { atomic::load(number) } != 0)
+fn is_any_spilled() -> bool {
+    maps::word(&maps::SPILLED, 0).is_some_and(|number| number.load() != 0)
 }
 
 #[inline(always)]
-fn add_spilled(number: u64) {
-    if let Some(word) = maps::SPILLED.get_ptr_mut(0) {
-        // SAFETY: the look-up gave a word.
-        unsafe { atomic::add(word, number) };
+fn add_to_spilled(number: u64) {
+    if let Some(word) = maps::word(&maps::SPILLED, 0) {
+        word.add(number);
     }
 }
 
 #[inline(always)]
 fn forget_spilled(cookie: u64) {
-    let Some(element) = maps::SPILL.get_ptr(cookie) else {
+    let Some(pair) = maps::spilled_pair(cookie) else {
         return;
     };
-    // SAFETY: the look-up gave a word.
-    let pair = Pair::from_word(unsafe { atomic::load(element) });
+    let pair = Pair::from_word(pair.load());
     if maps::SPILL.remove(cookie).is_ok() {
         uncount(pair);
-        add_spilled(u64::MAX);
+        add_to_spilled(u64::MAX);
     }
 }

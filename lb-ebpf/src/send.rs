@@ -1,61 +1,66 @@
-//! `sendto(2)`, `sendmsg(2)`: each datagram to a frontend goes to the backend that its flow has.
+//! `sendto(2)`, `sendmsg(2)`: a datagram to a frontend goes to the backend of its flow, the socket's datagrams to one frontend.
 //!
-//! The first frontend that a socket sends to is remembered like a connected one; further ones are in `flow`. A flow
-//! stays with its backend for as long as that serves, whether the view still chooses it or not: kube-proxy cuts its
-//! conntrack entries by the same rule (pkg/proxy/conntrack/cleanup.go).
+//! The first frontend that a socket sends to is in ORIGINS, as for a connected socket; `flow` stores further ones. A flow keeps
+//! its backend as long as the backend serves, even if the view no longer chooses it: kube-proxy removes conntrack entries by
+//! the same rule (pkg/proxy/conntrack/cleanup.go).
 
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::backend::state;
-use lb_common::{Backend, FrontendKey, Pair, Target, UDP, View};
+use lb_common::{FrontendKey, Pair, Target, UDP, View};
 
-use crate::ctx::{self, Family};
+use crate::backend::BackendLine;
+use crate::ctx::{self, Family, Peer};
 use crate::identity::Socket as _;
-use crate::pick::{self, Picked};
-use crate::scope::{self, Asked};
-use crate::translate::{GO_ON, go_to, refuse, refuse_unknown};
-use crate::{affinity, atomic, flow, frontend, maps, origin};
+use crate::scope::{self, Destination};
+use crate::verdict::{self, PASS, Refusal};
+use crate::{affinity, flow, frontend, guard, maps, origin, pick};
 
-/// How often to pick again for a further frontend when replies from that backend are another's already.
+/// Number of attempts to pick a backend for a further frontend whose replies no other frontend of the socket expects.
 const TRIES: usize = 3;
 
 #[inline(always)]
 pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     if ctx::protocol(ctx) != u32::from(UDP) {
-        return GO_ON;
+        return PASS;
     }
-    let asked = Asked::new::<F>(ctx, UDP, F::source);
-    let Some(found) = frontend::find(ctx, &asked.lookup) else {
-        if let Some(why) = frontend::refusal(&asked.lookup) {
-            return refuse_unknown(ctx, &asked.lookup, why);
+    let destination = Destination::new::<F>(ctx, UDP, F::source);
+    let Some(target) = frontend::find(ctx, &destination.lookup) else {
+        if let Some(why) = guard::refusal(&destination.lookup) {
+            return verdict::refuse(ctx, why);
         }
-        note_direct(ctx, &asked.key);
-        return GO_ON;
+        note_direct(ctx, &destination.requested);
+        return PASS;
     };
     if scope::is_confined(F::source(ctx)) {
-        return GO_ON;
+        return PASS;
     }
-    pick::read_ahead(found.view);
-    let Some(view) = maps::VIEWS.get(found.view) else {
-        return GO_ON;
+    pick::prefetch(target.view);
+    let Some(view) = maps::VIEWS.get(target.view) else {
+        return PASS;
     };
     let cookie = ctx.cookie();
-    let pair = origin::recall(cookie).unwrap_or_default();
-    let backend = if pair.frontend == 0 || pair.frontend == found.frontend {
-        first(ctx, cookie, pair, &found, view, &asked)
-    } else {
-        further(ctx, cookie, pair, &found, view, &asked.key)
+    let datagram = Datagram {
+        ctx,
+        cookie,
+        pair: origin::recall(cookie).unwrap_or_default(),
+        target,
+        view,
+        destination,
     };
-    match backend {
-        Some(backend) => go_to::<F>(ctx, backend),
-        None => refuse(ctx, found.frontend),
+    match datagram.backend() {
+        Some(backend) => verdict::go_to::<F>(ctx, backend),
+        None => {
+            let frontend = datagram.target.frontend;
+            verdict::refuse(ctx, Refusal::NoBackend { frontend })
+        }
     }
 }
 
-/// A datagram that goes straight to a backend whose replies are reported as a frontend's: from now on they are reported as
-/// they are, until the socket sends to the frontend again.
+/// A datagram to a backend's own address. If the socket expects replies from there on behalf of a frontend, they are now reported
+/// with the backend's address, until the socket sends to the frontend again.
 #[inline(always)]
 fn note_direct(ctx: &SockAddrContext, to: &FrontendKey) {
-    let Some(cookie) = ctx.known_cookie() else {
+    let Some(cookie) = ctx.existing_cookie() else {
         return;
     };
     let Some(pair) = origin::recall(cookie) else {
@@ -64,122 +69,130 @@ fn note_direct(ctx: &SockAddrContext, to: &FrontendKey) {
     if pair.frontend == 0 || ctx::is_connected(ctx) {
         return;
     }
-    let is_first = maps::BACKENDS
-        .get(pair.backend)
-        .is_some_and(|backend| backend.port == to.port && backend.address == to.address);
-    let is_further = pair.has_flows && flow::is_taken_from(cookie, to.address, to.port, to);
+    let peer = Peer {
+        address: to.address,
+        port: to.port,
+    };
+    let is_first =
+        BackendLine::look_up(pair.backend).is_some_and(|backend| backend.peer().is(&peer));
+    let is_further = pair.has_flows && flow::is_taken(cookie, peer, to);
     if is_first || is_further {
-        flow::expect_reply_from(cookie, to.address, to.port, to);
+        flow::expect_reply(cookie, peer, to);
     }
     if is_first && !pair.has_flows {
         origin::mark_flows(cookie);
     }
 }
 
-/// The backend for the frontend that ORIGINS has, or is to have.
-///
-/// The place of a connected socket only ever says what its `connect` was given, since the agent ends sockets by it when
-/// their backends stop serving. Such a socket hears from nobody but its peer anyway.
-#[inline(always)]
-fn first(
-    ctx: &SockAddrContext,
+/// A datagram to a frontend.
+struct Datagram<'a> {
+    ctx: &'a SockAddrContext,
+    /// The socket's.
     cookie: u64,
+    /// What ORIGINS or SPILL contains for the socket; frontend 0 if nothing.
     pair: Pair,
-    found: &Target,
-    view: &View,
-    asked: &Asked,
-) -> Option<&'static Backend> {
-    if pair.frontend != 0
-        && let Some(backend) = serving(pair.backend, view)
-    {
-        let is_new_alias = asked.is_alias && !pair.has_flows && !ctx::is_connected(ctx);
-        if is_new_alias || pair.has_flows && flow::is_taken(cookie, backend, &asked.key) {
-            flow::expect_reply(cookie, backend, &asked.key);
+    /// The frontend.
+    target: Target,
+    /// The frontend's.
+    view: &'a View,
+    destination: Destination,
+}
+
+impl Datagram<'_> {
+    /// The backend that it goes to; none if the frontend has no backend.
+    #[inline(always)]
+    fn backend(&self) -> Option<BackendLine> {
+        if self.pair.frontend == 0 || self.pair.frontend == self.target.frontend {
+            self.first()
+        } else {
+            self.further()
         }
-        if is_new_alias {
+    }
+
+    /// The backend of the socket's first frontend, which is in ORIGINS or goes there now.
+    ///
+    /// This never changes the entry of a connected socket: the entry contains what its `connect` was given, since the agent ends
+    /// sockets by it when their backends stop serving. Such a socket receives only from its peer anyway.
+    #[inline(always)]
+    fn first(&self) -> Option<BackendLine> {
+        let (cookie, pair) = (self.cookie, self.pair);
+        let (is_alias, requested) = (self.destination.is_alias, &self.destination.requested);
+        if pair.frontend != 0
+            && let Some(backend) = self.serving(pair.backend)
+        {
+            let is_new_alias = is_alias && !pair.has_flows && !ctx::is_connected(self.ctx);
+            if is_new_alias || pair.has_flows && flow::is_taken(cookie, backend.peer(), requested) {
+                flow::expect_reply(cookie, backend.peer(), requested);
+            }
+            if is_new_alias {
+                origin::mark_flows(cookie);
+            }
+            return Some(backend);
+        }
+        let backend = self.choose()?;
+        if ctx::is_connected(self.ctx) {
+            backend.count_connection();
+            return Some(backend);
+        }
+        let pair = Pair {
+            frontend: self.target.frontend,
+            backend: backend.id,
+            has_flows: pair.has_flows || is_alias,
+        };
+        origin::remember(cookie, pair, backend);
+        if pair.has_flows {
+            flow::expect_reply(cookie, backend.peer(), requested);
+        }
+        Some(backend)
+    }
+
+    /// The backend of a frontend that is not the socket's first one.
+    #[inline(always)]
+    fn further(&self) -> Option<BackendLine> {
+        let (cookie, frontend) = (self.cookie, self.target.frontend);
+        let stored = flow::find(cookie, frontend).and_then(|id| self.serving(id));
+        let backend = match stored {
+            Some(backend) => backend,
+            None => {
+                let backend = self.choose_free()?;
+                backend.count_connection();
+                flow::remember(cookie, frontend, backend.id);
+                backend
+            }
+        };
+        flow::expect_reply(cookie, backend.peer(), &self.destination.requested);
+        if !self.pair.has_flows {
             origin::mark_flows(cookie);
         }
-        return Some(backend);
+        Some(backend)
     }
-    let picked = affinity::choose(ctx, found.view, view)?;
-    if ctx::is_connected(ctx) {
-        // SAFETY: `choose` gave a value of BACKENDS.
-        unsafe { atomic::add(&raw mut (*picked.backend).connections, 1) };
-        // SAFETY: as above.
-        return Some(unsafe { &*picked.backend });
-    }
-    let pair = Pair {
-        frontend: found.frontend,
-        backend: picked.id,
-        has_flows: pair.has_flows || asked.is_alias,
-    };
-    origin::remember(cookie, pair, picked.backend);
-    if pair.has_flows {
-        // SAFETY: `choose` gave a value of BACKENDS.
-        flow::expect_reply(cookie, unsafe { &*picked.backend }, &asked.key);
-    }
-    // SAFETY: `choose` gave a value of BACKENDS.
-    Some(unsafe { &*picked.backend })
-}
 
-/// The backend for a frontend that a socket sends to beside the one in ORIGINS.
-#[inline(always)]
-fn further(
-    ctx: &SockAddrContext,
-    cookie: u64,
-    pair: Pair,
-    found: &Target,
-    view: &View,
-    key: &FrontendKey,
-) -> Option<&'static Backend> {
-    let known = flow::find(cookie, found.frontend).and_then(|id| serving(id, view));
-    let backend = match known {
-        Some(backend) => backend,
-        None => {
-            let picked = pick_free(ctx, cookie, pair, found.view, view, key)?;
-            // SAFETY: `choose` gave a value of BACKENDS.
-            unsafe { atomic::add(&raw mut (*picked.backend).connections, 1) };
-            flow::remember(cookie, found.frontend, picked.id);
-            // SAFETY: as above.
-            unsafe { &*picked.backend }
+    /// A backend whose replies no other frontend of this socket expects, if a few attempts find one; else any.
+    #[inline(always)]
+    fn choose_free(&self) -> Option<BackendLine> {
+        let first = BackendLine::look_up(self.pair.backend)?;
+        let mut last = None;
+        for _ in 0..TRIES {
+            let backend = self.choose()?;
+            let is_first = backend.peer().is(&first.peer());
+            let is_free = !is_first
+                && !flow::is_taken(self.cookie, backend.peer(), &self.destination.requested);
+            last = Some(backend);
+            if is_free {
+                break;
+            }
         }
-    };
-    flow::expect_reply(cookie, backend, key);
-    if !pair.has_flows {
-        origin::mark_flows(cookie);
+        last
     }
-    Some(backend)
-}
 
-/// A backend whose replies are no other frontend's of this socket, where there is a choice.
-#[inline(always)]
-fn pick_free(
-    ctx: &SockAddrContext,
-    cookie: u64,
-    pair: Pair,
-    index: u32,
-    view: &View,
-    key: &FrontendKey,
-) -> Option<Picked> {
-    let first = maps::BACKENDS.get(pair.backend)?;
-    let mut last = None;
-    for _ in 0..TRIES {
-        let picked = affinity::choose(ctx, index, view)?;
-        // SAFETY: `choose` gave a value of BACKENDS.
-        let backend = unsafe { &*picked.backend };
-        let is_first = backend.address == first.address && backend.port == first.port;
-        let is_free = !is_first && !flow::is_taken(cookie, backend, key);
-        last = Some(picked);
-        if is_free {
-            break;
-        }
+    #[inline(always)]
+    fn choose(&self) -> Option<BackendLine> {
+        affinity::choose(self.ctx, self.target.view, self.view)
     }
-    last
-}
 
-/// The backend of a flow, if it still serves.
-#[inline(always)]
-fn serving(id: u32, view: &View) -> Option<&'static Backend> {
-    // SAFETY: it gave a value of BACKENDS.
-    pick::noted(id, view, state::SERVING).map(|picked| unsafe { &*picked.backend })
+    /// The backend of a flow, if it still serves.
+    #[inline(always)]
+    fn serving(&self, id: u32) -> Option<BackendLine> {
+        pick::usable(id, self.view, state::SERVING)
+    }
 }

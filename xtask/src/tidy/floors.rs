@@ -51,12 +51,13 @@ pub(super) const HOUSES: &[House] = &[
         within: &[],
         floors: &[
             &["main"],
-            &["send"],
-            &["translate", "reply", "release"],
+            &["connect", "send", "reply", "release"],
+            &["guard"],
             &["frontend", "affinity", "origin", "flow", "scope"],
-            &["pick"],
-            &["identity"],
-            &["maps", "ctx", "atomic"],
+            &["pick", "verdict"],
+            &["backend", "config", "identity"],
+            &["maps"],
+            &["ctx", "atomic"],
         ],
     },
 ];

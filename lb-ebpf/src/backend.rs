@@ -1,0 +1,85 @@
+//! One backend's element in BACKENDS: every read of it, and every count in it.
+
+use lb_common::{Backend, View};
+
+use crate::atomic::Word;
+use crate::ctx::Peer;
+use crate::maps;
+
+/// An element of BACKENDS.
+#[derive(Clone, Copy)]
+pub struct BackendLine {
+    /// Its index in BACKENDS.
+    pub id: u32,
+    /// From a look-up in BACKENDS, so it is valid while the program runs.
+    line: *mut Backend,
+}
+
+impl BackendLine {
+    /// None if the id is not below the length of BACKENDS.
+    #[inline(always)]
+    pub fn look_up(id: u32) -> Option<Self> {
+        let line = maps::BACKENDS.get_ptr_mut(id)?;
+        Some(Self { id, line })
+    }
+
+    /// The backend's address and port.
+    #[inline(always)]
+    pub fn peer(self) -> Peer {
+        // SAFETY: `line` is valid.
+        let (address, port) = unsafe { ((*self.line).address, (*self.line).port) };
+        Peer { address, port }
+    }
+
+    /// Whether it is a backend of this view's service port. The agent may have given the id to another one.
+    #[inline(always)]
+    pub fn belongs_to(self, view: &View) -> bool {
+        // SAFETY: `line` is valid.
+        unsafe { (*self.line).service_port == view.service_port }
+    }
+
+    /// Whether it has one of these [`lb_common::backend::state`] bits.
+    #[inline(always)]
+    pub fn has_state(self, bits: u64) -> bool {
+        // SAFETY: `line` is valid.
+        unsafe { (*self.line).state & bits != 0 }
+    }
+
+    /// Number of entries and SPILL elements that refer to it.
+    #[inline(always)]
+    pub fn active(self) -> u64 {
+        self.active_word().load()
+    }
+
+    /// Counts a connection or flow that is sent here.
+    #[inline(always)]
+    pub fn count_connection(self) {
+        // SAFETY: `line` is valid.
+        unsafe { Word::new(&raw mut (*self.line).connections) }.add(1);
+    }
+
+    /// Counts an entry or SPILL element that now refers to it.
+    #[inline(always)]
+    pub fn count_active(self) {
+        self.active_word().add(1);
+    }
+
+    /// Counts an entry or SPILL element that no longer refers to it.
+    #[inline(always)]
+    pub fn uncount_active(self) {
+        self.active_word().add(u64::MAX);
+    }
+
+    /// Reads from its cache line, so that the CPU has it when it is needed. Nothing waits for that read.
+    #[inline(always)]
+    pub fn prefetch(self) {
+        // SAFETY: `line` is valid.
+        unsafe { Word::new(&raw mut (*self.line).state) }.load();
+    }
+
+    #[inline(always)]
+    fn active_word(self) -> Word {
+        // SAFETY: `line` is valid.
+        unsafe { Word::new(&raw mut (*self.line).active) }
+    }
+}
