@@ -40,7 +40,7 @@ pub fn go_to<F: Family>(ctx: &SockAddrContext, backend: BackendLine) -> i32 {
 pub fn refuse(ctx: &SockAddrContext, why: Refusal) -> i32 {
     let counter = match why {
         Refusal::NoBackend { frontend } => {
-            info!(ctx, "refused: frontend {} has no backend", frontend);
+            info!(ctx, "refused: no backend for frontend {}", frontend);
             REFUSED_NO_BACKEND
         }
         Refusal::UnknownPort { port } | Refusal::UnknownAddress { port } => {
