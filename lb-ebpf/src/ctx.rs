@@ -20,10 +20,8 @@ pub struct Peer {
 impl Peer {
     /// Compares word by word: LLVM 22 cannot compile a comparison of the arrays everywhere.
     #[inline(always)]
-    pub const fn is(&self, other: &Self) -> bool {
-        let [a, b] = [&self.address, &other.address];
-        let differ = (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]);
-        self.port == other.port && differ == 0
+    pub fn is(&self, other: &Self) -> bool {
+        self.port == other.port && self.address == other.address
     }
 }
 

@@ -73,7 +73,7 @@ pub fn reply(cookie: u64, backend: Peer) -> Option<Peer> {
 }
 
 #[inline(always)]
-const fn is_requested(reply: &Peer, requested: &FrontendKey) -> bool {
+fn is_requested(reply: &Peer, requested: &FrontendKey) -> bool {
     reply.is(&Peer {
         address: requested.address,
         port: requested.port,
