@@ -62,9 +62,7 @@ pub fn usable(id: u32, view: &View, state: u64) -> Option<BackendLine> {
 fn backend_of(view: &View, run: SlotRun, slot: u32) -> Option<BackendLine> {
     let number = run.cell(slot);
     let cell = if is_own(number) {
-        // Not `get`, whose check of the bounds stays in the program.
-        // SAFETY: the index is below the number of a view's own cells.
-        atomic::load(unsafe { view.cells.get_unchecked(own_cell_index(number)) })
+        atomic::load(view.cells.get(own_cell_index(number))?)
     } else {
         maps::word(&maps::SLOTS, number)?.load()
     };
