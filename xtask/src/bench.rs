@@ -79,7 +79,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     }
     build::release(workspace)?;
     let reference = build::reference(workspace)?;
-    let mut command = process::as_root(workspace.release("bench"))?;
+    let mut command = process::as_root(workspace.release("lb-bench"))?;
     command.arg(bench.name());
     command.arg("--agent").arg(workspace.release("lb-agent"));
     command.arg("--reference").arg(reference);

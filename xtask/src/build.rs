@@ -21,7 +21,7 @@ const NEXT_LAYOUT: &str = "next-layout";
 pub(crate) fn release(workspace: &Workspace) -> Result<String> {
     let table = bpf(workspace)?;
     let mut cargo = process::cargo();
-    cargo.args(["build", "--release", "-p", "lb-agent", "-p", "lb-testbed"]);
+    cargo.args(["build", "--release", "-p", "lb-agent", "-p", "lb-bench"]);
     process::run(cargo.current_dir(&workspace.root))?;
     Ok(table)
 }
@@ -31,7 +31,7 @@ pub(crate) fn release(workspace: &Workspace) -> Result<String> {
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     bpf(workspace)?;
     let mut cargo = workspace_build(workspace);
-    process::run(cargo.args(["--bin", "lb-agent", "--bin", "playground"]))
+    process::run(cargo.args(["--bin", "lb-agent", "--bin", "lb-playground"]))
 }
 
 /// Builds something of all packages with the tests' profile. It has the features that [`crate::test::cargo_test`] has, so that

@@ -11,7 +11,7 @@ use crate::{build, process, setup};
 pub(crate) fn playground(workspace: &Workspace, seconds: Option<u64>) -> Result<()> {
     setup::ip()?;
     build::quick(workspace)?;
-    let mut command = process::as_root(workspace.debug("playground"))?;
+    let mut command = process::as_root(workspace.debug("lb-playground"))?;
     command.arg("--agent").arg(workspace.debug("lb-agent"));
     command.arg("--examples").arg("examples");
     if let Some(seconds) = seconds {
@@ -31,7 +31,7 @@ pub(crate) fn agent(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 
 /// `cargo xtask exec POD -- CMD`: needs no build, for a playground is running.
 pub(crate) fn exec(workspace: &Workspace, pod: &str, words: &[OsString]) -> Result<()> {
-    let playground = workspace.debug("playground");
+    let playground = workspace.debug("lb-playground");
     if !playground.is_file() {
         bail!("there is no playground yet: start one with `cargo xtask run` in another terminal");
     }

@@ -6,6 +6,8 @@ mod bundle;
 mod container;
 mod daemonset;
 mod machine;
+#[path = "../shared/orphan.rs"]
+mod orphan;
 mod seccomp;
 
 use std::fs;
@@ -16,13 +18,14 @@ use anyhow::{Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus};
 use lb_testbed::{
     Deadline, Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest, connect,
-    connect_name, orphan_entry, sandboxed,
+    connect_name, sandboxed,
 };
 use socket2::SockRef;
 
 use crate::bundle::{Bpffs, Bundle};
 use crate::container::Container;
 use crate::daemonset::{BASE, pod_spec, words};
+use crate::orphan::orphan_entry;
 
 const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
 const TARGET: u16 = 8080;

@@ -25,6 +25,8 @@ mod loopback;
 mod memory;
 mod migrate;
 mod node;
+#[path = "../shared/orphan.rs"]
+mod orphan;
 mod privileges;
 mod probes;
 mod resolver;

@@ -12,9 +12,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus, FetchError, Status};
 use lb_testbed::{
     Agent, AgentProcess, Deadline, Family, Manifests, NamedServer, Pod, Sandbox, ServiceManifest,
-    SliceManifest, connect, connect_name, orphan_entry, was_starved,
+    SliceManifest, connect, connect_name, was_starved,
 };
 use socket2::SockRef;
+
+use crate::orphan::orphan_entry;
 
 /// The port of every Service here, unless said otherwise.
 pub const PORT: u16 = 80;

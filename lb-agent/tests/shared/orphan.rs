@@ -1,4 +1,5 @@
-//! An entry of ORIGINS whose socket ends without a hook, as kernel sockets and sockets of an unknown kind leave it.
+//! An entry of ORIGINS whose socket closed without its hook, as kernel sockets and sockets of an unknown kind leave it.
+//! Both `kernel` and `image` use it.
 
 use std::path::Path;
 
