@@ -1,17 +1,15 @@
 //! One of those that are compared: a cgroup with programs, whose runs the kernel counts.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
 use lb_testbed::{Agent, AgentHook, Cgroup, Sandbox, ask_status};
 
 /// The hooks that are measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hook {
     Connect4,
     Sendmsg4,
@@ -48,7 +46,7 @@ pub(crate) struct Contender {
 }
 
 /// The kernel's counters of a program.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Runs {
     number: u64,
     time: Duration,

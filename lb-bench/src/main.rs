@@ -18,11 +18,9 @@ mod verdict;
 mod limits;
 mod machine;
 
-use std::{
-    env,
-    path::PathBuf,
-    process::{Command, ExitCode},
-};
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
@@ -40,7 +38,7 @@ struct Cli {
     common: Common,
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Debug, Args)]
 struct Common {
     /// The agent's binary
     #[arg(long, global = true, default_value = "lb-agent")]

@@ -3,11 +3,9 @@
 use anyhow::Result;
 use lb_testbed::{Agent, AgentProcess, Manifests, Sandbox};
 
-use crate::{
-    Common,
-    contender::Contender,
-    services::{self, Kind},
-};
+use crate::Common;
+use crate::contender::Contender;
+use crate::services::{self, Kind};
 
 #[derive(Debug)]
 pub(crate) struct Ours {

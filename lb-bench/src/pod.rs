@@ -1,9 +1,7 @@
 //! The pod where clients and servers are, so that no packet leaves its loopback: one thread plays both sides.
 
-use std::{
-    io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use anyhow::{Context as _, Result};
 use lb_testbed::{Pod, Sandbox};

@@ -1,10 +1,8 @@
 //! What an agent uses, as /proc has it.
 
-use std::{
-    fs,
-    os::fd::{AsFd as _, AsRawFd as _},
-    path::Path,
-};
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;

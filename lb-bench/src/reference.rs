@@ -1,26 +1,24 @@
 //! The programs to compare with: loaded, filled, attached. They last as long as their object.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::HashMap,
-    programs::{CgroupAttachMode, Program},
-};
+use aya::maps::HashMap;
+use aya::programs::{CgroupAttachMode, Program};
+use aya::{Ebpf, EbpfLoader};
 use lb_common::{TCP, UDP};
 
 use self::tables::{BackendValue, ServiceKey, ServiceValue};
-use crate::{
-    contender::{Contender, Hook},
-    services::{self, BACKEND_PORT, BACKENDS},
-};
+use crate::contender::{Contender, Hook};
+use crate::services::{self, BACKEND_PORT, BACKENDS};
 
-#[path = "../../../../lb-ebpf/reference/tables.rs"]
+#[path = "../../lb-ebpf/reference/tables.rs"]
 mod tables;
 
 /// Which of the object's programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     /// The classic design.
     Classic,

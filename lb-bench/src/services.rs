@@ -20,7 +20,7 @@ pub(crate) const BACKENDS: [Ipv4Addr; 3] = [
 const A_FILE: usize = 5_000;
 
 /// What the Services are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tcp,
     Udp,

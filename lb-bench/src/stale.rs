@@ -3,14 +3,12 @@
 //! What is measured is from the change of the manifest to the last socket's end, so that it has all that a resolver would
 //! wait for.
 
-use std::{
-    io::Write as _,
-    net::{Ipv4Addr, UdpSocket},
-    os::fd::AsFd as _,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -21,12 +19,10 @@ use lb_testbed::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
-use crate::{
-    Common,
-    process::cpu_seconds,
-    services::{BACKEND_PORT, BACKENDS, PORT, frontend},
-    verdict::{verdict, write_json},
-};
+use crate::Common;
+use crate::process::cpu_seconds;
+use crate::services::{BACKEND_PORT, BACKENDS, PORT, frontend};
+use crate::verdict::{verdict, write_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

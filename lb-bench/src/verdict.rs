@@ -1,6 +1,7 @@
 //! What all benches say in the end: whether they met what is aimed at, and their figures as JSON.
 
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;

@@ -1,23 +1,20 @@
 //! The node's side of its pods' processes.
 
-use std::{
-    env,
-    io::{BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
-    path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
-};
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use lb_testbed::{Cgroup, Pod, Sandbox, die_with_parent};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::{progress::Progress, state::PodState};
+use crate::progress::Progress;
+use crate::state::PodState;
 
 /// A pod's process, killed when dropped.
 #[derive(Debug)]

@@ -1,26 +1,24 @@
 //! The client pod: plain HTTP requests at the ClusterIP, each over a connection of its own, since it is the
 //! connect that is balanced.
 
-use std::{
-    io::{self, Write as _},
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, body::Bytes, client::conn::http1, header};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use lb_testbed::Cgroup;
 use nix::libc;
-use tokio::{
-    net::TcpStream,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::progress::Progress;
 

@@ -1,13 +1,11 @@
 //! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, where the
 //! agent's hooks see it.
 
-use std::{
-    env,
-    fs::File,
-    io::{self, ErrorKind},
-    os::unix::process::CommandExt as _,
-    process::{Command, ExitCode},
-};
+use std::env;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use lb_testbed::Cgroup;

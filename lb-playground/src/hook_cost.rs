@@ -1,10 +1,10 @@
 //! What a connect hook costs: the kernel counts the programs' runs and their time while somebody holds
 //! BPF_ENABLE_STATS, and the agent's API passes the numbers on.
 
-use std::{collections::VecDeque, os::fd::OwnedFd};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 
 use aya::sys::{Stats, enable_stats};
-
 use lb_testbed::AgentHook;
 
 /// Samples that the live number spans: two seconds.
@@ -12,7 +12,7 @@ const WINDOW: usize = 8;
 const HOOK: &str = "connect4";
 
 /// Nanoseconds for a run of the connect hook.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reading {
     /// Over the last two seconds.
     pub(crate) recent: Option<f64>,

@@ -15,7 +15,9 @@ mod view;
 mod exec;
 mod state;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -29,7 +31,7 @@ struct Cli {
     command: Option<Role>,
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Debug, Args)]
 struct Options {
     /// The agent's binary
     #[arg(long)]

@@ -1,24 +1,20 @@
 //! The node: builds it, starts pods, agent and client, watches until it is time to end, and says how it went.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_testbed::{Agent, AgentProcess, Sandbox, Setting, ask_status};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{
-    Options,
-    children::{Client, PodProcess},
-    hook_cost::HookCost,
-    screen::Screen,
-    state::State,
-    supervise::PREFIX,
-    view::{Facts, View},
-};
+use crate::Options;
+use crate::children::{Client, PodProcess};
+use crate::hook_cost::HookCost;
+use crate::screen::Screen;
+use crate::state::State;
+use crate::supervise::PREFIX;
+use crate::view::{Facts, View};
 
 /// The Service of examples/web.yaml.
 pub(crate) const FRONTEND: &str = "10.96.0.10:80";

@@ -1,10 +1,16 @@
 //! A server pod: an HTTP server that says its name.
 
-use std::{convert::Infallible, net::Ipv6Addr, path::PathBuf, process::ExitCode};
+use std::convert::Infallible;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use http_body_util::Full;
-use hyper::{Response, body::Bytes, server::conn::http1, service::service_fn};
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lb_testbed::Cgroup;
 use tokio::net::TcpListener;

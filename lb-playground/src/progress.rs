@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const WINDOW: usize = 8;
 
 /// The client's report: counts since it started. One line of JSON on its standard output.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Answered or failed.
     pub(crate) requests: u64,

@@ -1,22 +1,16 @@
 //! The live view: a full screen on a terminal, else a plain line each second.
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ratatui::{
-    DefaultTerminal, Frame,
-    crossterm::{
-        event::{self, Event, KeyCode, KeyModifiers},
-        execute,
-        terminal::{Clear, ClearType},
-    },
-    style::{Color, Style, Stylize as _},
-    text::{Line, Span, Text},
-    widgets::{Paragraph, Wrap},
-};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{Clear, ClearType};
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::{DefaultTerminal, Frame};
 
 use crate::view::{View, nanoseconds, percent};
 

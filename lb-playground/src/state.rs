@@ -1,6 +1,8 @@
 //! Where the running playground can be found: one file, so that `exec` needs no arguments.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};

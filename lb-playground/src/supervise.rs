@@ -1,16 +1,15 @@
 //! The process that the user started: it lives outside the node and cleans up behind it, whatever happens there.
 
-use std::{
-    env,
-    io::IsTerminal as _,
-    process::{Command, ExitCode, ExitStatus},
-};
+use std::env;
+use std::io::IsTerminal as _;
+use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result, bail};
 use lb_testbed::{Supervised, wait_in_foreground};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
-use crate::{Options, state::State};
+use crate::Options;
+use crate::state::State;
 
 /// The node's cgroup is called `socklb-playground-PID`.
 pub(crate) const PREFIX: &str = "socklb-playground";

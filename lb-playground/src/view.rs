@@ -1,14 +1,13 @@
 //! What there is to see, in words: the screen and the plain lines say the same.
 
-use std::{
-    env,
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    process::ExitStatus,
-    time::Duration,
-};
+use std::env;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
 
-use crate::{hook_cost::Reading, progress::Window};
+use crate::hook_cost::Reading;
+use crate::progress::Window;
 
 /// What does not change while the playground runs.
 #[derive(Debug)]

@@ -1,26 +1,25 @@
 //! How a real lb-agent is started, as a process of its own.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fs::File,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{
     CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
 };
 
-use crate::{
-    agent_process::AgentProcess, node::Node, pod::Pod, sandbox::Sandbox,
-    supervisor::die_with_parent,
-};
+use crate::agent_process::AgentProcess;
+use crate::node::Node;
+use crate::pod::Pod;
+use crate::sandbox::Sandbox;
+use crate::supervisor::die_with_parent;
 
 /// How the agent is started.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     binary: PathBuf,
     arguments: Vec<OsString>,

@@ -1,20 +1,15 @@
 //! A running lb-agent, that a test can ask to end, or kill.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, ExitStatus},
-    thread,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 
-use crate::{
-    patience::Deadline,
-    supervisor::{pid_of, wait_until},
-};
+use crate::patience::Deadline;
+use crate::supervisor::{pid_of, wait_until};
 
 /// How long an agent may take to log what is waited for: generous, since tests run side by side.
 const PATIENCE: Duration = Duration::from_secs(30);

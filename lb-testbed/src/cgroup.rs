@@ -1,27 +1,20 @@
 //! The cgroup that stands for a node: the only part of a sandbox that does not vanish with its process, hence
 //! the only one that somebody has to take away.
 
-use std::{
-    fs,
-    io::{self, ErrorKind},
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{self, ErrorKind};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::{
-    fcntl::{OFlag, open},
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-    sys::{
-        signal::{Signal, kill},
-        stat::Mode,
-    },
-    unistd::{Pid, write},
-};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, write};
 
 use crate::patience::stretched;
 
@@ -30,7 +23,7 @@ use crate::patience::stretched;
 const EMPTY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A cgroup v2 folder.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Cgroup {
     path: PathBuf,
 }

@@ -1,7 +1,7 @@
 //! Is a split over backends the uniform one it should be, or merely near it? Pearson's chi-square test.
 
 /// Pearson's statistic of counts that should all be equal, or go by weights.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ChiSquare {
     pub statistic: f64,
     /// The number of counts less one.

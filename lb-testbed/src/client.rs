@@ -1,11 +1,9 @@
 //! What a client does, from the calling thread's network namespace.
 
-use std::{
-    io::{self, ErrorKind, Read as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
-    os::fd::AsFd as _,
-    time::Duration,
-};
+use std::io::{self, ErrorKind, Read as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};

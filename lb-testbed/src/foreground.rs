@@ -1,10 +1,8 @@
 //! Waiting for a sandbox that the user started from a terminal: Ctrl-C reaches it as a wish to end, and what it leaves
 //! behind is still cleaned up.
 
-use std::{
-    process::ExitStatus,
-    time::{Duration, Instant},
-};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;

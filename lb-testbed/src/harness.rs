@@ -1,23 +1,18 @@
 //! Lets an ordinary `#[test]` function run in a process of its own: namespaces and cgroups belong to processes,
 //! while libtest runs tests as threads of one.
 
-use std::{
-    env, fs,
-    panic::Location,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::panic::Location;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, raise};
 
-use crate::{
-    patience::{Deadline, longest},
-    sandbox::{Sandbox, Setting},
-    supervisor::{Ended, Supervised},
-};
+use crate::patience::{Deadline, longest};
+use crate::sandbox::{Sandbox, Setting};
+use crate::supervisor::{Ended, Supervised};
 
 /// The name of the test that a child process is there for.
 const NAME_VARIABLE: &str = "SOCKLB_SANDBOX";

@@ -1,12 +1,10 @@
 //! Kubernetes manifests as tests need them: written short, put into the agent's folder in one step as an editor
 //! or `mv` would, so that the agent never reads half a file.
 
-use std::{
-    fs,
-    io::Write as _,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
@@ -15,7 +13,7 @@ use tempfile::NamedTempFile;
 use crate::pod::Family;
 
 /// A folder of manifests for an agent.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Manifests {
     folder: PathBuf,
 }
@@ -60,7 +58,7 @@ impl Manifests {
 }
 
 /// A Service of type ClusterIP, in the namespace `default` unless said.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct ServiceManifest {
     name: String,
     namespace: String,
@@ -157,7 +155,7 @@ impl From<ServiceManifest> for Value {
 }
 
 /// An EndpointSlice of one Service and one family.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct SliceManifest {
     service: String,
     namespace: String,
@@ -250,7 +248,7 @@ impl From<SliceManifest> for Value {
 }
 
 /// An endpoint of a slice: ready unless said otherwise.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Endpoint(Value);
 
 impl Endpoint {

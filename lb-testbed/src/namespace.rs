@@ -1,18 +1,13 @@
 //! Network namespaces held by file descriptor: they have no name that could be left behind, and vanish with the
 //! process that made them.
 
-use std::{
-    fs::File,
-    io,
-    net::{Ipv4Addr, Ipv6Addr},
-    os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd},
-        unix::process::CommandExt as _,
-    },
-    process::{Command, Stdio},
-    sync::Arc,
-    thread,
-};
+use std::fs::File;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::{io, thread};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -21,7 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 const OWN: &str = "/proc/thread-self/ns/net";
 
 /// A network namespace; clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct NetworkNamespace {
     file: Arc<File>,
 }

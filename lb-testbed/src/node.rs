@@ -1,11 +1,13 @@
 //! One of several nodes in a sandbox, each with an agent of its own. The sandbox is then the network between them: nodes
 //! and pods are neighbours on its bridge, as where pods have addresses of the nodes' own network.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::net::Ipv4Addr;
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::{cgroup::Cgroup, pod::Pod};
+use crate::cgroup::Cgroup;
+use crate::pod::Pod;
 
 /// A network namespace that is the host's, with addresses of its own, and a cgroup for all that runs on the node.
 #[derive(Debug)]

@@ -1,10 +1,8 @@
 //! How long tests wait for what must happen. A limit counts the time that the test was given, not the time that it waited for
 //! a CPU: see [`crate::starvation`].
 
-use std::{
-    env, fmt, io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+use std::{env, fmt, io};
 
 use crate::starvation::{self, delay_of};
 
@@ -28,7 +26,7 @@ pub(crate) fn longest(limit: Duration) -> Duration {
 ///
 /// Printed, it says how long it was and whether the machine or what was waited for is to blame:
 /// `10 s: slow: 10.4 s passed, of which a thread waited for a CPU for 0.2 s`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     limit: Duration,
     began: Instant,
@@ -86,7 +84,7 @@ impl fmt::Display for Deadline {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     InTime,
     /// It had the time, and did not come.

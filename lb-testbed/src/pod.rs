@@ -1,19 +1,15 @@
 //! A pod: a network namespace on the node's bridge, with an address in each family and no way further.
 
-use std::{
-    fmt::Write as _,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    process::Command,
-    thread::{self, JoinHandle},
-};
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    cgroup::Cgroup,
-    namespace::{NetworkNamespace, addresses, ip_batch},
-};
+use crate::cgroup::Cgroup;
+use crate::namespace::{NetworkNamespace, addresses, ip_batch};
 
 /// The bridge's name in the node's namespace.
 pub(crate) const BRIDGE: &str = "pods";
@@ -21,14 +17,14 @@ pub(crate) const BRIDGE: &str = "pods";
 const DEVICE: &str = "eth0";
 
 /// An IP family, in the words of a Service's `ipFamilies`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     IPv4,
     IPv6,
 }
 
 /// A network namespace with `eth0` on the node's bridge. Its routes are its own /24 and /64, nothing else.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Pod {
     name: String,
     ipv4: Ipv4Addr,

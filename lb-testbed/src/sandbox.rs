@@ -1,34 +1,28 @@
 //! The node: a cgroup, a network namespace with a bridge for pods, a mount namespace with a bpffs of its own, and
 //! a folder. All but cgroup and folder end with the process; [`crate::Supervised`] takes those two away.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU16, Ordering},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
-use crate::{
-    cgroup::{self, Cgroup},
-    manifest::Manifests,
-    namespace::{NetworkNamespace, addresses, ip_batch},
-    node::Node,
-    pod::{BRIDGE, Pod},
-    starvation,
-    supervisor::require_root,
-};
+use crate::cgroup::{self, Cgroup};
+use crate::manifest::Manifests;
+use crate::namespace::{NetworkNamespace, addresses, ip_batch};
+use crate::node::Node;
+use crate::pod::{BRIDGE, Pod};
+use crate::starvation;
+use crate::supervisor::require_root;
 
 /// The number in the node's own addresses, 10.244.0.1 and fd00:244::1; pods have the next ones.
 const NODE: u8 = 1;
 const LAST_POD: u8 = 254;
 
 /// What a sandbox is made of: names that its supervisor must know to clean up.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Setting {
     /// The cgroup is called `PREFIX-PID`.
     pub prefix: String,

@@ -9,12 +9,10 @@
 
 mod threads;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(crate) use threads::delay_of;
 use threads::{Thread, own_thread, threads_below};
@@ -31,7 +29,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const NICE: i32 = -20;
 
 /// Whose waits a question is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
     /// All threads of a process below this one.
     Process(u32),
@@ -122,7 +120,7 @@ struct Wait {
 }
 
 /// A thread as it was last seen, and for how long it has been waiting since it last ran.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 struct Seen {
     thread: Thread,
     pending: Duration,

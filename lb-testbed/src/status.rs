@@ -1,13 +1,17 @@
 //! What the agent says of itself, asked over its unix socket as `lb-agent status` does.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, body::Bytes, client::conn::http1, header};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 /// The agent's part is small; whoever asks does not wait for more.
 const TIME_LIMIT: Duration = Duration::from_millis(200);
@@ -28,14 +32,14 @@ pub struct AgentStatus {
 }
 
 /// How it looks whether somebody else writes to its tables.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub struct AgentDrift {
     /// How often all tables were read back.
     pub checks: u64,
 }
 
 /// How changes come into effect.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSyncs {
     /// How often they did.
@@ -49,7 +53,7 @@ pub struct AgentSyncs {
 }
 
 /// A program in its place, with the kernel's count of its runs while somebody holds BPF_ENABLE_STATS.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentHook {
     pub hook: String,

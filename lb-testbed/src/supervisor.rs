@@ -1,34 +1,25 @@
 //! Runs a process that becomes a sandbox, and cleans up behind it whatever happened to it: a process that was
 //! killed cannot remove its own cgroup.
 
-use std::{
-    fs, io,
-    os::unix::process::CommandExt as _,
-    process::{Child, Command, ExitStatus},
-    thread,
-    time::{Duration, Instant},
-};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use anyhow::{Context as _, Result, bail};
-use nix::{
-    sys::{
-        prctl::set_pdeathsig,
-        signal::{Signal, kill, killpg},
-    },
-    unistd::{Pid, Uid},
-};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
-use crate::{
-    cgroup::{self, Cgroup},
-    sandbox::Setting,
-};
+use crate::cgroup::{self, Cgroup};
+use crate::sandbox::Setting;
 
 /// How often a process is looked at; short beside what starting a sandbox takes.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// How a supervised process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     With(ExitStatus),
     /// It was killed because its time was over.

@@ -1,17 +1,15 @@
 //! The testbed tested: a sandbox that leaks, or lets something out, would spoil every test that stands on it.
 
-use std::{
-    fs,
-    io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    process::Command,
-    time::Duration,
-};
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
+use lb_testbed::api_server::ApiServer;
 use lb_testbed::{
-    Deadline, Family, NamedServer, Supervised, api_server::ApiServer, ask_udp, connect,
-    connect_name, sandboxed,
+    Deadline, Family, NamedServer, Supervised, ask_udp, connect, connect_name, sandboxed,
 };
 
 #[test]

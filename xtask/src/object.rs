@@ -1,9 +1,9 @@
 //! What must be true of the kernel programs' object, seen without a kernel: a refusal at build time names its cause.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
-use anyhow::{Context, Result, bail};
-use object::{File, Object, ObjectSection, ObjectSymbol, SectionKind};
+use anyhow::{Context as _, Result, bail};
+use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
 /// A section for each hook: where aya finds the program and learns what it attaches to.
 const PROGRAMS: &[&str] = &[

@@ -1,15 +1,14 @@
 //! Starting other programs: cargo, and what has to be root.
 
 use std::convert::Infallible;
-use std::env;
 use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {

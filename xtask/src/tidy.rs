@@ -7,7 +7,7 @@ mod imports;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// Above this a file has more than one subject; look for the seam at 300 already.
 const MOST_LINES: usize = 400;

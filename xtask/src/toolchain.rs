@@ -1,11 +1,10 @@
 //! The compiler for BPF: any rustc that has the standard library's source beside it, since BPF's `core` is not shipped built.
 
-use std::env;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fmt};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 

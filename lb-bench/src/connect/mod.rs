@@ -8,23 +8,21 @@ mod report;
 mod rules;
 mod server;
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use lb_testbed::{Cgroup, Pod, Sandbox};
 
-use self::{
-    race::{Heat, Racer, Work},
-    report::Row,
-    server::Server,
-};
-use crate::{
-    Common, contender::Contender, ours::Ours, reference, services::Kind, verdict::write_json,
-};
+use self::race::{Heat, Racer, Work};
+use self::report::Row;
+use self::server::Server;
+use crate::contender::Contender;
+use crate::ours::Ours;
+use crate::services::Kind;
+use crate::verdict::write_json;
+use crate::{Common, reference};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

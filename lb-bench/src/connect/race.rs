@@ -1,10 +1,8 @@
 //! One operation, timed, for one of those that race.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream, UdpSocket},
-    time::{Duration, Instant},
-};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
@@ -15,7 +13,7 @@ use super::server::Server;
 use crate::services::{self, BACKEND_PORT, BACKENDS, Kind};
 
 /// What is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// connect() alone, until the connection is established.
     Connect,
@@ -56,7 +54,7 @@ pub(super) struct Racer<'a> {
 }
 
 /// Operations of one racer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Heat {
     pub(super) work: Work,
     pub(super) services: usize,

@@ -8,7 +8,7 @@ use super::race::Work;
 use crate::verdict::verdict;
 
 /// How long one racer took in one setting, in microseconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     pub(super) work: &'static str,
     pub(super) services: usize,

@@ -1,18 +1,14 @@
 //! The pod with the servers, played by the thread that plays the client too: no other thread has to wake up.
 
-use std::{
-    io::{self, ErrorKind, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    thread,
-};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
 
 use anyhow::{Context as _, Result};
 use lb_testbed::{Pod, Sandbox};
 
-use crate::{
-    pod::listen,
-    services::{BACKEND_PORT, BACKENDS},
-};
+use crate::pod::listen;
+use crate::services::{BACKEND_PORT, BACKENDS};
 
 #[derive(Debug)]
 pub(super) struct Server {

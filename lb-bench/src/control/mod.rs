@@ -8,21 +8,22 @@ mod recovery;
 mod report;
 mod shape;
 
-use std::{
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use fastrand::Rng;
-use lb_testbed::{Agent, AgentStatus, Sandbox, api_server::ApiServer, ask_status};
-
+use lb_testbed::api_server::ApiServer;
+use lb_testbed::{Agent, AgentStatus, Sandbox, ask_status};
 use serde::Serialize;
 
-use self::{recovery::Recovery, report::Row, shape::Shape};
-use crate::{Common, process, verdict::write_json};
+use self::recovery::Recovery;
+use self::report::Row;
+use self::shape::Shape;
+use crate::verdict::write_json;
+use crate::{Common, process};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

@@ -1,17 +1,19 @@
 //! How long after an outage of the API server its agents are back: from the moment at which it listens again to a new Service's
 //! being in effect, on several nodes.
 
-use std::{thread, time::Duration, time::Instant};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use lb_testbed::{
-    Agent, AgentProcess, Node, Sandbox, ServiceManifest,
-    api_server::{ApiServer, Kind, Verb},
-};
+use lb_testbed::api_server::{ApiServer, Kind, Verb};
+use lb_testbed::{Agent, AgentProcess, Node, Sandbox, ServiceManifest};
 use serde::Serialize;
 
-use super::{PATIENCE, ask, shape::Shape};
-use crate::{Common, services::PORT, verdict::verdict};
+use super::shape::Shape;
+use super::{PATIENCE, ask};
+use crate::Common;
+use crate::services::PORT;
+use crate::verdict::verdict;
 
 /// The sandbox's own address, which all nodes reach.
 const API_SERVER: &str = "10.244.0.1:0";
@@ -29,7 +31,7 @@ const QUICK: [(u64, usize); 2] = [(1, 3), (8, 1)];
 const ALL: [(u64, usize); 4] = [(1, 5), (8, 3), (25, 2), (120, 1)];
 
 /// How all agents did after outages of one length.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Recovery {
     away_s: u64,
     /// Agents, each counted once for each outage.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::verdict::verdict;
 
 /// How an agent did with one cluster.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     pub(super) shape: String,
     pub(super) services: usize,

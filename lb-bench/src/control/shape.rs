@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
-use lb_testbed::{Endpoint, Family, ServiceManifest, SliceManifest, api_server::ApiServer};
+use lb_testbed::api_server::ApiServer;
+use lb_testbed::{Endpoint, Family, ServiceManifest, SliceManifest};
 
 use crate::services::{BACKEND_PORT, PORT};
 
 /// So many Services, each with so many ports, and so many endpoints in slices of a hundred at most.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) services: usize,
     pub(super) ports: u16,

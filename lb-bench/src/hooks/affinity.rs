@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError};
-use lb_common::{TABLES_VERSION, affinity::AffinityKey};
+use lb_common::TABLES_VERSION;
+use lb_common::affinity::AffinityKey;
 use lb_testbed::Agent;
 
 /// The table's pin.

@@ -17,20 +17,16 @@ use aya::sys::{Stats, enable_stats};
 use clap::Args;
 use lb_testbed::Sandbox;
 
-use self::{
-    affinity::AffinityPin,
-    race::{Race, Racers},
-    work::Work,
-};
-use crate::{
-    Common,
-    contender::Contender,
-    ours::Ours,
-    pod::BenchPod,
-    reference::{self, Which},
-    services::Kind,
-    verdict::write_json,
-};
+use self::affinity::AffinityPin;
+use self::race::{Race, Racers};
+use self::work::Work;
+use crate::Common;
+use crate::contender::Contender;
+use crate::ours::Ours;
+use crate::pod::BenchPod;
+use crate::reference::{self, Which};
+use crate::services::Kind;
+use crate::verdict::write_json;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

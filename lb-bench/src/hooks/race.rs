@@ -1,18 +1,15 @@
 //! Rounds in which all contenders do the same, and what comes of them.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    affinity::AffinityPin,
-    report::Row,
-    work::{Batch, Costs, Work},
-};
-use crate::{
-    contender::{Contender, Hook},
-    pod::BenchPod,
-};
+use super::affinity::AffinityPin;
+use super::report::Row;
+use super::work::{Batch, Costs, Work};
+use crate::contender::{Contender, Hook};
+use crate::pod::BenchPod;
 
 /// Operations of each contender in a round.
 const OPERATIONS: usize = 400;
@@ -39,7 +36,7 @@ pub(super) struct Race {
     empty: Samples,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Who {
     Ours,
     Classic,

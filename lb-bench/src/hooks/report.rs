@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::verdict::verdict;
 
 /// One case at one number of Services.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     pub(super) case: &'static str,
     pub(super) services: usize,

@@ -1,26 +1,22 @@
 //! What is done to make the hooks run, always the same for all that are compared.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::affinity::AffinityPin;
-use crate::{
-    contender::{Contender, Hook, Runs},
-    pod::BenchPod,
-    services::{self, BACKEND_PORT, BACKENDS, Kind},
-};
+use crate::contender::{Contender, Hook, Runs};
+use crate::pod::BenchPod;
+use crate::services::{self, BACKEND_PORT, BACKENDS, Kind};
 
 /// Sockets that are open at once, where it is their number that spreads memory accesses.
 const SOCKETS: usize = 512;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// TCP connections that are to no Service.
     Direct,
@@ -92,7 +88,7 @@ impl Work {
 }
 
 /// A batch of the same operation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Batch {
     pub(super) work: Work,
     pub(super) services: usize,

@@ -5,25 +5,24 @@
 
 mod servers;
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use fastrand::Rng;
 use lb_testbed::{Agent, Family, Pod, Sandbox, ServiceManifest, SliceManifest};
 use serde::Serialize;
-use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time::sleep_until};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 
 use self::servers::{FAST, SLOW, Servers, TIMES, addresses};
-use crate::{
-    Common,
-    services::{self, BACKEND_PORT, PORT},
-    verdict::{verdict, write_json},
-};
+use crate::Common;
+use crate::services::{self, BACKEND_PORT, PORT};
+use crate::verdict::{verdict, write_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

@@ -1,20 +1,17 @@
 //! Servers of unequal speed: each answers one client after the other, and the others wait in its queue.
 
-use std::{
-    io::{ErrorKind, Write as _},
-    net::{IpAddr, Ipv4Addr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::io::{ErrorKind, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Result;
 use lb_testbed::{Pod, Sandbox};
 
-use crate::{pod::listen_on, services::BACKEND_PORT};
+use crate::pod::listen_on;
+use crate::services::BACKEND_PORT;
 
 /// How often a server looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

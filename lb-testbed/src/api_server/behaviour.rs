@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behaviour {
     /// What becomes of `sendInitialEvents`.
     pub streaming_lists: StreamingLists,
@@ -14,7 +14,7 @@ pub struct Behaviour {
     pub gone_as_http: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamingLists {
     /// The objects, then a bookmark that says that these were all.
     Served,

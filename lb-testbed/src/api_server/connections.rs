@@ -1,25 +1,22 @@
 //! Accepts connections and serves HTTP/1.1 on them, until a connection is closed, cut, or the server ends.
 
-use std::{io, sync::Arc};
+use std::io;
+use std::sync::Arc;
 
-use axum::{
-    Router,
-    response::{IntoResponse, Response},
-};
-use hyper::{
-    server::conn::http1,
-    service::{Service as _, service_fn},
-};
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
-use super::{routes, shared::Shared};
+use super::routes;
+use super::shared::Shared;
 
 /// Put into a response, it has the connection closed instead.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 
 impl IntoResponse for Closed {

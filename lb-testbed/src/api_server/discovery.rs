@@ -1,24 +1,21 @@
 //! What the server says of itself: enough for kubectl to find out which kinds there are, and where.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-    routing::get,
-};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{
-    behaviour::{Behaviour, StreamingLists},
-    faults::Verb,
-    kind::Kind,
-    refusal::{Refusal, json_response},
-    routes::gate,
-    shared::Shared,
-};
+use super::behaviour::{Behaviour, StreamingLists};
+use super::faults::Verb;
+use super::kind::Kind;
+use super::refusal::{Refusal, json_response};
+use super::routes::gate;
+use super::shared::Shared;
 
 /// What kubectl reads as a schema that says nothing about any kind, so that it checks nothing: no bytes at all are a
 /// message of this type.

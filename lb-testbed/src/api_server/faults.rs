@@ -3,7 +3,7 @@
 use super::kind::Kind;
 
 /// What a client wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
     Get,
     List,
@@ -15,7 +15,7 @@ pub enum Verb {
 }
 
 /// Something that goes wrong with requests: with all of them, until the server is healed, unless narrowed down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     failure: Failure,
     kind: Option<Kind>,
@@ -24,7 +24,7 @@ pub struct Fault {
     times: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     Answer(u16),
     Hang,
@@ -33,7 +33,7 @@ pub(super) enum Failure {
 }
 
 /// What can happen to a watch whose client has had its 200.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
     /// A line that is not JSON; then it goes on.
     Garbage,

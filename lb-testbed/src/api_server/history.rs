@@ -1,12 +1,11 @@
 //! What happened lately, in order: watches read on from here, and lists of an earlier revision are worked out
 //! from it.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 
-use super::{kind::Kind, object::Object};
+use super::kind::Kind;
+use super::object::Object;
 
 /// A history with more events, or more bytes of JSON in them, forgets its oldest ones.
 const MOST_EVENTS: usize = 20_000;

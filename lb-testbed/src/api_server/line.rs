@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{history::Event, kind::Kind, object::Object, refusal::Refusal, selector::Selector};
+use super::history::Event;
+use super::kind::Kind;
+use super::object::Object;
+use super::refusal::Refusal;
+use super::selector::Selector;
 
 /// An event as it looks to a client that sees only what the selector lets through.
 pub(super) fn seen_through<'e>(

@@ -1,19 +1,15 @@
 //! Lists, whole or page by page. All pages show one revision: the token of the next page names it.
 
-use std::{
-    ops::Bound::{Excluded, Unbounded},
-    sync::Arc,
-};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{
-    kind::Kind,
-    object::{Key, Object},
-    query::{ListFrom, ListQuery},
-    refusal::Refusal,
-    store::Store,
-};
+use super::kind::Kind;
+use super::object::{Key, Object};
+use super::query::{ListFrom, ListQuery};
+use super::refusal::Refusal;
+use super::store::Store;
 
 #[derive(Debug)]
 pub(super) struct Page {

@@ -41,29 +41,23 @@ mod table;
 mod tls;
 mod watch;
 
-use std::{
-    fs, mem,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
-    path::Path,
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::{fs, mem};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-pub use self::{
-    behaviour::{Behaviour, StreamingLists},
-    faults::{Disturbance, Fault, Verb},
-    kind::Kind,
-    tls::TlsFront,
-};
-use self::{
-    object::{Key, key_of},
-    shared::Shared,
-    store::Store,
-};
+pub use self::behaviour::{Behaviour, StreamingLists};
+pub use self::faults::{Disturbance, Fault, Verb};
+pub use self::kind::Kind;
+use self::object::{Key, key_of};
+use self::shared::Shared;
+use self::store::Store;
+pub use self::tls::TlsFront;
 
 /// The revision that a server starts with: so high that one with another history is behind it.
 const FIRST_REVISION: u64 = 1_000_000;

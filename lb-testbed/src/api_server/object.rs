@@ -1,14 +1,16 @@
 //! An object at one revision: kept as the bytes that go out, with what selectors look at beside them.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{kind::Kind, refusal::Refusal};
+use super::kind::Kind;
+use super::refusal::Refusal;
 
 /// What an object is found by; sorted as lists are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     /// Empty for what is in no namespace.
     pub(super) namespace: String,

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{kind::Kind, refusal::Refusal};
+use super::kind::Kind;
+use super::refusal::Refusal;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patch {
     Merge,
     Strategic(Kind),
@@ -132,7 +133,7 @@ impl Patch {
 }
 
 /// What becomes of a list that a patch names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     Replace,
     /// Objects with the same value here are merged.

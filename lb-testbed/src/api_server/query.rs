@@ -1,13 +1,12 @@
 //! What the query of a list or watch says, and which of it a server refuses.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
+use std::time::Duration;
 
-use super::{
-    behaviour::{Behaviour, StreamingLists},
-    kind::Kind,
-    refusal::Refusal,
-    selector::Selector,
-};
+use super::behaviour::{Behaviour, StreamingLists};
+use super::kind::Kind;
+use super::refusal::Refusal;
+use super::selector::Selector;
 
 /// The query as it came.
 pub(super) type Query = HashMap<String, String>;

@@ -1,19 +1,18 @@
 //! What the server says when it does not do what it was asked for: `Status` objects with the codes and reasons that
 //! clients act upon.
 
-use axum::{
-    body::Body,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{kind::Kind, object::Key};
+use super::kind::Kind;
+use super::object::Key;
 
 /// Seconds that a refused client is asked to wait.
 const RETRY_AFTER: u32 = 1;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Refusal {
     code: u16,
     reason: &'static str,

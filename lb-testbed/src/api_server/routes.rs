@@ -1,32 +1,27 @@
 //! The paths of objects, and what each method does there.
 
-use std::{future, sync::Arc};
+use std::future;
+use std::sync::Arc;
 
-use axum::{
-    Extension, Router,
-    body::{Body, Bytes, to_bytes},
-    extract::{Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, Method, StatusCode, header},
-    response::{IntoResponse as _, Response},
-    routing::any,
-};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    connections::Closed,
-    discovery,
-    faults::{Disturbance, Failure, Verb},
-    kind::Kind,
-    list,
-    object::{Key, key_of, metadata_of},
-    patch::Patch,
-    query::{self, ListQuery, WatchQuery},
-    refusal::{Refusal, json_response},
-    shared::Shared,
-    table::Form,
-    watch,
-};
+use super::connections::Closed;
+use super::faults::{Disturbance, Failure, Verb};
+use super::kind::Kind;
+use super::object::{Key, key_of, metadata_of};
+use super::patch::Patch;
+use super::query::{self, ListQuery, WatchQuery};
+use super::refusal::{Refusal, json_response};
+use super::shared::Shared;
+use super::table::Form;
+use super::{discovery, list, watch};
 
 /// A real server takes 3 MiB; a slice of 1,000 endpoints has less than half of that.
 const LARGEST_BODY: usize = 3 << 20;
@@ -39,7 +34,7 @@ struct Place {
 }
 
 /// Whether the path ends in `/status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Whole,
     Status,

@@ -1,9 +1,11 @@
 //! Label and field selectors, as the query of a list or watch spells them.
 
-use super::{kind::Kind, object::Object, refusal::Refusal};
+use super::kind::Kind;
+use super::object::Object;
+use super::refusal::Refusal;
 
 /// Which objects of a kind a client wants to hear of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selector {
     /// All namespaces when it is not said.
     pub(super) namespace: Option<String>,
@@ -11,13 +13,13 @@ pub(super) struct Selector {
     fields: Vec<FieldRule>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct LabelRule {
     label: String,
     test: Test,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Test {
     Exists,
     Absent,
@@ -26,14 +28,14 @@ enum Test {
     NotIn(Vec<String>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct FieldRule {
     field: Field,
     value: String,
     equal: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     Name,
     Namespace,

@@ -1,21 +1,16 @@
 //! What the handle and the server's thread share.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{mem, thread};
 
 use tokio::sync::{broadcast, watch};
 
-use super::{
-    behaviour::Behaviour,
-    faults::{Disturbance, Failure, Faults, Verb},
-    kind::Kind,
-    store::Store,
-};
+use super::behaviour::Behaviour;
+use super::faults::{Disturbance, Failure, Faults, Verb};
+use super::kind::Kind;
+use super::store::Store;
 
 /// More disturbances than this at once, and a watch misses the oldest.
 const DISTURBANCES_AT_ONCE: usize = 64;

@@ -1,15 +1,15 @@
 //! All objects, one counter of revisions, and what happened lately. Pure: no HTTP, no threads.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    history::{Event, History},
-    kind::Kind,
-    object::{Key, Object, metadata_of},
-    refusal::Refusal,
-};
+use super::history::{Event, History};
+use super::kind::Kind;
+use super::object::{Key, Object, metadata_of};
+use super::refusal::Refusal;
 
 pub(super) type Objects = BTreeMap<Key, Arc<Object>>;
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{kind::Kind, list::Page, object::Object};
+use super::kind::Kind;
+use super::list::Page;
+use super::object::Object;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Objects,
     Tables,

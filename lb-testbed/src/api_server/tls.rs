@@ -1,21 +1,17 @@
 //! TLS in front of a server, with a certificate authority of its own: what every real API server has.
 
-use std::{
-    net::{IpAddr, SocketAddr, TcpListener},
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use tokio::{io::copy_bidirectional, net::TcpStream, sync::oneshot};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig, crypto,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    },
-};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
 
 /// Takes TLS connections on 127.0.0.1 and hands on what is in them. Ends when this is dropped.
 #[derive(Debug)]

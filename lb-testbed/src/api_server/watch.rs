@@ -1,29 +1,27 @@
 //! Watches: a body that never ends, a line of JSON for each event that concerns the client.
 
-use std::{convert::Infallible, future, sync::Arc, time::Duration, vec};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{future, vec};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use serde_json::json;
-use tokio::{
-    sync::{
-        broadcast::{self, error::TryRecvError},
-        watch,
-    },
-    time::{Instant, Interval, interval_at, sleep_until},
-};
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::{self};
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
-use super::{
-    faults::Disturbance,
-    kind::Kind,
-    line,
-    object::Object,
-    query::{WatchFrom, WatchQuery},
-    refusal::Refusal,
-    selector::Selector,
-    shared::{OpenWatch, Shared},
-    table::Form,
-};
+use super::faults::Disturbance;
+use super::kind::Kind;
+use super::line;
+use super::object::Object;
+use super::query::{WatchFrom, WatchQuery};
+use super::refusal::Refusal;
+use super::selector::Selector;
+use super::shared::{OpenWatch, Shared};
+use super::table::Form;
 
 /// Events that go into one chunk of the body, and are looked at under one lock.
 const AT_ONCE: usize = 512;

@@ -1,6 +1,9 @@
 //! The testbed's API server on its own, to try things by hand with kubectl or an agent.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, thread};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Result;
 use clap::Parser;

@@ -3,21 +3,18 @@
 mod tcp;
 mod udp;
 
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    os::fd::AsFd,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::JoinHandle,
-};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{namespace::NetworkNamespace, pod::Pod};
+use crate::namespace::NetworkNamespace;
+use crate::pod::Pod;
 
 /// The name of a server that says its address instead.
 const BY_ADDRESS: &str = "by address";

@@ -1,18 +1,14 @@
 //! The TCP server's loop: one thread, one epoll, so that two processors can serve tens of thousands of short
 //! connections a second and still run the clients.
 
-use std::{
-    collections::HashMap,
-    io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
-    os::fd::AsRawFd as _,
-};
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result};
-use nix::{
-    errno::Errno,
-    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::Task;
 

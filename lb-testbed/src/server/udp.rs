@@ -1,18 +1,16 @@
 //! The UDP server's loop. It answers from the address that was asked, which a pod with several addresses has to
 //! do itself: a connected client takes no answer from another one.
 
-use std::{
-    io::{IoSlice, IoSliceMut},
-    net::Ipv6Addr,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::io::{IoSlice, IoSliceMut};
+use std::net::Ipv6Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result};
-use nix::{
-    errno::Errno,
-    libc::in6_pktinfo,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg},
+use nix::errno::Errno;
+use nix::libc::in6_pktinfo;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg,
 };
 
 use super::Task;

@@ -1,15 +1,11 @@
 //! Waits are counted once, for whom they concern, and with the real kernel's numbers.
 
-use std::{
-    process::Command,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::*;
 use crate::supervisor::die_with_parent;

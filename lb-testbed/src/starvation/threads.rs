@@ -1,9 +1,10 @@
 //! What the kernel says of threads: proc_pid_stat(5), and `schedstat` beside it.
 
-use std::{fs, time::Duration};
+use std::fs;
+use std::time::Duration;
 
 /// A thread, and what the scheduler has done for it since it began.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Thread {
     pub(super) process: u32,
     pub(super) id: u32,

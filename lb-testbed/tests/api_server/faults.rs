@@ -5,12 +5,10 @@ use std::net::TcpStream;
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Service};
-use kube::{
-    Api, Client, Config,
-    api::{ListParams, WatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
-    runtime::watcher,
-};
+use kube::api::{ListParams, WatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::watcher;
+use kube::{Api, Client, Config};
 use lb_testbed::api_server::{ApiServer, Behaviour, Disturbance, Fault, Kind, Verb};
 
 use crate::support::{

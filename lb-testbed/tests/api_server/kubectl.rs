@@ -1,18 +1,14 @@
 //! The real kubectl: what people type works.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
-    time::Duration,
-};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lb_testbed::{
-    Deadline, Family, SliceManifest,
-    api_server::{ApiServer, Kind},
-};
+use lb_testbed::api_server::{ApiServer, Kind};
+use lb_testbed::{Deadline, Family, SliceManifest};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -1,16 +1,13 @@
 //! Lists: paging, selectors, revisions.
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{
-    Api, ResourceExt as _,
-    api::{DynamicObject, ListParams, VersionMatch},
-    core::{ApiResource, ObjectList},
-};
-use lb_testbed::{
-    Family, SliceManifest,
-    api_server::{Kind, Verb},
-};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{DynamicObject, ListParams, VersionMatch};
+use kube::core::{ApiResource, ObjectList};
+use kube::{Api, ResourceExt as _};
+use lb_testbed::api_server::{Kind, Verb};
+use lb_testbed::{Family, SliceManifest};
 use serde_json::json;
 
 use crate::support::{client, refusal, server, service, services, store_services};

@@ -1,20 +1,21 @@
 //! What the tests of the API server have in common: a server, clients, and waiting.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    future::Future,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    pin::{Pin, pin},
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Service;
-use kube::{Api, Client, Config, ResourceExt as _, core::WatchEvent, runtime::watcher};
-use lb_testbed::{Deadline, ServiceManifest, api_server::ApiServer, patiently, stretched};
+use kube::core::WatchEvent;
+use kube::runtime::watcher;
+use kube::{Api, Client, Config, ResourceExt as _};
+use lb_testbed::api_server::ApiServer;
+use lb_testbed::{Deadline, ServiceManifest, patiently, stretched};
 
 /// How long something may take that must happen.
 const LIMIT: Duration = Duration::from_secs(60);

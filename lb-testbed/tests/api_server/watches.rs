@@ -3,7 +3,9 @@
 use anyhow::Result;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
-use kube::{Api, api::WatchParams, runtime::watcher};
+use kube::Api;
+use kube::api::WatchParams;
+use kube::runtime::watcher;
 use lb_testbed::api_server::{ApiServer, Behaviour, Fault, Kind, StreamingLists, Verb};
 use serde_json::json;
 

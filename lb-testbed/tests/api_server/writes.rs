@@ -1,11 +1,10 @@
 //! Writes over HTTP, as a controller does them, and what is refused.
 
 use anyhow::Result;
-use k8s_openapi::api::{core::v1::Service, networking::v1::ServiceCIDR};
-use kube::{
-    Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
-};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
 use lb_testbed::api_server::{Behaviour, Kind, StreamingLists};
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use cpio::newc::{self, Builder};
 
 use super::kernel::Image;

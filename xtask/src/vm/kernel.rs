@@ -1,12 +1,11 @@
 //! Debian's linux-image packages: downloaded and unpacked below the target folder, never installed.
 
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
+use std::{fmt, fs};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{apt, process};
 

@@ -7,14 +7,13 @@ mod program;
 mod qemu;
 mod tests;
 
-pub(crate) use self::program::find_or_install as qemu;
-
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
 pub(crate) use self::kernel::Version;
+pub(crate) use self::program::find_or_install as qemu;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::build;
-use crate::process;
 use crate::test::{KERNEL_TEST, cargo_test};
 use crate::workspace::Workspace;
+use crate::{build, process};
 
 /// Paths of what was built. The test binary has the agent's path compiled in.
 #[derive(Debug)]
