@@ -26,7 +26,14 @@ pub(super) fn seen_through<'e>(
     }
 }
 
-/// Tells a client how far it has heard everything.
+/// An object, and what happened to it.
+pub(super) fn event(what: &str, object: &Object, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(r#"{{"type":"{what}","object":"#).as_bytes());
+    object.write(out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Tells a client up to which revision it has received everything.
 pub(super) fn bookmark(kind: Kind, revision: u64, annotations: Value) -> Vec<u8> {
     let facts = kind.facts();
     let metadata = json!({

@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::object::{Key, Object};
@@ -86,7 +86,7 @@ impl Page {
         out
     }
 
-    pub(super) fn metadata(&self) -> serde_json::Value {
+    fn metadata(&self) -> Value {
         let mut metadata = json!({"resourceVersion": self.revision.to_string()});
         if let Some(next) = &self.next {
             metadata["continue"] = json!(next);

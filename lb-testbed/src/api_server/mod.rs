@@ -1,12 +1,10 @@
-//! A Kubernetes API server in miniature, in memory, over real HTTP: for tests and benches of what watches Services and
-//! EndpointSlices, and for kubectl. A test changes objects through its handle as a controller would, and says what is to
-//! go wrong.
+//! A small Kubernetes API server in memory, over real HTTP, for tests and benches of clients that watch Services and
+//! EndpointSlices. A test changes objects through its handle, as a controller would, and injects faults. kubectl can read and
+//! write too, with what any client needs: no tables, strategic merge patches or server-side apply.
 //!
 //! ```no_run
-//! use lb_testbed::{
-//!     ServiceManifest,
-//!     api_server::{ApiServer, Disturbance, Fault, Kind, Verb},
-//! };
+//! use lb_testbed::ServiceManifest;
+//! use lb_testbed::api_server::{ApiServer, Disturbance, Fault, Kind, Verb};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let server = ApiServer::start("127.0.0.1:0")?;
@@ -18,8 +16,8 @@
 //! # }
 //! ```
 //!
-//! It does not check objects, choose ClusterIPs, or make slices: what is stored is what was sent, with the metadata that
-//! a server adds. An object of any shape that has a name will do.
+//! It does not validate objects, choose ClusterIPs, or make slices. It stores what it receives and adds the metadata that a
+//! server adds. An object needs a name; its fields may have any shape.
 
 mod behaviour;
 mod connections;
@@ -37,7 +35,6 @@ mod routes;
 mod selector;
 mod shared;
 mod store;
-mod table;
 mod tls;
 mod watch;
 

@@ -104,6 +104,12 @@ impl Object {
         out.extend_from_slice(&self.json);
     }
 
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.size() + 128);
+        self.write(&mut out);
+        out
+    }
+
     pub(super) fn size(&self) -> usize {
         self.json.len()
     }
@@ -117,17 +123,8 @@ pub(super) fn key_of(
 ) -> Result<Key, Refusal> {
     let metadata = metadata_of(fields);
     let text = |field: &str| metadata.get(field).and_then(Value::as_str);
-    let name = match (text("name"), text("generateName")) {
-        (Some(name), _) if !name.is_empty() => name.to_owned(),
-        (_, Some(prefix)) if !prefix.is_empty() => {
-            format!("{prefix}{:05x}", fastrand::u32(..0x10_0000))
-        }
-        _ => {
-            return Err(Refusal::invalid(
-                "metadata.name: Required value: name or generateName is required",
-            ));
-        }
-    };
+    let name = text("name").filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Refusal::invalid("metadata.name: Required value"))?;
     let said = text("namespace").filter(|said| !said.is_empty());
     let namespace = match (kind.facts().namespaced, namespace, said) {
         (false, _, _) => "",
@@ -138,7 +135,7 @@ pub(super) fn key_of(
         }
         (true, path, said) => path.or(said).unwrap_or("default"),
     };
-    Ok(Key::new(namespace, &name))
+    Ok(Key::new(namespace, name))
 }
 
 /// The metadata, put there if it is missing or no object.

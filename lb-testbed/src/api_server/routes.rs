@@ -16,28 +16,19 @@ use super::connections::Closed;
 use super::faults::{Disturbance, Failure, Verb};
 use super::kind::Kind;
 use super::object::{Key, key_of, metadata_of};
-use super::patch::Patch;
 use super::query::{self, ListQuery, WatchQuery};
 use super::refusal::{Refusal, json_response};
 use super::shared::Shared;
-use super::table::Form;
-use super::{discovery, list, watch};
+use super::{discovery, list, patch, watch};
 
 /// A real server takes 3 MiB; a slice of 1,000 endpoints has less than half of that.
 const LARGEST_BODY: usize = 3 << 20;
 
-/// What the path names.
+/// The part of the path that names an object, or the namespace of a collection.
 #[derive(Debug, Default, Deserialize)]
-struct Place {
+struct ObjectPath {
     namespace: Option<String>,
     name: Option<String>,
-}
-
-/// Whether the path ends in `/status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Status,
 }
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -61,13 +52,8 @@ fn of_kind(kind: Kind) -> Router<Arc<Shared>> {
     } else {
         (everywhere, kind.path())
     };
-    let status = Router::new()
-        .route(&format!("{collection}/{{name}}/status"), any(serve))
-        .layer(Extension(Part::Status));
     router
         .route(&format!("{collection}/{{name}}"), any(serve))
-        .layer(Extension(Part::Whole))
-        .merge(status)
         .layer(Extension(kind))
 }
 
@@ -75,12 +61,11 @@ fn of_kind(kind: Kind) -> Router<Arc<Shared>> {
 async fn serve(
     State(shared): State<Arc<Shared>>,
     Extension(kind): Extension<Kind>,
-    Extension(part): Extension<Part>,
-    Path(place): Path<Place>,
+    Path(path): Path<ObjectPath>,
     Query(query): Query<query::Query>,
     request: Request,
 ) -> Response {
-    let is_one = place.name.is_some();
+    let is_one = path.name.is_some();
     let verb = match (request.method(), is_one) {
         (&Method::GET, false) if query::wants_watch(&query) => Verb::Watch,
         (&Method::GET, false) => Verb::List,
@@ -98,24 +83,23 @@ async fn serve(
     if kind == Kind::ServiceCidr && !shared.state().behaviour.service_cidrs {
         return Refusal::no_such_path();
     }
-    let form = Form::accepted(header_of(request.headers(), &header::ACCEPT));
     let answer = match verb {
-        Verb::List => list(&shared, kind, place.namespace, &query, form),
+        Verb::List => list(&shared, kind, path.namespace, &query),
         Verb::Watch => {
             let behaviour = shared.state().behaviour.clone();
-            WatchQuery::parse(kind, place.namespace, &query, &behaviour)
-                .and_then(|query| watch::open(&shared, kind, form, query, disturbance))
+            WatchQuery::parse(kind, path.namespace, &query, &behaviour)
+                .and_then(|query| watch::open(&shared, kind, query, disturbance))
                 .map(|body| json_response(StatusCode::OK, body))
         }
         Verb::Get => {
             let state = shared.state();
-            let object = state.store.get(kind, &place.key());
-            object.map(|object| json_response(StatusCode::OK, form.of_object(object)))
+            let object = state.store.get(kind, &path.key());
+            object.map(|object| json_response(StatusCode::OK, object.to_bytes()))
         }
-        Verb::Create => create(&shared, kind, &place, request, form).await,
-        Verb::Update => update(&shared, kind, part, &place, request, form).await,
-        Verb::Patch => patch(&shared, kind, part, &place, request, form).await,
-        Verb::Delete => delete(&shared, kind, &place),
+        Verb::Create => create(&shared, kind, &path, request).await,
+        Verb::Update => update(&shared, kind, &path, request).await,
+        Verb::Patch => merge(&shared, kind, &path, request).await,
+        Verb::Delete => delete(&shared, kind, &path),
     };
     answer.unwrap_or_else(Refusal::into_response)
 }
@@ -147,80 +131,63 @@ fn list(
     kind: Kind,
     namespace: Option<String>,
     query: &query::Query,
-    form: Form,
 ) -> Result<Response, Refusal> {
     let query = ListQuery::parse(kind, namespace, query)?;
     let page = list::page(&shared.state().store, kind, &query)?;
-    Ok(json_response(StatusCode::OK, form.of_page(kind, &page)))
+    Ok(json_response(StatusCode::OK, page.to_bytes()))
 }
 
 async fn create(
     shared: &Shared,
     kind: Kind,
-    place: &Place,
+    path: &ObjectPath,
     request: Request,
-    form: Form,
 ) -> Result<Response, Refusal> {
     require_json(request.headers())?;
     let mut fields = read_object(request).await?;
-    let key = key_of(kind, &mut fields, place.namespace.as_deref())?;
+    let key = key_of(kind, &mut fields, path.namespace.as_deref())?;
     let object = shared.change(|store| store.create(kind, key, fields))?;
-    Ok(json_response(StatusCode::CREATED, form.of_object(&object)))
+    Ok(json_response(StatusCode::CREATED, object.to_bytes()))
 }
 
 async fn update(
     shared: &Shared,
     kind: Kind,
-    part: Part,
-    place: &Place,
+    path: &ObjectPath,
     request: Request,
-    form: Form,
 ) -> Result<Response, Refusal> {
     require_json(request.headers())?;
     let mut fields = read_object(request).await?;
-    let key = key_of(kind, &mut fields, place.namespace.as_deref())?;
-    if key != place.key() {
+    let key = key_of(kind, &mut fields, path.namespace.as_deref())?;
+    if key != path.key() {
         return Err(Refusal::bad_request(format!(
             "the name of the object ({key}) does not match the name on the URL ({})",
-            place.key()
+            path.key()
         )));
     }
-    let object = shared.change(|store| {
-        let fields = match part {
-            Part::Whole => fields,
-            Part::Status => with_status(store.get(kind, &key)?.fields(), fields),
-        };
-        store.replace(kind, key, fields)
-    })?;
-    Ok(json_response(StatusCode::OK, form.of_object(&object)))
+    let object = shared.change(|store| store.replace(kind, key, fields))?;
+    Ok(json_response(StatusCode::OK, object.to_bytes()))
 }
 
-async fn patch(
+async fn merge(
     shared: &Shared,
     kind: Kind,
-    part: Part,
-    place: &Place,
+    path: &ObjectPath,
     request: Request,
-    form: Form,
 ) -> Result<Response, Refusal> {
-    let patch = Patch::of(kind, header_of(request.headers(), &header::CONTENT_TYPE))?;
+    require_merge_patch(request.headers())?;
     let with = read_object(request).await?;
-    let key = place.key();
+    let key = path.key();
     let object = shared.change(|store| {
-        let old = store.get(kind, &key)?.fields();
-        let mut fields = old.clone();
-        patch.apply(&mut fields, with);
-        let fields = match part {
-            Part::Whole => fields,
-            Part::Status => with_status(old, fields),
-        };
+        let mut fields = store.get(kind, &key)?.fields();
+        patch::merge(&mut fields, with);
         store.replace(kind, key, fields)
     })?;
-    Ok(json_response(StatusCode::OK, form.of_object(&object)))
+    Ok(json_response(StatusCode::OK, object.to_bytes()))
 }
 
-fn delete(shared: &Shared, kind: Kind, place: &Place) -> Result<Response, Refusal> {
-    let removed = shared.change(|store| store.remove(kind, &place.key()))?;
+fn delete(shared: &Shared, kind: Kind, path: &ObjectPath) -> Result<Response, Refusal> {
+    let removed = shared.change(|store| store.remove(kind, &path.key()))?;
     let facts = kind.facts();
     let uid = metadata_of(&mut removed.fields()).remove("uid");
     let details =
@@ -231,7 +198,7 @@ fn delete(shared: &Shared, kind: Kind, place: &Place) -> Result<Response, Refusa
     Ok(json_response(StatusCode::OK, status.to_string()))
 }
 
-impl Place {
+impl ObjectPath {
     fn key(&self) -> Key {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         Key {
@@ -241,15 +208,29 @@ impl Place {
     }
 }
 
-/// Some of kubectl's commands send nothing else than protobuf.
+/// Some of kubectl's commands send nothing but protobuf.
 fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let content_type = header_of(headers, &header::CONTENT_TYPE);
-    if content_type.is_empty() || content_type.starts_with("application/json") {
-        return Ok(());
+    match content_type(headers) {
+        "" | "application/json" => Ok(()),
+        other => Err(Refusal::unsupported_media_type(format!(
+            "this server reads only application/json, not {other}: with kubectl, use `create -f` or `replace -f`"
+        ))),
     }
-    Err(Refusal::unsupported_media_type(format!(
-        "this server reads application/json only, not {content_type}: with kubectl, use apply or replace"
-    )))
+}
+
+/// `kubectl apply` sends strategic merge patches for objects that exist.
+fn require_merge_patch(headers: &HeaderMap) -> Result<(), Refusal> {
+    match content_type(headers) {
+        "application/merge-patch+json" => Ok(()),
+        other => Err(Refusal::unsupported_media_type(format!(
+            "this server applies only application/merge-patch+json, not {other}: with kubectl, use `replace -f` or `patch --type merge`"
+        ))),
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    let value = header_of(headers, &header::CONTENT_TYPE);
+    value.split(';').next().unwrap_or_default().trim()
 }
 
 async fn read_object(request: Request) -> Result<Map<String, Value>, Refusal> {
@@ -258,18 +239,6 @@ async fn read_object(request: Request) -> Result<Map<String, Value>, Refusal> {
         .map_err(|error| Refusal::bad_request(format!("the body cannot be read: {error}")))?;
     serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_request(format!("the body is not a JSON object: {error}")))
-}
-
-/// The old object with the new one's status, and its claim about which revision that is for.
-fn with_status(mut old: Map<String, Value>, mut new: Map<String, Value>) -> Map<String, Value> {
-    match new.remove("status") {
-        Some(status) => old.insert("status".to_owned(), status),
-        None => old.remove("status"),
-    };
-    if let Some(revision) = metadata_of(&mut new).remove("resourceVersion") {
-        metadata_of(&mut old).insert("resourceVersion".to_owned(), revision);
-    }
-    old
 }
 
 fn header_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {

@@ -9,8 +9,7 @@ use axum::body::{Body, Bytes};
 use futures_util::stream;
 use serde_json::json;
 use tokio::sync::broadcast::error::TryRecvError;
-use tokio::sync::broadcast::{self};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
 use super::faults::Disturbance;
@@ -21,7 +20,6 @@ use super::query::{WatchFrom, WatchQuery};
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::shared::{OpenWatch, Shared};
-use super::table::Form;
 
 /// Events that go into one chunk of the body, and are looked at under one lock.
 const AT_ONCE: usize = 512;
@@ -32,7 +30,6 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 struct Watcher {
     shared: Arc<Shared>,
     kind: Kind,
-    form: Form,
     selector: Selector,
     /// What is still to be said of what was there at the start.
     initial: vec::IntoIter<Arc<Object>>,
@@ -52,7 +49,6 @@ struct Watcher {
 pub(super) fn open(
     shared: &Arc<Shared>,
     kind: Kind,
-    form: Form,
     query: WatchQuery,
     disturbance: Option<Disturbance>,
 ) -> Result<Body, Refusal> {
@@ -83,7 +79,6 @@ pub(super) fn open(
     let watcher = Watcher {
         shared: shared.clone(),
         kind,
-        form,
         selector: query.selector,
         initial: initial.into_iter(),
         marks_end,
@@ -153,7 +148,7 @@ impl Watcher {
     fn initial(&mut self) -> Option<Bytes> {
         let mut chunk = Vec::new();
         for object in self.initial.by_ref().take(AT_ONCE) {
-            self.form.write_event("ADDED", &object, &mut chunk);
+            line::event("ADDED", &object, &mut chunk);
         }
         if self.initial.as_slice().is_empty() && self.marks_end {
             self.marks_end = false;
@@ -181,7 +176,7 @@ impl Watcher {
         let mut chunk = Vec::new();
         for event in &events {
             if let Some((what, object)) = line::seen_through(&self.selector, event) {
-                self.form.write_event(what, object, &mut chunk);
+                line::event(what, object, &mut chunk);
             }
         }
         let last = events.last().filter(|_| events.len() == AT_ONCE);
@@ -208,7 +203,7 @@ impl Watcher {
                 let half = self.initial.len().div_ceil(2);
                 let mut chunk = Vec::new();
                 for object in self.initial.by_ref().take(half) {
-                    self.form.write_event("ADDED", &object, &mut chunk);
+                    line::event("ADDED", &object, &mut chunk);
                 }
                 Some(chunk.into())
             }

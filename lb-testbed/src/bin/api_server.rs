@@ -1,4 +1,4 @@
-//! The testbed's API server on its own, to try things by hand with kubectl or an agent.
+//! The testbed's API server as a program, for trying things by hand with kubectl or an agent.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,13 +9,15 @@ use anyhow::Result;
 use clap::Parser;
 use lb_testbed::api_server::ApiServer;
 
-/// A Kubernetes API server in miniature, empty at first: Services, EndpointSlices, Nodes, ServiceCIDRs.
+/// A small Kubernetes API server in memory: Services, EndpointSlices, Nodes, ServiceCIDRs, Namespaces. It starts empty.
+///
+/// kubectl can get, watch, create, replace, label, annotate and delete. `kubectl apply` can create objects, but not change them.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Where it listens. Whoever reaches it may change everything
+    /// Address and port to listen on. Every client may change everything
     #[arg(long, default_value = "127.0.0.1:8001")]
     listen: SocketAddr,
-    /// Write a kubeconfig for it to this file
+    /// Write a kubeconfig for this server to FILE
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Until it is killed.
+/// Runs until it is killed.
 fn serve(cli: &Cli) -> Result<()> {
     let server = ApiServer::start(cli.listen)?;
     if let Some(file) = &cli.kubeconfig {

@@ -41,17 +41,9 @@ async fn an_object_is_created_replaced_patched_and_deleted() -> Result<()> {
         .await?;
     assert_eq!(port(&merged), Some(81));
     assert_eq!(merged.labels().get("a").map(String::as_str), Some("b"));
-    let more = json!({"spec": {"ports": [{"port": 82}]}});
-    let merged = services
-        .patch("web", &params, &Patch::Strategic(&more))
-        .await?;
-    let count = merged.spec.and_then(|spec| Some(spec.ports?.len()));
-    assert_eq!(count, Some(2));
-
-    let status =
-        json!({"spec": null, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
     services
-        .patch_status("web", &params, &Patch::Merge(&status))
+        .patch("web", &params, &Patch::Merge(&status))
         .await?;
     let stored = server
         .get(Kind::Service, "default", "web")
@@ -79,14 +71,18 @@ async fn an_object_is_created_replaced_patched_and_deleted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn server_side_apply_and_nameless_objects_are_refused() -> Result<()> {
+async fn patches_of_other_types_and_nameless_objects_are_refused() -> Result<()> {
     let server = server()?;
     let services: Api<Service> = Api::default_namespaced(client(&server)?);
+    let web = service("web").to_json();
     let apply = PatchParams::apply("test");
-    let applied = services
-        .patch("web", &apply, &Patch::Apply(service("web").to_json()))
-        .await;
+    let applied = services.patch("web", &apply, &Patch::Apply(&web)).await;
     assert_eq!(refusal(applied)?, (415, "UnsupportedMediaType".to_owned()));
+    let params = PatchParams::default();
+    let merged = services
+        .patch("web", &params, &Patch::Strategic(&web))
+        .await;
+    assert_eq!(refusal(merged)?, (415, "UnsupportedMediaType".to_owned()));
     let nameless = services
         .create(&PostParams::default(), &Service::default())
         .await;
