@@ -1,6 +1,7 @@
-//! Pages and plots of docs/ that are generated: from the code, and from the figures in docs/figures.
+//! Pages and plots of docs/ that are generated, from the code and from the figures in docs/figures; links in all pages.
 
 mod figures;
+mod links;
 mod metrics;
 mod reference;
 
