@@ -11,20 +11,22 @@ pub const NEXT_SERVICE_PORT: u32 = 0;
 /// The cookie of the host's network namespace (SO_NETNS_COOKIE); 0 if unknown.
 pub const HOST_NETNS: u32 = 1;
 
-/// A subnet that contains all guarded IPv4 addresses: mask in the upper half, address in the lower half, both in network
-/// byte order. A mask of 0 with any address but 0 matches nothing: there are none.
+/// A subnet that contains all guarded IPv4 addresses: mask in the upper half, address in the lower half, both in
+/// network byte order. A mask of 0 with any address but 0 matches nothing: there are none.
 pub const GUARDED_IPV4: u32 = 2;
 
-/// Two words for a subnet that contains all guarded IPv6 addresses, which covers only their first 64 bits: the mask, then the
-/// address, both as [`first_half`] returns them. A mask of 0 with any address but 0 matches nothing: there are none.
+/// Two words for a subnet that contains all guarded IPv6 addresses, which covers only their first 64 bits: the mask,
+/// then the address, both as [`first_half`] returns them. A mask of 0 with any address but 0 matches nothing: there are
+/// none.
 pub const GUARDED_IPV6: u32 = 3;
 
-/// Deadline in ns of CLOCK_MONOTONIC after which the programs fail open: all connects and sends pass unchanged. 0: never.
-/// A running agent keeps moving it into the future.
+/// Deadline in ns of CLOCK_MONOTONIC after which the programs fail open: all connects and sends pass unchanged. 0:
+/// never. A running agent keeps moving it into the future.
 pub const FAIL_OPEN_AT: u32 = 5;
 
-/// Number of Service CIDRs whose unknown addresses are refused, 0 to [`MOST_SERVICE_CIDRS`]. The words after it describe
-/// them, four words each: mask of the first and of the last half of an address, then the two halves of the address.
+/// Number of Service CIDRs whose unknown addresses are refused, 0 to [`MOST_SERVICE_CIDRS`]. The words after it
+/// describe them, four words each: mask of the first and of the last half of an address, then the two halves of the
+/// address.
 pub const SERVICE_CIDRS: u32 = 8;
 
 /// Maximum number of Service CIDRs.

@@ -1,7 +1,7 @@
 //! FLOWS and REPLIES: the frontends of an unconnected UDP socket after its first one, which is in ORIGINS.
 //!
-//! Both are LRU maps. An evicted element of FLOWS means that the next datagram may go to another backend; an evicted element of
-//! REPLIES means that replies are reported with another frontend's address, or with the backend's.
+//! Both are LRU maps. An evicted element of FLOWS means that the next datagram may go to another backend; an evicted
+//! element of REPLIES means that replies are reported with another frontend's address, or with the backend's.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -33,8 +33,8 @@ pub struct ReplyKey {
     pub zero: u32,
 }
 
-/// Value of REPLIES: the address that a reply is reported as coming from. Not a frontend's id, since another frontend may have
-/// that id before this element is evicted.
+/// Value of REPLIES: the address that a reply is reported as coming from. Not a frontend's id, since another frontend
+/// may have that id before this element is evicted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Reply {

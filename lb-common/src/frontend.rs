@@ -1,5 +1,5 @@
-//! FRONTENDS: a hash from what a client connects to, to a view. FRONTEND_LIST: an array from a frontend's id back to its
-//! address.
+//! FRONTENDS: a hash from what a client connects to, to a view. FRONTEND_LIST: an array from a frontend's id back to
+//! its address.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -34,9 +34,9 @@ impl FrontendKey {
 
     /// A 32-bit hash of the key, stored in the element's value so that a reader can verify whose value it has.
     ///
-    /// The kernel reuses a deleted element of a preallocated hash at once (`htab_elem_free` in kernel/bpf/hashtab.c), so a
-    /// reader may hold an element that has become another key's. The hash costs three multiplications, since each translated
-    /// connect computes it.
+    /// The kernel reuses a deleted element of a preallocated hash at once (`htab_elem_free` in kernel/bpf/hashtab.c),
+    /// so a reader may hold an element that has become another key's. Each translated connect computes the hash, so it
+    /// is a cheap one: three multiplications.
     #[must_use]
     #[inline(always)]
     pub const fn tag(&self) -> u32 {
@@ -56,8 +56,8 @@ impl FrontendKey {
     }
 }
 
-/// FILTER: an array of bits, selected by the upper bits of a tag. A bit is set while FRONTENDS may contain a key with such a
-/// tag. Most of a node's connects are misses: they read one word of this small array and need no hash look-up.
+/// FILTER: an array of bits, selected by the upper bits of a tag. A bit is set while FRONTENDS may contain a key with
+/// such a tag. Most of a node's connects are misses: they read one word of this small array and need no hash look-up.
 pub mod filter {
     /// Number of 64-bit words in FILTER, a power of two: eight bits for each element of a full FRONTENDS.
     pub const WORDS: u32 = 1 << WORDS_LOG2;
@@ -75,8 +75,8 @@ pub mod filter {
     }
 }
 
-/// Value of FRONTENDS: two words with a number in the lower half. Each has the key's tag in the upper half, since the words are
-/// not read together.
+/// Value of FRONTENDS: two words with a number in the lower half. Each has the key's tag in the upper half, since the
+/// words are not read together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct FrontendValue {

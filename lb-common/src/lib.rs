@@ -3,8 +3,8 @@
 //! Each type in a table is `#[repr(C)]` and plain old data without padding. Addresses are 16 bytes, IPv4 as
 //! `::ffff:a.b.c.d`. Addresses and ports are in network byte order; all other numbers are in the CPU's.
 //!
-//! A release that changes a layout here raises [`TABLES_VERSION`] or [`ORIGINS_VERSION`]. An agent takes over older tables
-//! that it can still read (`migrate/` in lb-agent), and refuses all others.
+//! A release that changes a layout here raises [`TABLES_VERSION`] or [`ORIGINS_VERSION`]. An agent takes over older
+//! tables that it can still read (`migrate/` in lb-agent), and refuses all others.
 #![no_std]
 
 pub mod affinity;
@@ -27,7 +27,8 @@ pub use frontend::{FrontendEntry, FrontendKey, FrontendValue, Target};
 pub use origin::Pair;
 pub use view::{SlotRun, View};
 
-/// Version of all layouts except those of ORIGINS and SPILL. Part of the name of the folder that the tables are pinned in.
+/// Version of all layouts except those of ORIGINS and SPILL. Part of the name of the folder that the tables are pinned
+/// in.
 pub const TABLES_VERSION: u32 = if cfg!(feature = "next-layout") { 2 } else { 1 };
 
 /// Version of the layouts of ORIGINS and SPILL, which stay in use when the other tables are replaced.

@@ -1,5 +1,5 @@
-//! NEAR_FRONTENDS: a copy of FRONTENDS' IPv4 frontends, four in a 64-byte line. Finding one reads a single cache line; the hash
-//! reads a bucket and an element, in tables many times as large.
+//! NEAR_FRONTENDS: a copy of FRONTENDS' IPv4 frontends, four in a 64-byte line. Finding one reads a single cache line;
+//! the hash reads a bucket and an element, in tables many times as large.
 //!
 //! It need not be complete: a frontend that is not here is looked up in FRONTENDS.
 
@@ -24,7 +24,8 @@ impl NearLine {
     /// Length in 64-bit words.
     pub const WORDS: usize = size_of::<Self>() / 8;
 
-    /// Index of the line that may contain a key with this tag. Uses the lower bits of the tag, since FILTER uses the upper ones.
+    /// Index of the line that may contain a key with this tag. Uses the lower bits of the tag, since FILTER uses the
+    /// upper ones.
     #[must_use]
     #[inline(always)]
     pub const fn index(tag: u32) -> u32 {
@@ -50,8 +51,8 @@ const MAX_FRONTENDS: u32 = 1 << 23;
 const MAX_VIEWS: u32 = 1 << 24;
 
 impl NearFrontend {
-    /// A key as one word: IPv4 address in bits 32 to 63, port in bits 8 to 23, both in network byte order, and protocol in bits
-    /// 0 to 7. Never 0. None for an IPv6 frontend and for a guard.
+    /// A key as one word: IPv4 address in bits 32 to 63, port in bits 8 to 23, both in network byte order, and protocol
+    /// in bits 0 to 7. Never 0. None for an IPv6 frontend and for a guard.
     #[must_use]
     #[inline(always)]
     pub const fn key_word(key: &FrontendKey) -> Option<u64> {
@@ -73,8 +74,8 @@ impl NearFrontend {
         (Self::key_word(&key) == Some(word)).then_some(key)
     }
 
-    /// A target as one word: upper half of the key's tag in bits 48 to 63, view in bits 24 to 47, `is_host_only` in bit 23,
-    /// frontend id in bits 0 to 22. None if one of the numbers is too large for that.
+    /// A target as one word: upper half of the key's tag in bits 48 to 63, view in bits 24 to 47, `is_host_only` in bit
+    /// 23, frontend id in bits 0 to 22. None if one of the numbers is too large for that.
     #[must_use]
     pub const fn value_word(tag: u32, target: Target) -> Option<u64> {
         if target.view >= MAX_VIEWS || target.frontend >= MAX_FRONTENDS {
@@ -87,8 +88,8 @@ impl NearFrontend {
 
     /// The target of a value's word; none unless the word has this tag.
     ///
-    /// The two words may become another frontend's while they are read, and not every CPU reads them in the same order. So the
-    /// value repeats a part of the tag.
+    /// The two words may become another frontend's while they are read, and not every CPU reads them in the same order.
+    /// So the value repeats a part of the tag.
     #[must_use]
     #[inline(always)]
     #[expect(

@@ -1,7 +1,7 @@
 //! The layouts that the feature `next-layout` puts in place of this version's: the same fields in another order.
 //!
-//! No release has them. The tests of migration build an agent and programs with them, and upgrade to those. Why they are
-//! here: docs/decisions/0006-agent-structure.md.
+//! No release has them. The tests of migration build an agent and programs with them, and upgrade to those. Why they
+//! are here: docs/decisions/0006-agent-structure.md.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,7 +1,7 @@
 //! ORIGINS and SPILL: which frontend each socket asked for, and which backend it was given.
 //!
-//! ORIGINS is an array of sets with four entries each. A socket's cookie selects its set. If all entries of the set are in
-//! use, the socket is in the hash SPILL instead (cookie to pair).
+//! ORIGINS is an array of sets with four entries each. A socket's cookie selects its set. If all entries of the set are
+//! in use, the socket is in the hash SPILL instead (cookie to pair).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -66,8 +66,8 @@ impl Set {
     pub const WORDS: usize = size_of::<Self>() / 8;
 }
 
-/// Index of the set that may contain a socket. The kernel hands out cookies in sequence on each CPU (`gen_cookie_next` in
-/// include/linux/cookie.h), so neighbours share a line.
+/// Index of the set that may contain a socket. The kernel hands out cookies in sequence on each CPU (`gen_cookie_next`
+/// in include/linux/cookie.h), so neighbours share a line.
 ///
 /// `mask`: the number of sets, which is a power of two, minus one.
 #[must_use]

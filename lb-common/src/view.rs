@@ -1,7 +1,7 @@
 //! VIEWS and SLOTS: the backends that a frontend chooses from.
 //!
-//! A view has a run of slots, and each slot contains a backend's id. Two slots share a 64-bit cell. A run of up to four slots is
-//! in the view's own cells; longer ones are in the array SLOTS.
+//! A view has a run of slots, and each slot contains a backend's id. Two slots share a 64-bit cell. A run of up to four
+//! slots is in the view's own cells; longer ones are in the array SLOTS.
 
 use core::mem::offset_of;
 use core::ops::Range;
@@ -26,7 +26,8 @@ pub struct View {
     pub member: u32,
     /// Padding, always 0.
     pub zero: u64,
-    /// Cells for a short run, so that a pick reads one line less. Two banks: one is in use, the other may still have readers.
+    /// Cells for a short run, so that a pick reads one line less. Two banks: one is in use, the other may still have
+    /// readers.
     pub cells: [u64; OWN_CELLS],
 }
 
@@ -56,8 +57,8 @@ impl View {
 /// Number of backend ids that are preferred for a view.
 const HOME: u32 = 4;
 
-/// The backend ids that the agent prefers for a view's backends. A program prefetches these lines of BACKENDS while it still
-/// waits for the view's line.
+/// The backend ids that the agent prefers for a view's backends. A program prefetches these lines of BACKENDS while it
+/// still waits for the view's line.
 ///
 /// `index`: the view's in VIEWS, below 2²⁹.
 #[must_use]
@@ -75,7 +76,8 @@ pub const fn banks(index: u32) -> [u32; 2] {
     [first, first + BANK_CELLS]
 }
 
-/// The index of the view that a cell belongs to, and the cell's index among that view's own cells. None for a cell of SLOTS.
+/// The index of the view that a cell belongs to, and the cell's index among that view's own cells. None for a cell of
+/// SLOTS.
 #[must_use]
 pub const fn own_cell(cell: u32) -> Option<(u32, usize)> {
     if cell & OWN == 0 {

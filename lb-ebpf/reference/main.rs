@@ -1,5 +1,5 @@
-//! The programs that `cargo xtask bench` compares socklb with: the classic design of a socket load balancer, written as well
-//! as its tables allow, and empty programs, which cost only what measuring costs.
+//! The programs that `cargo xtask bench` compares socklb with: the classic design of a socket load balancer, written as
+//! well as its tables allow, and empty programs, which cost only what measuring costs.
 //!
 //! The classic design: one hash table contains the Services and their slots, a second one the backends, and an LRU hash
 //! stores what each socket asked for. It balances IPv4 at random, without affinity or other algorithms.

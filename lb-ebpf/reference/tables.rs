@@ -1,7 +1,7 @@
 //! The tables of the classic design that user space fills. IPv4 only.
 //!
-//! The programs here and the bench that loads them (`lb-testbed/src/bin/bench/reference.rs`) both include this file as a
-//! module. The agent has none of these tables, so they are not in lb-common.
+//! The programs here and the bench that loads them (`lb-testbed/src/bin/bench/reference.rs`) both include this file as
+//! a module. The agent has none of these tables, so they are not in lb-common.
 
 use bytemuck::{Pod, Zeroable};
 

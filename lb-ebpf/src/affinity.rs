@@ -1,8 +1,8 @@
 //! `sessionAffinity: ClientIP`: a client's new connections go to the backend of its last one.
 //!
 //! Each new connection renews the affinity, as the `recent` match of kube-proxy's iptables mode does
-//! (pkg/proxy/iptables/proxier.go). Affinity never overrides the view: if the view no longer chooses the backend, the client gets a
-//! new one.
+//! (pkg/proxy/iptables/proxier.go). Affinity never overrides the view: if the view no longer chooses the backend, the
+//! client gets a new one.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;

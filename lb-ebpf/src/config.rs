@@ -17,8 +17,8 @@ pub fn word(index: u32) -> u64 {
     }
 }
 
-/// Whether no agent has run for longer than `--step-aside-after`, so that all calls pass unchanged. Reads the clock only if
-/// that flag is set.
+/// Whether no agent has run for longer than `--step-aside-after`, so that all calls pass unchanged. Reads the clock
+/// only if that flag is set.
 #[inline(always)]
 pub fn fails_open() -> bool {
     let deadline = word(FAIL_OPEN_AT);

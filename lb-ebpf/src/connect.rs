@@ -52,7 +52,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     verdict::go_to::<F>(ctx, backend)
 }
 
-/// Lets a connect pass unchanged. The socket may have been connected to a frontend before: its entry is then given back.
+/// Lets a connect pass unchanged. The socket may have been connected to a frontend before: its entry is then freed.
 #[inline(always)]
 fn pass(ctx: &SockAddrContext) -> i32 {
     if let Some(cookie) = ctx.existing_cookie() {

@@ -1,7 +1,7 @@
 //! The fields of a hook's context. No other file accesses them, except for the socket in `identity`.
 //!
-//! The verifier accepts only 32-bit accesses at constant offsets. So an IPv6 address is read and written word by word, never
-//! through a reference to the array.
+//! The verifier accepts only 32-bit accesses at constant offsets. So an IPv6 address is read and written word by word,
+//! never through a reference to the array.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
@@ -33,8 +33,8 @@ pub trait Family {
     fn set_address(ctx: &SockAddrContext, address: Address);
     /// The address that a `connect` hook's socket is bound to; unspecified if it is not bound.
     fn bound(ctx: &SockAddrContext) -> Address;
-    /// The source address of a `sendmsg` hook's datagram: the one that the socket is bound to, or that the caller passed with
-    /// IP_PKTINFO or IPV6_PKTINFO; unspecified if the kernel chooses it.
+    /// The source address of a `sendmsg` hook's datagram: the one that the socket is bound to, or that the caller
+    /// passed with IP_PKTINFO or IPV6_PKTINFO; unspecified if the kernel chooses it.
     fn source(ctx: &SockAddrContext) -> Address;
 }
 

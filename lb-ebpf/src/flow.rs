@@ -1,9 +1,9 @@
 //! FLOWS and REPLIES: what ORIGINS cannot store about a socket, which has room for one frontend.
 //!
-//! Such a socket is an unconnected UDP socket that sends to several frontends, or to a frontend and directly to its backend; or it
-//! sent to a frontend by another loopback address of the host. A reply contains only its source, so two destinations of one socket
-//! should not share a backend's address. If they must, the reply is reported with the destination that the socket last sent to.
-//! (kube-proxy's conntrack tells them apart by port.)
+//! Such a socket is an unconnected UDP socket that sends to several frontends, or to a frontend and directly to its
+//! backend; or it sent to a frontend by another loopback address of the host. A reply contains only its source, so two
+//! destinations of one socket should not share a backend's address. If they must, the reply is reported with the
+//! destination that the socket last sent to. (kube-proxy's conntrack tells them apart by port.)
 
 use lb_common::FrontendKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
@@ -15,8 +15,8 @@ use crate::maps;
 #[inline(always)]
 pub fn find(cookie: u64, frontend: u32) -> Option<u32> {
     let id = maps::FLOWS.get_ptr(key(cookie, frontend))?;
-    // SAFETY: the look-up gave a 32-bit value. The kernel may reuse the element for another flow meanwhile: the caller detects that
-    // by the service port of the backend.
+    // SAFETY: the look-up gave a 32-bit value. The kernel may reuse the element for another flow meanwhile: the caller
+    // detects that by the service port of the backend.
     Some(unsafe { id.read_volatile() })
 }
 
@@ -63,8 +63,8 @@ pub fn expect_reply(cookie: u64, backend: Peer, requested: &FrontendKey) {
 )]
 pub fn reply(cookie: u64, backend: Peer) -> Option<Peer> {
     let reply = maps::REPLIES.get_ptr(reply_key(cookie, backend))?;
-    // SAFETY: the look-up gave a value. The kernel may reuse the element for another socket meanwhile: then one datagram of a socket
-    // whose element was evicted is reported with a wrong source, a price of LRU maps.
+    // SAFETY: the look-up gave a value. The kernel may reuse the element for another socket meanwhile: then one
+    // datagram of a socket whose element was evicted is reported with a wrong source, a price of LRU maps.
     let reply = unsafe { &*reply };
     Some(Peer {
         address: reply.address,

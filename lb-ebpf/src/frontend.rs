@@ -53,8 +53,8 @@ fn find_near(key: &FrontendKey) -> Option<Target> {
     None
 }
 
-/// The key's target in FRONTENDS. The kernel may give the element to another key while it is read. Then its tags differ, and
-/// the second look-up finds the current element.
+/// The key's target in FRONTENDS. The kernel may give the element to another key while it is read. Then its tags
+/// differ, and the second look-up finds the current element.
 #[inline(always)]
 fn find_in_hash(key: &FrontendKey) -> Option<Target> {
     for _ in 0..2 {
@@ -78,7 +78,8 @@ impl Element {
         Self::look_up(key)
     }
 
-    /// Passes a copy of the key to the kernel, so that the key itself stays in registers on the paths without a look-up.
+    /// Passes a copy of the key to the kernel, so that the key itself stays in registers on the paths without a
+    /// look-up.
     #[inline(always)]
     fn look_up(key: &FrontendKey) -> Option<Self> {
         maps::FRONTENDS.get_ptr_mut(*key).map(Self)

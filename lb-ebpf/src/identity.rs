@@ -1,12 +1,13 @@
 //! The cookie (SO_COOKIE) of the socket that a hook runs for: the socket's key in ORIGINS.
 //!
-//! The kernel generates a socket's cookie at the first request for it. A socket without a cookie has no entry, so most hooks only
-//! read the word in the socket that contains it. There are three ways to read it. The loader tells the programs which of them
-//! this kernel has (`socket_fields.rs` in lb-agent):
+//! The kernel generates a socket's cookie at the first request for it. A socket without a cookie has no entry, so most
+//! hooks only read the word in the socket that contains it. There are three ways to read it. The loader tells the
+//! programs which of them this kernel has (`socket_fields.rs` in lb-agent):
 //!
 //! * `bpf_cast_to_kern_ctx`, a kernel function since Linux 6.2: plain loads, for all sockets and hooks;
 //! * `bpf_skc_to_tcp_sock`, for TCP sockets in hooks whose context contains a pointer to the socket;
-//! * `bpf_probe_read_kernel`, in the release hook, whose context is the socket. It costs 20 to 100 ns, depending on the CPU.
+//! * `bpf_probe_read_kernel`, in the release hook, whose context is the socket. It costs 20 to 100 ns, depending on the
+//!   CPU.
 
 use core::ffi::c_void;
 
@@ -81,8 +82,8 @@ const IPPROTO_MPTCP: u32 = 262;
 
 /// The cookie by which a `getpeername` hook's socket may have an entry.
 ///
-/// For an MPTCP socket the connect hook runs on the first subflow, but `getpeername` and release hooks on the MPTCP socket itself.
-/// So these read the subflow's cookie.
+/// For an MPTCP socket the connect hook runs on the first subflow, but `getpeername` and release hooks on the MPTCP
+/// socket itself. So these read the subflow's cookie.
 #[inline(always)]
 pub fn of_peer(ctx: &SockAddrContext) -> Option<u64> {
     // SAFETY: the kernel's context is valid for the whole run.

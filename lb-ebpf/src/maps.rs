@@ -70,8 +70,8 @@ pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, u64, 1024> = LruHashMap::new();
 
-/// The number of connections of each view with round-robin, by the view's index. Not in VIEWS, whose cache lines programs only
-/// read.
+/// The number of connections of each view with round-robin, by the view's index. Not in VIEWS, whose cache lines
+/// programs only read.
 #[btf_map]
 pub static ROUNDS: Array<u64, 1024, MMAPABLE> = Array::new();
 

@@ -1,8 +1,8 @@
 //! What a socket asked for: its entry in ORIGINS, or its element in SPILL if its set is full.
 //!
-//! `active` of a backend is the number of entries and elements that refer to it. So only this file changes either, and always
-//! both. The pair is exchanged, not stored: the kernel runs the connect hook of a UDP socket without the socket's lock
-//! (`inet_dgram_connect`), so two threads may be here at once.
+//! `active` of a backend is the number of entries and elements that refer to it. So only this file changes either, and
+//! always both. The pair is exchanged, not stored: the kernel runs the connect hook of a UDP socket without the
+//! socket's lock (`inet_dgram_connect`), so two threads may be here at once.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use lb_common::Pair;
@@ -14,7 +14,8 @@ use crate::maps;
 
 /// Stores a socket's pair in place of the one that it had, and counts it in its backend.
 ///
-/// A socket that finds neither a free entry nor room in SPILL is not counted in `active`, and `getpeername` reports the backend.
+/// A socket that finds neither a free entry nor room in SPILL is not counted in `active`, and `getpeername` reports the
+/// backend.
 #[inline(always)]
 pub fn remember(cookie: u64, pair: Pair, backend: BackendLine) {
     backend.count_connection();
@@ -79,8 +80,8 @@ pub fn recall(cookie: u64) -> Option<Pair> {
     Some(Pair::from_word(pair.load()))
 }
 
-/// Reads from the line of the set after this socket's, so that the CPU has it when the next sockets connect: cookies come in sequence
-/// on each CPU. Nothing waits for that read.
+/// Reads from the line of the set after this socket's, so that the CPU has it when the next sockets connect: cookies
+/// come in sequence on each CPU. Nothing waits for that read.
 #[inline(always)]
 pub fn prefetch_after(cookie: u64) {
     if let Some(mut entries) = set(cookie.wrapping_add(ENTRIES_PER_SET as u64))

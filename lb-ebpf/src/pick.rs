@@ -1,4 +1,5 @@
-//! Which backend a new connection gets. An algorithm consists of the agent's rule for filling a view's slots, and an arm of [`pick`].
+//! Which backend a new connection gets. An algorithm consists of the agent's rule for filling a view's slots, and an
+//! arm of [`pick`].
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use aya_ebpf::programs::SockAddrContext;
@@ -9,12 +10,12 @@ use crate::atomic;
 use crate::backend::BackendLine;
 use crate::{ctx, maps};
 
-/// Number of attempts to pick a backend of the view's service port: while the agent changes tables, a slot may contain an id that
-/// is another service port's by now.
+/// Number of attempts to pick a backend of the view's service port: while the agent changes tables, a slot may contain
+/// an id that is another service port's by now.
 const TRIES: usize = 3;
 
-/// Prefetches the lines of the backends that a view most likely has, while its own line is still on the way. Otherwise the CPU
-/// would wait for one after the other.
+/// Prefetches the lines of the backends that a view most likely has, while its own line is still on the way. Otherwise
+/// the CPU would wait for one after the other.
 ///
 /// `index`: the view's in VIEWS.
 #[inline(always)]
@@ -50,7 +51,8 @@ pub fn pick(ctx: &SockAddrContext, index: u32, view: &View) -> Option<BackendLin
     None
 }
 
-/// The backend of a stored id, if it still is one of the view's service port and has one of these [`lb_common::backend::state`] bits.
+/// The backend of a stored id, if it still is one of the view's service port and has one of these
+/// [`lb_common::backend::state`] bits.
 #[inline(always)]
 pub fn usable(id: u32, view: &View, state: u64) -> Option<BackendLine> {
     let backend = BackendLine::look_up(id)?;
@@ -69,7 +71,8 @@ fn backend_of(view: &View, run: SlotRun, slot: u32) -> Option<BackendLine> {
     BackendLine::look_up(slot_of(cell, slot))
 }
 
-/// The better of two random slots: the power of two choices. Both come from one random number, of which they use different bits.
+/// The better of two random slots: the power of two choices. Both come from one random number, of which they use
+/// different bits.
 #[inline(always)]
 fn less_loaded(view: &View, run: SlotRun) -> Option<u32> {
     let number = random();

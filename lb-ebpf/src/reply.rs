@@ -42,8 +42,8 @@ fn report<F: Family>(ctx: &SockAddrContext, cookie: u64) {
     report_first::<F>(ctx, pair);
 }
 
-/// The same by the socket's pair. The peer must be the pair's backend: the socket may have another peer by now without a hook
-/// having run (`connect` with AF_UNSPEC and again).
+/// The same by the socket's pair. The peer must be the pair's backend: the socket may have another peer by now without
+/// a hook having run (`connect` with AF_UNSPEC and again).
 #[inline(always)]
 fn report_first<F: Family>(ctx: &SockAddrContext, pair: Pair) {
     if pair.frontend == 0 {

@@ -1,4 +1,5 @@
-//! Destinations and sources that are valid only on one host or one link: loopback, link-local and unspecified addresses.
+//! Destinations and sources that are valid only on one host or one link: loopback, link-local and unspecified
+//! addresses.
 
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::{Address, FrontendKey, is_mapped, mapped};
@@ -22,7 +23,8 @@ impl Destination {
     /// The destination in a hook's context.
     ///
     /// A NodePort has one loopback frontend for each family, so `127.0.0.0/8` is looked up as `127.0.0.1`: kube-proxy's
-    /// iptables mode serves NodePorts on all local addresses (`--dst-type LOCAL`). For an unspecified destination see [`resolve`].
+    /// iptables mode serves NodePorts on all local addresses (`--dst-type LOCAL`). For an unspecified destination see
+    /// [`resolve`].
     ///
     /// `own`: gives the address that the socket is bound to, or that the datagram is sent from.
     #[inline(always)]
@@ -51,9 +53,9 @@ impl Destination {
     }
 }
 
-/// The destination that the kernel uses instead of an unspecified one: for IPv4 the socket's own address, or 127.0.0.1 if it has
-/// none (`ip_route_output_key_hash_rcu`); for IPv6 ::1, or 127.0.0.1 if the socket is bound to a mapped address
-/// (`tcp_v6_connect`, `__ip6_datagram_connect`, `udpv6_sendmsg`).
+/// The destination that the kernel uses instead of an unspecified one: for IPv4 the socket's own address, or 127.0.0.1
+/// if it has none (`ip_route_output_key_hash_rcu`); for IPv6 ::1, or 127.0.0.1 if the socket is bound to a mapped
+/// address (`tcp_v6_connect`, `__ip6_datagram_connect`, `udpv6_sendmsg`).
 #[inline(always)]
 fn resolve(address: Address, own: Address) -> Address {
     if is_mapped(address) {
@@ -70,9 +72,9 @@ fn resolve(address: Address, own: Address) -> Address {
     }
 }
 
-/// Whether packets with this source cannot reach a backend: it is a loopback address (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3) or a
-/// link-local address, which routers must not forward (RFC 3927, 2.7; RFC 4291, 2.5.6). No backend has such an address
-/// (`policy/address.rs` in lb-agent).
+/// Whether packets with this source cannot reach a backend: it is a loopback address (RFC 1122, 3.2.1.3; RFC 4291,
+/// 2.5.3) or a link-local address, which routers must not forward (RFC 3927, 2.7; RFC 4291, 2.5.6). No backend has such
+/// an address (`policy/address.rs` in lb-agent).
 #[inline(always)]
 pub fn is_confined(source: Address) -> bool {
     if is_mapped(source) {

@@ -1,8 +1,9 @@
-//! `sendto(2)`, `sendmsg(2)`: a datagram to a frontend goes to the backend of its flow, the socket's datagrams to one frontend.
+//! `sendto(2)`, `sendmsg(2)`: a datagram to a frontend goes to the backend of its flow, the socket's datagrams to one
+//! frontend.
 //!
-//! The first frontend that a socket sends to is in ORIGINS, as for a connected socket; `flow` stores further ones. A flow keeps
-//! its backend as long as the backend serves, even if the view no longer chooses it: kube-proxy removes conntrack entries by
-//! the same rule (pkg/proxy/conntrack/cleanup.go).
+//! The first frontend that a socket sends to is in ORIGINS, as for a connected socket; `flow` stores further ones. A
+//! flow keeps its backend as long as the backend serves, even if the view no longer chooses it: kube-proxy removes
+//! conntrack entries by the same rule (pkg/proxy/conntrack/cleanup.go).
 
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::backend::state;
@@ -56,8 +57,8 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     }
 }
 
-/// A datagram to a backend's own address. If the socket expects replies from there on behalf of a frontend, they are now reported
-/// with the backend's address, until the socket sends to the frontend again.
+/// A datagram to a backend's own address. If the socket expects replies from there on behalf of a frontend, they are
+/// now reported with the backend's address, until the socket sends to the frontend again.
 #[inline(always)]
 fn note_direct(ctx: &SockAddrContext, to: &FrontendKey) {
     let Some(cookie) = ctx.existing_cookie() else {
@@ -111,8 +112,8 @@ impl Datagram<'_> {
 
     /// The backend of the socket's first frontend, which is in ORIGINS or goes there now.
     ///
-    /// This never changes the entry of a connected socket: the entry contains what its `connect` was given, since the agent ends
-    /// sockets by it when their backends stop serving. Such a socket receives only from its peer anyway.
+    /// This never changes the entry of a connected socket: the entry contains what its `connect` was given, since the
+    /// agent ends sockets by it when their backends stop serving. Such a socket receives only from its peer anyway.
     #[inline(always)]
     fn first(&self) -> Option<BackendLine> {
         let (cookie, pair) = (self.cookie, self.pair);
