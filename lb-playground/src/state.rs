@@ -37,13 +37,11 @@ impl State {
     /// Of the playground that runs, if one does.
     pub(crate) fn read() -> Option<Self> {
         let state: Self = serde_json::from_str(&fs::read_to_string(FILE).ok()?).ok()?;
-        // A process id alone may belong to somebody else by now; a zombie has no program any more.
+        // The process id may belong to another program by now. A zombie has no program. A program that was built again since
+        // is called `lb-playground (deleted)`.
         let program = fs::read_link(format!("/proc/{}/exe", state.pid)).ok()?;
-        program
-            .file_name()?
-            .to_str()?
-            .starts_with("playground")
-            .then_some(state)
+        let name = program.file_name()?.to_str()?;
+        name.starts_with(env!("CARGO_BIN_NAME")).then_some(state)
     }
 
     /// Removes it if it is the one of this node.
