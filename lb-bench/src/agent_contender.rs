@@ -1,25 +1,25 @@
-//! A real agent with its Services, on a cgroup of its own.
+//! socklb as a contender: a real agent with its Services, on a cgroup of its own.
 
 use anyhow::Result;
 use lb_testbed::{Agent, AgentProcess, Manifests, Sandbox};
 
-use crate::Common;
+use crate::Options;
 use crate::contender::Contender;
-use crate::services::{self, Kind};
+use crate::services::{self, ServiceKind};
 
 #[derive(Debug)]
-pub(crate) struct Ours {
+pub(crate) struct AgentContender {
     contender: Contender,
     agent: Agent,
     process: AgentProcess,
 }
 
-impl Ours {
-    /// Starts one and waits until its tables have all Services.
+impl AgentContender {
+    /// Starts an agent and waits until its tables contain all Services.
     pub(crate) fn start(
-        common: &Common,
+        options: &Options,
         sandbox: &Sandbox,
-        kind: Kind,
+        kind: ServiceKind,
         services: usize,
     ) -> Result<Self> {
         let name = format!("ours-{kind:?}-{services}").to_lowercase();
@@ -28,7 +28,7 @@ impl Ours {
         let manifests = Manifests::in_folder(sandbox.dir().join(&name))?;
         services::write(&manifests, kind, services)?;
         let cgroup = contender.cgroup().path().to_owned();
-        let agent = Agent::on_cgroup(&common.agent, sandbox, manifests.folder(), &cgroup);
+        let agent = Agent::on_cgroup(&options.agent, sandbox, manifests.folder(), &cgroup);
         let agent = agent.beside(&name);
         let process = agent.start()?;
         contender.set_programs_of(&agent)?;
@@ -47,7 +47,7 @@ impl Ours {
         &self.agent
     }
 
-    /// Ends it and takes its tables out of the kernel.
+    /// Stops the agent and removes its tables from the kernel.
     pub(crate) fn end(mut self) -> Result<()> {
         self.process.terminate()?;
         self.agent.unload()

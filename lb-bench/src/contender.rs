@@ -1,4 +1,4 @@
-//! One of those that are compared: a cgroup with programs, whose runs the kernel counts.
+//! A contender: a cgroup with programs, whose runs the kernel counts.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,7 +53,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// Nanoseconds for each run since an earlier reading; none when there were none.
+    /// Nanoseconds for each run since an earlier reading; none if the program has not run.
     pub(crate) fn nanoseconds_since(self, earlier: Self) -> Option<f64> {
         let number = self.number.checked_sub(earlier.number)?;
         let time = self.time.checked_sub(earlier.time)?;
@@ -62,7 +62,7 @@ impl Runs {
 }
 
 impl Contender {
-    /// `name`: also of several that come one after the other.
+    /// Several contenders may have the same `name`, one after the other.
     pub(crate) fn new(sandbox: &Sandbox, name: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -76,19 +76,19 @@ impl Contender {
         &self.cgroup
     }
 
-    /// `id`: the kernel's of the program.
+    /// `id`: the kernel's id of the program.
     pub(crate) fn set_program(&mut self, hook: Hook, id: u32) {
         self.programs.insert(hook, id);
     }
 
-    /// Asks a running agent which programs are its own.
+    /// Takes the program ids from a running agent's status.
     pub(crate) fn set_programs_of(&mut self, agent: &Agent) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let status = runtime
             .block_on(ask_status(agent.socket()))
-            .context("the agent does not say its status")?;
+            .context("the agent does not answer its status socket")?;
         for hook in Hook::ALL {
             let is_it = |program: &&AgentHook| program.hook == hook.name();
             let program = status.hooks.iter().find(is_it);
@@ -102,7 +102,7 @@ impl Contender {
     pub(crate) fn runs(&self) -> Result<BTreeMap<Hook, Runs>> {
         let mut runs = BTreeMap::new();
         for program in loaded_programs() {
-            // One that was unloaded while we looked is not ours.
+            // A program that was unloaded meanwhile is not ours.
             let Ok(program) = program else { continue };
             for (hook, id) in &self.programs {
                 if *id == program.id() {

@@ -1,9 +1,9 @@
-//! What the bench needs more of than a shell gives.
+//! Raises the limit of open files, which is too low in most shells.
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Sockets that are open at once, with room to spare.
+/// More than the sockets that are open at once.
 const OPEN_FILES: u64 = 16_384;
 
 pub(crate) fn raise_open_files() -> Result<()> {

@@ -1,4 +1,4 @@
-//! What a bench runs on: a figure without it says nothing.
+//! The machine that a bench runs on: its figures are meaningless without.
 
 use std::{fs, thread};
 

@@ -1,5 +1,5 @@
-//! What socklb costs, measured: in a node in miniature, with the real agent, real sockets and the real kernel, and beside
-//! others in the same run, since one machine's nanoseconds say nothing to another.
+//! Measures socklb on a small node of its own, with the real agent, real sockets and the real kernel, next to other load
+//! balancers in the same run: figures of different machines cannot be compared.
 
 mod connect;
 mod control;
@@ -7,67 +7,85 @@ mod hooks;
 mod least_conn;
 mod stale;
 
+mod agent_contender;
 mod contender;
-mod ours;
 mod pod;
-mod process;
 mod reference;
 mod services;
+mod usage;
 mod verdict;
 
 mod limits;
 mod machine;
 
-use std::env;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use lb_testbed::{Sandbox, Setting, Supervised, wait_in_foreground};
+use lb_testbed::{Sandbox, SandboxConfig, Supervised, wait_in_foreground};
+use serde::Serialize;
 
 /// The node's cgroup is called `socklb-bench-PID`.
 const PREFIX: &str = "socklb-bench";
 
-/// Measures socklb.
+/// Measures socklb next to other load balancers, in one run on one machine.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
     #[command(flatten)]
-    common: Common,
+    options: Options,
 }
 
 #[derive(Clone, Debug, Args)]
-struct Common {
+struct Options {
     /// The agent's binary
     #[arg(long, global = true, default_value = "lb-agent")]
     agent: PathBuf,
     /// The object with the programs to compare with
     #[arg(long, global = true, default_value = "reference")]
     reference: PathBuf,
+    /// Fewer sizes and rounds
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Also write the figures to FILE
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// The node's folder; the bench starts that process itself
     #[arg(long, global = true, hide = true)]
     dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
+impl Options {
+    fn write_json(&self, figures: &impl Serialize) -> Result<()> {
+        let Some(path) = &self.json else {
+            return Ok(());
+        };
+        let mut text = serde_json::to_string_pretty(figures)?;
+        text.push('\n');
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
 enum Bench {
-    /// What each hook costs
-    Hooks(hooks::Options),
-    /// What connect() and a short exchange take, beside others' ways to balance
-    Connect(connect::Options),
-    /// How long requests take when some servers are slower than others
-    LeastConn(least_conn::Options),
-    /// How long a cluster, and then each change, takes to come into effect
-    Control(control::Options),
-    /// How long connected UDP sockets outlive their backend
-    Stale(stale::Options),
+    /// Nanoseconds for each run of each hook
+    Hooks,
+    /// Time for connect() and a short exchange, with each load balancer
+    Connect,
+    /// Time for a request when some servers are slower than others
+    LeastConn,
+    /// Time until a cluster, and then each change, is in effect
+    Control,
+    /// Time until connected UDP sockets of a removed backend are closed
+    Stale,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.common.dir.clone() {
+    let result = match cli.options.dir.clone() {
         None => supervise(),
         Some(dir) => measure(&cli, dir).map(|()| ExitCode::SUCCESS),
     };
@@ -77,13 +95,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// Starts the process that becomes the node, and cleans up behind it.
+/// Starts the process that becomes the node, and cleans up after it.
 fn supervise() -> Result<ExitCode> {
     let program = env::current_exe().context("cannot find the bench's own program")?;
-    let mut node = Supervised::start(PREFIX, true, |setting| {
+    let mut node = Supervised::start(PREFIX, true, |config| {
         let mut command = Command::new(program);
         command.args(env::args_os().skip(1));
-        command.arg("--dir").arg(&setting.dir);
+        command.arg("--dir").arg(&config.dir);
         command
     })?;
     let status = wait_in_foreground(&mut node)?;
@@ -96,16 +114,17 @@ fn supervise() -> Result<ExitCode> {
 
 fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
     limits::raise_open_files()?;
-    let sandbox = Sandbox::enter(&Setting {
+    let sandbox = Sandbox::enter(&SandboxConfig {
         prefix: PREFIX.to_owned(),
         dir,
     })?;
     println!("{}", machine::describe());
-    match &cli.bench {
-        Bench::Hooks(options) => hooks::run(options, &cli.common, &sandbox),
-        Bench::Connect(options) => connect::run(options, &cli.common, &sandbox),
-        Bench::LeastConn(options) => least_conn::run(options, &cli.common, &sandbox),
-        Bench::Control(options) => control::run(options, &cli.common, &sandbox),
-        Bench::Stale(options) => stale::run(options, &cli.common, &sandbox),
+    let options = &cli.options;
+    match cli.bench {
+        Bench::Hooks => hooks::run(options, &sandbox),
+        Bench::Connect => connect::run(options, &sandbox),
+        Bench::LeastConn => least_conn::run(options, &sandbox),
+        Bench::Control => control::run(options, &sandbox),
+        Bench::Stale => stale::run(options, &sandbox),
     }
 }

@@ -1,4 +1,4 @@
-//! The pod where clients and servers are, so that no packet leaves its loopback: one thread plays both sides.
+//! The pod in which clients and servers are, so that no packet leaves its loopback device. One thread is both.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::services::{BACKEND_PORT, BACKENDS};
 
-/// Connections that may wait to be accepted; the kernel's own cap in a new network namespace is the same.
+/// Connections that may wait for accept(); the kernel's limit in a new network namespace is the same.
 const BACKLOG: i32 = 4096;
 
 /// Listens on all addresses of the calling thread's network namespace, without blocking.
@@ -26,12 +26,12 @@ pub(crate) fn listen_on(address: Ipv4Addr, port: u16) -> Result<TcpListener> {
     Ok(listener.into())
 }
 
-/// The pod with its servers. Its sockets were made outside of all contenders' cgroups.
+/// The pod with its servers. Its sockets are created outside of the contenders' cgroups.
 #[derive(Debug)]
 pub(crate) struct BenchPod {
     pod: Pod,
     listener: TcpListener,
-    /// Takes datagrams until its buffer is full, so that none is answered with an error; sends those that others want.
+    /// Receives datagrams until its buffer is full, so that none causes an ICMP error; sends those that clients expect.
     datagrams: UdpSocket,
 }
 
@@ -68,7 +68,7 @@ impl BenchPod {
             match self.listener.accept() {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                // The client has closed before it was accepted.
+                // The client closed it before.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => return Err(error).context("cannot accept"),
             }

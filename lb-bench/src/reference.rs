@@ -1,4 +1,4 @@
-//! The programs to compare with: loaded, filled, attached. They last as long as their object.
+//! The programs to compare with: loaded, with filled tables, attached. They stay as long as the returned object.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -17,16 +17,16 @@ use crate::services::{self, BACKEND_PORT, BACKENDS};
 #[path = "../../lb-ebpf/reference/tables.rs"]
 mod tables;
 
-/// Which of the object's programs.
+/// A set of programs in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum Design {
     /// The classic design.
     Classic,
     /// Programs that do nothing.
     Empty,
 }
 
-impl Which {
+impl Design {
     /// The program's name for a hook.
     fn program(self, hook: Hook) -> String {
         let design = match self {
@@ -46,15 +46,15 @@ impl Which {
 
 /// The classic design with its tables filled.
 pub(crate) fn classic(object: &Path, services: usize, contender: &mut Contender) -> Result<Ebpf> {
-    let mut ebpf = attach(object, Which::Classic, services, contender)?;
+    let mut ebpf = attach(object, Design::Classic, services, contender)?;
     fill(&mut ebpf, services)?;
     Ok(ebpf)
 }
 
-/// Loads the object with room for so many Services, and attaches its programs to the contender's cgroup.
+/// Loads the object with tables for this number of Services, and attaches its programs to the contender's cgroup.
 pub(crate) fn attach(
     object: &Path,
-    which: Which,
+    design: Design,
     services: usize,
     contender: &mut Contender,
 ) -> Result<Ebpf> {
@@ -67,7 +67,7 @@ pub(crate) fn attach(
         .with_context(|| format!("cannot load {}", object.display()))?;
     let cgroup = fs::File::open(contender.cgroup().path())?;
     for hook in Hook::ALL {
-        let name = which.program(hook);
+        let name = design.program(hook);
         let program = ebpf
             .program_mut(&name)
             .with_context(|| format!("{} has no program {name}", object.display()))?;
@@ -81,14 +81,14 @@ pub(crate) fn attach(
                 program.load()?;
                 program.attach(&cgroup, mode)?;
             }
-            _ => bail!("{name} is of another type than expected"),
+            _ => bail!("{name} is neither a cgroup_sock_addr nor a cgroup_sock program"),
         }
         contender.set_program(hook, program.info()?.id());
     }
     Ok(ebpf)
 }
 
-/// Puts the Services into the tables of the classic design, each for TCP and for UDP.
+/// Writes the Services into the tables of the classic design, each for TCP and for UDP.
 fn fill(ebpf: &mut Ebpf, services: usize) -> Result<()> {
     let map = ebpf.map_mut("BACKENDS").context("no map BACKENDS")?;
     let mut backends: HashMap<_, u32, BackendValue> = HashMap::try_from(map)?;

@@ -1,4 +1,4 @@
-//! The Services that are measured: each with one port and three endpoints, all of which are in one pod.
+//! The Services of the benches: each with one port and three endpoints, all in one pod.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -16,12 +16,12 @@ pub(crate) const BACKENDS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(10, 244, 0, 103),
 ];
 
-/// Services in a file of manifests.
-const A_FILE: usize = 5_000;
+/// Services in one manifest file.
+const SERVICES_PER_FILE: usize = 5_000;
 
-/// What the Services are.
+/// The kind of all Services of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ServiceKind {
     Tcp,
     Udp,
     /// TCP, with session affinity.
@@ -37,10 +37,10 @@ pub(crate) fn frontend(number: usize) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(first + number), PORT)
 }
 
-/// Writes the manifests of so many Services.
-pub(crate) fn write(manifests: &Manifests, kind: Kind, services: usize) -> Result<()> {
-    for (index, first) in (0..services).step_by(A_FILE).enumerate() {
-        let last = services.min(first + A_FILE);
+/// Writes the manifests of this number of Services.
+pub(crate) fn write(manifests: &Manifests, kind: ServiceKind, services: usize) -> Result<()> {
+    for (index, first) in (0..services).step_by(SERVICES_PER_FILE).enumerate() {
+        let last = services.min(first + SERVICES_PER_FILE);
         let objects = (first..last).flat_map(|number| {
             let name = format!("service-{number}");
             [
@@ -53,24 +53,24 @@ pub(crate) fn write(manifests: &Manifests, kind: Kind, services: usize) -> Resul
     Ok(())
 }
 
-fn service(kind: Kind, name: &str, number: usize) -> ServiceManifest {
+fn service(kind: ServiceKind, name: &str, number: usize) -> ServiceManifest {
     let service = ServiceManifest::new(name).cluster_ip(*frontend(number).ip());
     match kind {
-        Kind::Tcp => service.port("main", PORT),
-        Kind::Udp => service.udp_port("main", PORT),
-        Kind::Affinity => service
+        ServiceKind::Tcp => service.port("main", PORT),
+        ServiceKind::Udp => service.udp_port("main", PORT),
+        ServiceKind::Affinity => service
             .port("main", PORT)
             .spec("sessionAffinity", "ClientIP".into()),
-        Kind::LeastConn => service
+        ServiceKind::LeastConn => service
             .port("main", PORT)
             .annotation("socklb.dev/algorithm", "least-conn"),
     }
 }
 
-fn slice(kind: Kind, name: &str) -> SliceManifest {
+fn slice(kind: ServiceKind, name: &str) -> SliceManifest {
     let slice = SliceManifest::new(name, Family::IPv4).addresses(BACKENDS);
     match kind {
-        Kind::Udp => slice.udp_port("main", BACKEND_PORT),
+        ServiceKind::Udp => slice.udp_port("main", BACKEND_PORT),
         _ => slice.port("main", BACKEND_PORT),
     }
 }

@@ -1,17 +1,15 @@
-//! `bench stale`: how long UDP sockets that are connected through a Service outlive its backend, in many pods at once.
+//! `bench stale`: how long UDP sockets that are connected through a Service stay open after its backend was removed, in many
+//! pods at once.
 //!
-//! What is measured is from the change of the manifest to the last socket's end, so that it has all that a resolver would
-//! wait for.
+//! The time is from the change of the manifest until the last socket was closed, as a resolver would have to wait.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Args;
 use lb_testbed::{
     Agent, Family, Manifests, NetworkNamespace, Sandbox, ServiceManifest, SliceManifest,
     die_with_parent,
@@ -19,44 +17,34 @@ use lb_testbed::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
-use crate::Common;
-use crate::process::cpu_seconds;
+use crate::Options;
 use crate::services::{BACKEND_PORT, BACKENDS, PORT, frontend};
-use crate::verdict::{verdict, write_json};
-
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Fewer rounds
-    #[arg(long)]
-    quick: bool,
-    /// Also write the figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
+use crate::usage::cpu_seconds;
+use crate::verdict::verdict;
 
 /// Each is a network namespace with a process and a socket.
 const PODS: [usize; 3] = [1, 30, 300];
 
-/// When something must be wrong.
+/// Longest time; the bench fails after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How sockets in so many pods were ended.
+/// The figures for one number of pods.
 #[derive(Debug, Serialize)]
-struct Row {
+struct StaleRow {
     pods: usize,
-    /// From the change to the end of the last socket.
+    /// From the change until the last socket was closed.
     p50_ms: f64,
     longest_ms: f64,
     /// CPU time of the agent for one change.
     cpu_ms: f64,
 }
 
-pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let manifests = sandbox.manifests()?;
     write(&manifests, BACKENDS[0])?;
-    let agent = Agent::new(&common.agent, sandbox, manifests.folder());
+    let agent = Agent::new(&options.agent, sandbox, manifests.folder());
     let mut running = agent.start()?;
-    let mut pods: Vec<Pod> = Vec::new();
+    let mut pods: Vec<UdpPod> = Vec::new();
     let mut rows = Vec::new();
     println!(
         "{:>6} {:>9} {:>11} {:>9}",
@@ -65,7 +53,7 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     for number in PODS {
         eprintln!("bench: {number} network namespaces");
         while pods.len() < number {
-            pods.push(Pod::new()?);
+            pods.push(UdpPod::new()?);
         }
         let rounds = if options.quick { 4 } else { 20 };
         let row = measure(&pods, rounds, &manifests, running.id())?;
@@ -79,18 +67,15 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     agent.unload()?;
     if let Some(most) = rows.last() {
         let what = format!(
-            "sockets in {} pods ended after at most {:.0} ms",
+            "sockets in {} pods closed after at most {:.0} ms",
             most.pods, most.longest_ms
         );
         println!("\n{}", verdict(&what, "below 1000", most.longest_ms < 1e3));
     }
-    if let Some(path) = &options.json {
-        write_json(path, &rows)?;
-    }
-    Ok(())
+    options.write_json(&rows)
 }
 
-fn measure(pods: &[Pod], rounds: usize, manifests: &Manifests, agent: u32) -> Result<Row> {
+fn measure(pods: &[UdpPod], rounds: usize, manifests: &Manifests, agent: u32) -> Result<StaleRow> {
     let mut took = Vec::new();
     let mut used = 0.0;
     for round in 0..rounds {
@@ -100,20 +85,20 @@ fn measure(pods: &[Pod], rounds: usize, manifests: &Manifests, agent: u32) -> Re
         let before = cpu_seconds(agent)?;
         let began = Instant::now();
         write(manifests, BACKENDS[(round + 1) % 2])?;
-        wait_until_ended(pods)?;
+        wait_until_closed(pods)?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
         used += cpu_seconds(agent)? - before;
         for pod in pods {
-            let told = pod.socket.take_error()?;
-            let told = told.and_then(|error| error.raw_os_error());
+            let error = pod.socket.take_error()?;
+            let code = error.and_then(|error| error.raw_os_error());
             ensure!(
-                told == Some(nix::libc::ECONNABORTED),
-                "a socket was told {told:?}"
+                code == Some(nix::libc::ECONNABORTED),
+                "a socket has the error {code:?}, not ECONNABORTED"
             );
         }
     }
     took.sort_by(f64::total_cmp);
-    Ok(Row {
+    Ok(StaleRow {
         pods: pods.len(),
         p50_ms: took[took.len() / 2],
         longest_ms: took.last().copied().unwrap_or_default(),
@@ -121,8 +106,8 @@ fn measure(pods: &[Pod], rounds: usize, manifests: &Manifests, agent: u32) -> Re
     })
 }
 
-/// Waits until every pod's socket has an error to tell.
-fn wait_until_ended(pods: &[Pod]) -> Result<()> {
+/// Waits until every pod's socket has an error.
+fn wait_until_closed(pods: &[UdpPod]) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut waiting: Vec<PollFd<'_>> = pods
         .iter()
@@ -132,7 +117,7 @@ fn wait_until_ended(pods: &[Pod]) -> Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         ensure!(
             poll(&mut waiting, PollTimeout::try_from(left)?)? > 0,
-            "{} sockets are not ended within {PATIENCE:?}",
+            "{} sockets are still open after {PATIENCE:?}",
             waiting.len()
         );
         waiting.retain(|fd| fd.revents().is_some_and(|events| events.is_empty()));
@@ -151,13 +136,13 @@ fn write(manifests: &Manifests, backend: Ipv4Addr) -> Result<()> {
     manifests.write("dns.json", [service.to_json(), slice.to_json()])
 }
 
-/// A network namespace of which no packet gets out, with a process as every pod has one.
-struct Pod {
+/// A network namespace without a way out, with a process in it, as in a real pod.
+struct UdpPod {
     socket: UdpSocket,
     process: Child,
 }
 
-impl Pod {
+impl UdpPod {
     fn new() -> Result<Self> {
         let namespace = NetworkNamespace::create()?;
         let mut ip = Command::new("ip");
@@ -179,11 +164,11 @@ impl Pod {
     }
 }
 
-impl Drop for Pod {
+impl Drop for UdpPod {
     fn drop(&mut self) {
         let ended = self.process.kill().and_then(|()| self.process.wait());
         if let Err(error) = ended {
-            eprintln!("bench: a pod's process goes on: {error}");
+            eprintln!("bench: cannot stop a pod's process: {error}");
         }
     }
 }

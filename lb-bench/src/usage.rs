@@ -1,4 +1,4 @@
-//! What an agent uses, as /proc has it.
+//! An agent's CPU time and memory, from /proc.
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 
-/// Anonymous memory, in bytes: not what it shares with the kernel or with files.
+/// Anonymous memory in bytes, without memory shared with the kernel or with files.
 pub(crate) fn anonymous_memory(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     field(&status, "RssAnon:")
@@ -27,7 +27,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(nanoseconds as f64 / 1e9)
 }
 
-/// Memory of the BPF maps that are pinned in the folders of a folder, in bytes.
+/// Memory of the BPF maps that are pinned in subfolders of `pins`, in bytes.
 pub(crate) fn kernel_memory(pins: &Path) -> Result<u64> {
     let mut bytes = 0;
     for folder in fs::read_dir(pins)? {
@@ -36,7 +36,7 @@ pub(crate) fn kernel_memory(pins: &Path) -> Result<u64> {
             continue;
         }
         for pin in fs::read_dir(folder)? {
-            // The others are links, which weigh nothing.
+            // Other pins are links, which need no memory.
             if let Ok(map) = MapData::from_pin(pin?.path()) {
                 let fd = map.fd().as_fd().as_raw_fd();
                 let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;

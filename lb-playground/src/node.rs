@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lb_testbed::{Agent, AgentProcess, Sandbox, Setting, ask_status};
+use lb_testbed::{Agent, AgentProcess, Sandbox, SandboxConfig, ask_status};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Options;
@@ -14,7 +14,7 @@ use crate::hook_cost::HookCost;
 use crate::screen::Screen;
 use crate::state::State;
 use crate::supervise::PREFIX;
-use crate::view::{Facts, View};
+use crate::view::{PlaygroundInfo, View};
 
 /// The Service of examples/web.yaml.
 pub(crate) const FRONTEND: &str = "10.96.0.10:80";
@@ -25,7 +25,7 @@ const SERVER_PORT: u16 = 8080;
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
-    let sandbox = Sandbox::enter(&Setting {
+    let sandbox = Sandbox::enter(&SandboxConfig {
         prefix: PREFIX.to_owned(),
         dir,
     })?;
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
     println!("agent: ready on {}", options.examples.display());
     let client = Client::start(&sandbox, FRONTEND)?;
     let note = write_state(&sandbox, &servers, &client);
-    let facts = Facts {
+    let info = PlaygroundInfo {
         frontend: FRONTEND.trim_end_matches(":80"),
         pods: SERVERS.map(|(name, _)| name),
         agent: options.agent.clone(),
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let watched = runtime.block_on(watch(options.seconds, facts, &client, cost, &mut process));
+    let watched = runtime.block_on(watch(options.seconds, info, &client, cost, &mut process));
     // The client first: what ends while requests are under way would make them fail.
     let progress = client.stop()?;
     let mut view = watched?;
@@ -84,7 +84,7 @@ fn finish(options: &Options, view: &View, agent: &mut AgentProcess) -> Result<Ex
 /// Redraws until the time is over or the user wants to end.
 async fn watch(
     seconds: Option<u64>,
-    facts: Facts,
+    info: PlaygroundInfo,
     client: &Client,
     mut cost: HookCost,
     agent: &mut AgentProcess,
@@ -95,14 +95,14 @@ async fn watch(
     let deadline = seconds.map(|seconds| started + Duration::from_secs(seconds));
     let mut tick = tokio::time::interval(REDRAW_EVERY);
     let mut screen = Screen::open()?;
-    let mut view = View::new(facts);
+    let mut view = View::new(info);
     loop {
         tokio::select! {
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,
             _ = tick.tick() => {}
         }
-        if let Some(status) = ask_status(&view.facts.socket).await {
+        if let Some(status) = ask_status(&view.info.socket).await {
             cost.sample(status.hooks);
             view.problems = status.problems;
         }

@@ -96,7 +96,7 @@ impl Drop for Screen {
 fn draw(frame: &mut Frame<'_>, view: &View) {
     let mut lines = header(view);
     lines.push("which pod answered, over the last 2 s and since the start:".into());
-    lines.extend(view.facts.pods.iter().map(|pod| bar(view, pod)));
+    lines.extend(view.info.pods.iter().map(|pod| bar(view, pod)));
     lines.push(Line::default());
     lines.extend(trouble(view));
     lines.push("try next, in another terminal:".into());
@@ -106,13 +106,7 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
             .map(|hint| Line::from(format!("  {hint}")).cyan()),
     );
     lines.push(Line::default());
-    lines.push(
-        Line::from(format!(
-            "the agent's log: {}",
-            view.facts.log_file.display()
-        ))
-        .dim(),
-    );
+    lines.push(Line::from(format!("the agent's log: {}", view.info.log_file.display())).dim());
     let paragraph = Paragraph::new(Text::from(lines)).wrap(Wrap { trim: false });
     frame.render_widget(paragraph, frame.area());
 }
@@ -130,7 +124,7 @@ fn header(view: &View) -> Vec<Line<'static>> {
         ]),
         format!(
             "Service web: pod client asks http://{}/ about 200 times a second",
-            view.facts.frontend
+            view.info.frontend
         )
         .into(),
         Line::default(),
@@ -186,12 +180,7 @@ fn trouble(view: &View) -> Vec<Line<'static>> {
             .yellow(),
         );
     }
-    lines.extend(
-        view.facts
-            .note
-            .clone()
-            .map(|note| Line::from(note).yellow()),
-    );
+    lines.extend(view.info.note.clone().map(|note| Line::from(note).yellow()));
     if !lines.is_empty() {
         lines.push(Line::default());
     }

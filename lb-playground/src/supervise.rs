@@ -18,9 +18,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     check(options)?;
     let program = env::current_exe().context("cannot find the playground's own program")?;
     let terminal = terminal_settings();
-    let mut node = Supervised::start(PREFIX, false, |setting| {
+    let mut node = Supervised::start(PREFIX, false, |config| {
         let mut command = Command::new(program);
-        command.arg("node").arg("--dir").arg(&setting.dir);
+        command.arg("node").arg("--dir").arg(&config.dir);
         command
             .arg("--agent")
             .arg(&options.agent)

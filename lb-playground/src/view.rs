@@ -11,7 +11,7 @@ use crate::progress::Window;
 
 /// What does not change while the playground runs.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub(crate) struct PlaygroundInfo {
     /// The Service's address, as in a URL.
     pub(crate) frontend: &'static str,
     pub(crate) pods: [&'static str; 3],
@@ -25,7 +25,7 @@ pub(crate) struct Facts {
 /// What is known at one moment.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) facts: Facts,
+    pub(crate) info: PlaygroundInfo,
     pub(crate) elapsed: Duration,
     pub(crate) window: Window,
     pub(crate) hook: Reading,
@@ -35,9 +35,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(facts: Facts) -> Self {
+    pub(crate) fn new(info: PlaygroundInfo) -> Self {
         Self {
-            facts,
+            info,
             elapsed: Duration::ZERO,
             window: Window::default(),
             hook: Reading::default(),
@@ -56,7 +56,7 @@ impl View {
             all.failures,
             nanoseconds(self.hook.recent)
         );
-        for pod in self.facts.pods {
+        for pod in self.info.pods {
             // Writing to a String does not fail.
             let _ = write!(
                 line,
@@ -75,21 +75,21 @@ impl View {
 
     /// What to try next, in another terminal.
     pub(crate) fn hints(&self) -> Vec<String> {
-        let facts = &self.facts;
+        let info = &self.info;
         vec![
             format!(
                 "edit {}: make one endpoint `ready: false`, save",
-                from_here(&facts.examples.join("web.yaml")).display()
+                from_here(&info.examples.join("web.yaml")).display()
             ),
             format!(
                 "cargo xtask exec client -- curl -s http://{}/",
-                facts.frontend
+                info.frontend
             ),
             "cargo xtask exec web-1 -- ip addr".to_owned(),
             format!(
                 "{} status --socket {}",
-                from_here(&facts.agent).display(),
-                facts.socket.display()
+                from_here(&info.agent).display(),
+                info.socket.display()
             ),
         ]
     }
@@ -100,11 +100,11 @@ impl View {
         let mut text = format!(
             "\n{} requests to http://{}/ in {:.1} s, {} failed\n",
             all.requests,
-            self.facts.frontend,
+            self.info.frontend,
             self.elapsed.as_secs_f64(),
             all.failures
         );
-        for pod in self.facts.pods {
+        for pod in self.info.pods {
             let count = all.answers_of(pod);
             let _ = writeln!(
                 text,

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, raise};
 
 use crate::patience::{Deadline, longest};
-use crate::sandbox::{Sandbox, Setting};
+use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::supervisor::{Ended, Supervised};
 
 /// The name of the test that a child process is there for.
@@ -55,11 +55,11 @@ fn fail(error: &anyhow::Error, place: &Location<'_>) -> ! {
 fn run_inside<F: FnOnce(&Sandbox) -> Result<()>>(limit: Duration, body: F) -> Result<()> {
     end_within(limit)?;
     let dir = env::var_os(DIR_VARIABLE).with_context(|| format!("{DIR_VARIABLE} is not set"))?;
-    let setting = Setting {
+    let config = SandboxConfig {
         prefix: PREFIX.to_owned(),
         dir: dir.into(),
     };
-    body(&Sandbox::enter(&setting)?)
+    body(&Sandbox::enter(&config)?)
 }
 
 /// Ends this process when the time is over, and says why: from inside it can be told whether it was given that time.
@@ -90,7 +90,7 @@ fn run_outside(name: &str, limit: Duration) -> Result<()> {
         .try_clone()
         .context("cannot share the file for the test's output")?;
     let program = env::current_exe().context("cannot find the test's own program")?;
-    let mut child = Supervised::start(PREFIX, true, |setting| {
+    let mut child = Supervised::start(PREFIX, true, |config| {
         let mut command = Command::new(program);
         command
             .args([
@@ -102,7 +102,7 @@ fn run_outside(name: &str, limit: Duration) -> Result<()> {
                 "1",
             ])
             .env(NAME_VARIABLE, name)
-            .env(DIR_VARIABLE, &setting.dir)
+            .env(DIR_VARIABLE, &config.dir)
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors);

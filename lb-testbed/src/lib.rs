@@ -51,7 +51,7 @@ pub use namespace::NetworkNamespace;
 pub use node::Node;
 pub use patience::{Deadline, patiently, stretched, was_starved};
 pub use pod::{Family, Pod};
-pub use sandbox::{Sandbox, Setting};
+pub use sandbox::{Sandbox, SandboxConfig};
 pub use server::NamedServer;
 pub use status::{AgentHook, AgentStatus, AgentSyncs, ask_status};
 pub use supervisor::{Ended, Supervised, die_with_parent, require_root};

@@ -23,14 +23,14 @@ const LAST_POD: u8 = 254;
 
 /// What a sandbox is made of: names that its supervisor must know to clean up.
 #[derive(Clone, Debug)]
-pub struct Setting {
+pub struct SandboxConfig {
     /// The cgroup is called `PREFIX-PID`.
     pub prefix: String,
     /// An empty folder; the sandbox's files go there.
     pub dir: PathBuf,
 }
 
-impl Setting {
+impl SandboxConfig {
     pub(crate) fn cgroup_name(&self, pid: u32) -> String {
         format!("{}-{pid}", self.prefix)
     }
@@ -55,23 +55,23 @@ impl Sandbox {
     /// Moves the calling process into a fresh cgroup, and the calling thread (with all threads that it starts from
     /// now on) into fresh mount and network namespaces. To be called once, in a process that
     /// [`crate::Supervised`] started.
-    pub fn enter(setting: &Setting) -> Result<Self> {
+    pub fn enter(config: &SandboxConfig) -> Result<Self> {
         require_root()?;
         // Outside, so that its thread holds none of the sandbox's namespaces.
         starvation::record();
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .context("cannot make mount and network namespaces")?;
         cgroup::make_mounts_private()?;
-        let root = cgroup::mounted_or_on(&setting.spare_cgroup2())?;
-        let cgroup = Cgroup::create(&root, &setting.cgroup_name(std::process::id()))?;
+        let root = cgroup::mounted_or_on(&config.spare_cgroup2())?;
+        let cgroup = Cgroup::create(&root, &config.cgroup_name(std::process::id()))?;
         cgroup.join()?;
-        let bpffs = mount_bpffs(&setting.dir)?;
+        let bpffs = mount_bpffs(&config.dir)?;
         build_bridge()?;
         let namespace =
             NetworkNamespace::current().context("cannot open the sandbox's network namespace")?;
         Ok(Self {
             cgroup,
-            dir: setting.dir.clone(),
+            dir: config.dir.clone(),
             bpffs,
             namespace,
             next_pod: AtomicU16::new(u16::from(NODE) + 1),

@@ -30,7 +30,7 @@ const NICE: i32 = -20;
 
 /// Whose waits a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub enum Waiters {
     /// All threads of a process below this one.
     Process(u32),
     /// This process's threads of a name.
@@ -51,15 +51,15 @@ pub fn starved_since(began: Instant) -> Duration {
 /// When these had been given so much time since `from`, without the time that they waited for a CPU. None: not yet.
 ///
 /// Waits of several are added up, since one may wait for the other.
-pub fn given(whom: &[Whom], from: Instant, time: Duration) -> Option<Instant> {
-    recorder().history().given(whom, from, time)
+pub fn given(waiters: &[Waiters], from: Instant, time: Duration) -> Option<Instant> {
+    recorder().history().given(waiters, from, time)
 }
 
 #[derive(Debug)]
-struct Recorder(Mutex<History>);
+struct Recorder(Mutex<WaitHistory>);
 
 impl Recorder {
-    fn history(&self) -> MutexGuard<'_, History> {
+    fn history(&self) -> MutexGuard<'_, WaitHistory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,14 +69,14 @@ fn recorder() -> &'static Recorder {
     let mut is_new = false;
     let recorder = RECORDER.get_or_init(|| {
         is_new = true;
-        let mut history = History::default();
-        history.look(Instant::now(), Duration::ZERO, &threads_below(None));
+        let mut history = WaitHistory::default();
+        history.snapshot(Instant::now(), Duration::ZERO, &threads_below(None));
         Recorder(Mutex::new(history))
     });
     if is_new {
         let started = thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || keep_looking(recorder));
+            .spawn(move || keep_recording(recorder));
         if let Err(error) = started {
             eprintln!("nobody measures who waits for a CPU: {error}");
         }
@@ -84,7 +84,7 @@ fn recorder() -> &'static Recorder {
     recorder
 }
 
-fn keep_looking(recorder: &Recorder) {
+fn keep_recording(recorder: &Recorder) {
     // As important as before is not as exact, and good enough.
     let _ = rustix::process::nice(NICE);
     let own = own_thread();
@@ -95,14 +95,14 @@ fn keep_looking(recorder: &Recorder) {
         let now = Instant::now();
         let late = now.saturating_duration_since(wakes_at);
         let threads = threads_below(own);
-        recorder.history().look(now, late, &threads);
+        recorder.history().snapshot(now, late, &threads);
         pause = EVERY.max(now.elapsed() * SHARE);
     }
 }
 
 /// What one look found.
 #[derive(Debug)]
-struct Look {
+struct Snapshot {
     at: Instant,
     /// Since the look before: how long the whole machine stood still.
     stalled: Duration,
@@ -121,28 +121,28 @@ struct Wait {
 
 /// A thread as it was last seen, and for how long it has been waiting since it last ran.
 #[derive(Clone, Debug)]
-struct Seen {
+struct ThreadState {
     thread: Thread,
     pending: Duration,
 }
 
 #[derive(Debug, Default)]
-struct History {
-    looks: Vec<Look>,
-    seen: BTreeMap<u32, Seen>,
+struct WaitHistory {
+    snapshots: Vec<Snapshot>,
+    seen: BTreeMap<u32, ThreadState>,
     /// Of this process's threads, also of those that have ended.
     names: BTreeMap<u32, String>,
 }
 
-impl History {
-    fn look(&mut self, at: Instant, late: Duration, threads: &[Thread]) {
+impl WaitHistory {
+    fn snapshot(&mut self, at: Instant, late: Duration, threads: &[Thread]) {
         let passed = self
-            .looks
+            .snapshots
             .last()
             .map_or(Duration::ZERO, |last| at.saturating_duration_since(last.at));
         let base = threads.iter().find(|thread| thread.is_first());
         let base = base.map_or(0, |thread| thread.nice);
-        let mut look = Look {
+        let mut snapshot = Snapshot {
             at,
             stalled: if late > USUAL_LATENESS {
                 late
@@ -156,15 +156,15 @@ impl History {
         for thread in threads {
             let before = self.seen.remove(&thread.id);
             // Those that were there before the first look had waited before it.
-            let is_counted = !self.looks.is_empty();
-            let (now, waited) = Seen::next(before, thread, passed);
+            let is_counted = !self.snapshots.is_empty();
+            let (now, waited) = ThreadState::next(before, thread, passed);
             let waited = if is_counted { waited } else { Duration::ZERO };
             seen.insert(thread.id, now);
             if thread.nice <= base {
-                look.longest = look.longest.max(waited);
+                snapshot.longest = snapshot.longest.max(waited);
             }
             if waited >= SHORTEST {
-                look.waits.push(Wait {
+                snapshot.waits.push(Wait {
                     process: thread.process,
                     thread: thread.id,
                     micros: u32::try_from(waited.as_micros()).unwrap_or(u32::MAX),
@@ -175,46 +175,51 @@ impl History {
             }
         }
         self.seen = seen;
-        self.looks.push(look);
+        self.snapshots.push(snapshot);
     }
 
     /// The looks after a moment, each with the time since the one before or since that moment.
-    fn since(&self, moment: Instant) -> impl Iterator<Item = (&Look, Duration)> {
-        let first = self.looks.partition_point(|look| look.at <= moment);
+    fn since(&self, moment: Instant) -> impl Iterator<Item = (&Snapshot, Duration)> {
+        let first = self
+            .snapshots
+            .partition_point(|snapshot| snapshot.at <= moment);
         let mut before = moment;
-        self.looks[first..].iter().map(move |look| {
-            let passed = look.at.saturating_duration_since(before);
-            before = look.at;
-            (look, passed)
+        self.snapshots[first..].iter().map(move |snapshot| {
+            let passed = snapshot.at.saturating_duration_since(before);
+            before = snapshot.at;
+            (snapshot, passed)
         })
     }
 
     fn starved_since(&self, began: Instant) -> Duration {
-        let looks = self.since(began);
-        looks
-            .map(|(look, passed)| look.longest.max(look.stalled).min(passed))
+        let snapshots = self.since(began);
+        snapshots
+            .map(|(snapshot, passed)| snapshot.longest.max(snapshot.stalled).min(passed))
             .sum()
     }
 
-    fn given(&self, whom: &[Whom], from: Instant, time: Duration) -> Option<Instant> {
+    fn given(&self, waiters: &[Waiters], from: Instant, time: Duration) -> Option<Instant> {
         let mut given = Duration::ZERO;
-        for (look, passed) in self.since(from) {
-            let waits = look.waits.iter().filter(|wait| self.is_of(whom, wait));
+        for (snapshot, passed) in self.since(from) {
+            let waits = snapshot
+                .waits
+                .iter()
+                .filter(|wait| self.is_of(waiters, wait));
             let waited: Duration = waits
                 .map(|wait| Duration::from_micros(wait.micros.into()))
                 .sum();
-            given += passed.saturating_sub(waited.max(look.stalled));
+            given += passed.saturating_sub(waited.max(snapshot.stalled));
             if given >= time {
-                return Some(look.at);
+                return Some(snapshot.at);
             }
         }
         None
     }
 
-    fn is_of(&self, whom: &[Whom], wait: &Wait) -> bool {
-        whom.iter().any(|whom| match whom {
-            Whom::Process(process) => wait.process == *process,
-            Whom::Threads(name) => {
+    fn is_of(&self, waiters: &[Waiters], wait: &Wait) -> bool {
+        waiters.iter().any(|waiters| match waiters {
+            Waiters::Process(process) => wait.process == *process,
+            Waiters::Threads(name) => {
                 let of_thread = self.names.get(&wait.thread);
                 of_thread.is_some_and(|of_thread| of_thread == name)
             }
@@ -222,7 +227,7 @@ impl History {
     }
 }
 
-impl Seen {
+impl ThreadState {
     /// What a thread is now, and how long it waited since it was last seen, `passed` ago.
     ///
     /// The kernel adds a wait to its count when it ends. A thread that is runnable, and has neither run nor been given a CPU

@@ -13,7 +13,7 @@ use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
 use crate::cgroup::{self, Cgroup};
-use crate::sandbox::Setting;
+use crate::sandbox::SandboxConfig;
 
 /// How often a process is looked at; short beside what starting a sandbox takes.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -32,7 +32,7 @@ pub enum Ended {
 pub struct Supervised {
     child: Child,
     own_group: bool,
-    setting: Setting,
+    config: SandboxConfig,
     // Removed when this is dropped, hence after the cgroup.
     _dir: TempDir,
 }
@@ -44,7 +44,7 @@ impl Supervised {
     pub fn start(
         prefix: &str,
         own_group: bool,
-        make: impl FnOnce(&Setting) -> Command,
+        make: impl FnOnce(&SandboxConfig) -> Command,
     ) -> Result<Self> {
         require_root()?;
         remove_stale_folders(prefix);
@@ -52,14 +52,14 @@ impl Supervised {
             .prefix(&format!("{prefix}-{}-", std::process::id()))
             .tempdir()
             .context("cannot make a temporary folder")?;
-        let setting = Setting {
+        let config = SandboxConfig {
             prefix: prefix.to_owned(),
             dir: dir.path().to_owned(),
         };
-        cgroup::with_cgroup2(&setting.spare_cgroup2(), |root| {
+        cgroup::with_cgroup2(&config.spare_cgroup2(), |root| {
             cgroup::remove_stale(root, prefix)
         })?;
-        let mut command = make(&setting);
+        let mut command = make(&config);
         if own_group {
             command.process_group(0);
         }
@@ -69,13 +69,13 @@ impl Supervised {
         Ok(Self {
             child,
             own_group,
-            setting,
+            config,
             _dir: dir,
         })
     }
 
-    pub fn setting(&self) -> &Setting {
-        &self.setting
+    pub fn config(&self) -> &SandboxConfig {
+        &self.config
     }
 
     pub fn id(&self) -> u32 {
@@ -118,8 +118,8 @@ impl Supervised {
     }
 
     fn remove_cgroup(&self) -> Result<()> {
-        let name = self.setting.cgroup_name(self.child.id());
-        cgroup::with_cgroup2(&self.setting.spare_cgroup2(), |root| {
+        let name = self.config.cgroup_name(self.child.id());
+        cgroup::with_cgroup2(&self.config.spare_cgroup2(), |root| {
             Cgroup::at(root.join(name)).remove()
         })?
     }

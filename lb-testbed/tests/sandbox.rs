@@ -142,7 +142,7 @@ fn nothing_is_left_behind() {
     let mut left = None;
     {
         let mut child = start_and_leave_a_child();
-        let place = child.setting().dir.join("cgroup");
+        let place = child.config().dir.join("cgroup");
         let deadline = Deadline::within(Duration::from_secs(30));
         while left.is_none() {
             left = fs::read_to_string(&place)
@@ -166,11 +166,11 @@ fn nothing_is_left_behind() {
 
 /// Runs the test below in a process of its own.
 fn start_and_leave_a_child() -> Supervised {
-    Supervised::start("socklb-test-leaver", false, |setting| {
+    Supervised::start("socklb-test-leaver", false, |config| {
         let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
         command
             .args(["leaves_a_child", "--exact", "--ignored"])
-            .env("LEAVER_DIR", &setting.dir);
+            .env("LEAVER_DIR", &config.dir);
         command
     })
     .expect("it starts")
@@ -182,11 +182,11 @@ fn leaves_a_child() {
     let Some(dir) = std::env::var_os("LEAVER_DIR") else {
         return;
     };
-    let setting = lb_testbed::Setting {
+    let config = lb_testbed::SandboxConfig {
         prefix: "socklb-test-leaver".to_owned(),
         dir: dir.into(),
     };
-    let sandbox = lb_testbed::Sandbox::enter(&setting).expect("a sandbox can be made");
+    let sandbox = lb_testbed::Sandbox::enter(&config).expect("a sandbox can be made");
     let inner = lb_testbed::Cgroup::at(sandbox.cgroup())
         .child("inner")
         .expect("a cgroup can be made");

@@ -26,13 +26,13 @@ pub(crate) enum Target {
 
 /// How much is enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Until {
+pub(crate) enum FuzzLimit {
     Seconds(u64),
     Runs(u64),
 }
 
 /// What `cargo xtask test` gives each target.
-pub(crate) const MINUTE: Until = Until::Seconds(60);
+pub(crate) const MINUTE: FuzzLimit = FuzzLimit::Seconds(60);
 
 /// LLVM's SanitizerCoverage, which a stable compiler takes too: it counts the edges that were taken, and shows what was
 /// compared.
@@ -48,7 +48,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
 const LIMITS: [&str; 3] = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=1024"];
 
 /// Runs one target, or all, as many at a time as there are CPUs.
-pub(crate) fn run(workspace: &Workspace, asked: Option<Target>, until: Until) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, asked: Option<Target>, until: FuzzLimit) -> Result<()> {
     let folder = build(workspace)?;
     let asked: Vec<Target> = match asked {
         Some(target) => vec![target],
@@ -119,7 +119,7 @@ impl Target {
         }
     }
 
-    fn run(self, workspace: &Workspace, binaries: &Path, until: Until) -> Result<()> {
+    fn run(self, workspace: &Workspace, binaries: &Path, until: FuzzLimit) -> Result<()> {
         let name = self.name();
         let folder = workspace.target.join("fuzzed");
         // What was found to lead somewhere new is kept for the next time.
@@ -131,8 +131,8 @@ impl Target {
         let mut command = Command::new(binaries.join(name));
         command.args(LIMITS).arg("-print_final_stats=1");
         command.arg(match until {
-            Until::Seconds(seconds) => format!("-max_total_time={seconds}"),
-            Until::Runs(runs) => format!("-runs={runs}"),
+            FuzzLimit::Seconds(seconds) => format!("-max_total_time={seconds}"),
+            FuzzLimit::Runs(runs) => format!("-runs={runs}"),
         });
         command.arg(format!("-artifact_prefix={}/{name}-", folder.display()));
         command.args(self.sources(&workspace.root, corpus));

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, BenchOptions};
 use crate::test::Step;
 use crate::workspace::Workspace;
 
@@ -77,10 +77,12 @@ enum Task {
         #[arg(long, value_name = "FILE", requires = "target", conflicts_with_all = ["seconds", "runs"])]
         input: Option<PathBuf>,
     },
-    /// Measure socklb beside others, in one run
+    /// Measure socklb next to other load balancers, in one run
     Bench {
         #[command(subcommand)]
         bench: Bench,
+        #[command(flatten)]
+        options: BenchOptions,
     },
     /// Run the kernel tests on another kernel, in a virtual machine
     Vm {
@@ -141,11 +143,11 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
             runs,
             ..
         } => {
-            let seconds = seconds.map(fuzz::Until::Seconds);
-            let until = runs.map(fuzz::Until::Runs).or(seconds);
+            let seconds = seconds.map(fuzz::FuzzLimit::Seconds);
+            let until = runs.map(fuzz::FuzzLimit::Runs).or(seconds);
             fuzz::run(&workspace, target, until.unwrap_or(fuzz::MINUTE))?;
         }
-        Task::Bench { bench } => bench::run(&workspace, &bench)?,
+        Task::Bench { bench, options } => bench::run(&workspace, bench, &options)?,
         Task::Vm { kernel, words } => return vm::run(&workspace, kernel, &words),
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),

@@ -1,4 +1,4 @@
-//! One operation, timed, for one of those that race.
+//! Timed exchanges between a client and a server, by each candidate.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -10,53 +10,53 @@ use lb_testbed::{Cgroup, Pod};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::server::Server;
-use crate::services::{self, BACKEND_PORT, BACKENDS, Kind};
+use crate::services::{self, BACKEND_PORT, BACKENDS, ServiceKind};
 
-/// What is timed.
+/// The exchange that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    /// connect() alone, until the connection is established.
+pub(super) enum Exchange {
+    /// Only connect(), until the connection is established.
     Connect,
-    /// From connect() over a question and its answer to close().
-    TcpExchange,
+    /// connect(), one byte to the server and one back, close().
+    Tcp,
     /// The same with a connected UDP socket.
-    UdpExchange,
+    Udp,
 }
 
-impl Work {
-    pub(super) const ALL: [Self; 3] = [Self::Connect, Self::TcpExchange, Self::UdpExchange];
+impl Exchange {
+    pub(super) const ALL: [Self; 3] = [Self::Connect, Self::Tcp, Self::Udp];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Connect => "tcp-connect",
-            Self::TcpExchange => "tcp-exchange",
-            Self::UdpExchange => "udp-exchange",
+            Self::Tcp => "tcp-exchange",
+            Self::Udp => "udp-exchange",
         }
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> ServiceKind {
         match self {
-            Self::Connect | Self::TcpExchange => Kind::Tcp,
-            Self::UdpExchange => Kind::Udp,
+            Self::Connect | Self::Tcp => ServiceKind::Tcp,
+            Self::Udp => ServiceKind::Udp,
         }
     }
 }
 
-/// A way to reach the backends.
+/// A load balancer, or none, between the client and the backends.
 #[derive(Debug)]
-pub(super) struct Racer<'a> {
+pub(super) struct Candidate<'a> {
     pub(super) name: &'static str,
-    /// Where its sockets are made.
+    /// The cgroup in which its sockets are created.
     pub(super) cgroup: Cgroup,
     pub(super) pod: &'a Pod,
-    /// It goes straight to the pod.
+    /// Clients connect to the pod itself.
     pub(super) is_direct: bool,
 }
 
-/// Operations of one racer.
+/// Exchanges of one candidate.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heat {
-    pub(super) work: Work,
+pub(super) struct TimedBatch {
+    pub(super) exchange: Exchange,
     pub(super) services: usize,
     /// A random Service each time.
     pub(super) spread: bool,
@@ -64,36 +64,36 @@ pub(super) struct Heat {
     pub(super) seed: u64,
 }
 
-impl Heat {
-    /// How long each operation took.
-    pub(super) fn run(self, racer: &Racer<'_>, server: &Server) -> Result<Vec<Duration>> {
-        racer.cgroup.join()?;
+impl TimedBatch {
+    /// The time of each exchange.
+    pub(super) fn run(self, candidate: &Candidate<'_>, server: &Server) -> Result<Vec<Duration>> {
+        candidate.cgroup.join()?;
         let mut rng = Rng::with_seed(self.seed);
         let targets: Vec<SocketAddr> = (0..self.operations)
-            .map(|_| self.target(racer, &mut rng))
+            .map(|_| self.target(candidate, &mut rng))
             .collect();
-        racer.pod.enter(|| {
+        candidate.pod.enter(|| {
             let operation = |&to: &SocketAddr| {
-                let took = match self.work {
-                    Work::Connect => connect(to, server),
-                    Work::TcpExchange => tcp_exchange(to, server),
-                    Work::UdpExchange => udp_exchange(to, server),
+                let took = match self.exchange {
+                    Exchange::Connect => connect(to, server),
+                    Exchange::Tcp => tcp_exchange(to, server),
+                    Exchange::Udp => udp_exchange(to, server),
                 };
                 took.with_context(|| {
-                    format!("{} to {to} by way of {}", self.work.name(), racer.name)
+                    format!("{} to {to} with {}", self.exchange.name(), candidate.name)
                 })
             };
             targets.iter().map(operation).collect()
         })?
     }
 
-    fn target(self, racer: &Racer<'_>, rng: &mut Rng) -> SocketAddr {
+    fn target(self, candidate: &Candidate<'_>, rng: &mut Rng) -> SocketAddr {
         let number = if self.spread {
             rng.usize(..self.services)
         } else {
             0
         };
-        if racer.is_direct {
+        if candidate.is_direct {
             return (BACKENDS[rng.usize(..BACKENDS.len())], BACKEND_PORT).into();
         }
         services::frontend(number).into()

@@ -1,65 +1,51 @@
-//! `bench connect`: how long connect() and a short exchange take, by each way to a Service's backends, in turn.
+//! `bench connect`: how long connect() and a short exchange take, with each candidate in turn.
 //!
-//! One thread plays client and server over a bridge between two pods, so that no other has to wake up. Each way has its
-//! share of every round; the rules of kube-proxy are in client pods of their own, where traffic to ClusterIPs starts.
+//! One thread is client and server, in two pods on a bridge, so that no other thread has to wake up. Every candidate has a turn
+//! in every round. kube-proxy's rules are in client pods of their own, where traffic to ClusterIPs starts.
 
-mod race;
+mod exchange;
 mod report;
 mod rules;
 mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
 use lb_testbed::{Cgroup, Pod, Sandbox};
 
-use self::race::{Heat, Racer, Work};
-use self::report::Row;
+use self::exchange::{Candidate, Exchange, TimedBatch};
+use self::report::ConnectRow;
 use self::server::Server;
+use crate::agent_contender::AgentContender;
 use crate::contender::Contender;
-use crate::ours::Ours;
-use crate::services::Kind;
-use crate::verdict::write_json;
-use crate::{Common, reference};
+use crate::services::ServiceKind;
+use crate::{Options, reference};
 
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// 1 and 10,000 services and fewer rounds, instead of also 1,000
-    #[arg(long)]
-    quick: bool,
-    /// Also write the figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-impl Options {
-    fn sizes(&self) -> &'static [usize] {
-        if self.quick {
-            &[1, 10_000]
-        } else {
-            &[1, 1_000, 10_000]
-        }
-    }
-
-    fn rounds(&self) -> u64 {
-        if self.quick { 30 } else { 100 }
+fn sizes(is_quick: bool) -> &'static [usize] {
+    if is_quick {
+        &[1, 10_000]
+    } else {
+        &[1, 1_000, 10_000]
     }
 }
 
-/// Operations of each way in a round.
+fn rounds(is_quick: bool) -> u64 {
+    if is_quick { 30 } else { 100 }
+}
+
+/// Exchanges of each candidate in a round.
 const OPERATIONS: usize = 100;
 
-pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let server = Server::start(sandbox)?;
     let plain = sandbox.pod("plain")?;
     let mut rows = Vec::new();
     println!("{}", report::head());
-    for &services in options.sizes() {
+    for &services in sizes(options.quick) {
         let mut classic = Contender::new(sandbox, "classic")?;
-        let _classic = reference::classic(&common.reference, services, &mut classic)?;
-        for kind in [Kind::Tcp, Kind::Udp] {
+        let _classic = reference::classic(&options.reference, services, &mut classic)?;
+        for kind in [ServiceKind::Tcp, ServiceKind::Udp] {
             let nftables = ruled_pod(
                 sandbox,
                 "nft",
@@ -72,35 +58,38 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
                 &[],
                 &rules::iptables(kind, services),
             )?;
-            let ours = Ours::start(common, sandbox, kind, services)?;
-            let racer = |name, cgroup: &Cgroup, pod| Racer {
+            let ours = AgentContender::start(options, sandbox, kind, services)?;
+            let candidate = |name, cgroup: &Cgroup, pod| Candidate {
                 name,
                 cgroup: cgroup.clone(),
                 pod,
                 is_direct: name == "direct",
             };
             let node = Cgroup::at(sandbox.cgroup());
-            let racers = [
-                racer("direct", &node, &plain),
-                racer("socklb", ours.contender().cgroup(), &plain),
-                racer("classic", classic.cgroup(), &plain),
-                racer("nftables", &node, &nftables),
-                racer("iptables", &node, &iptables),
+            let candidates = [
+                candidate("direct", &node, &plain),
+                candidate("socklb", ours.contender().cgroup(), &plain),
+                candidate("classic", classic.cgroup(), &plain),
+                candidate("nftables", &node, &nftables),
+                candidate("iptables", &node, &iptables),
             ];
-            for work in Work::ALL.into_iter().filter(|work| work.kind() == kind) {
+            for exchange in Exchange::ALL
+                .into_iter()
+                .filter(|exchange| exchange.kind() == kind)
+            {
                 for spread in [false, true] {
-                    let heat = Heat {
-                        work,
+                    let batch = TimedBatch {
+                        exchange,
                         services,
                         spread,
                         operations: OPERATIONS,
                         seed: 0,
                     };
-                    let raced = race(heat, options.rounds(), &racers, &server)?;
-                    raced
+                    let compared = compare(batch, rounds(options.quick), &candidates, &server)?;
+                    compared
                         .iter()
                         .for_each(|row| println!("{}", report::line(row)));
-                    rows.extend(raced);
+                    rows.extend(compared);
                 }
             }
             ours.end()?;
@@ -110,37 +99,47 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     for verdict in report::verdicts(&rows) {
         println!("{verdict}");
     }
-    if let Some(path) = &options.json {
-        write_json(path, &rows)?;
-    }
-    Ok(())
+    options.write_json(&rows)
 }
 
-/// Rounds in which each has its turn, and another one begins each time.
-fn race(heat: Heat, rounds: u64, racers: &[Racer<'_>], server: &Server) -> Result<Vec<Row>> {
-    let mut took = vec![Vec::new(); racers.len()];
+/// Each candidate has a turn in every round, and each round starts with another candidate.
+fn compare(
+    batch: TimedBatch,
+    rounds: u64,
+    candidates: &[Candidate<'_>],
+    server: &Server,
+) -> Result<Vec<ConnectRow>> {
+    let mut took = vec![Vec::new(); candidates.len()];
     for round in 0..rounds {
-        let first = usize::try_from(round)? % racers.len();
-        for turn in 0..racers.len() {
-            let index = (first + turn) % racers.len();
-            let heat = Heat {
+        let first = usize::try_from(round)? % candidates.len();
+        for turn in 0..candidates.len() {
+            let index = (first + turn) % candidates.len();
+            let batch = TimedBatch {
                 seed: round,
-                ..heat
+                ..batch
             };
-            took[index].extend(heat.run(&racers[index], server)?);
+            took[index].extend(batch.run(&candidates[index], server)?);
         }
     }
-    let mut rows: Vec<Row> = racers
+    let mut rows: Vec<ConnectRow> = candidates
         .iter()
         .zip(took)
-        .map(|(racer, took)| Row::new(heat.work, heat.services, heat.spread, racer.name, took))
+        .map(|(candidate, took)| {
+            ConnectRow::new(
+                batch.exchange,
+                batch.services,
+                batch.spread,
+                candidate.name,
+                took,
+            )
+        })
         .collect();
     let direct = rows.first().map_or(1.0, |row| row.p50_us);
     rows.iter_mut().for_each(|row| row.compare(direct));
     Ok(rows)
 }
 
-/// A client pod with rules, and a route for ClusterIPs, without which they would not be looked at.
+/// A client pod with rules, and with a route for ClusterIPs: without a route no packet would reach the rules.
 fn ruled_pod(sandbox: &Sandbox, program: &str, words: &[&str], rules: &str) -> Result<Pod> {
     eprintln!("bench: {program} loads {} kB of rules", rules.len() / 1024);
     let pod = sandbox.pod(program)?;
@@ -155,7 +154,7 @@ fn ruled_pod(sandbox: &Sandbox, program: &str, words: &[&str], rules: &str) -> R
     Ok(pod)
 }
 
-/// Runs a program inside the pod, with a text as its input.
+/// Runs a program inside the pod and passes it `input`.
 fn feed(pod: &Pod, program: &str, words: &[&str], input: &str, dir: &Path) -> Result<()> {
     let file = dir.join("input");
     std::fs::write(&file, input).with_context(|| format!("cannot write {}", file.display()))?;

@@ -1,34 +1,34 @@
-//! The figures: as a table, as JSON, and against what is aimed at.
+//! The figures as a table and as JSON, and compared with the targets.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::race::Work;
+use super::exchange::Exchange;
 use crate::verdict::verdict;
 
-/// How long one racer took in one setting, in microseconds.
+/// The times of one candidate for one exchange, in microseconds.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
-    pub(super) work: &'static str,
+pub(super) struct ConnectRow {
+    pub(super) exchange: &'static str,
     pub(super) services: usize,
     /// A random Service each time.
     pub(super) spread: bool,
-    pub(super) way: &'static str,
+    pub(super) candidate: &'static str,
     pub(super) min_us: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// The median over the direct way's.
+    /// The median divided by that of a direct connection.
     pub(super) ratio: f64,
 }
 
-impl Row {
-    /// `ratio` is left at 1.
+impl ConnectRow {
+    /// With a `ratio` of 1: see [`Self::compare`].
     pub(super) fn new(
-        work: Work,
+        exchange: Exchange,
         services: usize,
         spread: bool,
-        way: &'static str,
+        candidate: &'static str,
         mut took: Vec<Duration>,
     ) -> Self {
         took.sort_unstable();
@@ -38,10 +38,10 @@ impl Row {
                 .map_or(0.0, |time| (time.as_nanos() as f64 / 10.0).round() / 100.0)
         };
         Self {
-            work: work.name(),
+            exchange: exchange.name(),
             services,
             spread,
-            way,
+            candidate,
             min_us: at(0),
             p50_us: at(50),
             p99_us: at(99),
@@ -57,17 +57,17 @@ impl Row {
 pub(super) fn head() -> String {
     format!(
         "{:13} {:>8}  {:6}  {:9} {:>6}  {:>8} {:>8} {:>8}  us",
-        "work", "services", "", "way", "ratio", "min", "p50", "p99"
+        "exchange", "services", "", "candidate", "ratio", "min", "p50", "p99"
     )
 }
 
-pub(super) fn line(row: &Row) -> String {
+pub(super) fn line(row: &ConnectRow) -> String {
     format!(
         "{:13} {:>8}  {:6}  {:9} {:>6.3}  {:>8.2} {:>8.2} {:>8.2}",
-        row.work,
+        row.exchange,
         row.services,
         if row.spread { "random" } else { "hot" },
-        row.way,
+        row.candidate,
         row.ratio,
         row.min_us,
         row.p50_us,
@@ -75,10 +75,10 @@ pub(super) fn line(row: &Row) -> String {
     )
 }
 
-/// What is aimed at, and whether it was met.
-pub(super) fn verdicts(rows: &[Row]) -> Vec<String> {
+/// The targets, and whether they were met.
+pub(super) fn verdicts(rows: &[ConnectRow]) -> Vec<String> {
     rows.iter()
-        .filter(|row| row.way == "socklb" && row.work == Work::Connect.name())
+        .filter(|row| row.candidate == "socklb" && row.exchange == Exchange::Connect.name())
         .filter_map(|row| {
             let (aim, order) = match (row.services, row.spread) {
                 (_, false) => (1.03, "one hot service"),

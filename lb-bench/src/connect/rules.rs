@@ -1,22 +1,22 @@
-//! The rules that kube-proxy writes for ClusterIPs, in the shape of its chains, for traffic that starts where they are:
-//! what pkg/proxy/nftables/proxier.go and pkg/proxy/iptables/proxier.go of Kubernetes set up.
+//! The rules that kube-proxy writes for ClusterIPs, with the structure of its chains, for traffic that starts in the same network
+//! namespace: see pkg/proxy/nftables/proxier.go and pkg/proxy/iptables/proxier.go of Kubernetes.
 
 use std::fmt::Write as _;
 
-use crate::services::{self, BACKEND_PORT, BACKENDS, Kind, PORT};
+use crate::services::{self, BACKEND_PORT, BACKENDS, PORT, ServiceKind};
 
-/// Where pods are; what comes from elsewhere would be masqueraded.
+/// The pods' addresses; the rules masquerade traffic from other addresses.
 const PODS: &str = "10.244.0.0/16";
 
-fn protocol(kind: Kind) -> &'static str {
+fn protocol(kind: ServiceKind) -> &'static str {
     match kind {
-        Kind::Udp => "udp",
+        ServiceKind::Udp => "udp",
         _ => "tcp",
     }
 }
 
 /// For `nft -f`: one look-up in a map of verdicts finds the Service's chain.
-pub(super) fn nftables(kind: Kind, services: usize) -> String {
+pub(super) fn nftables(kind: ServiceKind, services: usize) -> String {
     let protocol = protocol(kind);
     let mut rules = String::from(NFTABLES_HEAD);
     let mut service_ips = String::new();
@@ -98,7 +98,7 @@ jump masquerading
 ";
 
 /// For `iptables-restore`: the Service's rule is one of a list.
-pub(super) fn iptables(kind: Kind, services: usize) -> String {
+pub(super) fn iptables(kind: ServiceKind, services: usize) -> String {
     let protocol = protocol(kind);
     let mut chains = String::new();
     let mut list = String::new();

@@ -1,4 +1,4 @@
-//! The pod with the servers, played by the thread that plays the client too: no other thread has to wake up.
+//! The pod with the servers. The client's thread also runs the servers, so that no other thread has to wake up.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -15,7 +15,7 @@ pub(super) struct Server {
     // Its namespace ends with it.
     _pod: Pod,
     listener: TcpListener,
-    /// One for each address, so that answers come from where the question went.
+    /// One for each address, so that an answer comes from the address that was asked.
     datagrams: Vec<UdpSocket>,
 }
 

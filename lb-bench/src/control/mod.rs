@@ -1,119 +1,99 @@
-//! `bench control`: how long a real agent takes to bring a cluster into effect, and then each change, from an API server
-//! over real HTTP; what it uses for that; and how soon agents are back after an outage of the server.
+//! `bench control`: how long a real agent takes to apply a cluster, and then each change, from an API server over real HTTP;
+//! the CPU time and memory for it; and how soon agents recover after an outage of the server.
 //!
-//! The agent itself says how long changes took from their arrival to the last store; CPU time and memory are the kernel's
-//! figures.
+//! The agent reports the time from the arrival of a change to the last store. CPU time and memory are the kernel's figures.
 
 mod recovery;
 mod report;
 mod shape;
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
 use fastrand::Rng;
 use lb_testbed::api_server::ApiServer;
 use lb_testbed::{Agent, AgentStatus, Sandbox, ask_status};
 use serde::Serialize;
 
-use self::recovery::Recovery;
-use self::report::Row;
-use self::shape::Shape;
-use crate::verdict::write_json;
-use crate::{Common, process};
+use self::recovery::RecoveryRow;
+use self::report::ControlRow;
+use self::shape::ClusterShape;
+use crate::{Options, usage};
 
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// 100 and 10,000 services only, fewer events, and no outages longer than 8 s
-    #[arg(long)]
-    quick: bool,
-    /// Also write the figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+fn shapes(is_quick: bool) -> &'static [ClusterShape] {
+    const ALL: [ClusterShape; 5] = [
+        ClusterShape::of(100, 1, 3),
+        ClusterShape::of(10_000, 1, 3),
+        ClusterShape::of(1_000, 1, 3),
+        ClusterShape::of(1_000, 1, 100),
+        ClusterShape::of(1, 1_000, 100),
+    ];
+    if is_quick { &ALL[..2] } else { &ALL }
 }
 
-impl Options {
-    fn shapes(&self) -> &'static [Shape] {
-        const ALL: [Shape; 5] = [
-            Shape::of(100, 1, 3),
-            Shape::of(10_000, 1, 3),
-            Shape::of(1_000, 1, 3),
-            Shape::of(1_000, 1, 100),
-            Shape::of(1, 1_000, 100),
-        ];
-        if self.quick { &ALL[..2] } else { &ALL }
-    }
-
-    fn events(&self) -> usize {
-        if self.quick { 100 } else { 500 }
-    }
+fn event_count(is_quick: bool) -> usize {
+    if is_quick { 100 } else { 500 }
 }
 
-/// How long an event may take to come into effect before something is wrong.
+/// Longest time for one event; the bench fails after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let mut rows = Vec::new();
     println!("{}", report::head());
-    for &shape in options.shapes() {
-        let row = measure(shape, options, common, sandbox)?;
+    for &shape in shapes(options.quick) {
+        let row = measure(shape, options, sandbox)?;
         println!("{}", report::line(&row));
         rows.push(row);
     }
-    let recovery = recovery::measure(options.quick, common, sandbox)?;
+    let recovery = recovery::measure(options, sandbox)?;
     println!();
     let verdicts = report::verdicts(&rows);
     for verdict in verdicts.iter().chain(&recovery::verdicts(&recovery)) {
         println!("{verdict}");
     }
-    if let Some(path) = &options.json {
-        let figures = Figures {
-            clusters: rows,
-            recovery,
-        };
-        write_json(path, &figures)?;
-    }
-    Ok(())
+    options.write_json(&Figures {
+        clusters: rows,
+        recovery,
+    })
 }
 
-/// All that was measured.
+/// All figures, as JSON.
 #[derive(Debug, Serialize)]
 struct Figures {
-    clusters: Vec<Row>,
-    recovery: Vec<Recovery>,
+    clusters: Vec<ControlRow>,
+    recovery: Vec<RecoveryRow>,
 }
 
-fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) -> Result<Row> {
+fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<ControlRow> {
     eprintln!("bench: an API server with {} endpoints", shape.name());
     let server = ApiServer::start("127.0.0.1:0")?;
     shape.fill(&server)?;
     let kubeconfig = sandbox.dir().join("kubeconfig");
     server.write_kubeconfig(&kubeconfig)?;
-    let agent = Agent::of_cluster(&common.agent, sandbox, &kubeconfig, "node-a");
+    let agent = Agent::of_cluster(&options.agent, sandbox, &kubeconfig, "node-a");
     let began = Instant::now();
     let mut running = agent.start()?;
     let ready = began.elapsed();
     let pid = running.id();
-    let start_cpu = process::cpu_seconds(pid)?;
+    let start_cpu = usage::cpu_seconds(pid)?;
     let first = ask(&agent)?;
-    let mut took = events(shape, options.events(), &server, &agent)?;
+    let mut took = events(shape, event_count(options.quick), &server, &agent)?;
     took.sort_unstable();
     let at = |percent: usize| {
         let index = took.len().saturating_sub(1) * percent / 100;
         took.get(index).copied().unwrap_or_default() as f64
     };
-    let events_cpu = process::cpu_seconds(pid)? - start_cpu;
+    let events_cpu = usage::cpu_seconds(pid)? - start_cpu;
     let [anonymous, kernel] = [
-        process::anonymous_memory(pid)?,
-        process::kernel_memory(agent.pin_dir())?,
+        usage::anonymous_memory(pid)?,
+        usage::kernel_memory(agent.pin_dir())?,
     ];
     running.terminate()?;
     let check_cpu = checks(&agent)?;
     agent.unload()?;
-    Ok(Row {
+    Ok(ControlRow {
         shape: shape.name(),
         services: shape.services,
         ready_ms: ready.as_secs_f64() * 1e3,
@@ -129,7 +109,7 @@ fn measure(shape: Shape, options: &Options, common: &Common, sandbox: &Sandbox) 
     })
 }
 
-/// How much CPU time, in seconds, an agent needs to read its tables back once, and for all else that it does meanwhile.
+/// CPU time, in seconds, of an agent for one check of its tables, including everything else that it does meanwhile.
 fn checks(agent: &Agent) -> Result<f64> {
     const CHECKS: u64 = 5;
     let agent = agent.clone().arg("--check-interval").arg("1s");
@@ -138,11 +118,11 @@ fn checks(agent: &Agent) -> Result<f64> {
         let deadline = Instant::now() + PATIENCE;
         while ask(&agent)?.drift.checks < checks {
             if Instant::now() > deadline {
-                bail!("the tables were not checked {checks} times within {PATIENCE:?}");
+                bail!("the agent has not checked its tables {checks} times within {PATIENCE:?}");
             }
             thread::sleep(Duration::from_millis(50));
         }
-        process::cpu_seconds(running.id())
+        usage::cpu_seconds(running.id())
     };
     let before = wait_for(1)?;
     let after = wait_for(1 + CHECKS)?;
@@ -150,9 +130,14 @@ fn checks(agent: &Agent) -> Result<f64> {
     Ok((after - before) / CHECKS as f64)
 }
 
-/// Endpoints of random Services become unready and ready again, one after the other: what the agent says that each took,
-/// in µs.
-fn events(shape: Shape, number: usize, server: &ApiServer, agent: &Agent) -> Result<Vec<u64>> {
+/// Endpoints of random Services become unready and ready again, one after the other. Returns the time that the agent reports for
+/// each, in µs.
+fn events(
+    shape: ClusterShape,
+    number: usize,
+    server: &ApiServer,
+    agent: &Agent,
+) -> Result<Vec<u64>> {
     let mut rng = Rng::with_seed(1);
     let mut took = Vec::new();
     let mut count = ask(agent)?.syncs.count;
@@ -165,14 +150,14 @@ fn events(shape: Shape, number: usize, server: &ApiServer, agent: &Agent) -> Res
         server.apply(&shape.slice(service, 0, unready)?.to_json())?;
         let deadline = Instant::now() + PATIENCE;
         let syncs = loop {
-            // Rarely enough not to be what the agent is busy with.
+            // Not so often that the agent is busy answering.
             thread::sleep(Duration::from_millis(3));
             let syncs = ask(agent)?.syncs;
             if syncs.count > count {
                 break syncs;
             }
             if Instant::now() > deadline {
-                bail!("a change has not come into effect within {PATIENCE:?}");
+                bail!("the agent has not applied a change within {PATIENCE:?}");
             }
         };
         count = syncs.count;
@@ -191,7 +176,7 @@ fn ask(agent: &Agent) -> Result<AgentStatus> {
             return Ok(status);
         }
         if Instant::now() > deadline {
-            return None.context("the agent does not answer");
+            return None.context("the agent does not answer its status socket");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How long after an outage of the API server its agents are back: from the moment at which it listens again to a new Service's
-//! being in effect, on several nodes.
+//! Recovery after an outage of the API server, on several nodes: the time from the moment at which the server listens again
+//! until a new Service is in effect.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,36 +9,36 @@ use lb_testbed::api_server::{ApiServer, Kind, Verb};
 use lb_testbed::{Agent, AgentProcess, Node, Sandbox, ServiceManifest};
 use serde::Serialize;
 
-use super::shape::Shape;
+use super::shape::ClusterShape;
 use super::{PATIENCE, ask};
-use crate::Common;
+use crate::Options;
 use crate::services::PORT;
 use crate::verdict::verdict;
 
 /// The sandbox's own address, which all nodes reach.
 const API_SERVER: &str = "10.244.0.1:0";
-/// So many nodes, each with an agent.
+/// Nodes, each with an agent.
 const NODES: usize = 8;
-const SHAPE: Shape = Shape::of(100, 1, 3);
-/// Rarely enough not to be what the agents are busy with.
+const SHAPE: ClusterShape = ClusterShape::of(100, 1, 3);
+/// Not so often that the agents are busy answering.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Between outages: each is to be the first one for a while.
+/// Pause between outages, so that no outage affects the backoff of the next one.
 const REST: Duration = Duration::from_secs(12);
 
-/// How long the server is away, and how often.
+/// Lengths of the outages in seconds, and how many of each.
 const QUICK: [(u64, usize); 2] = [(1, 3), (8, 1)];
 const ALL: [(u64, usize); 4] = [(1, 5), (8, 3), (25, 2), (120, 1)];
 
-/// How all agents did after outages of one length.
+/// Recovery of all agents after outages of one length.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Recovery {
+pub(super) struct RecoveryRow {
     away_s: u64,
     /// Agents, each counted once for each outage.
     agents: usize,
     median_s: f64,
     worst_s: f64,
-    /// Lists and watches that the server was asked for by each agent until all were back.
+    /// List and watch requests of each agent until all agents had recovered.
     requests: f64,
 }
 
@@ -46,35 +46,35 @@ struct Cluster {
     server: ApiServer,
     /// How many Services it has.
     services: usize,
-    members: Vec<Member>,
+    members: Vec<NodeAgent>,
 }
 
-struct Member {
+struct NodeAgent {
     _node: Node,
     agent: Agent,
     _process: AgentProcess,
 }
 
-pub(super) fn measure(is_quick: bool, common: &Common, sandbox: &Sandbox) -> Result<Vec<Recovery>> {
-    let outages: &[_] = if is_quick { &QUICK } else { &ALL };
+pub(super) fn measure(options: &Options, sandbox: &Sandbox) -> Result<Vec<RecoveryRow>> {
+    let outages: &[_] = if options.quick { &QUICK } else { &ALL };
     println!(
         "\n{:>8} {:>8} {:>10} {:>10} {:>16}",
         "away s", "agents", "median s", "worst s", "requests/agent"
     );
-    let mut cluster = Cluster::start(common, sandbox)?;
+    let mut cluster = Cluster::start(options, sandbox)?;
     let mut all = Vec::new();
     for &(away, times) in outages {
-        eprintln!("bench: {NODES} agents, their API server away for {away} s, {times} times");
+        eprintln!("bench: {NODES} agents, {times} outages of {away} s of the API server");
         let mut took = Vec::new();
         let mut requests = 0;
         for _ in 0..times {
             thread::sleep(REST);
-            cluster = cluster.live_through(Duration::from_secs(away), &mut took)?;
+            cluster = cluster.survive_outage(Duration::from_secs(away), &mut took)?;
             requests += cluster.requests();
         }
         took.sort_unstable();
         let at = |index: usize| took.get(index).map_or(0.0, Duration::as_secs_f64);
-        let row = Recovery {
+        let row = RecoveryRow {
             away_s: away,
             agents: took.len(),
             median_s: at(took.len() / 2),
@@ -90,13 +90,13 @@ pub(super) fn measure(is_quick: bool, common: &Common, sandbox: &Sandbox) -> Res
     Ok(all)
 }
 
-/// What is aimed at, and whether it was met.
-pub(super) fn verdicts(rows: &[Recovery]) -> Vec<String> {
+/// The targets, and whether they were met.
+pub(super) fn verdicts(rows: &[RecoveryRow]) -> Vec<String> {
     rows.iter()
         .map(|row| {
             verdict(
                 &format!(
-                    "in effect {:.1} s after an outage of {} s, {:.1} s at worst",
+                    "in effect {:.1} s after an outage of {} s, at worst {:.1} s",
                     row.median_s, row.away_s, row.worst_s
                 ),
                 "at most 3 and 6",
@@ -107,19 +107,19 @@ pub(super) fn verdicts(rows: &[Recovery]) -> Vec<String> {
 }
 
 impl Cluster {
-    fn start(common: &Common, sandbox: &Sandbox) -> Result<Self> {
+    fn start(options: &Options, sandbox: &Sandbox) -> Result<Self> {
         let server = ApiServer::start(API_SERVER)?;
         SHAPE.fill(&server)?;
         let kubeconfig = sandbox.dir().join("kubeconfig-of-nodes");
         server.write_kubeconfig(&kubeconfig)?;
         let members = (0..NODES).map(|number| {
             let node = sandbox.node(&format!("node-{number}"))?;
-            let agent = Agent::of_node(&common.agent, sandbox, &kubeconfig, &node)
+            let agent = Agent::of_node(&options.agent, sandbox, &kubeconfig, &node)
                 .arg("--max-services")
                 .arg("512")
                 .arg("--max-endpoints")
                 .arg("4096");
-            Ok(Member {
+            Ok(NodeAgent {
                 _process: agent.start()?,
                 _node: node,
                 agent,
@@ -133,8 +133,8 @@ impl Cluster {
         })
     }
 
-    /// The server goes, and comes back with a new Service. Adds how long each agent took to bring that into effect.
-    fn live_through(self, away: Duration, took: &mut Vec<Duration>) -> Result<Self> {
+    /// Stops the server and starts it again with a new Service. Adds the time that each agent took to apply it.
+    fn survive_outage(self, away: Duration, took: &mut Vec<Duration>) -> Result<Self> {
         let Self {
             server,
             services,
@@ -150,7 +150,7 @@ impl Cluster {
         let server = stopped.start()?;
         let began = Instant::now();
         server.apply(&new.to_json())?;
-        let mut waiting: Vec<&Member> = members.iter().collect();
+        let mut waiting: Vec<&NodeAgent> = members.iter().collect();
         while !waiting.is_empty() {
             let mut rest = Vec::new();
             for member in waiting {
@@ -162,7 +162,10 @@ impl Cluster {
             }
             waiting = rest;
             if began.elapsed() > PATIENCE {
-                bail!("{} agents are not back within {PATIENCE:?}", waiting.len());
+                bail!(
+                    "{} agents have not recovered within {PATIENCE:?}",
+                    waiting.len()
+                );
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -173,7 +176,7 @@ impl Cluster {
         })
     }
 
-    /// How many lists and watches the server was asked for since it came back.
+    /// List and watch requests since the server started again.
     fn requests(&self) -> u64 {
         let of_kind = |kind| {
             let verbs = [Verb::List, Verb::Watch];

@@ -1,17 +1,17 @@
-//! The figures: as a table, and against what is aimed at.
+//! The figures as a table, and compared with the targets.
 
 use serde::Serialize;
 
 use crate::verdict::verdict;
 
-/// How an agent did with one cluster.
+/// The figures of an agent in one cluster.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct ControlRow {
     pub(super) shape: String,
     pub(super) services: usize,
     /// From the agent's start to tables in effect.
     pub(super) ready_ms: f64,
-    /// CPU time for all that, decoding included.
+    /// CPU time until then, decoding included.
     pub(super) start_cpu_ms: f64,
     /// CPU time after decoding: catalog, policy, tables.
     pub(super) sync_cpu_ms: f64,
@@ -20,9 +20,9 @@ pub(super) struct Row {
     /// From a watch event's arrival to the last store.
     pub(super) event_p50_us: f64,
     pub(super) event_p99_us: f64,
-    /// CPU time for each event, all included.
+    /// CPU time for each event, including decoding and HTTP.
     pub(super) event_cpu_us: f64,
-    /// CPU time for reading all tables back, as is done once a minute.
+    /// CPU time for one check of all tables, which the agent does once a minute.
     pub(super) check_cpu_ms: f64,
     pub(super) anonymous_mb: f64,
     pub(super) kernel_mb: f64,
@@ -45,7 +45,7 @@ pub(super) fn head() -> String {
     )
 }
 
-pub(super) fn line(row: &Row) -> String {
+pub(super) fn line(row: &ControlRow) -> String {
     format!(
         "{:22} {:>9.0} {:>9.0} {:>9.0} {:>10.0} {:>9.0} {:>9.0} {:>9.0} {:>8.1} {:>8.1} {:>9.1}",
         row.shape,
@@ -62,8 +62,8 @@ pub(super) fn line(row: &Row) -> String {
     )
 }
 
-/// What is aimed at with 10,000 Services of three endpoints, and whether it was met.
-pub(super) fn verdicts(rows: &[Row]) -> Vec<String> {
+/// The targets with 10,000 Services of three endpoints, and whether they were met.
+pub(super) fn verdicts(rows: &[ControlRow]) -> Vec<String> {
     let find = |services| rows.iter().find(|row| row.services == services);
     let Some(most) = find(10_000) else {
         return Vec::new();

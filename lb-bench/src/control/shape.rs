@@ -8,9 +8,9 @@ use lb_testbed::{Endpoint, Family, ServiceManifest, SliceManifest};
 
 use crate::services::{BACKEND_PORT, PORT};
 
-/// So many Services, each with so many ports, and so many endpoints in slices of a hundred at most.
+/// The size of a cluster: Services, ports of each, endpoints of each. Slices have at most a hundred endpoints.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct ClusterShape {
     pub(super) services: usize,
     pub(super) ports: u16,
     pub(super) endpoints: u16,
@@ -19,7 +19,7 @@ pub(super) struct Shape {
 /// As the control plane makes them.
 const SLICE: u16 = 100;
 
-impl Shape {
+impl ClusterShape {
     pub(super) const fn of(services: usize, ports: u16, endpoints: u16) -> Self {
         Self {
             services,

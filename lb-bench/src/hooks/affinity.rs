@@ -1,4 +1,4 @@
-//! The agent's table of session affinity, from which clients are removed to be new ones again.
+//! The agent's table of session affinity. The bench removes clients from it, so that their next connection is a first one again.
 
 use std::path::PathBuf;
 

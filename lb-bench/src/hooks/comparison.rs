@@ -1,4 +1,4 @@
-//! Rounds in which all contenders do the same, and what comes of them.
+//! Rounds in which each contender does the same operations, and their medians.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,17 +6,17 @@ use std::ops::Range;
 use anyhow::{Context as _, Result};
 
 use super::affinity::AffinityPin;
-use super::report::Row;
-use super::work::{Batch, Costs, Work};
+use super::operation::{Batch, Costs, Operation};
+use super::report::HookRow;
 use crate::contender::{Contender, Hook};
 use crate::pod::BenchPod;
 
 /// Operations of each contender in a round.
 const OPERATIONS: usize = 400;
 
-/// Those that are compared, with programs of one load.
+/// The contenders of one load of the programs.
 #[derive(Debug)]
-pub(super) struct Racers<'a> {
+pub(super) struct Contenders<'a> {
     pub(super) pod: &'a BenchPod,
     pub(super) empty: &'a Contender,
     pub(super) classic: &'a Contender,
@@ -24,83 +24,90 @@ pub(super) struct Racers<'a> {
     pub(super) affinity: &'a AffinityPin,
 }
 
-/// One case, with what was measured of it so far.
+/// One operation at one number of Services, with the samples so far.
 #[derive(Debug)]
-pub(super) struct Race {
-    work: Work,
+pub(super) struct Comparison {
+    operation: Operation,
     services: usize,
     /// A random Service each time.
     spread: bool,
-    ours: Samples,
-    classic: Samples,
-    empty: Samples,
+    ours: HookSamples,
+    classic: HookSamples,
+    empty: HookSamples,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Who {
+enum Role {
     Ours,
     Classic,
     Empty,
 }
 
-impl Who {
+impl Role {
     const ALL: [Self; 3] = [Self::Ours, Self::Classic, Self::Empty];
 }
 
-impl Race {
-    pub(super) fn new(work: Work, services: usize, spread: bool) -> Self {
+impl Comparison {
+    pub(super) fn new(operation: Operation, services: usize, spread: bool) -> Self {
         Self {
-            work,
+            operation,
             services,
             spread,
-            ours: Samples::default(),
-            classic: Samples::default(),
-            empty: Samples::default(),
+            ours: HookSamples::default(),
+            classic: HookSamples::default(),
+            empty: HookSamples::default(),
         }
     }
 
     /// A round for each seed.
-    pub(super) fn run(&mut self, racers: &Racers<'_>, seeds: Range<u64>) -> Result<()> {
+    pub(super) fn run(&mut self, contenders: &Contenders<'_>, seeds: Range<u64>) -> Result<()> {
         for seed in seeds {
-            // Another one begins each time.
-            let first = usize::try_from(seed)? % Who::ALL.len();
-            for turn in 0..Who::ALL.len() {
-                self.turn(Who::ALL[(first + turn) % Who::ALL.len()], racers, seed)?;
+            // Each round starts with another contender.
+            let first = usize::try_from(seed)? % Role::ALL.len();
+            for turn in 0..Role::ALL.len() {
+                self.turn(
+                    Role::ALL[(first + turn) % Role::ALL.len()],
+                    contenders,
+                    seed,
+                )?;
             }
         }
         Ok(())
     }
 
-    fn turn(&mut self, who: Who, racers: &Racers<'_>, seed: u64) -> Result<()> {
+    fn turn(&mut self, role: Role, contenders: &Contenders<'_>, seed: u64) -> Result<()> {
         let batch = Batch {
-            work: self.work,
+            operation: self.operation,
             services: self.services,
             spread: self.spread,
             operations: OPERATIONS,
             seed,
         };
-        let pod = racers.pod;
-        match who {
-            Who::Ours => {
-                let affinity = Some(racers.affinity);
-                self.ours.add(batch.run(racers.ours, pod, affinity, false)?);
+        let pod = contenders.pod;
+        match role {
+            Role::Ours => {
+                let affinity = Some(contenders.affinity);
+                self.ours
+                    .add(batch.run(contenders.ours, pod, affinity, false)?);
             }
-            Who::Classic if self.work.is_classic() => {
+            Role::Classic if self.operation.is_classic() => {
                 self.classic
-                    .add(batch.run(racers.classic, pod, None, false)?);
+                    .add(batch.run(contenders.classic, pod, None, false)?);
             }
-            Who::Classic => {}
-            Who::Empty => self.empty.add(batch.run(racers.empty, pod, None, true)?),
+            Role::Classic => {}
+            Role::Empty => self
+                .empty
+                .add(batch.run(contenders.empty, pod, None, true)?),
         }
         Ok(())
     }
 
-    /// A row for each hook that has a part in it.
-    pub(super) fn rows(&self) -> Result<Vec<Row>> {
+    /// A row for each hook that the operation runs.
+    pub(super) fn rows(&self) -> Result<Vec<HookRow>> {
         let row = |&(hook, case): &(Hook, &'static str)| {
             let floor_ns = self.empty.median(hook);
             let ns = self.ours.median_over(&self.empty, hook);
-            Ok(Row {
+            Ok(HookRow {
                 case,
                 services: self.services,
                 spread: self.spread,
@@ -109,15 +116,15 @@ impl Race {
                 reference_ns: self.classic.median_over(&self.empty, hook).map(round),
             })
         };
-        self.work.cases().iter().map(row).collect()
+        self.operation.cases().iter().map(row).collect()
     }
 }
 
 /// A contender's figures, one of each round.
 #[derive(Debug, Default)]
-struct Samples(BTreeMap<Hook, Vec<f64>>);
+struct HookSamples(BTreeMap<Hook, Vec<f64>>);
 
-impl Samples {
+impl HookSamples {
     fn add(&mut self, costs: Costs) {
         for (hook, ns) in costs {
             self.0.entry(hook).or_default().push(ns);
@@ -128,8 +135,8 @@ impl Samples {
         median(self.0.get(&hook)?.clone())
     }
 
-    /// The median of what each round was over another contender's in the same round, so that a machine that is slower in
-    /// some rounds does not matter. None where either did not run in all of them.
+    /// The median difference to another contender in the same round, so that a machine that is slower in some rounds does not
+    /// matter. None if one of them did not run in every round.
     fn median_over(&self, floor: &Self, hook: Hook) -> Option<f64> {
         let (all, floor) = (self.0.get(&hook)?, floor.0.get(&hook)?);
         if all.len() != floor.len() {

@@ -1,97 +1,90 @@
-//! `bench hooks`: nanoseconds for each run of each hook, less those of an empty program, ours and the classic design's in
-//! turn.
+//! `bench hooks`: nanoseconds for each run of each hook, minus those of an empty program, for our programs and those of the
+//! classic design in turn.
 //!
-//! The kernel's own counters (BPF_ENABLE_STATS) say how long a program ran. A figure is the median over rounds, in each of
-//! which all contenders do the same batch of operations, one after the other. Some rounds are with programs that were loaded
-//! anew: what a short one takes doubles or halves with where the kernel puts it, for as long as it is there.
+//! The kernel counts how long a program ran (BPF_ENABLE_STATS). A figure is the median of many rounds. In each round all
+//! contenders do the same batch of operations, one after the other. The programs are loaded several times, since the cost of a
+//! short program can double with the address at which the kernel places it.
 
 mod affinity;
-mod race;
+mod comparison;
+mod operation;
 mod report;
-mod work;
-
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
-use clap::Args;
 use lb_testbed::Sandbox;
 
 use self::affinity::AffinityPin;
-use self::race::{Race, Racers};
-use self::work::Work;
-use crate::Common;
+use self::comparison::{Comparison, Contenders};
+use self::operation::Operation;
+use crate::Options;
+use crate::agent_contender::AgentContender;
 use crate::contender::Contender;
-use crate::ours::Ours;
 use crate::pod::BenchPod;
-use crate::reference::{self, Which};
-use crate::services::Kind;
-use crate::verdict::write_json;
+use crate::reference::{self, Design};
+use crate::services::ServiceKind;
 
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// 1 and 10,000 services in about a minute, instead of also 1,000 and 50,000
-    #[arg(long)]
-    quick: bool,
-    /// Also write the figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+fn sizes(is_quick: bool) -> &'static [usize] {
+    if is_quick {
+        &[1, 10_000]
+    } else {
+        &[1, 1_000, 10_000, 50_000]
+    }
 }
 
-impl Options {
-    fn sizes(&self) -> &'static [usize] {
-        if self.quick {
-            &[1, 10_000]
-        } else {
-            &[1, 1_000, 10_000, 50_000]
-        }
-    }
-
-    /// With each load of the programs.
-    fn rounds(&self) -> u64 {
-        if self.quick { 8 } else { 15 }
-    }
+/// Rounds with each load of the programs.
+fn rounds(is_quick: bool) -> u64 {
+    if is_quick { 8 } else { 15 }
 }
 
 /// How often the programs are loaded.
 const LOADS: u64 = 5;
 
-const KINDS: [Kind; 4] = [Kind::Tcp, Kind::Udp, Kind::Affinity, Kind::LeastConn];
+const KINDS: [ServiceKind; 4] = [
+    ServiceKind::Tcp,
+    ServiceKind::Udp,
+    ServiceKind::Affinity,
+    ServiceKind::LeastConn,
+];
 
-pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let _measuring = enable_stats(Stats::RunTime)
-        .context("the kernel does not count the runs of BPF programs")?;
+        .context("cannot make the kernel count the runs of BPF programs (BPF_ENABLE_STATS)")?;
     let pod = BenchPod::new(sandbox)?;
     let mut empty = Contender::new(sandbox, "empty")?;
-    let _empty = reference::attach(&common.reference, Which::Empty, 0, &mut empty)?;
+    let _empty = reference::attach(&options.reference, Design::Empty, 0, &mut empty)?;
     let mut rows = Vec::new();
     println!("{}", report::head());
-    for &services in options.sizes() {
+    for &services in sizes(options.quick) {
         for kind in KINDS {
-            let works = Work::ALL.into_iter().filter(|work| work.kind() == kind);
-            let mut races: Vec<Race> = works
-                .flat_map(|work| [false, true].map(|spread| Race::new(work, services, spread)))
+            let operations = Operation::ALL
+                .into_iter()
+                .filter(|operation| operation.kind() == kind);
+            let mut comparisons: Vec<Comparison> = operations
+                .flat_map(|operation| {
+                    [false, true].map(|spread| Comparison::new(operation, services, spread))
+                })
                 .collect();
             for load in 0..LOADS {
                 let mut classic = Contender::new(sandbox, "classic")?;
-                let _classic = reference::classic(&common.reference, services, &mut classic)?;
-                let ours = Ours::start(common, sandbox, kind, services)?;
+                let _classic = reference::classic(&options.reference, services, &mut classic)?;
+                let ours = AgentContender::start(options, sandbox, kind, services)?;
                 let affinity = AffinityPin::of(ours.agent());
-                let racers = Racers {
+                let contenders = Contenders {
                     pod: &pod,
                     empty: &empty,
                     classic: &classic,
                     ours: ours.contender(),
                     affinity: &affinity,
                 };
-                let seeds = load * options.rounds()..(load + 1) * options.rounds();
-                for race in &mut races {
-                    race.run(&racers, seeds.clone())?;
+                let seeds = load * rounds(options.quick)..(load + 1) * rounds(options.quick);
+                for comparison in &mut comparisons {
+                    comparison.run(&contenders, seeds.clone())?;
                 }
                 ours.end()?;
             }
-            for race in races {
-                let measured = race.rows()?;
+            for comparison in comparisons {
+                let measured = comparison.rows()?;
                 measured
                     .iter()
                     .for_each(|row| println!("{}", report::line(row)));
@@ -103,8 +96,5 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
     for verdict in report::verdicts(&rows) {
         println!("{verdict}");
     }
-    if let Some(path) = &options.json {
-        write_json(path, &rows)?;
-    }
-    Ok(())
+    options.write_json(&rows)
 }

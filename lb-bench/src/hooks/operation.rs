@@ -1,4 +1,4 @@
-//! What is done to make the hooks run, always the same for all that are compared.
+//! The operations that make the hooks run; each contender does the same ones.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -11,14 +11,14 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::affinity::AffinityPin;
 use crate::contender::{Contender, Hook, Runs};
 use crate::pod::BenchPod;
-use crate::services::{self, BACKEND_PORT, BACKENDS, Kind};
+use crate::services::{self, BACKEND_PORT, BACKENDS, ServiceKind};
 
-/// Sockets that are open at once, where it is their number that spreads memory accesses.
+/// Sockets that are open at once where many sockets spread the memory accesses.
 const SOCKETS: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    /// TCP connections that are to no Service.
+pub(super) enum Operation {
+    /// TCP connections to an address that belongs to no Service.
     Direct,
     Tcp,
     Udp,
@@ -33,7 +33,7 @@ pub(super) enum Work {
     LeastConn,
 }
 
-impl Work {
+impl Operation {
     pub(super) const ALL: [Self; 10] = [
         Self::Direct,
         Self::Tcp,
@@ -47,19 +47,19 @@ impl Work {
         Self::LeastConn,
     ];
 
-    /// The Services that it wants.
-    pub(super) fn kind(self) -> Kind {
+    /// The Services that it needs.
+    pub(super) fn kind(self) -> ServiceKind {
         match self {
-            Self::Direct | Self::Tcp => Kind::Tcp,
+            Self::Direct | Self::Tcp => ServiceKind::Tcp,
             Self::Udp | Self::UdpFlow | Self::UdpDirect | Self::Getpeername | Self::Recvmsg => {
-                Kind::Udp
+                ServiceKind::Udp
             }
-            Self::AffinityFirst | Self::AffinityHit => Kind::Affinity,
-            Self::LeastConn => Kind::LeastConn,
+            Self::AffinityFirst | Self::AffinityHit => ServiceKind::Affinity,
+            Self::LeastConn => ServiceKind::LeastConn,
         }
     }
 
-    /// The hooks that it measures, and what the case is called.
+    /// The hooks that it runs, and the names of the cases.
     pub(super) fn cases(self) -> &'static [(Hook, &'static str)] {
         match self {
             Self::Direct => &[
@@ -81,18 +81,18 @@ impl Work {
         }
     }
 
-    /// Whether the classic design does this too.
+    /// Whether the classic design supports it too.
     pub(super) fn is_classic(self) -> bool {
-        matches!(self.kind(), Kind::Tcp | Kind::Udp)
+        matches!(self.kind(), ServiceKind::Tcp | ServiceKind::Udp)
     }
 }
 
 /// A batch of the same operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batch {
-    pub(super) work: Work,
+    pub(super) operation: Operation,
     pub(super) services: usize,
-    /// A random Service each time, not always the same.
+    /// A random Service each time, instead of always the same one.
     pub(super) spread: bool,
     pub(super) operations: usize,
     pub(super) seed: u64,
@@ -102,8 +102,7 @@ pub(super) struct Batch {
 pub(super) type Costs = BTreeMap<Hook, f64>;
 
 impl Batch {
-    /// Does it among a contender's processes. Without `affinity` all goes straight to the pod: that is for programs that
-    /// translate nothing.
+    /// Runs in the contender's cgroup. With `is_direct`, clients connect to the pod itself: for programs that translate nothing.
     pub(super) fn run(
         self,
         contender: &Contender,
@@ -140,10 +139,12 @@ impl Worker<'_> {
     fn run(&self) -> Result<Costs> {
         let mut rng = Rng::with_seed(self.batch.seed);
         let targets = self.targets(&mut rng);
-        match self.batch.work {
-            Work::Direct | Work::Tcp | Work::LeastConn => self.measured(|| tcp(&targets)),
-            Work::Udp => self.measured(|| udp(&targets)),
-            Work::UdpFlow | Work::UdpDirect => {
+        match self.batch.operation {
+            Operation::Direct | Operation::Tcp | Operation::LeastConn => {
+                self.measured(|| tcp(&targets))
+            }
+            Operation::Udp => self.measured(|| udp(&targets)),
+            Operation::UdpFlow | Operation::UdpDirect => {
                 let sockets =
                     self.sockets(|socket, to| socket.send_to(b"?", to).map(drop), &targets)?;
                 self.measured(|| {
@@ -152,7 +153,7 @@ impl Worker<'_> {
                     })
                 })
             }
-            Work::Getpeername => {
+            Operation::Getpeername => {
                 let sockets = self.sockets(|socket, to| socket.connect(to), &targets)?;
                 self.measured(|| {
                     each(&sockets, self.batch, &mut rng, |(socket, _)| {
@@ -160,7 +161,7 @@ impl Worker<'_> {
                     })
                 })
             }
-            Work::Recvmsg => {
+            Operation::Recvmsg => {
                 let sockets = self.sockets(|_, _| Ok(()), &targets)?;
                 self.measured(|| {
                     each(&sockets, self.batch, &mut rng, |(socket, _)| {
@@ -169,19 +170,19 @@ impl Worker<'_> {
                     })
                 })
             }
-            Work::AffinityHit => {
+            Operation::AffinityHit => {
                 tcp(&targets)?;
                 self.pod.accept_all()?;
                 self.measured(|| tcp(&targets))
             }
-            Work::AffinityFirst => self.first(&mut rng),
+            Operation::AffinityFirst => self.first(&mut rng),
         }
     }
 
-    /// What the kernel counts while something is done.
-    fn measured(&self, work: impl FnOnce() -> Result<()>) -> Result<Costs> {
+    /// The kernel's figures for the runs during `work`.
+    fn measured(&self, operation: impl FnOnce() -> Result<()>) -> Result<Costs> {
         let before = self.contender.runs()?;
-        work()?;
+        operation()?;
         let after = self.contender.runs()?;
         let cost = |hook: &Hook| {
             let earlier = before.get(hook).copied().unwrap_or_default();
@@ -191,7 +192,7 @@ impl Worker<'_> {
         Ok(costs.collect())
     }
 
-    /// Connections of clients that the affinity table does not know.
+    /// Connections of clients that are not in the affinity table.
     fn first(&self, rng: &mut Rng) -> Result<Costs> {
         let mut numbers: Vec<usize> = (0..self.batch.services).collect();
         if self.batch.spread {
@@ -219,13 +220,13 @@ impl Worker<'_> {
     }
 
     fn targets(&self, rng: &mut Rng) -> Vec<SocketAddr> {
-        let target = |_| match (self.batch.work, self.batch.spread) {
-            (Work::Direct, false) => backend(),
-            (Work::Direct, true) => {
+        let target = |_| match (self.batch.operation, self.batch.spread) {
+            (Operation::Direct, false) => backend(),
+            (Operation::Direct, true) => {
                 let anywhere = Ipv4Addr::from(0x7f00_0001 + rng.u32(..0x00ff_fff0));
                 (anywhere, BACKEND_PORT).into()
             }
-            (Work::Getpeername | Work::UdpDirect, _) => backend(),
+            (Operation::Getpeername | Operation::UdpDirect, _) => backend(),
             (_, false) => self.service(0),
             (_, true) => self.service(rng.usize(..self.batch.services)),
         };
@@ -239,7 +240,7 @@ impl Worker<'_> {
         services::frontend(number).into()
     }
 
-    /// Sockets that wait for their turn, one or many.
+    /// Prepared sockets: one, or many with `spread`.
     fn sockets(
         &self,
         prepare: impl Fn(&UdpSocket, SocketAddr) -> std::io::Result<()>,
@@ -256,7 +257,7 @@ impl Worker<'_> {
     }
 }
 
-/// Where those go that nothing translates.
+/// The destination without any translation.
 fn backend() -> SocketAddr {
     SocketAddrV4::new(BACKENDS[0], BACKEND_PORT).into()
 }
@@ -265,10 +266,10 @@ fn each(
     sockets: &[(UdpSocket, SocketAddr)],
     batch: Batch,
     rng: &mut Rng,
-    work: impl Fn(&(UdpSocket, SocketAddr)) -> std::io::Result<()>,
+    operation: impl Fn(&(UdpSocket, SocketAddr)) -> std::io::Result<()>,
 ) -> Result<()> {
     for _ in 0..batch.operations {
-        work(&sockets[rng.usize(..sockets.len())])?;
+        operation(&sockets[rng.usize(..sockets.len())])?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The figures: as a table, and against what is aimed at.
+//! The figures as a table, and compared with the targets.
 
 use serde::Serialize;
 
@@ -6,16 +6,16 @@ use crate::verdict::verdict;
 
 /// One case at one number of Services.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct HookRow {
     pub(super) case: &'static str,
     pub(super) services: usize,
     /// A random Service each time.
     pub(super) spread: bool,
-    /// A run, less an empty program's.
+    /// A run, minus a run of the empty program.
     pub(super) ns: f64,
-    /// A run of the empty program, most of it the kernel's own measuring.
+    /// A run of the empty program; most of it is the kernel's own measuring.
     pub(super) floor_ns: f64,
-    /// As `ns`, of the classic design; none where it has no such case.
+    /// As `ns`, for the classic design; none if it does not have the case.
     pub(super) reference_ns: Option<f64>,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn head() -> String {
     )
 }
 
-pub(super) fn line(row: &Row) -> String {
+pub(super) fn line(row: &HookRow) -> String {
     let (reference, ratio) = match row.reference_ns {
         Some(reference) => (
             format!("{reference:.0}"),
@@ -46,8 +46,8 @@ pub(super) fn line(row: &Row) -> String {
     )
 }
 
-/// What is aimed at, and whether it was met at each number of Services.
-pub(super) fn verdicts(rows: &[Row]) -> Vec<String> {
+/// The targets, and whether they were met, at each number of Services.
+pub(super) fn verdicts(rows: &[HookRow]) -> Vec<String> {
     let mut lines = Vec::new();
     for hit in rows.iter().filter(|row| row.case == "tcp-hit") {
         let find = |case: &str| {

@@ -1,16 +1,14 @@
 //! `bench least-conn`: how long requests take when some servers are slower than others, with each algorithm in turn.
 //!
-//! Requests come at random, whatever has become of those before them (a Poisson process), at a rate at which the slow
-//! servers are nearly busy with their equal share. What is measured is from a request's coming to its answer.
+//! Requests arrive as a Poisson process, independent of the answers to earlier requests, at a rate at which an equal share nearly
+//! saturates the slow servers. A request's time is from its arrival to its answer.
 
 mod servers;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
 use fastrand::Rng;
 use lb_testbed::{Agent, Family, Pod, Sandbox, ServiceManifest, SliceManifest};
 use serde::Serialize;
@@ -20,67 +18,55 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use self::servers::{FAST, SLOW, Servers, TIMES, addresses};
-use crate::Common;
+use crate::Options;
 use crate::services::{self, BACKEND_PORT, PORT};
-use crate::verdict::{verdict, write_json};
+use crate::verdict::verdict;
 
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Fewer rounds
-    #[arg(long)]
-    quick: bool,
-    /// Also write the figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+fn rounds(is_quick: bool) -> u64 {
+    if is_quick { 4 } else { 15 }
 }
 
-impl Options {
-    fn rounds(&self) -> u64 {
-        if self.quick { 4 } else { 15 }
-    }
-}
-
-/// As the annotation `socklb.dev/algorithm` names them. maglev is left out: one client has one backend there.
+/// Values of the annotation `socklb.dev/algorithm`. Without maglev, which sends one client to one backend.
 const ALGORITHMS: [&str; 3] = ["random", "round-robin", "least-conn"];
 
-/// Requests a second: with a sixth of them a slow server is busy for four fifths of its time.
+/// Requests a second. With a sixth of them a slow server is busy 80 % of the time.
 const RATE: f64 = 600.0;
 
-/// How long requests come in each round.
+/// Length of a round.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// How an algorithm did.
+/// The figures of one algorithm.
 #[derive(Debug, Serialize)]
-struct Row {
+struct AlgorithmRow {
     algorithm: &'static str,
     requests: usize,
     p50_ms: f64,
     p99_ms: f64,
-    /// Of all answers those that slow servers gave.
+    /// Share of the answers that slow servers gave.
     slow_share: f64,
 }
 
 #[derive(Debug, Default)]
-struct Samples {
+struct RequestSamples {
     took: Vec<Duration>,
     slow: u64,
 }
 
-pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Result<()> {
+pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let servers = Servers::start(sandbox)?;
     let client = sandbox.pod("client")?;
     let manifests = sandbox.manifests()?;
     manifests.write("services.json", objects())?;
-    let agent = Agent::new(&common.agent, sandbox, manifests.folder());
+    let agent = Agent::new(&options.agent, sandbox, manifests.folder());
     let _process = agent.start()?;
     println!(
         "{} servers that take {FAST:?} for an answer, {} that take {SLOW:?}; {RATE} requests a second",
         TIMES.iter().filter(|&&time| time == FAST).count(),
         TIMES.iter().filter(|&&time| time == SLOW).count(),
     );
-    let mut samples = ALGORITHMS.map(|_| Samples::default());
-    for round in 0..options.rounds() {
-        eprintln!("bench: round {} of {}", round + 1, options.rounds());
+    let mut samples = ALGORITHMS.map(|_| RequestSamples::default());
+    for round in 0..rounds(options.quick) {
+        eprintln!("bench: round {} of {}", round + 1, rounds(options.quick));
         for (number, samples) in samples.iter_mut().enumerate() {
             let before = servers.slow_answers();
             let to = services::frontend(number).into();
@@ -88,19 +74,16 @@ pub(crate) fn run(options: &Options, common: &Common, sandbox: &Sandbox) -> Resu
             samples.slow += servers.slow_answers() - before;
         }
     }
-    let rows: Vec<Row> = ALGORITHMS
+    let rows: Vec<AlgorithmRow> = ALGORITHMS
         .into_iter()
         .zip(samples)
         .map(|(algorithm, samples)| row(algorithm, samples))
         .collect();
     report(&rows);
-    if let Some(path) = &options.json {
-        write_json(path, &rows)?;
-    }
-    Ok(())
+    options.write_json(&rows)
 }
 
-/// A Service for each algorithm, all with the same servers.
+/// A Service for each algorithm, with the same servers.
 fn objects() -> impl Iterator<Item = serde_json::Value> {
     ALGORITHMS
         .into_iter()
@@ -117,7 +100,7 @@ fn objects() -> impl Iterator<Item = serde_json::Value> {
         })
 }
 
-/// A round of requests: how long each took.
+/// One round: the time of each request.
 fn requests(client: &Pod, to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
     client.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,17 +129,15 @@ async fn come(to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
 }
 
 async fn ask(to: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect(to)
-        .await
-        .context("a request was not let in")?;
+    let mut stream = TcpStream::connect(to).await.context("cannot connect")?;
     stream
         .read_exact(&mut [0])
         .await
-        .context("a request was not answered")?;
+        .context("the server did not answer")?;
     Ok(())
 }
 
-fn row(algorithm: &'static str, mut samples: Samples) -> Row {
+fn row(algorithm: &'static str, mut samples: RequestSamples) -> AlgorithmRow {
     samples.took.sort_unstable();
     let requests = samples.took.len();
     let at = |percent: usize| {
@@ -164,7 +145,7 @@ fn row(algorithm: &'static str, mut samples: Samples) -> Row {
         let time = samples.took.get(index).copied().unwrap_or_default();
         (time.as_secs_f64() * 10_000.0).round() / 10.0
     };
-    Row {
+    AlgorithmRow {
         algorithm,
         requests,
         p50_ms: at(50),
@@ -173,7 +154,7 @@ fn row(algorithm: &'static str, mut samples: Samples) -> Row {
     }
 }
 
-fn report(rows: &[Row]) {
+fn report(rows: &[AlgorithmRow]) {
     println!(
         "{:12} {:>9} {:>9} {:>9} {:>17}",
         "algorithm", "requests", "p50 ms", "p99 ms", "by slow servers"

@@ -1,4 +1,4 @@
-//! Servers of unequal speed: each answers one client after the other, and the others wait in its queue.
+//! Servers of unequal speed. Each answers one client at a time; the others wait in its queue.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -13,10 +13,10 @@ use lb_testbed::{Pod, Sandbox};
 use crate::pod::listen_on;
 use crate::services::BACKEND_PORT;
 
-/// How often a server looks whether it is to end.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How often a server checks whether to stop.
+const CHECK_EVERY: Duration = Duration::from_millis(1);
 
-/// How long each server takes for an answer.
+/// The time that each server takes for an answer.
 pub(super) const TIMES: [Duration; 6] = [FAST, FAST, FAST, FAST, SLOW, SLOW];
 pub(super) const FAST: Duration = Duration::from_millis(2);
 pub(super) const SLOW: Duration = Duration::from_millis(8);
@@ -27,7 +27,7 @@ pub(super) struct Servers {
     // Its namespace ends with it.
     _pod: Pod,
     stop: Arc<AtomicBool>,
-    /// Answers of the slow ones.
+    /// Answers of the slow servers.
     slow: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -67,7 +67,7 @@ impl Servers {
         })
     }
 
-    /// How many answers the slow ones have given.
+    /// Answers of the slow servers so far.
     pub(super) fn slow_answers(&self) -> u64 {
         self.slow.load(Ordering::Relaxed)
     }
@@ -90,10 +90,10 @@ fn serve(listener: &TcpListener, time: Duration, stop: &AtomicBool, slow: &Atomi
                 if time == SLOW {
                     slow.fetch_add(1, Ordering::Relaxed);
                 }
-                // A client that has gone shows in its own count.
+                // The client notices a broken connection itself.
                 let _ = client.write_all(b"!");
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LOOK_EVERY),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(CHECK_EVERY),
             Err(error) => {
                 eprintln!("bench: a server stopped: {error}");
                 return;

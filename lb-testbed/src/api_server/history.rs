@@ -18,7 +18,7 @@ pub(super) struct Event {
     pub(super) kind: Kind,
     pub(super) before: Option<Arc<Object>>,
     pub(super) after: Option<Arc<Object>>,
-    farewell: OnceLock<Option<Object>>,
+    as_deleted: OnceLock<Option<Object>>,
 }
 
 impl Event {
@@ -33,13 +33,13 @@ impl Event {
             kind,
             before,
             after,
-            farewell: OnceLock::new(),
+            as_deleted: OnceLock::new(),
         }
     }
 
     /// The object as those see it last to whom it goes away: as it was before, at the event's revision.
-    pub(super) fn farewell(&self) -> Option<&Object> {
-        self.farewell
+    pub(super) fn as_deleted(&self) -> Option<&Object> {
+        self.as_deleted
             .get_or_init(|| Some(self.before.as_ref()?.at(self.revision)))
             .as_ref()
     }

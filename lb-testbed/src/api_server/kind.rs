@@ -15,7 +15,7 @@ pub enum Kind {
 
 /// What discovery says of a kind.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct ResourceFacts {
     /// Empty for the core group.
     pub(super) group: &'static str,
     pub(super) api_version: &'static str,
@@ -60,9 +60,9 @@ impl Kind {
         format!("/{root}/{}", facts.api_version)
     }
 
-    pub(super) fn facts(self) -> &'static Facts {
+    pub(super) fn facts(self) -> &'static ResourceFacts {
         match self {
-            Self::Namespace => &Facts {
+            Self::Namespace => &ResourceFacts {
                 group: "",
                 api_version: "v1",
                 name: "Namespace",
@@ -71,7 +71,7 @@ impl Kind {
                 short_names: &["ns"],
                 namespaced: false,
             },
-            Self::Node => &Facts {
+            Self::Node => &ResourceFacts {
                 group: "",
                 api_version: "v1",
                 name: "Node",
@@ -80,7 +80,7 @@ impl Kind {
                 short_names: &["no"],
                 namespaced: false,
             },
-            Self::Service => &Facts {
+            Self::Service => &ResourceFacts {
                 group: "",
                 api_version: "v1",
                 name: "Service",
@@ -89,7 +89,7 @@ impl Kind {
                 short_names: &["svc"],
                 namespaced: true,
             },
-            Self::EndpointSlice => &Facts {
+            Self::EndpointSlice => &ResourceFacts {
                 group: "discovery.k8s.io",
                 api_version: "discovery.k8s.io/v1",
                 name: "EndpointSlice",
@@ -98,7 +98,7 @@ impl Kind {
                 short_names: &[],
                 namespaced: true,
             },
-            Self::ServiceCidr => &Facts {
+            Self::ServiceCidr => &ResourceFacts {
                 group: "networking.k8s.io",
                 api_version: "networking.k8s.io/v1",
                 name: "ServiceCIDR",

@@ -22,7 +22,7 @@ pub(super) fn seen_through<'e>(
         (None, None) => None,
         (None, Some(after)) => Some(("ADDED", after)),
         (Some(_), Some(after)) => Some(("MODIFIED", after)),
-        (Some(_), None) => Some(("DELETED", event.farewell()?)),
+        (Some(_), None) => Some(("DELETED", event.as_deleted()?)),
     }
 }
 

@@ -16,11 +16,11 @@ pub(super) struct Selector {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LabelRule {
     label: String,
-    test: Test,
+    test: LabelTest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
+enum LabelTest {
     Exists,
     Absent,
     Equal(String),
@@ -76,10 +76,10 @@ impl LabelRule {
     fn matches(&self, object: &Object) -> bool {
         let value = object.labels.get(&self.label);
         match &self.test {
-            Test::Exists => value.is_some(),
-            Test::Absent => value.is_none(),
-            Test::Equal(wanted) => value == Some(wanted),
-            Test::NotEqual(unwanted) => value != Some(unwanted),
+            LabelTest::Exists => value.is_some(),
+            LabelTest::Absent => value.is_none(),
+            LabelTest::Equal(wanted) => value == Some(wanted),
+            LabelTest::NotEqual(unwanted) => value != Some(unwanted),
         }
     }
 }
@@ -105,13 +105,13 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 fn label_rule(text: &str) -> Result<LabelRule, Refusal> {
     let value = |value: &str| value.trim().to_owned();
     let (label, test) = if let Some(label) = text.strip_prefix('!') {
-        (label, Test::Absent)
+        (label, LabelTest::Absent)
     } else if let Some((label, unwanted)) = text.split_once("!=") {
-        (label, Test::NotEqual(value(unwanted)))
+        (label, LabelTest::NotEqual(value(unwanted)))
     } else if let Some((label, wanted)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        (label, Test::Equal(value(wanted)))
+        (label, LabelTest::Equal(value(wanted)))
     } else {
-        (text, Test::Exists)
+        (text, LabelTest::Exists)
     };
     let label = label.trim();
     let is_label = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);

@@ -81,7 +81,7 @@ impl NamedServer {
         protocol: Protocol,
         port: u16,
         name: &str,
-        serve: fn(&Task) -> Result<()>,
+        serve: fn(&ServerTask) -> Result<()>,
     ) -> Result<Self> {
         let socket = namespace
             .enter(|| bind(kind, protocol, port))
@@ -95,7 +95,7 @@ impl NamedServer {
             .local_addr()?
             .as_socket()
             .map_or(port, |address| address.port());
-        let task = Task {
+        let task = ServerTask {
             socket,
             name: name.to_owned(),
             served: served.clone(),
@@ -144,14 +144,14 @@ impl Drop for NamedServer {
 }
 
 /// What a server's thread works on.
-struct Task {
+struct ServerTask {
     socket: Socket,
     name: String,
     served: Arc<AtomicU64>,
     stop: Arc<EventFd>,
 }
 
-impl Task {
+impl ServerTask {
     /// What is said to a client that reached the server at this address.
     fn greeting(&self, asked: Option<IpAddr>) -> String {
         match asked {

@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::Task;
+use super::ServerTask;
 
 const EVENTS_AT_ONCE: usize = 256;
 /// Keys of the two that are not connections, whose keys are their file descriptors.
 const LISTENER: u64 = u64::MAX;
 const STOP: u64 = u64::MAX - 1;
 
-pub(super) fn serve(task: &Task) -> Result<()> {
+pub(super) fn serve(task: &ServerTask) -> Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll")?;
     epoll.add(&task.socket, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
     epoll.add(task.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
@@ -48,7 +48,7 @@ pub(super) fn serve(task: &Task) -> Result<()> {
     }
 }
 
-fn accept_all(task: &Task, epoll: &Epoll, open: &mut HashMap<u64, TcpStream>) -> Result<()> {
+fn accept_all(task: &ServerTask, epoll: &Epoll, open: &mut HashMap<u64, TcpStream>) -> Result<()> {
     loop {
         let mut stream: TcpStream = match task.socket.accept() {
             Ok((socket, _)) => socket.into(),

@@ -13,9 +13,9 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg,
 };
 
-use super::Task;
+use super::ServerTask;
 
-pub(super) fn serve(task: &Task) -> Result<()> {
+pub(super) fn serve(task: &ServerTask) -> Result<()> {
     let stop = task.stop_fd();
     loop {
         let mut waiting = [
@@ -34,7 +34,7 @@ pub(super) fn serve(task: &Task) -> Result<()> {
 }
 
 /// False when there was no datagram.
-fn answer_one(task: &Task) -> bool {
+fn answer_one(task: &ServerTask) -> bool {
     let fd = task.socket.as_raw_fd();
     let mut question = [0; 512];
     let mut parts = [IoSliceMut::new(&mut question)];

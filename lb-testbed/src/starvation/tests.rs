@@ -35,11 +35,11 @@ fn runnable(thread: Thread) -> Thread {
 }
 
 /// A history of looks at these threads, one each 100 ms, and the time of the first.
-fn history(looks: &[&[Thread]]) -> (History, Instant) {
+fn history(snapshots: &[&[Thread]]) -> (WaitHistory, Instant) {
     let began = Instant::now();
-    let mut history = History::default();
-    for (number, threads) in (0..).zip(looks) {
-        history.look(began + ms(100) * number, Duration::ZERO, threads);
+    let mut history = WaitHistory::default();
+    for (number, threads) in (0..).zip(snapshots) {
+        history.snapshot(began + ms(100) * number, Duration::ZERO, threads);
     }
     (history, began)
 }
@@ -89,18 +89,18 @@ fn threads_that_are_meant_to_wait_do_not_starve_the_process() {
     let (history, began) = history(&[&[nice(ms(0))], &[nice(ms(90))]]);
     assert_eq!(history.starved_since(began), Duration::ZERO);
     // Who asks for them by name gets the truth.
-    assert_eq!(history.given(&[Whom::Process(9)], began, ms(11)), None);
+    assert_eq!(history.given(&[Waiters::Process(9)], began, ms(11)), None);
 }
 
 #[test]
 fn a_machine_that_stood_still_shows() {
     let began = Instant::now();
-    let mut history = History::default();
-    history.look(began, Duration::ZERO, &[]);
-    history.look(began + ms(3_050), ms(3_000), &[]);
+    let mut history = WaitHistory::default();
+    history.snapshot(began, Duration::ZERO, &[]);
+    history.snapshot(began + ms(3_050), ms(3_000), &[]);
     assert_eq!(history.starved_since(began), ms(3_000));
     assert_eq!(history.given(&[], began, ms(51)), None);
-    history.look(began + ms(3_100), ms(5), &[]);
+    history.snapshot(began + ms(3_100), ms(5), &[]);
     assert_eq!(
         history.given(&[], began, ms(51)),
         Some(began + ms(3_100)),
@@ -111,11 +111,11 @@ fn a_machine_that_stood_still_shows() {
 #[test]
 fn time_is_given_to_all_that_have_to_do_with_it() {
     let at = |first, second| [thread(8, ms(first), 1), thread(9, ms(second), 1)];
-    let looks = [at(0, 0), at(60, 0), at(60, 40), at(60, 40), at(60, 40)];
-    let looks: Vec<&[Thread]> = looks.iter().map(<[Thread; 2]>::as_slice).collect();
-    let (history, began) = history(&looks);
-    let [first, second] = [8, 9].map(Whom::Process);
-    let given = |whom: &[Whom], time| history.given(whom, began, time);
+    let snapshots = [at(0, 0), at(60, 0), at(60, 40), at(60, 40), at(60, 40)];
+    let snapshots: Vec<&[Thread]> = snapshots.iter().map(<[Thread; 2]>::as_slice).collect();
+    let (history, began) = history(&snapshots);
+    let [first, second] = [8, 9].map(Waiters::Process);
+    let given = |waiters: &[Waiters], time| history.given(waiters, began, time);
     assert_eq!(given(&[], ms(200)), Some(began + ms(200)));
     assert_eq!(given(&[first], ms(200)), Some(began + ms(300)));
     assert_eq!(given(&[first, second], ms(200)), Some(began + ms(300)));
@@ -131,7 +131,7 @@ fn threads_of_this_process_are_found_by_name() {
         ..thread(9, delay, 1)
     };
     let (history, began) = history(&[&[own(ms(0))], &[own(ms(60))], &[own(ms(60))]]);
-    let given = |name| history.given(&[Whom::Threads(name)], began, ms(100));
+    let given = |name| history.given(&[Waiters::Threads(name)], began, ms(100));
     assert_eq!(given("api-server"), Some(began + ms(200)));
     assert_eq!(given("other"), Some(began + ms(100)));
 }
@@ -171,7 +171,7 @@ fn a_process_that_is_stopped_does_not_wait_for_a_cpu() {
     let from = Instant::now();
     record();
     // It comes, or the test never ends.
-    while given(&[Whom::Process(busy.id())], from, ms(300)).is_none() {
+    while given(&[Waiters::Process(busy.id())], from, ms(300)).is_none() {
         thread::sleep(ms(5));
     }
     assert!(from.elapsed() >= ms(300));

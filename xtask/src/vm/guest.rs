@@ -10,8 +10,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use cpio::newc::{self, Builder};
 
-use super::kernel::Image;
-use super::tests::Binaries;
+use super::kernel::KernelPackage;
+use super::test_binaries::TestBinaries;
 use crate::process;
 
 /// What the tests and the guest's start run.
@@ -56,7 +56,7 @@ const MODULE_LIST: &str = "/etc/modules";
 const TEST_LINK: &str = "/test";
 
 /// What is at a path of the guest.
-enum Entry {
+enum TreeEntry {
     Folder,
     /// A copy of a file here.
     Copy(PathBuf),
@@ -65,10 +65,14 @@ enum Entry {
 }
 
 /// Writes the archive and gives its path.
-pub(crate) fn initramfs(folder: &Path, image: &Image, binaries: &Binaries) -> Result<PathBuf> {
+pub(crate) fn initramfs(
+    folder: &Path,
+    image: &KernelPackage,
+    binaries: &TestBinaries,
+) -> Result<PathBuf> {
     let mut tree = Tree::default();
     for folder in ["proc", "sys", "dev", "tmp", "run", "root", "var/lib/misc"] {
-        tree.add(&Path::new("/").join(folder), Entry::Folder);
+        tree.add(&Path::new("/").join(folder), TreeEntry::Folder);
     }
     for program in PROGRAMS {
         let file = process::program(program)?;
@@ -77,22 +81,25 @@ pub(crate) fn initramfs(folder: &Path, image: &Image, binaries: &Binaries) -> Re
     // The kernel's own path to it, for modules that it asks for by itself.
     tree.add(
         Path::new("/sbin/modprobe"),
-        Entry::Link("/bin/modprobe".to_owned()),
+        TreeEntry::Link("/bin/modprobe".to_owned()),
     );
     for binary in [&binaries.test, &binaries.agent, &binaries.next_agent] {
         let stripped = strip(folder, binary)?;
         tree.add_program(binary, &stripped)?;
     }
     let test = binaries.test.display().to_string();
-    tree.add(Path::new(TEST_LINK), Entry::Link(test));
+    tree.add(Path::new(TEST_LINK), TreeEntry::Link(test));
     for (name, text) in ETC {
-        tree.add(&Path::new("/etc").join(name), Entry::Text(text.to_owned()));
+        tree.add(
+            &Path::new("/etc").join(name),
+            TreeEntry::Text(text.to_owned()),
+        );
     }
     tree.add(
         Path::new(MODULE_LIST),
-        Entry::Text(MODULES.join("\n") + "\n"),
+        TreeEntry::Text(MODULES.join("\n") + "\n"),
     );
-    tree.add(Path::new("/init"), Entry::Text(INIT.to_owned()));
+    tree.add(Path::new("/init"), TreeEntry::Text(INIT.to_owned()));
     tree.add_modules(image)?;
     let path = folder.join("initramfs.cpio");
     tree.write(&path)
@@ -116,29 +123,29 @@ fn strip(folder: &Path, binary: &Path) -> Result<PathBuf> {
 }
 
 #[derive(Default)]
-struct Tree(BTreeMap<PathBuf, Entry>);
+struct Tree(BTreeMap<PathBuf, TreeEntry>);
 
 impl Tree {
-    fn add(&mut self, path: &Path, entry: Entry) {
+    fn add(&mut self, path: &Path, entry: TreeEntry) {
         for folder in path.ancestors().skip(1) {
-            self.0.entry(folder.to_owned()).or_insert(Entry::Folder);
+            self.0.entry(folder.to_owned()).or_insert(TreeEntry::Folder);
         }
         self.0.insert(path.to_owned(), entry);
     }
 
     /// A program with the shared libraries that it is linked with.
     fn add_program(&mut self, path: &Path, file: &Path) -> Result<()> {
-        self.add(path, Entry::Copy(file.to_owned()));
+        self.add(path, TreeEntry::Copy(file.to_owned()));
         let libraries = process::output(Command::new("ldd").arg(file))
             .with_context(|| format!("which libraries {} needs", file.display()))?;
         for library in libraries.lines().filter_map(library) {
-            self.add(Path::new(library), Entry::Copy(library.into()));
+            self.add(Path::new(library), TreeEntry::Copy(library.into()));
         }
         Ok(())
     }
 
     /// [`MODULES`] with what they need, and the index of all modules.
-    fn add_modules(&mut self, image: &Image) -> Result<()> {
+    fn add_modules(&mut self, image: &KernelPackage) -> Result<()> {
         let modules = image.modules();
         let in_guest = Path::new("/lib/modules").join(&image.release);
         for file in fs::read_dir(&modules)
@@ -146,7 +153,10 @@ impl Tree {
             .flatten()
         {
             if file.path().is_file() {
-                self.add(&in_guest.join(file.file_name()), Entry::Copy(file.path()));
+                self.add(
+                    &in_guest.join(file.file_name()),
+                    TreeEntry::Copy(file.path()),
+                );
             }
         }
         let index = fs::read_to_string(modules.join("modules.dep")).context("modules.dep")?;
@@ -155,7 +165,7 @@ impl Tree {
                 continue;
             };
             for file in files {
-                self.add(&in_guest.join(file), Entry::Copy(modules.join(file)));
+                self.add(&in_guest.join(file), TreeEntry::Copy(modules.join(file)));
             }
         }
         Ok(())
@@ -170,10 +180,10 @@ impl Tree {
                 continue;
             }
             match entry {
-                Entry::Folder => append(&mut archive, name, DIRECTORY, Cursor::new(""))?,
-                Entry::Copy(file) => append(&mut archive, name, EXECUTABLE, File::open(file)?)?,
-                Entry::Text(text) => append(&mut archive, name, EXECUTABLE, Cursor::new(text))?,
-                Entry::Link(to) => append(&mut archive, name, SYMLINK, Cursor::new(to))?,
+                TreeEntry::Folder => append(&mut archive, name, DIRECTORY, Cursor::new(""))?,
+                TreeEntry::Copy(file) => append(&mut archive, name, EXECUTABLE, File::open(file)?)?,
+                TreeEntry::Text(text) => append(&mut archive, name, EXECUTABLE, Cursor::new(text))?,
+                TreeEntry::Link(to) => append(&mut archive, name, SYMLINK, Cursor::new(to))?,
             }
         }
         newc::trailer(&mut archive)?;

@@ -38,13 +38,13 @@ impl FromStr for Version {
 
 /// An unpacked package.
 #[derive(Debug)]
-pub(crate) struct Image {
+pub(crate) struct KernelPackage {
     /// What `uname -r` says there.
     pub(crate) release: String,
     root: PathBuf,
 }
 
-impl Image {
+impl KernelPackage {
     /// The bootable file.
     pub(crate) fn boot(&self) -> PathBuf {
         self.root
@@ -59,7 +59,7 @@ impl Image {
 }
 
 /// The newest package of this version that apt knows: unpacked before, or downloaded now.
-pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Image> {
+pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<KernelPackage> {
     if !apt::is_here() {
         bail!("other kernels are Debian's packages, and there is no apt-get on this machine");
     }
@@ -70,7 +70,7 @@ pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Image>
             newest(version)?.with_context(|| missing(version))?
         }
     };
-    let image = Image {
+    let image = KernelPackage {
         release: package.trim_start_matches("linux-image-").to_owned(),
         root: folder.join(&package),
     };
@@ -87,7 +87,7 @@ fn missing(version: Version) -> String {
     )
 }
 
-fn download(folder: &Path, package: &str, image: &Image) -> Result<()> {
+fn download(folder: &Path, package: &str, image: &KernelPackage) -> Result<()> {
     println!("vm: downloading {package} (not installed, only unpacked below the target folder)");
     let scratch = folder.join(format!("{package}.{}", std::process::id()));
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;

@@ -5,7 +5,7 @@ mod guest;
 mod kernel;
 mod program;
 mod qemu;
-mod tests;
+mod test_binaries;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -66,7 +66,7 @@ pub(crate) fn test_kernel(
     let qemu = setup::vm_programs()?;
     let folder = workspace.target.join("vm");
     let image = kernel::find_or_download(&folder, version)?;
-    let binaries = tests::build(workspace)?;
+    let binaries = test_binaries::build(workspace)?;
     let initramfs = guest::initramfs(&folder, &image, &binaries)?;
     let chosen: Vec<OsString> = NOT_THE_KERNELS
         .iter()

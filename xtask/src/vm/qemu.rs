@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::kernel::Image;
+use super::kernel::KernelPackage;
 
 /// How long a guest may take to its first word: a KVM that is there may still not run one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
@@ -38,7 +38,12 @@ enum Accelerator {
 ///
 /// # Errors
 /// When they fail, or the guest does not come to an end.
-pub(crate) fn test(qemu: &Path, image: &Image, initramfs: &Path, args: &[OsString]) -> Result<()> {
+pub(crate) fn test(
+    qemu: &Path,
+    image: &KernelPackage,
+    initramfs: &Path,
+    args: &[OsString],
+) -> Result<()> {
     println!("vm: booting Linux {}", image.release);
     if Path::new("/dev/kvm").exists() {
         match boot(qemu, image, initramfs, args, Accelerator::Kvm)?.follow()? {
@@ -71,7 +76,7 @@ struct Guest {
 
 fn boot(
     program: &Path,
-    image: &Image,
+    image: &KernelPackage,
     initramfs: &Path,
     args: &[OsString],
     accelerator: Accelerator,

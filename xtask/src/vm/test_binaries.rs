@@ -12,7 +12,7 @@ use crate::{build, process};
 
 /// Paths of what was built. The test binary has the agent's path compiled in.
 #[derive(Debug)]
-pub(crate) struct Binaries {
+pub(crate) struct TestBinaries {
     pub(crate) test: PathBuf,
     pub(crate) agent: PathBuf,
     /// Of the next layouts; the test binary finds it from the other.
@@ -20,7 +20,7 @@ pub(crate) struct Binaries {
 }
 
 /// Builds what `cargo xtask test kernel` runs.
-pub(crate) fn build(workspace: &Workspace) -> Result<Binaries> {
+pub(crate) fn build(workspace: &Workspace) -> Result<TestBinaries> {
     build::next_agent(workspace)?;
     let mut cargo = cargo_test(workspace);
     cargo.args(["--test", KERNEL_TEST, "--no-run"]);
@@ -36,7 +36,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Binaries> {
             .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
         found.with_context(|| format!("cargo has not said where the {kind} {name} is"))
     };
-    Ok(Binaries {
+    Ok(TestBinaries {
         test: executable("test", KERNEL_TEST)?,
         agent: executable("bin", "lb-agent")?,
         next_agent: workspace.next_agent(),

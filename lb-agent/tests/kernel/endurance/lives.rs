@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lb_testbed::starvation::{self, Whom};
+use lb_testbed::starvation::{self, Waiters};
 use lb_testbed::{Agent, AgentProcess, Deadline, stretched};
 
 /// How long an agent that is there may take for a change: far more than it does. Time that it, or the API server, waits for
@@ -149,8 +149,8 @@ impl Lives {
 impl Life {
     /// When the agent, and the server that it hears of changes from, had been given so much time since then.
     fn given(&self, from: Instant, time: Duration) -> Option<Instant> {
-        let whom = [Whom::Process(self.process), Whom::Threads(API_SERVER)];
-        starvation::given(&whom, from, time)
+        let waiters = [Waiters::Process(self.process), Waiters::Threads(API_SERVER)];
+        starvation::given(&waiters, from, time)
     }
 }
 
