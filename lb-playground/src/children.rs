@@ -1,4 +1,4 @@
-//! The node's side of its pods' processes.
+//! The processes of the node's pods.
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
@@ -36,7 +36,7 @@ impl PodProcess {
         let mut command =
             pod.command(env::current_exe().context("cannot find the playground's own program")?);
         role(&mut command, cgroup.path());
-        // A process group of its own keeps a terminal's Ctrl-C away: the node decides who ends first.
+        // In a process group of its own it does not receive a terminal's Ctrl-C: the node ends its pods in the right order.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -57,9 +57,9 @@ impl PodProcess {
         let output = self
             .output
             .as_mut()
-            .context("a pod's output is read elsewhere")?;
+            .context("a pod's output was taken before")?;
         match output.read_line(&mut String::new())? {
-            0 => bail!("pod {} ended as it started", self.name),
+            0 => bail!("pod {} exited before it was ready", self.name),
             _ => Ok(()),
         }
     }
@@ -82,7 +82,7 @@ impl Drop for PodProcess {
     }
 }
 
-/// The client pod's process, and what it last reported.
+/// The client pod's process, and its last report.
 #[derive(Debug)]
 pub(crate) struct Client {
     process: PodProcess,
@@ -103,7 +103,7 @@ impl Client {
         let output = process
             .output
             .take()
-            .context("the client's output is read elsewhere")?;
+            .context("the client's output was taken before")?;
         let reader = thread::spawn({
             let progress = progress.clone();
             move || follow(output, &progress)
@@ -126,16 +126,16 @@ impl Client {
             .clone()
     }
 
-    /// Ends the client and gives its last report.
+    /// Stops the client and returns its last report.
     pub(crate) fn stop(self) -> Result<Progress> {
         let pid = Pid::from_raw(
             i32::try_from(self.process.child.id()).context("a process id is too large")?,
         );
-        // One that has ended already has said its last word.
+        // It fails if the client has exited already.
         let _ = kill(pid, Signal::SIGTERM);
         self.reader
             .join()
-            .map_err(|_| anyhow!("reading the client's reports panicked"))?;
+            .map_err(|_| anyhow!("the thread that reads the client's reports panicked"))?;
         Ok(self
             .progress
             .lock()

@@ -1,5 +1,4 @@
-//! The client pod: plain HTTP requests at the ClusterIP, each over a connection of its own, since it is the
-//! connect that is balanced.
+//! The client pod: HTTP requests to the ClusterIP. Each has a connection of its own, since socklb chooses a backend at connect().
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -22,13 +21,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::progress::Progress;
 
-/// 200 requests a second, in bursts: a hook that runs once in a while is measured with all its memory cold, which
-/// says more about the machine than about the hook.
+/// 200 requests a second, in bursts: with single requests the hook would always run with cold caches, and its cost would tell more
+/// about the machine than about the hook.
 const BURST_EVERY: Duration = Duration::from_millis(200);
 const BURST: usize = 40;
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 const TIME_LIMIT: Duration = Duration::from_secs(2);
-/// Requests under way at once; no more are started until some have ended.
+/// Most requests at the same time.
 const AT_ONCE: usize = 2 * BURST;
 
 pub(crate) fn run(cgroup: PathBuf, to: SocketAddr) -> Result<ExitCode> {
@@ -73,7 +72,7 @@ fn say(progress: &Progress) -> Result<()> {
     line.push('\n');
     io::stdout()
         .write_all(line.as_bytes())
-        .context("the node does not listen any more")
+        .context("cannot send a report to the node")
 }
 
 fn count(progress: &mut Progress, took: Duration, result: Result<String>) {
@@ -90,7 +89,7 @@ fn count(progress: &mut Progress, took: Duration, result: Result<String>) {
     }
 }
 
-/// One GET; the answer's first line is the pod's name.
+/// One GET. The first line of the answer is the pod's name.
 async fn ask(to: SocketAddr) -> Result<String> {
     let stream = TcpStream::connect(to)
         .await
@@ -111,11 +110,11 @@ async fn ask(to: SocketAddr) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// What an error of connect means here.
+/// Explains an error of connect().
 fn explain(error: io::Error) -> anyhow::Error {
     let meaning = match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => "no endpoint is ready, or the pod does not listen on that port",
-        Some(libc::ENETUNREACH) => "no Service has this address: the connection was left alone",
+        Some(libc::ENETUNREACH) => "no Service has this address, and there is no route to it",
         _ => return error.into(),
     };
     anyhow::anyhow!("{error}: {meaning}")

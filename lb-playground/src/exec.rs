@@ -1,5 +1,5 @@
-//! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, where the
-//! agent's hooks see it.
+//! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, to which the agent's hooks
+//! are attached.
 
 use std::env;
 use std::fs::File;
@@ -13,16 +13,17 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::state::{PodState, State};
 
-/// Returns only when the command could not be run. To be called while the process has one thread.
+/// Returns only if the command cannot be run. Call it while the process has one thread.
 pub(crate) fn run(pod: &str, command: &[String]) -> Result<ExitCode> {
     lb_testbed::require_root()?;
-    let state = State::read()
-        .context("no playground runs: start one with `cargo xtask run`, then try again")?;
-    let Some(place) = state.pods.get(pod) else {
+    let state = State::read().context(
+        "no playground is running: start one with `cargo xtask run` in another terminal",
+    )?;
+    let Some(found) = state.pods.get(pod) else {
         let names: Vec<&str> = state.pods.keys().map(String::as_str).collect();
         bail!("there is no pod {pod}: the pods are {}", names.join(", "));
     };
-    join(place).with_context(|| format!("cannot enter pod {pod}"))?;
+    join(found).with_context(|| format!("cannot enter pod {pod}"))?;
     let (program, arguments) = command
         .split_first()
         .context("there is no command after `--`")?;
@@ -46,11 +47,11 @@ fn why_not_run(program: &str, error: io::Error) -> anyhow::Error {
     if error.kind() != ErrorKind::NotFound {
         return anyhow!(error).context(format!("cannot run {program}"));
     }
-    // Only names of programs are names of packages, more or less.
+    // A package often has the program's name.
     if program.contains('/') {
         return anyhow!("there is no {program}");
     }
     anyhow!(
-        "{program} is not installed here: `apt-get install {program}` (Debian, Ubuntu) or `dnf install {program}`"
+        "{program} is not installed: `apt-get install {program}` (Debian, Ubuntu) or `dnf install {program}`"
     )
 }

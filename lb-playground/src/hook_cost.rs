@@ -1,5 +1,5 @@
-//! What a connect hook costs: the kernel counts the programs' runs and their time while somebody holds
-//! BPF_ENABLE_STATS, and the agent's API passes the numbers on.
+//! The cost of the connect hook. The kernel counts runs and time of programs while a process holds BPF_ENABLE_STATS, and the
+//! agent's status contains these counts.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use aya::sys::{Stats, enable_stats};
 use lb_testbed::AgentHook;
 
-/// Samples that the live number spans: two seconds.
+/// Samples of the live figure: two seconds.
 const WINDOW: usize = 8;
 const HOOK: &str = "connect4";
 
@@ -23,7 +23,7 @@ pub(crate) struct Reading {
 /// Samples of the hook's counters.
 #[derive(Debug)]
 pub(crate) struct HookCost {
-    // The kernel measures as long as this is open. None: it does not let us, and nothing is shown.
+    // The kernel measures while this is open. None: it refused, and no figure is shown.
     _measuring: Option<OwnedFd>,
     first: Option<AgentHook>,
     last: VecDeque<AgentHook>,

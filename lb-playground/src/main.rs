@@ -1,5 +1,5 @@
-//! A Service to play with: one node, a client pod and three server pods in network namespaces of their own, the
-//! real agent, real HTTP requests, and a live view of who answers.
+//! A Service to try out: one node, a client pod and three server pods in network namespaces of their own, the real agent, real
+//! HTTP requests, and a live view of the pods that answer.
 
 mod client;
 mod node;
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Runs a node in miniature with the agent on it and shows which pod answers.
+/// Runs a small node with the agent on it and shows which pod answers.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
@@ -36,10 +36,10 @@ struct Options {
     /// The agent's binary
     #[arg(long)]
     agent: PathBuf,
-    /// The folder of manifests that the agent runs on: edit them meanwhile
+    /// The agent's folder of manifests; you can edit them while it runs
     #[arg(long)]
     examples: PathBuf,
-    /// End after so many seconds: with status 0, or with 1 when a request failed
+    /// End after this many seconds, with status 1 if a request failed
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
 }

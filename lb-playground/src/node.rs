@@ -1,4 +1,4 @@
-//! The node: builds it, starts pods, agent and client, watches until it is time to end, and says how it went.
+//! The node: starts pods, agent and client, shows what happens until the end, and prints a summary.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,14 +57,14 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
         .enable_all()
         .build()?;
     let watched = runtime.block_on(watch(options.seconds, info, &client, cost, &mut process));
-    // The client first: what ends while requests are under way would make them fail.
+    // The client first, so that no request fails because a server or the agent stops.
     let progress = client.stop()?;
     let mut view = watched?;
     view.window.push(progress);
     finish(options, &view, &mut process)
 }
 
-/// Sums up, and says how the playground's own status should be.
+/// Prints the summary and returns the exit code.
 fn finish(options: &Options, view: &View, agent: &mut AgentProcess) -> Result<ExitCode> {
     print!("{}", view.summary());
     let alive = agent.ended()?.is_none();
@@ -72,7 +72,7 @@ fn finish(options: &Options, view: &View, agent: &mut AgentProcess) -> Result<Ex
         agent.terminate()?;
     }
     let progress = view.window.latest();
-    // Who plays with it makes requests fail; who lets it run for a while wants to know whether all is well.
+    // Users make requests fail on purpose. A run with a time limit is a test.
     let well = alive && progress.requests > 0 && progress.failures == 0;
     if !well && options.seconds.is_some() {
         eprintln!("the agent's log:\n{}", agent.log().trim_end());
@@ -130,7 +130,7 @@ fn start_server(sandbox: &Sandbox, name: &str, number: u8) -> Result<PodProcess>
     Ok(process)
 }
 
-/// For `playground exec`. Gives the note to show when it cannot work.
+/// For `exec`. Returns the note to show if that fails.
 fn write_state(sandbox: &Sandbox, servers: &[PodProcess], client: &Client) -> Option<String> {
     let pods = servers
         .iter()
@@ -145,5 +145,5 @@ fn write_state(sandbox: &Sandbox, servers: &[PodProcess], client: &Client) -> Op
     state
         .write()
         .err()
-        .map(|error| format!("exec does not reach this playground: {error:#}"))
+        .map(|error| format!("`cargo xtask exec` cannot reach this playground: {error:#}"))
 }

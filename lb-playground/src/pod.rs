@@ -1,4 +1,4 @@
-//! A server pod: an HTTP server that says its name.
+//! A server pod: an HTTP server that answers with its name.
 
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
@@ -25,14 +25,14 @@ pub(crate) fn run(name: &str, cgroup: PathBuf, port: u16) -> Result<ExitCode> {
 }
 
 async fn serve(name: &str, port: u16) -> Result<()> {
-    // [::] takes IPv4 clients too.
+    // [::] accepts IPv4 clients too.
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
         .await
         .with_context(|| format!("pod {name} cannot listen on port {port}"))?;
     println!("listening");
     let answer = Bytes::from(format!("{name}\n"));
     loop {
-        // A client that has gone again is no reason to end.
+        // The client may have closed before the accept.
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
@@ -42,7 +42,7 @@ async fn serve(name: &str, port: u16) -> Result<()> {
                 let body = Full::new(answer.clone());
                 async move { Ok::<_, Infallible>(Response::new(body)) }
             });
-            // The client sees what went wrong.
+            // The client notices errors.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

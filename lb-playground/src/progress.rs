@@ -1,10 +1,10 @@
-//! What the client has done so far, and how that changed over the last moments.
+//! The client's counts, in total and over the last seconds.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-/// How many reports the window holds: two seconds of them, so that an edit shows soon.
+/// Reports in the window: two seconds, so that an edit shows soon.
 const WINDOW: usize = 8;
 
 /// The client's report: counts since it started. One line of JSON on its standard output.
@@ -14,9 +14,9 @@ pub(crate) struct Progress {
     pub(crate) requests: u64,
     pub(crate) failures: u64,
     pub(crate) last_failure: Option<String>,
-    /// By the name that the answer gave.
+    /// By the name in the answer.
     pub(crate) answers: BTreeMap<String, u64>,
-    /// Time that answered requests took, all in all.
+    /// Total time of the answered requests.
     pub(crate) answer_micros: u64,
 }
 
@@ -29,7 +29,7 @@ impl Progress {
         self.answers.values().sum()
     }
 
-    /// Milliseconds for a request, from connect to the last byte.
+    /// Mean time of a request in milliseconds, from connect() to the last byte.
     pub(crate) fn mean_millis(&self) -> Option<f64> {
         let answered = self.answered();
         (answered > 0).then(|| self.answer_micros as f64 / answered as f64 / 1000.0)
@@ -54,7 +54,7 @@ impl Window {
         self.reports.back().cloned().unwrap_or_default()
     }
 
-    /// What happened between the oldest report and the latest.
+    /// The difference between the oldest report and the latest.
     pub(crate) fn recent(&self) -> Progress {
         let mut recent = self.latest();
         let Some(oldest) = self.reports.front() else {

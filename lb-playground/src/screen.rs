@@ -1,4 +1,4 @@
-//! The live view: a full screen on a terminal, else a plain line each second.
+//! The live view: full-screen on a terminal, otherwise one line each second.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use ratatui::{DefaultTerminal, Frame};
 
 use crate::view::{View, nanoseconds, percent};
 
-/// Of a pod that gets all requests.
+/// Length of the bar of a pod that gets all requests.
 const BAR: f64 = 44.0;
 
-/// More are in the agent's log.
+/// Most problems to show; the agent's log has all of them.
 const PROBLEMS: usize = 4;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Screen {
     Plain {
         /// The second that the next line is for.
         next: u64,
-        /// Those that were said.
+        /// The problems that were printed.
         problems: Vec<String>,
     },
 }
@@ -35,8 +35,8 @@ impl Screen {
     pub(crate) fn open() -> Result<Self> {
         if io::stdout().is_terminal() && io::stdin().is_terminal() {
             let terminal = ratatui::try_init().context("cannot use the terminal")?;
-            // A terminal without a second screen still shows what was there. (ratatui's own clear asks the terminal
-            // where its cursor is, and not every one answers.)
+            // A terminal without an alternate screen still shows its old text. (ratatui's own clear asks the terminal for the
+            // cursor's position, and not every terminal answers.)
             execute!(io::stdout(), Clear(ClearType::All)).context("cannot clear the terminal")?;
             return Ok(Self::Terminal(terminal));
         }
@@ -67,7 +67,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Whether q, Esc or Ctrl-C was typed. (A plain terminal's Ctrl-C is a signal.)
+    /// Whether the user typed q, Esc or Ctrl-C. (Without the screen Ctrl-C is a signal.)
     pub(crate) fn wants_to_end(&self) -> Result<bool> {
         if matches!(self, Self::Plain { .. }) {
             return Ok(false);
@@ -95,11 +95,11 @@ impl Drop for Screen {
 
 fn draw(frame: &mut Frame<'_>, view: &View) {
     let mut lines = header(view);
-    lines.push("which pod answered, over the last 2 s and since the start:".into());
+    lines.push("answers of each pod: share over the last 2 s, number since the start".into());
     lines.extend(view.info.pods.iter().map(|pod| bar(view, pod)));
     lines.push(Line::default());
-    lines.extend(trouble(view));
-    lines.push("try next, in another terminal:".into());
+    lines.extend(problems(view));
+    lines.push("try in another terminal:".into());
     lines.extend(
         view.hints()
             .into_iter()
@@ -123,7 +123,7 @@ fn header(view: &View) -> Vec<Line<'static>> {
             format!("   {} s   q: end and clean up", view.elapsed.as_secs()).into(),
         ]),
         format!(
-            "Service web: pod client asks http://{}/ about 200 times a second",
+            "Service web: the pod `client` sends about 200 requests a second to http://{}/",
             view.info.frontend
         )
         .into(),
@@ -135,7 +135,7 @@ fn header(view: &View) -> Vec<Line<'static>> {
             } else {
                 failures.red()
             },
-            format!("   a request takes {time}   the connect hook ").into(),
+            format!("   mean time of a request {time}   connect hook ").into(),
             nanoseconds(view.hook.recent).bold(),
         ]),
         Line::default(),
@@ -158,14 +158,14 @@ fn bar(view: &View, pod: &str) -> Line<'static> {
     ])
 }
 
-/// What went wrong, if anything did.
-fn trouble(view: &View) -> Vec<Line<'static>> {
+/// Failures and problems, if there are any.
+fn problems(view: &View) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
     if let Some(failure) = view.window.latest().last_failure {
         let now = if view.window.recent().failures > 0 {
             ""
         } else {
-            " (not lately)"
+            " (not in the last 2 s)"
         };
         lines.push(Line::from(format!("last failure{now}: {failure}")).red());
     }
@@ -175,7 +175,7 @@ fn trouble(view: &View) -> Vec<Line<'static>> {
     if let Some(status) = view.agent_ended {
         lines.push(
             Line::from(format!(
-                "the agent ended ({status}); what it attached works on without it"
+                "the agent exited ({status}); its programs stay attached and work without it"
             ))
             .yellow(),
         );

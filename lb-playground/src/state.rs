@@ -1,4 +1,4 @@
-//! Where the running playground can be found: one file, so that `exec` needs no arguments.
+//! A file with the running playground's processes, so that `exec` needs no arguments.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,16 +25,16 @@ pub(crate) struct PodState {
 }
 
 impl State {
-    /// Fails when another playground runs that has written it.
+    /// Fails if the file belongs to another running playground.
     pub(crate) fn write(&self) -> Result<()> {
         if let Some(other) = Self::read() {
-            bail!("another one runs, process {}", other.pid);
+            bail!("another playground is running, process {}", other.pid);
         }
         fs::write(FILE, serde_json::to_string(self)?)
             .with_context(|| format!("cannot write {FILE}"))
     }
 
-    /// Of the playground that runs, if one does.
+    /// The state of the running playground, if there is one.
     pub(crate) fn read() -> Option<Self> {
         let state: Self = serde_json::from_str(&fs::read_to_string(FILE).ok()?).ok()?;
         // The process id may belong to another program by now. A zombie has no program. A program that was built again since
@@ -44,7 +44,7 @@ impl State {
         name.starts_with(env!("CARGO_BIN_NAME")).then_some(state)
     }
 
-    /// Removes it if it is the one of this node.
+    /// Removes the file if it belongs to this node.
     pub(crate) fn remove_of(pid: u32) {
         let state: Option<Self> = fs::read_to_string(FILE)
             .ok()

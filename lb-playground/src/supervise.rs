@@ -1,4 +1,4 @@
-//! The process that the user started: it lives outside the node and cleans up behind it, whatever happens there.
+//! The process that the user started. It runs outside the node and cleans up after it in any case.
 
 use std::env;
 use std::io::IsTerminal as _;
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     State::remove_of(node.id());
     drop(node);
     if let Some(settings) = terminal {
-        // After a node that was killed, the terminal would stay as the screen had it.
+        // A node that was killed has not restored the terminal.
         let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &settings);
     }
     Ok(exit_code(ended?))
@@ -45,7 +45,7 @@ fn check(options: &Options) -> Result<()> {
     lb_testbed::require_root()?;
     if !options.agent.is_file() {
         bail!(
-            "there is no agent at {}: build it with `cargo xtask build`",
+            "there is no agent at {}: start the playground with `cargo xtask run`, which builds it",
             options.agent.display()
         );
     }

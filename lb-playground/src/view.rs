@@ -1,4 +1,4 @@
-//! What there is to see, in words: the screen and the plain lines say the same.
+//! The texts of the live view, for the screen and for plain lines.
 
 use std::env;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::hook_cost::Reading;
 use crate::progress::Window;
 
-/// What does not change while the playground runs.
+/// Facts that do not change while the playground runs.
 #[derive(Debug)]
 pub(crate) struct PlaygroundInfo {
     /// The Service's address, as in a URL.
@@ -22,7 +22,7 @@ pub(crate) struct PlaygroundInfo {
     pub(crate) note: Option<String>,
 }
 
-/// What is known at one moment.
+/// The state at one moment.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) info: PlaygroundInfo,
@@ -30,7 +30,7 @@ pub(crate) struct View {
     pub(crate) window: Window,
     pub(crate) hook: Reading,
     pub(crate) agent_ended: Option<ExitStatus>,
-    /// What the agent could not use, one line each.
+    /// Problems that the agent reports, one line each.
     pub(crate) problems: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl View {
         }
     }
 
-    /// One line, for where there is no terminal.
+    /// One line, for use without a terminal.
     pub(crate) fn line(&self) -> String {
         let (all, recent) = (self.window.latest(), self.window.recent());
         let mut line = format!(
@@ -68,12 +68,12 @@ impl View {
             let _ = write!(line, "  last failure: {failure}");
         }
         if let Some(status) = self.agent_ended {
-            let _ = write!(line, "  agent ended: {status}");
+            let _ = write!(line, "  agent exited: {status}");
         }
         line
     }
 
-    /// What to try next, in another terminal.
+    /// Commands to try in another terminal.
     pub(crate) fn hints(&self) -> Vec<String> {
         let info = &self.info;
         vec![
@@ -94,7 +94,7 @@ impl View {
         ]
     }
 
-    /// The end: what was counted, over all of the time.
+    /// Totals, for the end.
     pub(crate) fn summary(&self) -> String {
         let all = self.window.latest();
         let mut text = format!(
@@ -121,13 +121,13 @@ impl View {
             let _ = writeln!(text, "last failure: {failure}");
         }
         if let Some(status) = self.agent_ended {
-            let _ = writeln!(text, "the agent ended before: {status}");
+            let _ = writeln!(text, "the agent exited early: {status}");
         }
         text
     }
 }
 
-/// The path as it is typed where the playground was started, where that is shorter: a line of a terminal is not long.
+/// The path relative to the current folder, if it is below it, to fit a terminal's line.
 fn from_here(path: &Path) -> &Path {
     let here = env::current_dir().ok();
     here.and_then(|here| path.strip_prefix(here).ok())
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_below_the_folder_at_hand_is_told_short() {
+    fn a_path_below_the_current_folder_is_shortened() {
         let here = env::current_dir().expect("there is one");
         let agent = Path::new("target/release/lb-agent");
         assert_eq!(from_here(&here.join(agent)), agent);

@@ -18,7 +18,7 @@ use crate::pod::Pod;
 use crate::sandbox::Sandbox;
 use crate::supervisor::die_with_parent;
 
-/// How the agent is started.
+/// How to start an agent.
 #[derive(Clone, Debug)]
 pub struct Agent {
     binary: PathBuf,
@@ -27,7 +27,7 @@ pub struct Agent {
     logs: PathBuf,
     socket: PathBuf,
     pin_dir: PathBuf,
-    /// Where it runs, if not in the sandbox itself.
+    /// The host that it runs on, if not the sandbox itself.
     host: Option<Pod>,
     capabilities: CapabilitySet,
 }
@@ -63,8 +63,8 @@ impl Agent {
             .arg(sandbox.cgroup())
     }
 
-    /// As a pod does: `BINARY run --node-name NODE`, with the API server from the environment, which the caller must give it
-    /// with [`Self::env`], and a service account's files.
+    /// As in a pod: `BINARY run --node-name NODE`, with the API server from the environment, which the caller sets with
+    /// [`Self::env`], and with a service account's files.
     pub fn in_cluster(binary: impl Into<PathBuf>, sandbox: &Sandbox, node: &str) -> Self {
         Self::with_arguments(binary, sandbox, ["run", "--node-name", node])
             .arg("--cgroup")
@@ -88,8 +88,7 @@ impl Agent {
         .arg(node.cgroup())
     }
 
-    /// As [`Self::new`], on the cgroup that the agent finds by itself: the machine's root, unless the caller has seen to it
-    /// that the agent finds another.
+    /// As [`Self::new`], on the cgroup that the agent finds by itself: the machine's root cgroup, unless the caller hides it.
     pub fn on_default_cgroup(
         binary: impl Into<PathBuf>,
         sandbox: &Sandbox,
@@ -144,7 +143,7 @@ impl Agent {
         }
     }
 
-    /// With its logs in another folder than the sandbox's.
+    /// With its logs in `folder` instead of the sandbox's folder.
     #[must_use]
     pub fn logging_to(mut self, folder: impl Into<PathBuf>) -> Self {
         self.logs = folder.into();
@@ -172,7 +171,7 @@ impl Agent {
         self
     }
 
-    /// With its socket elsewhere than in the sandbox's folder.
+    /// With its socket at `path` instead of in the sandbox's folder.
     #[must_use]
     pub fn at_socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = path.into();
@@ -188,8 +187,7 @@ impl Agent {
         &self.pin_dir
     }
 
-    /// Starts it, without waiting until it is ready. It ends with the calling thread; a terminal's Ctrl-C does not
-    /// reach it.
+    /// Starts it and does not wait until it is ready. It ends with the calling thread. A terminal's Ctrl-C does not reach it.
     pub fn spawn(&self) -> Result<AgentProcess> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let log_file = self.logs.join(format!(
@@ -222,7 +220,7 @@ impl Agent {
         Ok(AgentProcess::new(child, log_file))
     }
 
-    /// Takes away what it left in the kernel.
+    /// Removes its programs and tables from the kernel.
     pub fn unload(&self) -> Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("unload").arg("--pin-dir").arg(&self.pin_dir);
@@ -246,14 +244,14 @@ impl Agent {
     }
 }
 
-/// Takes all capabilities but these from what root starts: it gets what its bounding set has (capabilities(7)).
+/// Limits the capabilities of a process that root starts to `left`: the process gets those of its bounding set (capabilities(7)).
 fn bound(command: &mut Command, left: CapabilitySet) -> &mut Command {
     // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and allocates nothing.
     unsafe {
         command.pre_exec(move || {
             for bit in 0..u64::BITS {
                 let capability = CapabilitySet::from_bits_retain(1 << bit);
-                // An error: beyond the last that the kernel knows.
+                // An error means that the kernel has no such capability.
                 let is_there = capability_is_in_bounding_set(capability).unwrap_or(false);
                 if is_there && !left.contains(capability) {
                     remove_capability_from_bounding_set(capability)?;

@@ -1,4 +1,4 @@
-//! A running lb-agent, that a test can ask to end, or kill.
+//! A running lb-agent, which a test can terminate or kill.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
@@ -14,8 +14,8 @@ use crate::supervisor::{pid_of, wait_until};
 /// How long an agent may take to log what is waited for: generous, since tests run side by side.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long an agent may take to end: one that is told to while a thread of it waits for a grace period is gone only when the
-/// kernel has ended that, and the kernel itself wonders only after a minute (CONFIG_RCU_CPU_STALL_TIMEOUT).
+/// Longest time for an agent to exit. A thread that waits for a grace period delays the exit until the grace period is over, and the
+/// kernel itself reports a stall only after a minute (CONFIG_RCU_CPU_STALL_TIMEOUT).
 const PATIENCE_AT_ITS_END: Duration = Duration::from_secs(75);
 
 /// In the line that it logs when it is.
@@ -81,26 +81,26 @@ impl AgentProcess {
         }
     }
 
-    /// What each of its threads waits for (proc_pid_wchan(5), proc_pid_syscall(5)).
+    /// The kernel function and the system call in which each of its threads waits (proc_pid_wchan(5), proc_pid_syscall(5)).
     fn threads(&self) -> String {
         let folder = format!("/proc/{}/task", self.child.id());
         let threads = fs::read_dir(folder).into_iter().flatten().flatten();
-        let told = |thread: fs::DirEntry| {
+        let describe = |thread: fs::DirEntry| {
             let [name, waits, call] = ["comm", "wchan", "syscall"].map(|file| {
                 let text = fs::read_to_string(thread.path().join(file)).unwrap_or_default();
                 text.trim().to_owned()
             });
             format!("{name}: in {waits}, system call {call}\n")
         };
-        threads.map(told).collect()
+        threads.map(describe).collect()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot wait for the agent")
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let deadline = Deadline::within(PATIENCE_AT_ITS_END);
         match wait_until(&mut self.child, || deadline.is_over())? {
@@ -113,14 +113,14 @@ impl AgentProcess {
         }
     }
 
-    /// SIGKILL: it gets no chance to do anything more.
+    /// Sends SIGKILL and waits until it has exited.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill().context("cannot kill the agent")?;
         self.child.wait().context("cannot wait for the agent")?;
         Ok(())
     }
 
-    /// SIGTERM, and waits until it has ended.
+    /// Sends SIGTERM and waits until it has exited.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);

@@ -1,5 +1,4 @@
-//! The cgroup that stands for a node: the only part of a sandbox that does not vanish with its process, hence
-//! the only one that somebody has to take away.
+//! The cgroup of a node. It does not vanish with the sandbox's process, so it has to be removed.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt as _;
@@ -18,8 +17,8 @@ use nix::unistd::{Pid, write};
 
 use crate::patience::stretched;
 
-/// How long the kernel may take to reap the processes of a cgroup that was killed: milliseconds, but on a machine with so much
-/// to do that they wait for a CPU to end on.
+/// Longest time for the kernel to reap the processes of a killed cgroup: milliseconds, but longer on a machine so busy that they
+/// wait for a CPU.
 const EMPTY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A cgroup v2 folder.
@@ -83,7 +82,7 @@ impl Cgroup {
             .with_context(|| format!("cannot join the cgroup {}", self.path.display()))
     }
 
-    /// Kills what still runs in it and removes it with all that is inside. One that is gone already is fine.
+    /// Kills its processes and removes it with its children. It may have been removed before.
     pub fn remove(&self) -> Result<()> {
         let deadline = Instant::now() + stretched(EMPTY_WITHIN);
         loop {
@@ -102,7 +101,7 @@ impl Cgroup {
     }
 }
 
-/// Removes the cgroups `PREFIX-PID` whose process is gone: left over when a whole process tree was killed.
+/// Removes the cgroups `PREFIX-PID` whose process has exited: they remain when a whole process tree was killed.
 pub(crate) fn remove_stale(root: &Path, prefix: &str) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -113,19 +112,19 @@ pub(crate) fn remove_stale(root: &Path, prefix: &str) {
                 .ok()
         });
         if owner.is_some_and(is_gone) {
-            // Somebody else may be removing the same one: best effort.
+            // Another process may be removing the same cgroup.
             let _ = Cgroup::at(entry.path()).remove();
         }
     }
 }
 
-/// Whether a process has ended. A zombie has no program any more.
+/// Whether a process has exited. A zombie has no program.
 pub(crate) fn is_gone(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_err()
 }
 
-/// Calls `work` with a mount of cgroup2: the machine's own, or, where it has none, one made for the occasion on
-/// `spare` in a mount namespace that only the thread that runs `work` sees.
+/// Calls `work` with a mount of cgroup2: the machine's own, or a temporary one on `spare`, in a mount namespace of the thread that
+/// runs `work`.
 pub(crate) fn with_cgroup2<T: Send>(
     spare: &Path,
     work: impl FnOnce(&Path) -> T + Send,

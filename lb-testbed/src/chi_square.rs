@@ -1,4 +1,4 @@
-//! Is a split over backends the uniform one it should be, or merely near it? Pearson's chi-square test.
+//! Pearson's chi-square test: whether the choice of backends is uniform.
 
 /// Pearson's statistic of counts that should all be equal, or go by weights.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! What a client does, from the calling thread's network namespace.
+//! Clients in the calling thread's network namespace.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -10,17 +10,17 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::patience::{Deadline, patiently, stretched};
 
-/// How long connecting, and waiting for an answer, may take on a machine that has time: see [`patiently`].
+/// Longest time for a connect, and for an answer, on a machine that is not busy: see [`patiently`].
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often the time is looked at, in milliseconds.
-const LOOK_EVERY_MS: u8 = 100;
+/// How often to check the time limit, in milliseconds.
+const CHECK_EVERY_MS: u8 = 100;
 
 /// Longer than any server's name.
 const LONGEST_NAME: usize = 256;
 
-/// Connects over TCP, as an application does: blocking, for two seconds, or more where nobody was given that time. Closing
-/// it resets the connection, so that tens of thousands leave nothing in TIME_WAIT.
+/// Connects over TCP, as an application does: blocking, for two seconds, or longer on a busy machine. Closing resets the connection,
+/// so that tens of thousands of them leave nothing in TIME_WAIT.
 pub fn connect(to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     let to = to.into();
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
@@ -38,12 +38,12 @@ pub fn connect(to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// Waits on for a connection that did not come in time.
+/// Waits on for a connection after the socket's own time limit.
 fn wait_connected(socket: &Socket, to: SocketAddr) -> io::Result<()> {
     let deadline = Deadline::within(TIME_LIMIT);
     while !deadline.is_over() {
         let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-        if poll(&mut polled, PollTimeout::from(LOOK_EVERY_MS))? > 0 {
+        if poll(&mut polled, PollTimeout::from(CHECK_EVERY_MS))? > 0 {
             return socket.take_error()?.map_or(Ok(()), Err);
         }
     }

@@ -1,5 +1,4 @@
-//! Waiting for a sandbox that the user started from a terminal: Ctrl-C reaches it as a wish to end, and what it leaves
-//! behind is still cleaned up.
+//! Waits for a sandbox that the user started from a terminal. Ctrl-C terminates it, and its supervisor still cleans up.
 
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -10,10 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::supervisor::Supervised;
 
-/// How long it may take to end when asked, before it is killed.
+/// Time to exit after SIGTERM, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until the process ends; passes on the wish to end, as SIGTERM.
+/// Waits until the process exits; forwards SIGINT, SIGTERM and SIGHUP as SIGTERM.
 pub fn wait_in_foreground(node: &mut Supervised) -> Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -31,7 +30,7 @@ async fn wait(node: &mut Supervised) -> Result<ExitStatus> {
             return Ok(status);
         }
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            bail!("it has not ended within {PATIENCE:?} and was killed");
+            bail!("it has not exited within {PATIENCE:?} and was killed");
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(20)) => continue,

@@ -14,21 +14,21 @@ use crate::patience::{Deadline, longest};
 use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::supervisor::{Ended, Supervised};
 
-/// The name of the test that a child process is there for.
+/// The name of the test that the child process runs.
 const NAME_VARIABLE: &str = "SOCKLB_SANDBOX";
 /// The child's folder, made and removed by its parent.
 const DIR_VARIABLE: &str = "SOCKLB_SANDBOX_DIR";
 const PREFIX: &str = "socklb-test";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
-/// How often a child looks at its time.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a child checks its time limit.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the body of a test in a sandbox, for at most two minutes. An error or panic fails the test. Time that the test
 /// waits for a CPU does not count ([`Deadline`]).
 ///
-/// To be called directly by the `#[test]` function with a closure written in place: the test's name is read from
-/// the closure's type. Root is needed; without, the test fails and says so.
+/// Call it directly in the `#[test]` function, with a closure written in place: the test's name is read from the closure's type.
+/// It needs root, and the test fails without.
 #[track_caller]
 pub fn sandboxed<F: FnOnce(&Sandbox) -> Result<()>>(body: F) {
     sandboxed_within(DEFAULT_LIMIT, body);
@@ -62,22 +62,22 @@ fn run_inside<F: FnOnce(&Sandbox) -> Result<()>>(limit: Duration, body: F) -> Re
     body(&Sandbox::enter(&config)?)
 }
 
-/// Ends this process when the time is over, and says why: from inside it can be told whether it was given that time.
+/// Ends this process when the time is over, with a message. Only from inside can it measure whether it was starved.
 fn end_within(limit: Duration) -> Result<()> {
     let deadline = Deadline::within(limit);
     let watch = move || {
         while !deadline.is_over() {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(CHECK_EVERY);
         }
         eprintln!("the test has not ended within {deadline}");
-        // The parent gives back what this process cannot any more.
+        // The parent cleans up.
         let _ = raise(Signal::SIGTERM);
     };
     let watching = thread::Builder::new().name("deadline".to_owned());
     watching
         .spawn(watch)
         .map(drop)
-        .context("cannot start the thread that looks at the time")
+        .context("cannot start the thread that checks the time limit")
 }
 
 fn run_outside(name: &str, limit: Duration) -> Result<()> {
@@ -108,7 +108,7 @@ fn run_outside(name: &str, limit: Duration) -> Result<()> {
             .stderr(errors);
         command
     })?;
-    // One that is there to end itself is ended from here only when it cannot.
+    // The child ends itself in time; this limit is for a child that cannot.
     let limit = longest(limit);
     let ended = child.wait_within(limit)?;
     drop(child);

@@ -1,5 +1,5 @@
-//! A Kubernetes node in miniature, for tests, benches and the playground: pods are network namespaces, the node
-//! is a cgroup of its own, and nothing in it has a route to the machine's own network.
+//! A small Kubernetes node for tests, benches and the playground. Pods are network namespaces, the node is a cgroup of its own,
+//! and nothing in it has a route to the machine's network.
 //!
 //! A test of the data path is an ordinary `#[test]` function:
 //!

@@ -1,5 +1,5 @@
-//! Kubernetes manifests as tests need them: written short, put into the agent's folder in one step as an editor
-//! or `mv` would, so that the agent never reads half a file.
+//! Builders for Kubernetes manifests, and a folder of them for an agent. A file is replaced atomically, as an editor or `mv` does,
+//! so that the agent never reads half a file.
 
 use std::fs;
 use std::io::Write as _;
@@ -57,7 +57,7 @@ impl Manifests {
     }
 }
 
-/// A Service of type ClusterIP, in the namespace `default` unless said.
+/// A Service of type ClusterIP, by default in the namespace `default`.
 #[derive(Clone, Debug)]
 pub struct ServiceManifest {
     name: String,
@@ -110,7 +110,7 @@ impl ServiceManifest {
         self
     }
 
-    /// Any other field of the spec, over what is there.
+    /// Sets any other field of the spec.
     #[must_use]
     pub fn spec(mut self, field: &str, value: Value) -> Self {
         self.spec.insert(field.to_owned(), value);
@@ -247,7 +247,7 @@ impl From<SliceManifest> for Value {
     }
 }
 
-/// An endpoint of a slice: ready unless said otherwise.
+/// An endpoint of a slice, ready by default.
 #[derive(Clone, Debug)]
 pub struct Endpoint(Value);
 
@@ -280,7 +280,7 @@ impl Endpoint {
         self.field("zone", json!(name))
     }
 
-    /// Any other field, over what is there.
+    /// Sets any other field.
     #[must_use]
     pub fn field(mut self, name: &str, value: Value) -> Self {
         self.0[name] = value;

@@ -1,5 +1,4 @@
-//! Network namespaces held by file descriptor: they have no name that could be left behind, and vanish with the
-//! process that made them.
+//! Network namespaces, held by file descriptors: they have no name that could stay behind, and vanish with their process.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,7 +11,7 @@ use std::{io, thread};
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// Where the calling thread's own network namespace is found. (`/proc/self` would be the main thread's.)
+/// The calling thread's network namespace. (`/proc/self` would be the main thread's.)
 const OWN: &str = "/proc/thread-self/ns/net";
 
 /// A network namespace; clones share it.

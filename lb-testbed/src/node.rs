@@ -1,5 +1,5 @@
-//! One of several nodes in a sandbox, each with an agent of its own. The sandbox is then the network between them: nodes
-//! and pods are neighbours on its bridge, as where pods have addresses of the nodes' own network.
+//! One of several nodes in a sandbox, each with an agent of its own. The sandbox's bridge is the network between them; pods have
+//! addresses in the nodes' network.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::cgroup::Cgroup;
 use crate::pod::Pod;
 
-/// A network namespace that is the host's, with addresses of its own, and a cgroup for all that runs on the node.
+/// The host's network namespace, with addresses of its own, and a cgroup for everything that runs on the node.
 #[derive(Debug)]
 pub struct Node {
     host: Pod,
@@ -17,9 +17,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// On what is plugged in for its host, in a new cgroup inside this one.
+    /// A node whose host network is that of `host`, with a new cgroup inside `parent`.
     pub(crate) fn new(host: Pod, parent: &Cgroup) -> Result<Self> {
-        // Threads of one process are to be on different nodes: a test's clients.
+        // A test's clients are threads of one process on different nodes.
         let cgroup = parent.child(host.name())?.threaded()?;
         let host = host.in_cgroup(cgroup.clone());
         Ok(Self { host, cgroup })
@@ -39,12 +39,12 @@ impl Node {
         self.cgroup.path()
     }
 
-    /// The host as a pod with `hostNetwork` sees it: what starts inside runs on the node, in its own network namespace.
+    /// The host network, as a pod with `hostNetwork` has it: commands that start in it run on the node.
     pub fn host(&self) -> &Pod {
         &self.host
     }
 
-    /// Puts a pod on this node: what starts inside from now on is in the node's cgroup.
+    /// Schedules a pod to this node: commands that start in the pod from now on are in the node's cgroup.
     #[must_use]
     pub fn run(&self, pod: Pod) -> Pod {
         pod.in_cgroup(self.cgroup.clone())

@@ -1,15 +1,14 @@
-//! How long tests wait for what must happen. A limit counts the time that the test was given, not the time that it waited for
-//! a CPU: see [`crate::starvation`].
+//! Time limits of tests. A limit does not count the time in which the test waited for a CPU: see [`crate::starvation`].
 
 use std::time::{Duration, Instant};
 use std::{env, fmt, io};
 
 use crate::starvation::{self, delay_of};
 
-/// By how much time limits are stretched, a whole number: set where the machine is emulated.
+/// A whole number by which all time limits are multiplied, for emulated machines.
 const VARIABLE: &str = "SOCKLB_TEST_PATIENCE";
 
-/// By how much starvation stretches a limit at most, so that everything ends at some time.
+/// Largest factor by which starvation extends a limit, so that every wait ends.
 const AT_MOST: u32 = 20;
 
 /// A time limit of a test, as long as this machine needs it to be.
@@ -17,20 +16,20 @@ pub fn stretched(limit: Duration) -> Duration {
     limit * factor(env::var(VARIABLE).ok().as_deref())
 }
 
-/// A limit that not even a starved test reaches.
+/// A limit beyond every [`Deadline`] of this length.
 pub(crate) fn longest(limit: Duration) -> Duration {
     stretched(limit) * AT_MOST
 }
 
-/// The end of a time limit. It moves away for as long as a thread of this process, or of a process below it, waits for a CPU.
+/// The end of a time limit. It moves back by the time in which a thread of this process, or of a child process, waits for a CPU.
 ///
-/// Printed, it says how long it was and whether the machine or what was waited for is to blame:
+/// Its text gives the limit and whether the operation was slow or the machine was too busy:
 /// `10 s: slow: 10.4 s passed, of which a thread waited for a CPU for 0.2 s`.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     limit: Duration,
     began: Instant,
-    /// The thread that it was made for, and how long that had waited for a CPU before.
+    /// The thread that created it, and how long that thread had waited for a CPU before.
     thread: Option<(u32, Duration)>,
 }
 
@@ -48,7 +47,7 @@ impl Deadline {
     /// Whether the time is over.
     pub fn is_over(&self) -> bool {
         let passed = self.began.elapsed();
-        // Most of what is waited for comes in time, and needs no measuring.
+        // Most operations end in time and need no measuring.
         passed > self.limit && self.verdict_after(passed) != Verdict::InTime
     }
 
@@ -56,7 +55,7 @@ impl Deadline {
         verdict(self.limit, passed, self.starved())
     }
 
-    /// How long this process, or the thread that waits, waited for a CPU so far.
+    /// How long this process, or the creating thread, has waited for a CPU.
     fn starved(&self) -> Duration {
         let own = self.thread.and_then(|(id, before)| {
             let (_, now) = delay_of(Some(id))?;
@@ -87,9 +86,9 @@ impl fmt::Display for Deadline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     InTime,
-    /// It had the time, and did not come.
+    /// It had enough CPU time.
     Slow,
-    /// The machine has so much to do that nothing can be said.
+    /// The machine is too busy for a verdict.
     Starved,
 }
 
@@ -103,8 +102,8 @@ fn verdict(limit: Duration, passed: Duration, starved: Duration) -> Verdict {
     Verdict::InTime
 }
 
-/// Repeats a call on a socket that ends with the socket's own time limit (EAGAIN) until it does not, or until `limit` is over
-/// too, counted from the first such end.
+/// Repeats a call on a socket while it ends with the socket's own time limit (EAGAIN), until `limit` has passed since the first such
+/// error.
 ///
 /// # Errors
 /// The call's own, or [`io::ErrorKind::TimedOut`].
@@ -124,7 +123,7 @@ pub fn patiently<T>(limit: Duration, mut call: impl FnMut() -> io::Result<T>) ->
     }
 }
 
-/// Whether an attempt that began then, and failed, was kept from the CPU for most of its time: it may be made again.
+/// Whether a failed attempt that began then was starved for most of its time, so that a test may repeat it.
 pub fn was_starved(began: Instant) -> bool {
     let passed = began.elapsed();
     passed > Duration::from_secs(1) && starvation::starved_since(began) > passed / 2

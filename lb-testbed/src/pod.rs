@@ -1,4 +1,4 @@
-//! A pod: a network namespace on the node's bridge, with an address in each family and no way further.
+//! A pod: a network namespace on the node's bridge, with an address in each family and no other routes.
 
 use std::fmt::Write as _;
 use std::io;
@@ -30,7 +30,7 @@ pub struct Pod {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
     namespace: NetworkNamespace,
-    /// That of the node that it runs on, where a sandbox has several.
+    /// The cgroup of its node, if the sandbox has several nodes.
     cgroup: Option<Cgroup>,
 }
 
@@ -53,7 +53,7 @@ impl Pod {
         self
     }
 
-    /// What the node's side has to do, in iproute2's words.
+    /// Commands of iproute2 for the node's side.
     pub(crate) fn plug_in(&self) -> String {
         let (number, namespace) = (self.ipv4.octets()[3], self.namespace.path());
         format!(
@@ -62,7 +62,7 @@ impl Pod {
         )
     }
 
-    /// What the pod's side has to do afterwards.
+    /// Sets up the pod's side, after the node's.
     pub(crate) fn bring_up(&self) -> Result<()> {
         self.ip(&format!(
             "link set lo up\n\
@@ -98,7 +98,7 @@ impl Pod {
         self.add_addresses([address])
     }
 
-    /// As [`Self::add_address`], for many at the price of one.
+    /// As [`Self::add_address`], for many addresses with one process.
     pub fn add_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<()> {
         let mut lines = String::new();
         for address in addresses {
@@ -142,8 +142,7 @@ impl Pod {
         command
     }
 
-    /// Takes the pod off the network without a word to anybody, as when the power goes; with `true` it is there again. Connections
-    /// stay as they are, and so does the IPv4 address; IPv6 addresses are lost.
+    /// Sets the pod's link down, as in a power failure, or up again. Connections and the IPv4 address stay; IPv6 addresses are lost.
     pub fn set_link(&self, is_up: bool) -> Result<()> {
         let state = if is_up { "up" } else { "down" };
         self.ip(&format!("link set {DEVICE} {state}\n"))

@@ -1,5 +1,5 @@
 //! The node: a cgroup, a network namespace with a bridge for pods, a mount namespace with a bpffs of its own, and
-//! a folder. All but cgroup and folder end with the process; [`crate::Supervised`] takes those two away.
+//! a folder. Everything but the cgroup and the folder ends with the process; [`crate::Supervised`] removes those two.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ use crate::supervisor::require_root;
 const NODE: u8 = 1;
 const LAST_POD: u8 = 254;
 
-/// What a sandbox is made of: names that its supervisor must know to clean up.
+/// The names of a sandbox's cgroup and folder, which its supervisor needs to clean up.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
     /// The cgroup is called `PREFIX-PID`.
     pub prefix: String,
-    /// An empty folder; the sandbox's files go there.
+    /// An empty folder for the sandbox's files.
     pub dir: PathBuf,
 }
 
@@ -35,7 +35,7 @@ impl SandboxConfig {
         format!("{}-{pid}", self.prefix)
     }
 
-    /// Where cgroup2 is mounted if the machine has none mounted.
+    /// The mount point for cgroup2 on a machine that has none.
     pub(crate) fn spare_cgroup2(&self) -> PathBuf {
         self.dir.join("cgroup2")
     }
@@ -53,8 +53,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Moves the calling process into a fresh cgroup, and the calling thread (with all threads that it starts from
-    /// now on) into fresh mount and network namespaces. To be called once, in a process that
-    /// [`crate::Supervised`] started.
+    /// now on) into fresh mount and network namespaces. Call it once, in a process that [`crate::Supervised`] started.
     pub fn enter(config: &SandboxConfig) -> Result<Self> {
         require_root()?;
         // Outside, so that its thread holds none of the sandbox's namespaces.
@@ -78,7 +77,7 @@ impl Sandbox {
         })
     }
 
-    /// The cgroup to attach to. This process and all that it starts live in it.
+    /// The cgroup to attach to. It contains this process and all that it starts.
     pub fn cgroup(&self) -> &Path {
         self.cgroup.path()
     }
@@ -143,7 +142,7 @@ impl Sandbox {
     fn take_number(&self) -> Result<u8> {
         match u8::try_from(self.next_pod.fetch_add(1, Ordering::Relaxed)) {
             Ok(number) if number <= LAST_POD => Ok(number),
-            _ => bail!("a sandbox has room for {} pods", LAST_POD - NODE),
+            _ => bail!("a sandbox has addresses for {} pods only", LAST_POD - NODE),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Measures how long threads had work to do and no CPU to do it on, so that a test can tell a fault from a busy machine.
+//! Measures how long runnable threads waited for a CPU, so that a test can distinguish a fault from a busy machine.
 //!
 //! The kernel counts for each thread how long it was runnable without running: the second number of
 //! `/proc/PID/task/TID/schedstat` (Documentation/scheduler/sched-stats.rst). A thread of this process, the recorder, reads
-//! that number 20 times a second for all threads of this process and of the processes below it, and keeps a history. A
-//! recorder that itself wakes up late shows that the whole machine stood still, which no thread's count tells.
+//! that number 20 times a second for all threads of this process and its child processes, and keeps a history. If the recorder
+//! itself wakes up late, the whole machine stood still, which no thread's count shows.
 //!
-//! The history lasts as long as the process. Only waits of a millisecond or more are kept.
+//! The history is kept as long as the process runs, without waits shorter than a millisecond.
 
 mod threads;
 
@@ -17,40 +17,40 @@ use std::time::{Duration, Instant};
 pub(crate) use threads::delay_of;
 use threads::{Thread, own_thread, threads_below};
 
-/// How often the recorder looks, and how often it may at most: it takes no more than one twentieth of a CPU.
+/// The recorder's period, and the largest share of a CPU that it takes: one twentieth.
 const EVERY: Duration = Duration::from_millis(50);
 const SHARE: u32 = 20;
 
-/// What the recorder does not count: neither its own short delays nor waits that every machine has.
+/// The recorder ignores its own delays and waits of threads that are shorter than these.
 const USUAL_LATENESS: Duration = Duration::from_millis(20);
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Makes the recorder more important than all that it measures, where it may.
+/// Gives the recorder priority over the threads that it measures, where it has the permission.
 const NICE: i32 = -20;
 
-/// Whose waits a question is about.
+/// The threads whose waits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiters {
-    /// All threads of a process below this one.
+    /// All threads of a child process.
     Process(u32),
-    /// This process's threads of a name.
+    /// This process's threads with this name.
     Threads(&'static str),
 }
 
-/// Starts the recorder, unless it runs. It lives in the namespaces of the calling thread.
+/// Starts the recorder, unless it runs. It is in the namespaces of the calling thread.
 pub fn record() {
     recorder();
 }
 
-/// How much of the time since `began` passed while this process, or one below it, had no CPU for a thread that could have run.
-/// Threads that are nicer than this process's first one do not count: they are meant to wait.
+/// The part of the time since `began` in which a runnable thread of this process, or of a child process, had no CPU. Threads with a
+/// higher nice value than this process's first thread do not count: they are meant to wait.
 pub fn starved_since(began: Instant) -> Duration {
     recorder().history().starved_since(began)
 }
 
-/// When these had been given so much time since `from`, without the time that they waited for a CPU. None: not yet.
+/// The moment at which `waiters` had had `time` since `from`, without their waits for a CPU. None if they have not had it yet.
 ///
-/// Waits of several are added up, since one may wait for the other.
+/// Waits of several waiters are added up, since one may wait for the other.
 pub fn given(waiters: &[Waiters], from: Instant, time: Duration) -> Option<Instant> {
     recorder().history().given(waiters, from, time)
 }
@@ -78,14 +78,14 @@ fn recorder() -> &'static Recorder {
             .name("recorder".to_owned())
             .spawn(move || keep_recording(recorder));
         if let Err(error) = started {
-            eprintln!("nobody measures who waits for a CPU: {error}");
+            eprintln!("cannot start the thread that measures starvation: {error}");
         }
     }
     recorder
 }
 
 fn keep_recording(recorder: &Recorder) {
-    // As important as before is not as exact, and good enough.
+    // Without the permission it keeps its priority and is less exact.
     let _ = rustix::process::nice(NICE);
     let own = own_thread();
     let mut pause = EVERY;
@@ -100,18 +100,18 @@ fn keep_recording(recorder: &Recorder) {
     }
 }
 
-/// What one look found.
+/// The waits since the snapshot before.
 #[derive(Debug)]
 struct Snapshot {
     at: Instant,
-    /// Since the look before: how long the whole machine stood still.
+    /// How long the whole machine stood still.
     stalled: Duration,
-    /// Since the look before: how long the thread waited that waited longest.
+    /// The longest wait of a thread.
     longest: Duration,
     waits: Vec<Wait>,
 }
 
-/// How long a thread waited since the look before.
+/// A thread's wait since the snapshot before.
 #[derive(Debug)]
 struct Wait {
     process: u32,
@@ -119,7 +119,7 @@ struct Wait {
     micros: u32,
 }
 
-/// A thread as it was last seen, and for how long it has been waiting since it last ran.
+/// A thread in the last snapshot, and how long it has been waiting since it last ran.
 #[derive(Clone, Debug)]
 struct ThreadState {
     thread: Thread,
@@ -130,7 +130,7 @@ struct ThreadState {
 struct WaitHistory {
     snapshots: Vec<Snapshot>,
     seen: BTreeMap<u32, ThreadState>,
-    /// Of this process's threads, also of those that have ended.
+    /// Names of this process's threads, also of those that have ended.
     names: BTreeMap<u32, String>,
 }
 
@@ -155,7 +155,7 @@ impl WaitHistory {
         let mut seen = BTreeMap::new();
         for thread in threads {
             let before = self.seen.remove(&thread.id);
-            // Those that were there before the first look had waited before it.
+            // Waits of older threads may have been before the first snapshot.
             let is_counted = !self.snapshots.is_empty();
             let (now, waited) = ThreadState::next(before, thread, passed);
             let waited = if is_counted { waited } else { Duration::ZERO };
@@ -178,7 +178,7 @@ impl WaitHistory {
         self.snapshots.push(snapshot);
     }
 
-    /// The looks after a moment, each with the time since the one before or since that moment.
+    /// The snapshots after a moment, each with the time since the snapshot before or since that moment.
     fn since(&self, moment: Instant) -> impl Iterator<Item = (&Snapshot, Duration)> {
         let first = self
             .snapshots
@@ -228,10 +228,10 @@ impl WaitHistory {
 }
 
 impl ThreadState {
-    /// What a thread is now, and how long it waited since it was last seen, `passed` ago.
+    /// A thread's new state, and how long it waited since the last snapshot, `passed` ago.
     ///
-    /// The kernel adds a wait to its count when it ends. A thread that is runnable, and has neither run nor been given a CPU
-    /// since, still waits.
+    /// The kernel adds a wait to its count when the wait ends. A runnable thread that has not run since the last snapshot is still
+    /// waiting.
     fn next(before: Option<Self>, thread: &Thread, passed: Duration) -> (Self, Duration) {
         let Some(Self {
             thread: before,

@@ -1,4 +1,4 @@
-//! What the agent says of itself, asked over its unix socket as `lb-agent status` does.
+//! The agent's status, from its unix socket, as `lb-agent status` reads it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// The agent's part is small; whoever asks does not wait for more.
+/// The agent answers at once.
 const TIME_LIMIT: Duration = Duration::from_millis(200);
 
 /// The part of the agent's status that the testbed uses.
@@ -21,38 +21,38 @@ const TIME_LIMIT: Duration = Duration::from_millis(200);
 pub struct AgentStatus {
     #[serde(default)]
     pub hooks: Vec<AgentHook>,
-    /// What it could not use, one line each.
+    /// Problems with objects, one line each.
     #[serde(default)]
     pub problems: Vec<String>,
-    /// How many Services it knows.
+    /// The number of Services that it stores.
     #[serde(default)]
     pub services: usize,
     pub syncs: AgentSyncs,
     pub drift: AgentDrift,
 }
 
-/// How it looks whether somebody else writes to its tables.
+/// Its checks for writes of others to its tables.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct AgentDrift {
-    /// How often all tables were read back.
+    /// The number of complete checks.
     pub checks: u64,
 }
 
-/// How changes come into effect.
+/// Its updates of the tables.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSyncs {
-    /// How often they did.
+    /// The number of updates.
     pub count: u64,
-    /// From the arrival of the last ones to the tables saying so.
+    /// From the arrival of the last changes to the last store.
     pub last_micros: u64,
-    /// CPU time for all that was there at the start, once it was decoded.
+    /// CPU time for the first update, without decoding.
     pub first_cpu_micros: u64,
-    /// The part of it since the last object was there.
+    /// The part of it after the last listed object.
     pub first_tables_cpu_micros: u64,
 }
 
-/// A program in its place, with the kernel's count of its runs while somebody holds BPF_ENABLE_STATS.
+/// An attached program, with the kernel's count of its runs, which needs BPF_ENABLE_STATS.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentHook {
@@ -62,7 +62,7 @@ pub struct AgentHook {
     pub run_time_ns: u64,
 }
 
-/// Asks the agent; none from one that does not answer.
+/// Asks the agent; none if it does not answer.
 pub async fn ask_status(socket: &Path) -> Option<AgentStatus> {
     timeout(TIME_LIMIT, fetch(socket)).await.ok()?.ok()
 }

@@ -1,5 +1,4 @@
-//! Runs a process that becomes a sandbox, and cleans up behind it whatever happened to it: a process that was
-//! killed cannot remove its own cgroup.
+//! Runs a process that becomes a sandbox, and cleans up after it in any case: a killed process cannot remove its own cgroup.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
@@ -15,14 +14,14 @@ use tempfile::TempDir;
 use crate::cgroup::{self, Cgroup};
 use crate::sandbox::SandboxConfig;
 
-/// How often a process is looked at; short beside what starting a sandbox takes.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often to check whether a process has exited; short compared with the start of a sandbox.
+const CHECK_EVERY: Duration = Duration::from_millis(2);
 
 /// How a supervised process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     With(ExitStatus),
-    /// It was killed because its time was over.
+    /// It was killed at its time limit.
     TimedOut,
 }
 
@@ -82,7 +81,7 @@ impl Supervised {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
@@ -92,7 +91,7 @@ impl Supervised {
         kill(self.pid(), signal).map_err(Into::into)
     }
 
-    /// Waits until it ends; kills it when that takes longer than `limit`, whatever the machine has to do.
+    /// Waits until it exits; kills it after `limit`, even on a busy machine.
     pub fn wait_within(&mut self, limit: Duration) -> Result<Ended> {
         let deadline = Instant::now() + limit;
         match wait_until(&mut self.child, || Instant::now() > deadline)? {
@@ -127,12 +126,12 @@ impl Supervised {
 
 impl Drop for Supervised {
     fn drop(&mut self) {
-        // A reaped child's id may belong to somebody else by now: its group is killed only if it still runs.
+        // The id of a reaped child may belong to another process by now: kill its group only if it still runs.
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
         }
         if let Err(error) = self.remove_cgroup() {
-            eprintln!("left behind: {error:#}");
+            eprintln!("cannot clean up: {error:#}");
         }
     }
 }
@@ -150,13 +149,13 @@ fn remove_stale_folders(prefix: &str) {
             rest.split_once('-')?.0.parse::<u32>().ok()
         });
         if owner.is_some_and(cgroup::is_gone) {
-            // Somebody else may be removing the same one: best effort.
+            // Another process may be removing the same folder.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Makes the process that `command` starts die when the thread that starts it ends.
+/// Makes the kernel kill the process that `command` starts when the starting thread ends.
 pub fn die_with_parent(command: &mut Command) -> &mut Command {
     let parent = nix::unistd::getpid();
     // SAFETY: between fork and exec only prctl and getppid are called, which are async-signal-safe and allocate
@@ -188,7 +187,7 @@ pub(crate) fn wait_until(
         if is_over() {
             return Ok(None);
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_EVERY);
     }
 }
 

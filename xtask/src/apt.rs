@@ -1,4 +1,4 @@
-//! Debian's packages: which are missing, and installing them, said aloud first.
+//! Installs missing Debian packages, after a message.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ pub(crate) fn is_here() -> bool {
 /// `why` completes "installing …"; `time` says how long it takes.
 ///
 /// # Errors
-/// Without apt-get or a way to be root; the error says what to type.
+/// Without apt-get or root; the error contains the command to run.
 pub(crate) fn install(packages: &[String], why: &str, time: &str) -> Result<()> {
     let missing = missing(packages)?;
     if missing.is_empty() {
@@ -29,13 +29,13 @@ pub(crate) fn install(packages: &[String], why: &str, time: &str) -> Result<()> 
     }
     println!("setup: installing Debian packages {why} (about {time}): {list}");
     update()?;
-    // --no-remove: rustc-web conflicts with Debian's rustup, which is not ours to take away.
+    // --no-remove: rustc-web conflicts with Debian's rustup, which belongs to the user.
     let mut command = apt_get()?;
     command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
     process::run(command.args(&missing)).with_context(|| format!("by hand: {by_hand}"))
 }
 
-/// Reads anew which packages there are.
+/// Updates apt's lists of packages.
 pub(crate) fn update() -> Result<()> {
     process::run(apt_get()?.arg("update"))
 }
@@ -51,7 +51,7 @@ fn missing(packages: &[String]) -> Result<Vec<String>> {
     if !is_here() {
         bail!("there is no apt-get on this machine");
     }
-    // It fails when it does not know one of them, and still tells of the others.
+    // It fails for an unknown package, and still lists the others.
     let known = Command::new("dpkg-query")
         .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
         .args(packages)

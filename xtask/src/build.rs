@@ -1,4 +1,4 @@
-//! The kernel programs' object: built for BPF, checked, and put where lb-agent's build script finds it.
+//! Builds the kernel programs' object for BPF, checks it, and copies it to where lb-agent's build script finds it.
 
 use std::env::consts::ARCH;
 use std::fs;
@@ -34,8 +34,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     process::run(cargo.args(["--bin", "lb-agent", "--bin", "lb-playground"]))
 }
 
-/// Builds something of all packages with the tests' profile. It has the features that [`crate::test::cargo_test`] has, so that
-/// each dependency is built once for both.
+/// `cargo build` with the tests' profile, for all packages: with the features of [`crate::test::cargo_test`], so that each dependency is
+/// built once for both.
 fn workspace_build(workspace: &Workspace) -> Command {
     let mut cargo = process::cargo();
     cargo.args(["build", "--workspace", "--exclude", "lb-ebpf"]);
@@ -43,12 +43,12 @@ fn workspace_build(workspace: &Workspace) -> Command {
     cargo
 }
 
-/// The kernel programs; gives the table of their instruction counts.
+/// Builds the kernel programs; returns a table of their instruction counts.
 pub(crate) fn bpf(workspace: &Workspace) -> Result<String> {
     programs(workspace, None, &workspace.bpf_object())
 }
 
-/// The same with other layouts, for [`next_agent`].
+/// Builds them with other table layouts, for [`next_agent`].
 pub(crate) fn next_bpf(workspace: &Workspace) -> Result<()> {
     programs(workspace, Some(NEXT_LAYOUT), &workspace.next_bpf_object()).map(drop)
 }
@@ -61,8 +61,8 @@ fn programs(workspace: &Workspace, feature: Option<&str>, to: &Path) -> Result<S
     Ok(table)
 }
 
-/// An lb-agent whose tables have other layouts and a version of their own, with which tests rehearse an upgrade;
-/// [`next_bpf`] before it. Only what depends on lb-common is built a second time.
+/// Builds an lb-agent with other table layouts and another version of them, with which tests rehearse an upgrade. Needs
+/// [`next_bpf`] first. Only crates that depend on lb-common are built a second time.
 pub(crate) fn next_agent(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace_build(workspace);
     cargo.args(["--bin", "lb-agent"]);
@@ -70,7 +70,7 @@ pub(crate) fn next_agent(workspace: &Workspace) -> Result<()> {
     copy(&workspace.debug("lb-agent"), &workspace.next_agent())
 }
 
-/// Beside it first: what is there may be running.
+/// Copies next to the destination first, since that may be running.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().context("it is in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -80,7 +80,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-/// What the benches compare with; gives the object's path.
+/// Builds the programs that the benches compare with; returns the object's path.
 pub(crate) fn reference(workspace: &Workspace) -> Result<PathBuf> {
     let built = compile(workspace, "reference", None)?;
     object::check_any(&read(&built)?).context("lb-ebpf's reference")?;
@@ -91,7 +91,7 @@ fn read(built: &Path) -> Result<Vec<u8>> {
     fs::read(built).with_context(|| format!("cannot read {}", built.display()))
 }
 
-/// Builds one of lb-ebpf's objects; gives its path.
+/// Builds one of lb-ebpf's objects; returns its path.
 fn compile(workspace: &Workspace, object: &str, feature: Option<&str>) -> Result<PathBuf> {
     let (toolchain, linker) = setup::bpf()?;
     let flags = format!("-Cdebuginfo=2 -Clink-arg=--btf --cfg=bpf_target_arch=\"{ARCH}\"");
@@ -108,7 +108,7 @@ fn compile(workspace: &Workspace, object: &str, feature: Option<&str>) -> Result
     if let Some(feature) = feature {
         cargo.args(["--features", feature]);
     }
-    // They would take the place of the target's own flags, and a wrapper is for another compiler.
+    // The flags would replace the target's own, and a wrapper is for another compiler.
     for other in [
         "RUSTFLAGS",
         "CARGO_ENCODED_RUSTFLAGS",
@@ -121,7 +121,7 @@ fn compile(workspace: &Workspace, object: &str, feature: Option<&str>) -> Result
     Ok(workspace.target.join(TARGET).join("release").join(object))
 }
 
-/// Leaves the object alone when it says the same already, so that nothing that embeds it is built again.
+/// Does not write an unchanged object, so that the crates that embed it are not built again.
 fn publish(workspace: &Workspace, object: &Path, bytes: &[u8]) -> Result<()> {
     if is_current(workspace, object, bytes)? {
         return Ok(());
@@ -131,7 +131,7 @@ fn publish(workspace: &Workspace, object: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(object, bytes).with_context(|| format!("cannot write {}", object.display()))
 }
 
-/// An object older than the sources would make lb-agent's build script warn, even if it says the same.
+/// lb-agent's build script warns of an object older than the sources, even if it is unchanged.
 fn is_current(workspace: &Workspace, object: &Path, bytes: &[u8]) -> Result<bool> {
     let there = match fs::read(object) {
         Ok(there) => there,

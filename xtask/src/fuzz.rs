@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: what reads from outside, fed with anything. libFuzzer, guided by what the compiler in use counts.
+//! `cargo xtask fuzz`: runs the fuzz targets with libFuzzer, guided by the coverage that the stable compiler counts.
 
 use std::fs::{self, File};
 use std::num::NonZero;
@@ -16,26 +16,26 @@ use crate::{process, setup};
 /// The binaries of fuzz/.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
-    /// Files with manifests, saved again and again
+    /// Manifest files, saved again and again
     Manifests,
-    /// What an API server answers
+    /// Answers of an API server
     Watch,
-    /// Pinned tables with anything in them
+    /// Pinned tables with arbitrary contents
     Recover,
 }
 
-/// How much is enough.
+/// How long each target runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FuzzLimit {
     Seconds(u64),
     Runs(u64),
 }
 
-/// What `cargo xtask test` gives each target.
+/// The limit in `cargo xtask test`.
 pub(crate) const MINUTE: FuzzLimit = FuzzLimit::Seconds(60);
 
-/// LLVM's SanitizerCoverage, which a stable compiler takes too: it counts the edges that were taken, and shows what was
-/// compared.
+/// LLVM's SanitizerCoverage, which the stable compiler has as a pass: it counts edges, and shows the operands of comparisons to the
+/// fuzzer.
 const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -44,7 +44,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
     --cfg=fuzzing";
 
-/// Longest input in bytes, seconds for one, and megabytes for all: more is a fault.
+/// Longest input in bytes; seconds for one input and megabytes of memory, above which a run is a failure.
 const LIMITS: [&str; 3] = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=1024"];
 
 /// Runs one target, or all, as many at a time as there are CPUs.
@@ -79,13 +79,13 @@ pub(crate) fn run(workspace: &Workspace, asked: Option<Target>, until: FuzzLimit
     Ok(())
 }
 
-/// Runs one target on one input, with all that it has to say.
+/// Runs one target on one input and shows its whole output.
 pub(crate) fn repeat(workspace: &Workspace, target: Target, input: &Path) -> Result<()> {
     let mut command = Command::new(build(workspace)?.join(target.name()));
     process::run(command.args(LIMITS).arg(input))
 }
 
-/// The binaries' folder. With `--target`, flags are not for build scripts and macros.
+/// Builds the targets; returns their folder. With `--target`, the flags do not apply to build scripts and macros.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     setup::cpp_compiler()?;
     let host = process::output(Command::new("rustc").args(["--print", "host-tuple"]))?;
@@ -122,7 +122,7 @@ impl Target {
     fn run(self, workspace: &Workspace, binaries: &Path, until: FuzzLimit) -> Result<()> {
         let name = self.name();
         let folder = workspace.target.join("fuzzed");
-        // What was found to lead somewhere new is kept for the next time.
+        // Inputs that reached new code are kept for the next run.
         let corpus = folder.join("corpus").join(name);
         fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
         let log = folder.join(format!("{name}.log"));
@@ -153,25 +153,25 @@ impl Target {
             bail!("{status}\n{}", last.join("\n"));
         };
         bail!(
-            "{}\nagain: cargo xtask fuzz {name} --input {input}",
+            "{}\nto repeat it: cargo xtask fuzz {name} --input {input}",
             last.join("\n")
         );
     }
 
-    /// Folders with inputs to begin with, of which the first is added to, and words to put in.
+    /// The dictionary and the folders with inputs; libFuzzer adds new inputs to the first folder.
     fn sources(self, root: &Path, corpus: PathBuf) -> Vec<PathBuf> {
         let words = || format!("-dict={}", root.join("fuzz/objects.dict").display()).into();
         let seeds = root.join("fuzz/seeds").join(self.name());
         match self {
             Self::Manifests => vec![words(), corpus, seeds, root.join("examples")],
             Self::Watch => vec![words(), corpus, seeds],
-            // Structures as `arbitrary` reads them: nobody writes such a file.
+            // Its inputs are bytes for `arbitrary`, which no person can write.
             Self::Recover => vec![corpus],
         }
     }
 }
 
-/// How much was run, how fast, and what it has seen of the code.
+/// The number of runs, their rate, and the coverage.
 fn summary(said: &str) -> String {
     let figure = |name: &str| {
         let line = said.lines().rev().find_map(|line| line.strip_prefix(name));
@@ -186,7 +186,7 @@ fn summary(said: &str) -> String {
     )
 }
 
-/// The file with the input that did it.
+/// The file with the failing input.
 fn artifact(said: &str) -> Option<&str> {
     let mut lines = said.lines().rev();
     lines.find_map(|line| {

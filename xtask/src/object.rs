@@ -1,11 +1,11 @@
-//! What must be true of the kernel programs' object, seen without a kernel: a refusal at build time names its cause.
+//! Checks the kernel programs' object without a kernel, so that an error at build time names its cause.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
-/// A section for each hook: where aya finds the program and learns what it attaches to.
+/// A section for each hook: aya finds the program and its attach type by the section's name.
 const PROGRAMS: &[&str] = &[
     "cgroup/connect4",
     "cgroup/connect6",
@@ -21,10 +21,10 @@ const PROGRAMS: &[&str] = &[
 /// Length of a BPF instruction in bytes.
 const INSTRUCTION: u64 = 8;
 
-/// Checks the agent's object; gives a table of its sections' instruction counts.
+/// Checks the agent's object; returns a table of its sections' instruction counts.
 ///
 /// # Errors
-/// When a panic can be reached, which the verifier refuses, or when a hook has no program.
+/// If a panic can be reached, which the verifier refuses, or if a hook has no program.
 pub(crate) fn check(bytes: &[u8]) -> Result<String> {
     let file = File::parse(bytes).context("not an object file")?;
     check_panics(&file)?;
@@ -37,15 +37,15 @@ pub(crate) fn check(bytes: &[u8]) -> Result<String> {
     Ok(table(&code))
 }
 
-/// Checks an object whose programs nobody has listed.
+/// Checks an object with any programs.
 ///
 /// # Errors
-/// When a panic can be reached.
+/// If a panic can be reached.
 pub(crate) fn check_any(bytes: &[u8]) -> Result<()> {
     check_panics(&File::parse(bytes).context("not an object file")?)
 }
 
-/// The names of the sections with code, and how many instructions they have.
+/// Names and instruction counts of the sections with code.
 fn code<'a>(file: &File<'a>) -> Result<Vec<(&'a str, u64)>> {
     file.sections()
         .filter(|section| section.kind() == SectionKind::Text && section.size() != 0)
@@ -61,14 +61,14 @@ fn check_panics(file: &File<'_>) -> Result<()> {
     if !panics.is_empty() {
         bail!(
             "a panic can be reached, and the verifier refuses such a program: look for an index, \
-             a division by a variable, an unwrap. Left in the object: {}",
+             a division by a variable, an unwrap. Panic functions in the object: {}",
             panics.join(", ")
         );
     }
     Ok(())
 }
 
-/// Those of the symbols that belong to core's panics, mangled the old way, the new way, or not at all.
+/// The symbols that belong to core's panics, in the legacy or v0 mangling, or not mangled.
 fn panics<'a>(symbols: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     const MARKS: [&str; 3] = ["core::panicking", "core..panicking", "4core9panicking"];
     symbols

@@ -1,4 +1,4 @@
-//! Starting other programs: cargo, and what has to be root.
+//! Starts other programs: cargo, and programs that need root.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ pub(crate) fn cargo_path() -> PathBuf {
         .into()
 }
 
-/// Runs it to its end, with its output going where ours goes.
+/// Runs the command to its end, with our standard output and error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -33,36 +33,36 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it and gives what it prints to its standard output.
+/// Runs the command and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot start {}", words(command)))?;
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
+        let errors = String::from_utf8_lossy(&output.stderr);
         bail!(
             "{} failed ({}): {}",
             words(command),
             output.status,
-            told.trim()
+            errors.trim()
         );
     }
     String::from_utf8(output.stdout).with_context(|| format!("{}: not UTF-8", words(command)))
 }
 
-/// Becomes the program: it gets the terminal's signals itself, and its exit status is ours.
+/// Replaces this process with the program, which then receives the terminal's signals itself.
 pub(crate) fn become_program(command: &mut Command) -> Result<Infallible> {
     Err(command.exec()).with_context(|| format!("cannot start {}", words(command)))
 }
 
-/// A command that runs as root: itself when we are, else through sudo.
+/// A command that runs as root: directly if we are root, otherwise through sudo.
 pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     if is_root()? {
         return Ok(Command::new(program));
     }
     if !can_be_root()? {
         bail!(
-            "{} needs root, and there is no sudo here: run this as root",
+            "{} needs root, and sudo is not installed: run this as root",
             program.as_ref().display()
         );
     }
@@ -71,7 +71,7 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether [`as_root`] has a way.
+/// Whether [`as_root`] works.
 pub(crate) fn can_be_root() -> Result<bool> {
     Ok(is_root()? || find_program("sudo").is_some())
 }
@@ -82,7 +82,7 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(own.uid() == 0)
 }
 
-/// Where a program is: on PATH, or in the folders of system programs that users often lack there.
+/// A program's path: on PATH, or in a folder for system programs, which a user's PATH often does not have.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -94,12 +94,12 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 /// As [`find_program`].
 ///
 /// # Errors
-/// When it is not there.
+/// If it is not installed.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     find_program(name).with_context(|| format!("the program `{name}` is missing"))
 }
 
-/// The command as one would type it.
+/// The command as typed in a shell.
 fn words(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());

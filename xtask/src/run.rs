@@ -1,4 +1,4 @@
-//! Running what was built. Each of these ends by becoming the program, so that Ctrl-C is the program's own to handle.
+//! Runs the playground and the agent. Each function replaces this process, so that the program itself handles Ctrl-C.
 
 use std::ffi::OsString;
 
@@ -21,7 +21,7 @@ pub(crate) fn playground(workspace: &Workspace, seconds: Option<u64>) -> Result<
     Ok(())
 }
 
-/// `cargo xtask run -- ARGS`: lb-agent, from the folder we were called in.
+/// `cargo xtask run -- ARGS`: lb-agent, in the caller's working directory.
 pub(crate) fn agent(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     build::quick(workspace)?;
     let mut command = process::as_root(workspace.debug("lb-agent"))?;
@@ -29,11 +29,11 @@ pub(crate) fn agent(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask exec POD -- CMD`: needs no build, for a playground is running.
+/// `cargo xtask exec POD -- CMD`: builds nothing, since a playground is running.
 pub(crate) fn exec(workspace: &Workspace, pod: &str, words: &[OsString]) -> Result<()> {
     let playground = workspace.debug("lb-playground");
     if !playground.is_file() {
-        bail!("there is no playground yet: start one with `cargo xtask run` in another terminal");
+        bail!("no playground was built yet: start one with `cargo xtask run` in another terminal");
     }
     let mut command = process::as_root(playground)?;
     command.args(["exec", pod, "--"]).args(words);

@@ -1,4 +1,4 @@
-//! What the other commands need and a fresh machine lacks: found, or installed and said so.
+//! Finds the programs that the other commands need, or installs them with a message.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::toolchain::{self, Toolchain};
 use crate::{apt, kubectl, linker, process, vm};
 
-/// LLVM's major version in Debian's rustc-web; a guess that saves a second round of installing.
+/// LLVM's major version in Debian's rustc-web. It saves a second installation; a wrong number does no harm.
 const DEBIAN_LLVM: u32 = 22;
 
 /// `cargo xtask setup`.
@@ -33,41 +33,41 @@ pub(crate) fn bpf() -> Result<(Toolchain, PathBuf)> {
     Ok((toolchain, linker))
 }
 
-/// `ip`, with which tests and playground make network namespaces.
+/// `ip`, with which tests and the playground create network namespaces.
 pub(crate) fn ip() -> Result<()> {
     program("ip", "iproute2")
 }
 
-/// What the kernel tests run that is not ours: a DNS server and a resolver.
+/// The DNS server and the resolver of the kernel tests.
 pub(crate) fn test_programs() -> Result<()> {
     ip()?;
     program("dnsmasq", "dnsmasq-base")?;
     program("adnshost", "adns-tools")
 }
 
-/// What makes a container image.
+/// The program that builds a container image.
 pub(crate) fn image_programs() -> Result<()> {
     program("buildah", "buildah")
 }
 
-/// What runs one, and puts network namespaces around it.
+/// The programs that run a container in network namespaces.
 pub(crate) fn image_test_programs() -> Result<()> {
     ip()?;
     program("crun", "crun")
 }
 
-/// What loads the rules that the benches compare with.
+/// The programs that load the netfilter rules of the benches.
 pub(crate) fn netfilter_programs() -> Result<()> {
     program("nft", "nftables")?;
     program("iptables-legacy-restore", "iptables")
 }
 
-/// What compiles libFuzzer.
+/// The compiler for libFuzzer.
 pub(crate) fn cpp_compiler() -> Result<()> {
     program("c++", "g++")
 }
 
-/// What makes a virtual machine; gives qemu's place.
+/// The programs for a virtual machine; returns qemu's path.
 pub(crate) fn vm_programs() -> Result<PathBuf> {
     test_programs()?;
     program("depmod", "kmod")?;
@@ -101,7 +101,7 @@ pub(crate) fn component(subcommand: &str, component: &str) -> Result<()> {
 }
 
 fn install_compiler(refused: &[String]) -> Result<Toolchain> {
-    println!("setup: no compiler here can build for BPF:");
+    println!("setup: no installed compiler can build for BPF:");
     for reason in refused {
         println!("setup:   {reason}");
     }
@@ -119,10 +119,10 @@ fn install_compiler(refused: &[String]) -> Result<Toolchain> {
 
 fn remedies() -> String {
     format!(
-        "building for BPF takes a rustc that has the standard library's source: \
+        "building for BPF needs a rustc with the standard library's source: \
          `rustup toolchain install nightly --component rust-src`, \
          or on Debian `apt-get install rustc-web rust-web-src`, \
-         or name one in {}",
+         or set {} to the path of one",
         toolchain::RUSTC
     )
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every step runs, also after one has failed, and a summary says which did.
+//! `cargo xtask test`: runs every step, also after a failure, and prints a summary.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -19,15 +19,15 @@ pub(crate) enum Step {
     Bpf,
     /// Lints
     Clippy,
-    /// Unit and property tests, and all that needs neither root nor a kernel
+    /// Unit and property tests, and integration tests that need neither root nor BPF
     Unit,
-    /// What reads from outside, fed with anything for a minute each
+    /// Each fuzz target for a minute
     Fuzz,
     /// Real sockets, programs and maps in namespaces of their own; as root
     Kernel,
     /// The container image's root file system, with the capabilities of the DaemonSet in deploy/; as root
     Image,
-    /// The same on Linux 6.1, in a virtual machine
+    /// The kernel tests on Linux 6.1, in a virtual machine
     Vm,
     /// House rules
     Tidy,
@@ -36,13 +36,13 @@ pub(crate) enum Step {
 /// The integration test of lb-agent that needs root.
 pub(crate) const KERNEL_TEST: &str = "kernel";
 
-/// The one that also needs an image and what runs it: on its own, so that a virtual machine need not have these.
+/// The integration test that also needs an image and crun. It is separate, so that a virtual machine does not need them.
 const IMAGE_TEST: &str = "image";
 
-/// Where [`IMAGE_TEST`] finds the image, an OCI archive.
+/// Environment variable: the path of the image for [`IMAGE_TEST`], an OCI archive.
 const IMAGE_VARIABLE: &str = "SOCKLB_TEST_IMAGE";
 
-/// Runs the steps asked for, or all. `args` go to the test binaries.
+/// Runs the given steps, or all. The test binaries get `args`.
 pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> Result<ExitCode> {
     let results: Vec<(Step, bool, Duration)> = chosen(asked)
         .into_iter()
@@ -62,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
     Ok(summary(&results))
 }
 
-/// The kernel tests run what is embedded, so the object is built first.
+/// The agent of the kernel tests embeds the object, so that is built first.
 fn chosen(asked: &[Step]) -> Vec<Step> {
     let wants = |step: &Step| match step {
         Step::Bpf => [Step::Bpf, Step::Kernel, Step::Image, Step::Vm]
@@ -110,14 +110,14 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     let mut all = cargo(workspace);
     all.args(["clippy", "--workspace", "--exclude", "lb-ebpf"]);
     let all = process::run(all.arg("--all-targets").args(strict));
-    // On its own: lb-common without what user space adds, and no test harness.
+    // Separate: lb-common without the features for user space, and no test harness.
     let mut bpf = cargo(workspace);
     let bpf = process::run(bpf.args(["clippy", "-p", "lb-ebpf"]).args(strict));
     all.and(bpf)
 }
 
 fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    // What people will ask the testbed's API server with, and what renders deploy/.
+    // Tests run it against the testbed's API server, and render deploy/ with it.
     let kubectl = kubectl::find_or_install()?;
     let mut cargo = cargo_test(workspace);
     cargo.env("PATH", kubectl::path_with(&kubectl)?);
@@ -150,7 +150,7 @@ fn test_as_root(cargo: &mut Command, args: &[OsString]) -> Result<()> {
     process::run(cargo.arg("--").args(args))
 }
 
-/// With the same packages for all tests, so that each dependency has one set of features and is built once.
+/// `cargo test` for the same packages in all steps, so that each dependency has one set of features and is built once.
 pub(crate) fn cargo_test(workspace: &Workspace) -> Command {
     let mut cargo = cargo(workspace);
     cargo.args(["test", "--workspace", "--exclude", "lb-ebpf"]);
@@ -163,7 +163,7 @@ fn cargo(workspace: &Workspace) -> Command {
     cargo
 }
 
-/// What tells cargo how to start a test binary.
+/// The variable with cargo's runner for test binaries.
 fn runner_variable() -> Result<String> {
     let host = process::output(Command::new("rustc").args(["--print", "host-tuple"]))?;
     let host = host.trim().to_uppercase().replace('-', "_");
@@ -203,14 +203,12 @@ fn title(step: Step) -> &'static str {
         Step::Bpf => "bpf: the kernel programs build, and their object is sound",
         Step::Clippy => "clippy: lints",
         Step::Unit => "unit: unit and property tests",
-        Step::Fuzz => "fuzz: what reads from outside, fed with anything for a minute each",
+        Step::Fuzz => "fuzz: each fuzz target for a minute",
         Step::Kernel => "kernel: real sockets, programs and maps, as root",
         Step::Image => {
             "image: the container image, with the capabilities of the DaemonSet in deploy/, as root"
         }
-        Step::Vm => {
-            "vm: the kernel tests on the oldest kernel that is promised, in a virtual machine"
-        }
+        Step::Vm => "vm: the kernel tests on the oldest supported kernel, in a virtual machine",
         Step::Tidy => "tidy: house rules",
     }
 }

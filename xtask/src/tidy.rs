@@ -1,4 +1,4 @@
-//! House rules that neither rustfmt nor clippy knows.
+//! Checks house rules that neither rustfmt nor clippy checks.
 
 mod circles;
 mod floors;
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Above this a file has more than one subject; look for the seam at 300 already.
+/// A longer file has more than one subject; look for a place to split it from 300 lines on.
 const MOST_LINES: usize = 400;
 
-/// What else than Rust is read for trailing whitespace.
+/// Extensions of the files that are checked for trailing whitespace.
 const TEXT: &[&str] = &["json", "md", "rs", "sh", "toml", "yaml", "yml"];
 
 /// Checks every file below the workspace's root.
 ///
 /// # Errors
-/// When a rule is broken; each place has been printed by then.
+/// If a file breaks a rule; every such line has been printed.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let files = files(root)?;
     let mut complaints = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     for complaint in &complaints {
         println!("{complaint}");
     }
-    bail!("breaches of the house rules: {}", complaints.len());
+    bail!("{} violations of the house rules", complaints.len());
 }
 
 fn complaints_about(name: &str, text: &str) -> Vec<String> {
@@ -47,13 +47,13 @@ fn complaints_about(name: &str, text: &str) -> Vec<String> {
     let is_rust = name.ends_with(".rs");
     if is_rust && !text.starts_with("//!") {
         found.push(format!(
-            "{name}:1: open with a `//!` line that says why the file exists"
+            "{name}:1: begin with a `//!` line that says why the file exists"
         ));
     }
     let lines = text.lines().count();
     if is_rust && MOST_LINES < lines {
         found.push(format!(
-            "{name}: {lines} lines, above {MOST_LINES}: where is the seam?"
+            "{name}: {lines} lines, more than {MOST_LINES}: split it"
         ));
     }
     for (number, line) in (1..).zip(text.lines()) {
@@ -71,7 +71,7 @@ fn complaints_about(name: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// All text files below a folder, in order; nothing hidden but `.ci` and `.cargo`, and no build folder.
+/// All text files below a folder, sorted; without hidden folders except `.ci` and `.cargo`, and without build folders.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries =
@@ -106,13 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tidy_file_is_left_in_peace() {
+    fn a_tidy_file_has_no_complaints() {
         let text = "//! Why.\n\n#[ignore = \"slow\"]\nfn f() {}\n";
         assert_eq!(complaints_about("a.rs", text), Vec::<String>::new());
     }
 
     #[test]
-    fn names_the_place_of_each_breach() {
+    fn each_violation_has_its_line() {
         let text = "fn f() {}  \n\tg();\n    #[ignore]\n";
         let found = complaints_about("a.rs", text);
         let places: Vec<&str> = found

@@ -1,4 +1,4 @@
-//! The compiler for BPF: any rustc that has the standard library's source beside it, since BPF's `core` is not shipped built.
+//! The compiler for BPF: any rustc with the standard library's source, since `core` is not distributed for BPF.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 
-/// Names a compiler to use whatever else is there.
+/// Environment variable: the path of the compiler to use.
 pub(crate) const RUSTC: &str = "SOCKLB_BPF_RUSTC";
 
-/// The LLVM versions that the linker can be built for.
+/// The LLVM versions that bpf-linker supports.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// The minor version of the oldest Rust that builds this workspace: `rust-version` in Cargo.toml.
@@ -20,7 +20,7 @@ const OLDEST: u32 = 95;
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     pub(crate) rustc: PathBuf,
-    /// The cargo that fits `rustc`.
+    /// The cargo of the same toolchain.
     pub(crate) cargo: PathBuf,
     /// Major version of the LLVM inside `rustc`.
     pub(crate) llvm: u32,
@@ -39,13 +39,13 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// What a search came to: a compiler, or why each one that is here will not do.
+/// A compiler, or the reasons why none of the installed ones is suitable.
 pub(crate) type Search = std::result::Result<Toolchain, Vec<String>>;
 
-/// The compiler named in the environment, else rustup's nightly, else the one in use, else the distribution's.
+/// The compiler in the environment variable, otherwise rustup's nightly, the one in use, or the distribution's.
 ///
 /// # Errors
-/// When the environment names one that will not do.
+/// If the one in the environment variable is not suitable.
 pub(crate) fn find() -> Result<Search> {
     if let Some(named) = env::var_os(RUSTC) {
         let rustc = PathBuf::from(named);
@@ -93,7 +93,7 @@ fn inspect(rustc: &Path) -> Result<Toolchain> {
     }
     if !LLVM.contains(&llvm) {
         bail!(
-            "has LLVM {llvm}; bpf-linker knows {} to {}",
+            "has LLVM {llvm}; bpf-linker supports {} to {}",
             LLVM.start(),
             LLVM.end()
         );

@@ -1,4 +1,4 @@
-//! Where things are: asked of cargo, so that CARGO_TARGET_DIR and its config files count.
+//! The workspace's folders, from `cargo metadata`, which respects CARGO_TARGET_DIR and config files.
 
 use std::path::PathBuf;
 
@@ -34,27 +34,27 @@ impl Workspace {
         })
     }
 
-    /// A file that `cargo build --release` makes.
+    /// A binary of `cargo build --release`.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
     }
 
-    /// A file that `cargo build` makes.
+    /// A binary of `cargo build`.
     pub(crate) fn debug(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name)
     }
 
-    /// What lb-agent's build script embeds.
+    /// The object that lb-agent's build script embeds.
     pub(crate) fn bpf_object(&self) -> PathBuf {
         self.target.join("bpf/lb-ebpf.o")
     }
 
-    /// The same for an lb-agent of the next layouts.
+    /// The same for an lb-agent with the next layouts.
     pub(crate) fn next_bpf_object(&self) -> PathBuf {
         self.target.join("bpf/lb-ebpf-next-layout.o")
     }
 
-    /// An lb-agent of the next layouts, where the kernel tests look for it.
+    /// The lb-agent with the next layouts, where the kernel tests expect it.
     pub(crate) fn next_agent(&self) -> PathBuf {
         self.target.join("next-layout/lb-agent")
     }

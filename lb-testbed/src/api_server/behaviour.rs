@@ -1,30 +1,30 @@
-//! Which kind of API server this one is like: what differs between versions, and nothing that is a fault.
+//! Differences between versions of API servers that are not faults.
 
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behaviour {
-    /// What becomes of `sendInitialEvents`.
+    /// The answer to `sendInitialEvents`.
     pub streaming_lists: StreamingLists,
-    /// Whether there are ServiceCIDRs; old servers answer 404.
+    /// Whether the server has ServiceCIDRs; old servers answer 404.
     pub service_cidrs: bool,
-    /// How often a watch that wants bookmarks gets one.
+    /// The period of bookmarks, on watches that ask for them.
     pub bookmarks_every: Duration,
-    /// Whether a watch from a forgotten revision is refused with HTTP status 410, and not in the stream.
+    /// Whether a watch from a compacted revision gets HTTP status 410, instead of an `ERROR` event.
     pub gone_as_http: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamingLists {
-    /// The objects, then a bookmark that says that these were all.
+    /// The server sends the objects, then a bookmark that marks their end.
     Served,
-    /// 422, as by a server that has them switched off.
+    /// 422, as from a server with the feature gate off.
     Refused,
-    /// As by a server that is too old to know the words.
+    /// The parameter has no effect, as on an older server.
     Ignored,
 }
 
-/// A current server, but with bookmarks so often that no test has to wait long for one.
+/// A current server, but with frequent bookmarks, so that no test has to wait long for one.
 impl Default for Behaviour {
     fn default() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Accepts connections and serves HTTP/1.1 on them, until a connection is closed, cut, or the server ends.
+//! Accepts connections and serves HTTP/1.1 on them until they are closed or cut, or the server stops.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::routes;
 use super::shared::Shared;
 
-/// Put into a response, it has the connection closed instead.
+/// A marker in a response: the connection is closed instead.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 
@@ -27,11 +27,11 @@ impl IntoResponse for Closed {
     }
 }
 
-/// Serves for ever.
+/// Never returns.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let router = routes::router(shared.clone());
     loop {
-        // A client that has gone before it was accepted is no reason to end.
+        // The client may have closed before the accept.
         if let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(stream, router.clone(), shared.connection()));
         }
@@ -39,7 +39,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(stream: TcpStream, router: Router, mut open: watch::Receiver<()>) {
-    // Events go out at once. A stream that does not take the option is closing.
+    // Send events at once. Setting the option fails on a closing stream.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let answer = TowerToHyperService::new(router.clone()).call(request);
@@ -53,7 +53,7 @@ async fn serve(stream: TcpStream, router: Router, mut open: watch::Receiver<()>)
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // How a connection ends is the client's affair.
+        // The client notices errors.
         _ = connection => {}
         _ = open.changed() => {}
     }

@@ -1,4 +1,4 @@
-//! What the server says of itself: enough for kubectl to find out which kinds there are, and where.
+//! The discovery API and the health checks, as far as kubectl needs them to find the kinds and their paths.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use super::refusal::{Refusal, json_response};
 use super::routes::gate;
 use super::shared::Shared;
 
-/// What kubectl reads as a schema that says nothing about any kind, so that it checks nothing: no bytes at all are a
-/// message of this type.
+/// The type of an empty schema, with which kubectl validates nothing: an empty body is a message of this type.
 const OPENAPI_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -106,7 +105,7 @@ fn document(path: &str, kinds: impl Iterator<Item = Kind>) -> Option<Value> {
     }
 }
 
-/// All groups but the core one.
+/// All groups except the core group.
 fn groups() -> impl Iterator<Item = &'static str> {
     let groups: BTreeSet<_> = Kind::ALL.map(|kind| kind.facts().group).into();
     groups.into_iter().filter(|group| !group.is_empty())

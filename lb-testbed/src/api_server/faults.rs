@@ -1,8 +1,8 @@
-//! What a test wants to go wrong: with requests that are to come, and with watches that are open.
+//! Faults that a test injects: into later requests, and into open watches.
 
 use super::kind::Kind;
 
-/// What a client wants to do.
+/// The verb of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
     Get,
@@ -14,7 +14,7 @@ pub enum Verb {
     Delete,
 }
 
-/// Something that goes wrong with requests: with all of them, until the server is healed, unless narrowed down.
+/// A fault of requests: of all requests until the server is healed, unless it is limited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     failure: Failure,
@@ -32,20 +32,20 @@ pub(super) enum Failure {
     Disturb(Disturbance),
 }
 
-/// What can happen to a watch whose client has had its 200.
+/// A fault of a watch whose client has received status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
-    /// A line that is not JSON; then it goes on.
+    /// A line that is not JSON; the watch continues.
     Garbage,
     /// The first half of an event's line, then the end of the body.
     HalfLine,
-    /// Half of the objects that were there at the start, and then nothing ever again.
+    /// Half of the initial objects, and then nothing more.
     HalfOfTheList,
-    /// Nothing ever again, no bookmarks either, while the connection stays open.
+    /// Nothing more, not even bookmarks, while the connection stays open.
     Silence,
-    /// An `ERROR` event with this code, then the end of the body. 410 is what a client gets that fell too far behind.
+    /// An `ERROR` event with this code, then the end of the body. A client that is too far behind gets 410.
     Error(u16),
-    /// The end of the body, as when the time that the client asked for is over.
+    /// The end of the body, as after the client's `timeoutSeconds`.
     End,
 }
 
@@ -55,43 +55,43 @@ impl Fault {
         Self::of(Failure::Answer(code))
     }
 
-    /// The request is taken and never answered.
+    /// The server reads the request and never answers.
     pub fn hang() -> Self {
         Self::of(Failure::Hang)
     }
 
-    /// The connection is closed instead of an answer.
+    /// The server closes the connection instead of answering.
     pub fn close() -> Self {
         Self::of(Failure::Close)
     }
 
-    /// A watch starts well, and this is the first that its client sees of it.
+    /// A watch gets status 200, and then this disturbance.
     pub fn watch(disturbance: Disturbance) -> Self {
         Self::of(Failure::Disturb(disturbance)).on(Verb::Watch)
     }
 
-    /// Only with requests for this kind.
+    /// Only for this kind.
     #[must_use]
     pub fn with(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Only with this verb.
+    /// Only for this verb.
     #[must_use]
     pub fn on(mut self, verb: Verb) -> Self {
         self.verb = Some(verb);
         self
     }
 
-    /// Not with the next so many of these requests.
+    /// Not for the next `spared` of these requests.
     #[must_use]
     pub fn after(mut self, spared: u32) -> Self {
         self.spared = spared;
         self
     }
 
-    /// Only with the next so many of these requests.
+    /// Only for the next `times` of these requests.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
@@ -115,7 +115,7 @@ impl Fault {
     }
 }
 
-/// The faults that are in effect, the oldest first.
+/// The faults in effect, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -128,7 +128,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// What goes wrong with a request: the first fault that concerns it, which is then one time fewer.
+    /// The failure for a request: of the first fault that concerns it, whose `times` go down by one.
     pub(super) fn strike(&mut self, kind: Option<Kind>, verb: Verb) -> Option<Failure> {
         let fault = self.0.iter_mut().find(|fault| fault.concerns(kind, verb))?;
         if fault.spared > 0 {

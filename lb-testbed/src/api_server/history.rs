@@ -1,5 +1,4 @@
-//! What happened lately, in order: watches read on from here, and lists of an earlier revision are worked out
-//! from it.
+//! The latest events in order. Watches continue from here, and lists of an earlier revision are computed from it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -7,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::kind::Kind;
 use super::object::Object;
 
-/// A history with more events, or more bytes of JSON in them, forgets its oldest ones.
+/// With more events, or more bytes of JSON in them, the history drops its oldest events.
 const MOST_EVENTS: usize = 20_000;
 const MOST_BYTES: usize = 256 << 20;
 
@@ -37,7 +36,7 @@ impl Event {
         }
     }
 
-    /// The object as those see it last to whom it goes away: as it was before, at the event's revision.
+    /// The object of a `DELETED` event: its last state, with the event's revision.
     pub(super) fn as_deleted(&self) -> Option<&Object> {
         self.as_deleted
             .get_or_init(|| Some(self.before.as_ref()?.at(self.revision)))
@@ -56,7 +55,7 @@ impl Event {
 #[derive(Debug)]
 pub(super) struct History {
     events: VecDeque<Arc<Event>>,
-    /// All that happened after this revision is in `events`.
+    /// `events` has all events after this revision.
     begins_after: u64,
     bytes: usize,
 }
@@ -82,7 +81,7 @@ impl History {
         }
     }
 
-    /// What happened after `revision`, the oldest first; nothing when that is no longer known.
+    /// The events after `revision`, the oldest first; none if some of them were dropped.
     pub(super) fn since(
         &self,
         revision: u64,

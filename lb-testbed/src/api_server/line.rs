@@ -1,4 +1,4 @@
-//! The lines of a watch: what an event looks like to a client, bookmarks, errors.
+//! The lines of a watch: events as a client sees them, bookmarks, errors.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::object::Object;
 use super::refusal::Refusal;
 use super::selector::Selector;
 
-/// An event as it looks to a client that sees only what the selector lets through.
+/// An event for a client with a selector.
 pub(super) fn seen_through<'e>(
     selector: &Selector,
     event: &'e Event,

@@ -1,4 +1,4 @@
-//! Lists, whole or page by page. All pages show one revision: the token of the next page names it.
+//! Lists, whole or in pages. All pages show one revision, which the continue token contains.
 
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) struct Page {
     pub(super) revision: u64,
     pub(super) objects: Vec<Arc<Object>>,
     next: Option<String>,
-    /// How many objects come on later pages, where that is known.
+    /// The number of objects on later pages, if it is known.
     remaining: Option<usize>,
 }
 

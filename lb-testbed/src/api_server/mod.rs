@@ -120,7 +120,7 @@ impl ApiServer {
         format!("http://{}", self.address)
     }
 
-    /// Writes a file for `kubectl --kubeconfig` and its like; with a token, if there is one that is accepted.
+    /// Writes a kubeconfig; with an accepted token, if tokens are required.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<()> {
         let tokens = self.shared.state().tokens.clone();
         let user = match tokens.iter().flatten().next() {
@@ -140,14 +140,14 @@ impl ApiServer {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Creates an object, or replaces the one of this name, as a controller would. What changes nothing makes no event.
+    /// Creates or replaces an object, as a controller would. Without a change there is no event.
     pub fn apply(&self, object: &Value) -> Result<()> {
         let (kind, key, fields) = taken_apart(object)?;
         self.shared.change(|store| store.put(kind, key, fields));
         Ok(())
     }
 
-    /// Whether it was there. The namespace is empty for kinds that are in none.
+    /// Returns whether the object existed. The namespace is empty for kinds without one.
     pub fn delete(&self, kind: Kind, namespace: &str, name: &str) -> bool {
         let key = Key::new(namespace, name);
         self.shared.change(|store| store.remove(kind, &key)).is_ok()
@@ -164,7 +164,7 @@ impl ApiServer {
         self.shared.state().store.revision()
     }
 
-    /// How many requests for objects of a kind have come, also those that a fault struck.
+    /// The number of requests for objects of a kind, including those that failed.
     pub fn requests(&self, kind: Kind, verb: Verb) -> u64 {
         let state = self.shared.state();
         let requests = state.requests.get(&(kind, verb));
@@ -183,44 +183,44 @@ impl ApiServer {
         state.open_watches.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Changes what the server is like, from the next request on.
+    /// Changes the server's behaviour, from the next request on.
     pub fn behave(&self, behaviour: Behaviour) {
         self.shared.state().behaviour = behaviour;
     }
 
-    /// From now on a request needs one of these bearer tokens. Watches that are open stay open.
+    /// Makes requests need one of these bearer tokens. Open watches stay open.
     pub fn require_tokens<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) {
         let tokens = tokens.into_iter().map(str::to_owned).collect();
         self.shared.state().tokens = Some(tokens);
     }
 
-    /// Something goes wrong with requests from now on, besides what does already.
+    /// Adds a fault.
     pub fn fail(&self, fault: Fault) {
         self.shared.state().faults.add(fault);
     }
 
-    /// Nothing goes wrong with requests any more. What hangs or is silent stays so until it is cut.
+    /// Removes all faults. Hanging requests and silent watches stay so until they are cut.
     pub fn heal(&self) {
         self.shared.state().faults.clear();
     }
 
-    /// Something happens to the watches that are open, of one kind or of all.
+    /// Disturbs the open watches, of one kind or of all.
     pub fn disturb(&self, kind: impl Into<Option<Kind>>, disturbance: Disturbance) {
         self.shared.disturb(kind.into(), disturbance);
     }
 
-    /// Ends all connections, in the middle of whatever they carry. Clients may come back at once.
+    /// Closes all connections at once. Clients may connect again.
     pub fn cut(&self) {
         self.shared.cut();
     }
 
-    /// Forgets what happened, as a server does after some minutes: watches from an earlier revision, and further pages of
-    /// lists begun earlier, get 410.
+    /// Drops the history, as a server does after some minutes: watches from an earlier revision, and further pages of earlier
+    /// lists, get 410.
     pub fn compact(&self) {
         self.shared.change(Store::forget_history);
     }
 
-    /// Ends the server: connections are closed, and who asks is refused by the kernel. What it has is kept for
+    /// Stops the server: it closes its connections, and the kernel refuses new ones. Its objects are kept for
     /// [`Stopped::start`].
     #[must_use]
     pub fn stop(mut self) -> Stopped {
@@ -232,7 +232,7 @@ impl ApiServer {
         }
     }
 
-    /// As if the server came back from an old backup: connections are cut, and revisions start low again.
+    /// Restarts as from an old backup: connections are cut, and revisions start low again.
     pub fn restart_in_the_past(&self) -> Result<()> {
         let objects: Vec<Value> = {
             let state = self.shared.state();
@@ -241,16 +241,16 @@ impl ApiServer {
         self.restart_with(&objects)
     }
 
-    /// As [`Self::restart_in_the_past`], and with other objects than before.
+    /// As [`Self::restart_in_the_past`], with other objects than before.
     pub fn restart_with(&self, objects: &[Value]) -> Result<()> {
         let store = filled(0, objects)?;
-        // The watches are not told: they end.
+        // Watches get no events for this: their connections end.
         self.shared.state().store = store;
         self.cut();
         Ok(())
     }
 
-    /// Waits until nothing is served any more.
+    /// Stops the server's thread and waits for it.
     fn end(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -265,7 +265,7 @@ impl Drop for ApiServer {
     }
 }
 
-/// A server that was stopped, as etcd remembers it.
+/// A stopped server's address and objects.
 #[derive(Debug)]
 pub struct Stopped {
     address: SocketAddr,
@@ -273,10 +273,10 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Starts it again on its address. As with a real one, revisions have gone on, and it knows nothing of what happened
-    /// before: a watch from an earlier revision is told that it is too old.
+    /// Starts it again on its address. As with a real server, the revision has increased and there is no history: a watch from an
+    /// earlier revision gets 410.
     pub fn start(mut self) -> Result<ApiServer> {
-        // In a cluster there is always something that changes.
+        // In a cluster some object always changes.
         let mut fields = Map::new();
         let annotations = json!({"restarted-at": self.store.revision().to_string()});
         fields.insert("metadata".to_owned(), json!({"annotations": annotations}));
@@ -305,7 +305,7 @@ fn filled<'o>(revision: u64, objects: impl IntoIterator<Item = &'o Value>) -> Re
 fn taken_apart(object: &Value) -> Result<(Kind, Key, Map<String, Value>)> {
     let kind = Kind::of(object)?;
     let Value::Object(fields) = object else {
-        bail!("no object: {object}");
+        bail!("not a JSON object: {object}");
     };
     let mut fields = fields.clone();
     let key = key_of(kind, &mut fields, None)

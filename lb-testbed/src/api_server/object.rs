@@ -1,4 +1,4 @@
-//! An object at one revision: kept as the bytes that go out, with what selectors look at beside them.
+//! An object at one revision: its JSON as sent to clients, and the fields that selectors use.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::kind::Kind;
 use super::refusal::Refusal;
 
-/// What an object is found by; sorted as lists are.
+/// An object's key, in the order of lists.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
-    /// Empty for what is in no namespace.
+    /// Empty for objects without a namespace.
     pub(super) namespace: String,
     pub(super) name: String,
 }
@@ -45,7 +45,7 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// From the object's fields, whose metadata is complete but for the `resourceVersion`.
+    /// From the object's fields, with complete metadata except the `resourceVersion`.
     pub(super) fn new(kind: Kind, key: Key, revision: u64, mut fields: Map<String, Value>) -> Self {
         fields.remove("apiVersion");
         fields.remove("kind");
@@ -67,7 +67,7 @@ impl Object {
         }
     }
 
-    /// The same at another revision, as in the event that takes it away.
+    /// The same at another revision, as in the event of its deletion.
     pub(super) fn at(&self, revision: u64) -> Self {
         Self::new(self.kind, self.key.clone(), revision, self.fields())
     }
@@ -93,7 +93,7 @@ impl Object {
         out.extend_from_slice(&self.json);
     }
 
-    /// On its own, or in an event.
+    /// As the body of an answer, or in an event.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let facts = self.kind.facts();
         let head = format!(
@@ -115,7 +115,7 @@ impl Object {
     }
 }
 
-/// The key of an object that comes in. Of a namespace in the path and one in the object, both must be the same.
+/// The key of a received object. A namespace in the path and one in the object must be the same.
 pub(super) fn key_of(
     kind: Kind,
     fields: &mut Map<String, Value>,
@@ -138,7 +138,7 @@ pub(super) fn key_of(
     Ok(Key::new(namespace, name))
 }
 
-/// The metadata, put there if it is missing or no object.
+/// The metadata; an empty one is added if it is missing or not an object.
 pub(super) fn metadata_of(fields: &mut Map<String, Value>) -> &mut Map<String, Value> {
     let metadata = fields
         .entry("metadata")

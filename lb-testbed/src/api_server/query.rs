@@ -1,4 +1,4 @@
-//! What the query of a list or watch says, and which of it a server refuses.
+//! The query of a list or watch, and its errors.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::selector::Selector;
 /// The query as it came.
 pub(super) type Query = HashMap<String, String>;
 
-/// What a list is asked for.
+/// The parameters of a list.
 #[derive(Debug)]
 pub(super) struct ListQuery {
     pub(super) selector: Selector,
-    /// No limit when it is not said.
+    /// None: no limit.
     pub(super) limit: Option<usize>,
     pub(super) from: ListFrom,
 }
@@ -30,7 +30,7 @@ pub(super) enum ListFrom {
     Continue(String),
 }
 
-/// What a watch is asked for.
+/// The parameters of a watch.
 #[derive(Debug)]
 pub(super) struct WatchQuery {
     pub(super) selector: Selector,
@@ -41,9 +41,9 @@ pub(super) struct WatchQuery {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WatchFrom {
-    /// What happens after a revision.
+    /// The events after a revision.
     Revision(u64),
-    /// First what is there, which must not be older than this; with a bookmark behind it if asked for.
+    /// First the current objects, at a revision that is not older than this; then, on request, a bookmark that marks their end.
     State {
         not_older_than: u64,
         marks_end: bool,
@@ -88,7 +88,7 @@ impl ListQuery {
                 ));
             }
         };
-        // What a server answers from its cache is never cut.
+        // A server does not page the answers from its cache.
         let limit = number(query, "limit")?.filter(|limit| 0 < *limit && revision != Some(0));
         Ok(Self {
             selector: selector(kind, namespace, query)?,

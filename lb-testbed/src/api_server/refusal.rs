@@ -1,5 +1,4 @@
-//! What the server says when it does not do what it was asked for: `Status` objects with the codes and reasons that
-//! clients act upon.
+//! Errors as clients see them: `Status` objects with codes and reasons.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use super::object::Key;
 
-/// Seconds that a refused client is asked to wait.
+/// Seconds in `Retry-After`.
 const RETRY_AFTER: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +20,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// The path is of no resource. A real server says this in plain words, without a `Status`.
+    /// The path is of no resource. A real server answers with text, without a `Status`.
     pub(super) fn no_such_path() -> Response {
         let mut response = (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
         response.headers_mut().insert(
@@ -59,7 +58,7 @@ impl Refusal {
         Self::new(400, "BadRequest", message)
     }
 
-    /// An object or an option that the server does not accept.
+    /// An invalid object or parameter.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(422, "Invalid", message)
     }
@@ -73,7 +72,7 @@ impl Refusal {
         Self::new(405, "MethodNotAllowed", message)
     }
 
-    /// The client has seen a later state than there is.
+    /// The client asked for a later revision than the current one.
     pub(super) fn too_large_revision(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
         let mut refusal = Self::new(504, "Timeout", message);
@@ -84,23 +83,23 @@ impl Refusal {
         refusal
     }
 
-    /// A fault that a test asked for.
+    /// A fault that a test injected.
     pub(super) fn with_code(code: u16) -> Self {
         let (reason, message) = match code {
             401 => ("Unauthorized", "Unauthorized"),
-            403 => ("Forbidden", "forbidden: a test wants it so"),
-            410 => ("Expired", "too old resource version: a test wants it so"),
+            403 => ("Forbidden", "forbidden: a test injected this"),
+            410 => ("Expired", "too old resource version: a test injected this"),
             429 => (
                 "TooManyRequests",
                 "too many requests, please try again later",
             ),
             500 => (
                 "InternalError",
-                "an error on the server: a test wants it so",
+                "an error on the server: a test injected this",
             ),
             503 => ("ServiceUnavailable", "the server is currently unavailable"),
             504 => ("Timeout", "the server did not answer in time"),
-            _ => ("", "a test wants it so"),
+            _ => ("", "a test injected this"),
         };
         let mut refusal = Self::new(code, reason, message);
         if refusal.asks_to_wait() {
@@ -113,7 +112,7 @@ impl Refusal {
         &self.message
     }
 
-    /// As it is in an `ERROR` event, or in the body of an answer.
+    /// For an `ERROR` event, or the body of an answer.
     pub(super) fn to_json(&self) -> Value {
         json!({
             "kind": "Status",

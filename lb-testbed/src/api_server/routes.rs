@@ -1,4 +1,4 @@
-//! The paths of objects, and what each method does there.
+//! The paths of objects, and the methods on them.
 
 use std::future;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::refusal::{Refusal, json_response};
 use super::shared::Shared;
 use super::{discovery, list, patch, watch};
 
-/// A real server takes 3 MiB; a slice of 1,000 endpoints has less than half of that.
+/// The limit of a real server; a slice of 1,000 endpoints has less than half of it.
 const LARGEST_BODY: usize = 3 << 20;
 
 /// The part of the path that names an object, or the namespace of a collection.
@@ -104,8 +104,7 @@ async fn serve(
     answer.unwrap_or_else(Refusal::into_response)
 }
 
-/// Counts a request and lets it in, or does to it what a fault says. What is to happen to a watch that is let in
-/// comes back.
+/// Counts a request, and admits it or applies a fault. Returns the disturbance of an admitted watch.
 pub(super) fn gate(
     shared: &Shared,
     kind: Option<Kind>,

@@ -1,13 +1,13 @@
-//! Label and field selectors, as the query of a list or watch spells them.
+//! Label and field selectors, in the syntax of queries.
 
 use super::kind::Kind;
 use super::object::Object;
 use super::refusal::Refusal;
 
-/// Which objects of a kind a client wants to hear of.
+/// The objects of a kind that a client selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selector {
-    /// All namespaces when it is not said.
+    /// None: all namespaces.
     pub(super) namespace: Option<String>,
     labels: Vec<LabelRule>,
     fields: Vec<FieldRule>,
@@ -58,7 +58,7 @@ impl Selector {
         })
     }
 
-    /// Whether it chooses by more than the namespace.
+    /// Whether it selects by labels or fields.
     pub(super) fn is_narrow(&self) -> bool {
         !self.labels.is_empty() || !self.fields.is_empty()
     }

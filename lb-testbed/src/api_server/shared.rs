@@ -1,4 +1,4 @@
-//! What the handle and the server's thread share.
+//! State that the handle and the server's thread share.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +12,18 @@ use super::faults::{Disturbance, Failure, Faults, Verb};
 use super::kind::Kind;
 use super::store::Store;
 
-/// More disturbances than this at once, and a watch misses the oldest.
+/// With more disturbances at once a watch misses the oldest.
 const DISTURBANCES_AT_ONCE: usize = 64;
 
-/// How often is looked whether connections have ended.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How often to check whether connections have ended.
+const CHECK_EVERY: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the watches.
     changes: watch::Sender<()>,
-    /// What the connections hold that are open, and that ends them when it is replaced.
+    /// Open connections hold a receiver; replacing the sender ends them.
     connections: Mutex<watch::Sender<()>>,
     disturbances: broadcast::Sender<(Option<Kind>, Disturbance)>,
 }
@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) store: Store,
     pub(super) behaviour: Behaviour,
     pub(super) faults: Faults,
-    /// The bearer tokens of which a request needs one, if it needs any.
+    /// The accepted bearer tokens; none: no token is needed.
     pub(super) tokens: Option<HashSet<String>>,
     pub(super) requests: BTreeMap<(Kind, Verb), Requests>,
     pub(super) open_watches: BTreeMap<Kind, usize>,
@@ -67,7 +67,7 @@ impl Shared {
         unpoisoned(&self.state)
     }
 
-    /// Changes the store and tells the watches.
+    /// Changes the store and wakes the watches.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut Store) -> R) -> R {
         let result = change(&mut self.state().store);
         self.changes.send_replace(());
@@ -78,22 +78,22 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    /// Ends the connections that are open, and waits until they are.
+    /// Ends the open connections and waits for them.
     pub(super) fn cut(&self) {
         let ended = mem::take(&mut *unpoisoned(&self.connections));
         ended.send_replace(());
         while ended.receiver_count() != 0 {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(CHECK_EVERY);
         }
     }
 
-    /// For a new connection, to be held until it is closed: changes when the connection has to end.
+    /// For a new connection to hold: it changes when the connection has to end.
     pub(super) fn connection(&self) -> watch::Receiver<()> {
         unpoisoned(&self.connections).subscribe()
     }
 
     pub(super) fn disturb(&self, kind: Option<Kind>, disturbance: Disturbance) {
-        // Without a watch there is nobody to hear of it.
+        // An error means that no watch is open.
         let _ = self.disturbances.send((kind, disturbance));
     }
 
@@ -101,7 +101,7 @@ impl Shared {
         self.disturbances.subscribe()
     }
 
-    /// Counts a request, and says what goes wrong with it, if anything.
+    /// Counts a request and returns its failure, if it is to fail.
     pub(super) fn admit(
         &self,
         kind: Option<Kind>,
@@ -123,7 +123,7 @@ impl Shared {
         })
     }
 
-    /// Counts a watch as open until what is returned is dropped.
+    /// Counts a watch as open until the result is dropped.
     pub(super) fn count_watch(self: &Arc<Self>, kind: Kind) -> OpenWatch {
         *self.state().open_watches.entry(kind).or_default() += 1;
         OpenWatch {

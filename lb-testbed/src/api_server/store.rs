@@ -1,4 +1,4 @@
-//! All objects, one counter of revisions, and what happened lately. Pure: no HTTP, no threads.
+//! All objects, the revision counter, and the latest events. No HTTP, no threads.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// An empty one whose first change has the revision after this.
+    /// An empty store whose first change has the next revision.
     pub(super) fn at(revision: u64) -> Self {
         Self {
             revision,
@@ -41,7 +41,7 @@ impl Store {
         &self.history
     }
 
-    /// Watches cannot start before now any more, nor can lists go on.
+    /// Drops the history: watches from an earlier revision, and further pages of earlier lists, get 410.
     pub(super) fn forget_history(&mut self) {
         self.history = History::beginning_after(self.revision);
     }
@@ -56,7 +56,7 @@ impl Store {
             .ok_or_else(|| Refusal::not_found(kind, key))
     }
 
-    /// The objects of a kind as they were at a revision.
+    /// The objects of a kind at a revision.
     pub(super) fn snapshot(&self, kind: Kind, revision: u64) -> Result<Cow<'_, Objects>, Refusal> {
         let events = self.history.since(revision).ok_or_else(|| {
             Refusal::expired(format!("The resourceVersion {revision} is too old"))
@@ -88,7 +88,7 @@ impl Store {
         Ok(self.put(kind, key, fields))
     }
 
-    /// Replaces an object. One that names a `resourceVersion` must name the current one.
+    /// Replaces an object. A `resourceVersion` in it must be the current one.
     pub(super) fn replace(
         &mut self,
         kind: Kind,
@@ -104,7 +104,7 @@ impl Store {
         }
     }
 
-    /// Creates or replaces an object. What would change nothing makes no revision. A new one may say how old it is.
+    /// Creates or replaces an object. Without a change there is no new revision. A new object may have a creation time.
     pub(super) fn put(
         &mut self,
         kind: Kind,
@@ -163,7 +163,7 @@ fn undo(event: &Event, objects: &mut Objects) {
     }
 }
 
-/// Fills in what the server gives an object, but for the revision.
+/// Adds the server's metadata, except the revision.
 fn complete(key: &Key, fields: &mut Map<String, Value>, old: Option<&Map<String, Value>>) {
     for head in ["apiVersion", "kind"] {
         fields.remove(head);
@@ -191,7 +191,7 @@ fn complete(key: &Key, fields: &mut Map<String, Value>, old: Option<&Map<String,
     metadata.insert("generation".to_owned(), json!(generation));
 }
 
-/// Whether they differ in metadata and status at most.
+/// Whether they differ only in metadata and status.
 fn is_same_generation(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
     let counts = |(field, _): &(&String, &Value)| *field != "metadata" && *field != "status";
     old.iter().filter(counts).eq(new.iter().filter(counts))

@@ -1,4 +1,4 @@
-//! TLS in front of a server, with a certificate authority of its own: what every real API server has.
+//! TLS in front of a server, with a certificate authority of its own, as in a real cluster.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
-/// Takes TLS connections on 127.0.0.1 and hands on what is in them. Ends when this is dropped.
+/// Accepts TLS connections on 127.0.0.1 and forwards their data. Dropping it stops it.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
@@ -60,7 +60,7 @@ impl TlsFront {
         self.address
     }
 
-    /// The certificate of the authority that clients are to trust, as PEM.
+    /// The certificate of the authority that clients have to trust, as PEM.
     pub fn authority(&self) -> &str {
         &self.authority
     }
@@ -85,7 +85,7 @@ async fn accept(
         let (client, _) = listener.accept().await?;
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            // A client that does not trust us, or goes: its own affair.
+            // The client notices errors.
             if let Ok(mut client) = acceptor.accept(client).await
                 && let Ok(mut server) = TcpStream::connect(server).await
             {
@@ -95,7 +95,7 @@ async fn accept(
     }
 }
 
-/// A certificate for an address, and that of the authority which vouches for it.
+/// A server configuration with a certificate for an address, and the certificate of its authority.
 fn certified(address: IpAddr) -> Result<(ServerConfig, String)> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

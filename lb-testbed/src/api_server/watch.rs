@@ -1,4 +1,4 @@
-//! Watches: a body that never ends, a line of JSON for each event that concerns the client.
+//! Watches: an endless body with a line of JSON for each event that the client selects.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use super::refusal::Refusal;
 use super::selector::Selector;
 use super::shared::{OpenWatch, Shared};
 
-/// Events that go into one chunk of the body, and are looked at under one lock.
+/// Events in one chunk of the body, which are read under one lock.
 const AT_ONCE: usize = 512;
 
-/// Tells a client which are all the objects that were there at the start.
+/// Annotation of the bookmark that marks the end of the initial objects.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 struct Watcher {
     shared: Arc<Shared>,
     kind: Kind,
     selector: Selector,
-    /// What is still to be said of what was there at the start.
+    /// Initial objects that are not sent yet.
     initial: vec::IntoIter<Arc<Object>>,
     marks_end: bool,
-    /// The client knows all up to this revision.
+    /// The client has received everything up to this revision.
     position: u64,
     changes: watch::Receiver<()>,
     disturbances: broadcast::Receiver<(Option<Kind>, Disturbance)>,
@@ -45,7 +45,7 @@ struct Watcher {
     _open: OpenWatch,
 }
 
-/// The body of a watch; the first thing that its client sees is the disturbance, if there is one.
+/// The body of a watch, which begins with the disturbance, if there is one.
 pub(super) fn open(
     shared: &Arc<Shared>,
     kind: Kind,
@@ -53,7 +53,7 @@ pub(super) fn open(
     disturbance: Option<Disturbance>,
 ) -> Result<Body, Refusal> {
     let open = shared.count_watch(kind);
-    // Before the state is looked at, so that nothing falls between.
+    // Subscribed before the state is read, so that no change is lost in between.
     let (changes, disturbances) = (shared.changes(), shared.disturbances());
     let state = shared.state();
     let current = state.store.revision();
@@ -101,7 +101,7 @@ pub(super) fn open(
 }
 
 impl Watcher {
-    /// The next chunk of the body; nothing when the watch is over.
+    /// The next chunk of the body; none at its end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if self.is_over {
@@ -115,7 +115,7 @@ impl Watcher {
             }
             let position = self.position;
             let (chunk, is_all) = self.news();
-            // What was ordered before these events happened comes before them.
+            // A disturbance that was ordered before these events comes before them.
             if let Some(disturbance) = self.ordered() {
                 self.disturbance = Some(disturbance);
                 self.position = position;
@@ -144,7 +144,7 @@ impl Watcher {
         }
     }
 
-    /// What was there at the start, piece by piece, and the bookmark that says that this was all.
+    /// Initial objects, in chunks, and the bookmark that marks their end.
     fn initial(&mut self) -> Option<Bytes> {
         let mut chunk = Vec::new();
         for object in self.initial.by_ref().take(AT_ONCE) {
@@ -158,7 +158,7 @@ impl Watcher {
         (!chunk.is_empty()).then(|| chunk.into())
     }
 
-    /// What happened since the last time, and whether that was all of it.
+    /// The next events, and whether there are no more.
     fn news(&mut self) -> (Vec<u8>, bool) {
         let state = self.shared.state();
         let Some(events) = state.store.history().since(self.position) else {
@@ -180,7 +180,7 @@ impl Watcher {
             }
         }
         let last = events.last().filter(|_| events.len() == AT_ONCE);
-        // A client that names a revision that is to come hears nothing until then.
+        // A client that asked for a future revision receives nothing until then.
         self.position = last.map_or_else(|| current.max(self.position), |event| event.revision);
         (chunk, last.is_none())
     }
@@ -216,7 +216,7 @@ impl Watcher {
         }
     }
 
-    /// A disturbance that waits to be taken note of.
+    /// The next disturbance for this watch, if there is one.
     fn ordered(&mut self) -> Option<Disturbance> {
         loop {
             match self.disturbances.try_recv() {
@@ -241,7 +241,7 @@ fn too_old(revision: u64) -> Refusal {
 }
 
 fn interval(every: Duration) -> Interval {
-    // An interval of nothing is a panic.
+    // An interval of zero panics.
     let every = every.max(Duration::from_millis(1));
     interval_at(Instant::now() + every, every)
 }

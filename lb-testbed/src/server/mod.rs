@@ -1,4 +1,4 @@
-//! Servers that say who they are: a client learns from the answer which backend it got.
+//! Servers that send their name, so that a client knows which backend it reached.
 
 mod tcp;
 mod udp;
@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::namespace::NetworkNamespace;
 use crate::pod::Pod;
 
-/// The name of a server that says its address instead.
+/// The name of a server that sends its address instead.
 const BY_ADDRESS: &str = "by address";
 
 /// A server on one thread, on all of a pod's addresses in both families, until it is dropped.
@@ -64,8 +64,7 @@ impl NamedServer {
         )
     }
 
-    /// As [`Self::tcp`], as many servers in one: says the address at which it was reached, and stands for a server at each
-    /// of the pod's.
+    /// As [`Self::tcp`], but it sends the address at which it was reached: a server for each of the pod's addresses.
     pub fn tcp_by_address(pod: &Pod, port: u16) -> Result<Self> {
         Self::tcp(pod, port, BY_ADDRESS)
     }
@@ -128,7 +127,7 @@ impl NamedServer {
     }
 
     /// How many connections were accepted, or datagrams received. Each is counted before it is answered: a client
-    /// that has its answer finds itself in the count.
+    /// that has its answer is included.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
@@ -143,7 +142,7 @@ impl Drop for NamedServer {
     }
 }
 
-/// What a server's thread works on.
+/// A server's thread, its socket and its counters.
 struct ServerTask {
     socket: Socket,
     name: String,
@@ -152,7 +151,7 @@ struct ServerTask {
 }
 
 impl ServerTask {
-    /// What is said to a client that reached the server at this address.
+    /// The answer to a client that reached the server at this address.
     fn greeting(&self, asked: Option<IpAddr>) -> String {
         match asked {
             Some(address) if self.name == BY_ADDRESS => format!("{}\n", address.to_canonical()),

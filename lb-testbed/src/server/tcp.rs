@@ -53,7 +53,7 @@ fn accept_all(task: &ServerTask, epoll: &Epoll, open: &mut HashMap<u64, TcpStrea
         let mut stream: TcpStream = match task.socket.accept() {
             Ok((socket, _)) => socket.into(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            // The client has gone again, or there are no files left for now.
+            // The client has closed already, or there are no free file descriptors.
             Err(_) => return Ok(()),
         };
         task.count();

@@ -1,5 +1,5 @@
-//! The UDP server's loop. It answers from the address that was asked, which a pod with several addresses has to
-//! do itself: a connected client takes no answer from another one.
+//! The UDP server's loop. It answers from the address that was asked, since a connected client ignores answers from other
+//! addresses.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Ipv6Addr;
@@ -42,7 +42,7 @@ fn answer_one(task: &ServerTask) -> bool {
     let (client, asked) =
         match recvmsg::<SockaddrIn6>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
             Ok(message) => (message.address, asked_address(message.cmsgs())),
-            // An earlier answer was refused: not this datagram's fault.
+            // The error of an earlier answer.
             Err(error) => return !matches!(error, Errno::EAGAIN),
         };
     let Some(client) = client else { return true };
@@ -51,7 +51,7 @@ fn answer_one(task: &ServerTask) -> bool {
     let greeting = task.greeting(asked);
     let greeting = [IoSlice::new(greeting.as_bytes())];
     task.count();
-    // A client that has gone, or a way back that is missing, shows at the client.
+    // The client notices a missing answer.
     let _ = sendmsg(fd, &greeting, &source, MsgFlags::empty(), Some(&client));
     true
 }

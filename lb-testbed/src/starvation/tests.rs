@@ -1,4 +1,4 @@
-//! Waits are counted once, for whom they concern, and with the real kernel's numbers.
+//! Each wait counts once and for the right threads, also with the real kernel's numbers.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ fn runnable(thread: Thread) -> Thread {
     }
 }
 
-/// A history of looks at these threads, one each 100 ms, and the time of the first.
+/// A history of snapshots of these threads, one each 100 ms, and the time of the first.
 fn history(snapshots: &[&[Thread]]) -> (WaitHistory, Instant) {
     let began = Instant::now();
     let mut history = WaitHistory::default();
@@ -60,7 +60,7 @@ fn a_wait_counts_once_while_it_lasts_and_when_it_is_over() {
     let waits = || runnable(thread(9, ms(5), 1));
     let over = thread(9, ms(5 + 190), 2);
     let (history, began) = history(&[&[thread(9, ms(5), 1)], &[waits()], &[waits()], &[over]]);
-    // 190 ms, seen as two whole pauses between looks.
+    // 190 ms, seen as two whole periods.
     assert_eq!(history.starved_since(began), ms(200));
     assert_eq!(history.starved_since(began + ms(200)), Duration::ZERO);
 }
@@ -88,7 +88,7 @@ fn threads_that_are_meant_to_wait_do_not_starve_the_process() {
     };
     let (history, began) = history(&[&[nice(ms(0))], &[nice(ms(90))]]);
     assert_eq!(history.starved_since(began), Duration::ZERO);
-    // Who asks for them by name gets the truth.
+    // They count when they are asked for.
     assert_eq!(history.given(&[Waiters::Process(9)], began, ms(11)), None);
 }
 
@@ -151,7 +151,7 @@ fn threads_that_share_a_cpu_starve() {
                 }
             });
         }
-        // On whatever machine: it comes, or the test never ends.
+        // They starve on every machine.
         while starved_since(began) < ms(200) {
             thread::sleep(ms(5));
         }

@@ -1,9 +1,9 @@
-//! What the kernel says of threads: proc_pid_stat(5), and `schedstat` beside it.
+//! Reads threads from /proc: proc_pid_stat(5), and the file `schedstat` beside it.
 
 use std::fs;
 use std::time::Duration;
 
-/// A thread, and what the scheduler has done for it since it began.
+/// A thread, with the scheduler's counts since it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Thread {
     pub(super) process: u32,
@@ -13,9 +13,9 @@ pub(super) struct Thread {
     pub(super) nice: i32,
     /// Nanoseconds on a CPU.
     pub(super) ran: u64,
-    /// How long it was runnable and did not run, in waits that are over.
+    /// How long it waited for a CPU, without the current wait.
     pub(super) delay: Duration,
-    /// How often it was given a CPU.
+    /// How often it got a CPU.
     pub(super) turns: u64,
 }
 
@@ -53,7 +53,7 @@ impl Thread {
     }
 }
 
-/// All threads of this process and of those below it, but for one.
+/// All threads of this process and its child processes, except one.
 pub(super) fn threads_below(without: Option<u32>) -> Vec<Thread> {
     let mut threads = Vec::new();
     let mut processes = vec![std::process::id()];
@@ -83,7 +83,7 @@ pub(super) fn own_thread() -> Option<u32> {
     link.file_name()?.to_str()?.parse().ok()
 }
 
-/// How long a thread of this process has waited for a CPU, in waits that are over; the calling thread unless told.
+/// How long a thread of this process, by default the calling one, has waited for a CPU, without the current wait.
 pub(crate) fn delay_of(thread: Option<u32>) -> Option<(u32, Duration)> {
     let id = thread.or_else(own_thread)?;
     let thread = Thread::read(std::process::id(), id)?;

@@ -1,4 +1,4 @@
-//! The guest's whole world: an initramfs with the tests, the programs that they run, and this machine's libraries.
+//! The guest's initramfs, with the tests, the programs that they run, and this machine's libraries.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,13 +14,13 @@ use super::kernel::KernelPackage;
 use super::test_binaries::TestBinaries;
 use crate::process;
 
-/// What the tests and the guest's start run.
+/// Programs that the tests and the guest's init run.
 const PROGRAMS: [&str; 13] = [
     "sh", "mount", "umount", "mkdir", "ln", "sleep", "modprobe", "ip", "ss", "getent", "dnsmasq",
     "adnshost", "cat",
 ];
 
-/// What the tests need and Debian's kernels have as modules; what these need comes along.
+/// Modules of Debian's kernels that the tests need, without the modules that these depend on.
 const MODULES: [&str; 8] = [
     "veth",
     "bridge",
@@ -32,7 +32,7 @@ const MODULES: [&str; 8] = [
     "mptcp_diag",
 ];
 
-/// Files of /etc, such as they must be for names and ports to be found.
+/// Files of /etc for the lookup of names and ports.
 const ETC: [(&str, &str); 6] = [
     (
         "passwd",
@@ -49,22 +49,22 @@ const DIRECTORY: u32 = 0o040_755;
 const EXECUTABLE: u32 = 0o100_755;
 const SYMLINK: u32 = 0o120_777;
 
-/// Where the guest's start finds what it needs.
+/// The guest's first process.
 const INIT: &str = include_str!("init.sh");
-/// Read by [`INIT`], one a line: what to load, and what to run.
+/// Paths that [`INIT`] uses: the modules to load, one a line, and the test binary.
 const MODULE_LIST: &str = "/etc/modules";
 const TEST_LINK: &str = "/test";
 
-/// What is at a path of the guest.
+/// A file of the guest.
 enum TreeEntry {
     Folder,
-    /// A copy of a file here.
+    /// A copy of the host's file.
     Copy(PathBuf),
     Text(String),
     Link(String),
 }
 
-/// Writes the archive and gives its path.
+/// Writes the archive; returns its path.
 pub(crate) fn initramfs(
     folder: &Path,
     image: &KernelPackage,
@@ -78,7 +78,7 @@ pub(crate) fn initramfs(
         let file = process::program(program)?;
         tree.add_program(&Path::new("/bin").join(program), &file)?;
     }
-    // The kernel's own path to it, for modules that it asks for by itself.
+    // The kernel's own path, for modules that it loads by itself.
     tree.add(
         Path::new("/sbin/modprobe"),
         TreeEntry::Link("/bin/modprobe".to_owned()),
@@ -107,9 +107,9 @@ pub(crate) fn initramfs(
     Ok(path)
 }
 
-/// Without debugging information, which is most of a test binary.
+/// Removes debugging information, which is most of a test binary.
 fn strip(folder: &Path, binary: &Path) -> Result<PathBuf> {
-    // Two of them have one name, in different folders.
+    // Two binaries have the same name, in different folders.
     let parts = binary.iter().rev().take(2).collect::<Vec<_>>();
     let stripped = folder.join(parts.join(OsStr::new("-of-")));
     let mut command = Command::new("strip");
@@ -137,14 +137,14 @@ impl Tree {
     fn add_program(&mut self, path: &Path, file: &Path) -> Result<()> {
         self.add(path, TreeEntry::Copy(file.to_owned()));
         let libraries = process::output(Command::new("ldd").arg(file))
-            .with_context(|| format!("which libraries {} needs", file.display()))?;
+            .with_context(|| format!("cannot list the libraries of {}", file.display()))?;
         for library in libraries.lines().filter_map(library) {
             self.add(Path::new(library), TreeEntry::Copy(library.into()));
         }
         Ok(())
     }
 
-    /// [`MODULES`] with what they need, and the index of all modules.
+    /// [`MODULES`] with the modules that they depend on, and the index of all modules.
     fn add_modules(&mut self, image: &KernelPackage) -> Result<()> {
         let modules = image.modules();
         let in_guest = Path::new("/lib/modules").join(&image.release);

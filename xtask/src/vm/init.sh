@@ -1,12 +1,12 @@
 #!/bin/sh
-# The guest's first process: mounts, modules, the tests; then their exit status on a line of its own, and off.
+# The guest's first process: mounts, loads modules, runs the tests, prints their exit status on a line, powers off.
 export PATH=/bin:/sbin RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-# The tests may be in there themselves.
+# The test binaries may be below /tmp.
 for inside in /tmp/*; do
     [ -e "$inside" ] || mount -t tmpfs tmpfs /tmp
     break
@@ -21,7 +21,7 @@ while read -r module; do
 done </etc/modules
 echo 3 >/proc/sys/kernel/printk
 echo "vm: ready"
-# Words of the kernel's command line that it does not know itself come as ours.
+# The kernel passes the words after `--` on its command line as arguments.
 /test "$@"
 echo "vm: status $?"
 echo o >/proc/sysrq-trigger

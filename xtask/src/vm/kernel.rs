@@ -1,4 +1,4 @@
-//! Debian's linux-image packages: downloaded and unpacked below the target folder, never installed.
+//! Debian's linux-image packages, downloaded and unpacked below the target folder, never installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{apt, process};
 
-/// A kernel's version as far as it is asked for: `6.1`.
+/// A kernel version with two numbers, such as 6.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(super) major: u32,
@@ -32,14 +32,14 @@ impl FromStr for Version {
                 minor: minor.parse().ok()?,
             })
         });
-        numbers.ok_or_else(|| anyhow!("two numbers with a dot between them, such as 6.1"))
+        numbers.ok_or_else(|| anyhow!("expected two numbers with a dot between them, such as 6.1"))
     }
 }
 
 /// An unpacked package.
 #[derive(Debug)]
 pub(crate) struct KernelPackage {
-    /// What `uname -r` says there.
+    /// The output of `uname -r` on this kernel.
     pub(crate) release: String,
     root: PathBuf,
 }
@@ -58,10 +58,10 @@ impl KernelPackage {
     }
 }
 
-/// The newest package of this version that apt knows: unpacked before, or downloaded now.
+/// The newest package of this version that apt lists; downloaded unless it was before.
 pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<KernelPackage> {
     if !apt::is_here() {
-        bail!("other kernels are Debian's packages, and there is no apt-get on this machine");
+        bail!("other kernels are Debian packages, and this machine has no apt-get");
     }
     let package = match newest(version)? {
         Some(package) => package,
@@ -82,7 +82,7 @@ pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Kernel
 
 fn missing(version: Version) -> String {
     format!(
-        "Debian's packages known here have no kernel {version}: \
+        "apt lists no package of kernel {version}: \
          add a release that has it to apt's sources (6.1 is Debian 12's, 6.12 is Debian 13's) and run apt-get update"
     )
 }
@@ -92,7 +92,7 @@ fn download(folder: &Path, package: &str, image: &KernelPackage) -> Result<()> {
     let scratch = folder.join(format!("{package}.{}", std::process::id()));
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let mut apt_get = Command::new("apt-get");
-    // The sandbox of apt cannot write here, and says so at length.
+    // apt's sandbox user cannot write to this folder, and prints long warnings.
     apt_get.args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]);
     process::run(apt_get.current_dir(&scratch))?;
     let root = scratch.join("root");
@@ -104,9 +104,13 @@ fn download(folder: &Path, package: &str, image: &KernelPackage) -> Result<()> {
     )?;
     let mut depmod = Command::new(process::program("depmod")?);
     process::run(depmod.arg("--basedir").arg(&root).arg(&image.release))?;
-    // A folder that is there is whole: it gets its name last.
-    fs::rename(&root, &image.root)
-        .with_context(|| format!("cannot move what was unpacked to {}", image.root.display()))?;
+    // The folder gets its name last, so that a folder with this name is complete.
+    fs::rename(&root, &image.root).with_context(|| {
+        format!(
+            "cannot move the unpacked package to {}",
+            image.root.display()
+        )
+    })?;
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
 }
 
@@ -116,11 +120,11 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
         .flatten();
     match files.next() {
         Some(file) => Ok(file.path()),
-        None => bail!("apt-get has downloaded nothing"),
+        None => bail!("apt-get download has not written a file"),
     }
 }
 
-/// The smaller kernel that Debian makes for virtual machines.
+/// The newest package of Debian's smaller kernel for virtual machines.
 fn newest(version: Version) -> Result<Option<String>> {
     let mut search = Command::new("apt-cache");
     let Version { major, minor } = version;

@@ -1,5 +1,4 @@
-//! `cargo xtask vm --kernel VERSION -- test kernel`: the kernel tests on another kernel, in a virtual machine that is
-//! made on the spot and leaves nothing behind.
+//! `cargo xtask vm --kernel VERSION -- test kernel`: the kernel tests on another kernel, in a temporary virtual machine.
 
 mod guest;
 mod kernel;
@@ -17,10 +16,10 @@ pub(crate) use self::program::find_or_install as qemu;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 
-/// The oldest kernel that is promised to work.
+/// The oldest supported kernel.
 pub(crate) const OLDEST: Version = Version { major: 6, minor: 1 };
 
-/// The words that `cargo xtask` would take itself.
+/// Runs the tests of the command line after `--`.
 pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -> Result<ExitCode> {
     let args = match words {
         [] => &[],
@@ -37,9 +36,9 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is the agent's business more than the kernel's, or has a shorter one beside it that shows the kernel's part; left out
-/// where nothing else is asked for, since an emulated machine takes its time.
-const NOT_THE_KERNELS: [&str; 12] = [
+/// Tests that are skipped by default, since an emulated machine is slow: they test the agent more than the kernel, or a shorter test
+/// covers the kernel's part.
+const SKIPPED: [&str; 12] = [
     "capacity::",
     "churn::no_connect_ever_lands",
     "drift::tables::",
@@ -54,21 +53,21 @@ const NOT_THE_KERNELS: [&str; 12] = [
     "scale::ten_thousand",
 ];
 
-/// Runs the kernel tests on a kernel of this version; `args` go to the test binary.
+/// Runs the kernel tests on a kernel of this version. The test binary gets `args`.
 pub(crate) fn test_kernel(
     workspace: &Workspace,
     version: Version,
     args: &[OsString],
 ) -> Result<()> {
     if !cfg!(target_arch = "x86_64") {
-        bail!("virtual machines are made on x86-64 only");
+        bail!("the virtual machine needs an x86-64 host");
     }
     let qemu = setup::vm_programs()?;
     let folder = workspace.target.join("vm");
     let image = kernel::find_or_download(&folder, version)?;
     let binaries = test_binaries::build(workspace)?;
     let initramfs = guest::initramfs(&folder, &image, &binaries)?;
-    let chosen: Vec<OsString> = NOT_THE_KERNELS
+    let chosen: Vec<OsString> = SKIPPED
         .iter()
         .flat_map(|part| ["--skip".into(), part.into()])
         .collect();

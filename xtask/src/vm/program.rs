@@ -1,5 +1,5 @@
-//! qemu: the machine's, or Debian's package installed; where that would take other packages away (a qemu-utils of another
-//! version does), the package's files beside the other tools, and nothing installed.
+//! Finds qemu, or installs Debian's package. If that would remove other packages (as with a qemu-utils of another version), unpacks
+//! the package's files next to the other tools instead.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,13 +33,13 @@ pub(crate) fn find_or_install() -> Result<PathBuf> {
         return process::program(PROGRAM);
     }
     println!(
-        "setup: Debian's {PACKAGE} does not go with packages that are here: unpacking it into {}, installing nothing",
+        "setup: Debian's {PACKAGE} conflicts with installed packages: unpacking it into {} instead of installing it",
         folder.display()
     );
     unpack(&folder, &packages(&plan))?;
     if !works(&unpacked) {
         bail!(
-            "{} was unpacked and cannot be run: install qemu",
+            "{} was unpacked but does not run: install qemu",
             unpacked.display()
         );
     }
@@ -51,7 +51,7 @@ fn works(program: &Path) -> bool {
     run.is_ok_and(|output| output.status.success())
 }
 
-/// What apt would do.
+/// apt's plan for the installation.
 fn plan() -> Result<String> {
     let mut apt = Command::new("apt-get");
     apt.args(["install", "--simulate", "--no-install-recommends", PACKAGE]);
@@ -68,7 +68,7 @@ fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
     let archives = folder.join("archives");
     fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
     let mut download = Command::new("apt-get");
-    // As the user that we are: apt's own may not write there.
+    // As the current user: apt's own user may not write there.
     download.args(["-o", "APT::Sandbox::User=", "--quiet", "download"]);
     process::run(download.args(packages).current_dir(&archives))?;
     let root = folder.join("root");
@@ -83,7 +83,7 @@ fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Starts it with its own libraries and firmware.
+/// A script that starts qemu with its own libraries and firmware.
 fn script(root: &Path) -> String {
     let root = root.display();
     format!(

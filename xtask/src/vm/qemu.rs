@@ -1,4 +1,4 @@
-//! A virtual machine from its start to the tests' exit status, with the guest's console as ours.
+//! Runs a virtual machine until the tests' exit status, and prints the guest's console.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
@@ -12,17 +12,17 @@ use anyhow::{Context as _, Result, bail};
 
 use super::kernel::KernelPackage;
 
-/// How long a guest may take to its first word: a KVM that is there may still not run one.
+/// Longest time until the guest's first output: KVM may exist and still not run a guest.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
-/// How long a guest on KVM may take until it is ready: it may also get stuck on the way.
+/// Longest time until a guest on KVM is ready: it may hang while it boots.
 const READY_ON_KVM: Duration = Duration::from_secs(60);
-/// For the whole run, emulated; a guest that hangs ends here.
+/// Longest time of a run, also emulated.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
-/// Without what is slow to emulate: copies of a byte at a time, and a fifth level of page tables.
+/// Without features that are slow in emulation: byte-wise copies, and five-level page tables.
 const EMULATED_CPU: &str = "max,-erms,-la57";
 
-/// By how much an emulated machine's tests are slower than this machine's.
+/// How many times slower the tests are on an emulated machine.
 const EMULATED_PATIENCE: u32 = 20;
 
 const READY: &str = "vm: ready";
@@ -34,10 +34,10 @@ enum Accelerator {
     Emulation,
 }
 
-/// Boots the image and runs the tests.
+/// Boots the kernel and runs the tests.
 ///
 /// # Errors
-/// When they fail, or the guest does not come to an end.
+/// If they fail, or the guest does not end.
 pub(crate) fn test(
     qemu: &Path,
     image: &KernelPackage,
@@ -49,15 +49,15 @@ pub(crate) fn test(
         match boot(qemu, image, initramfs, args, Accelerator::Kvm)?.follow()? {
             Some(status) => return judge(status),
             None => println!(
-                "vm: KVM does not run a guest here; emulating, which is some 20 times slower"
+                "vm: KVM cannot run a guest on this machine; emulating, which is about 20 times slower"
             ),
         }
     } else {
-        println!("vm: there is no /dev/kvm here; emulating, which is some 20 times slower");
+        println!("vm: this machine has no /dev/kvm; emulating, which is about 20 times slower");
     }
     match boot(qemu, image, initramfs, args, Accelerator::Emulation)?.follow()? {
         Some(status) => judge(status),
-        None => bail!("the guest has said nothing for {SIGN_OF_LIFE:?}"),
+        None => bail!("the guest has printed nothing for {SIGN_OF_LIFE:?}"),
     }
 }
 
@@ -111,13 +111,13 @@ fn boot(
     })
 }
 
-/// Variables with a value go to the first process's environment; what is after `--` are its arguments.
+/// Variables with a value become the init process's environment; its arguments are after `--`.
 fn command_line(args: &[OsString], accelerator: Accelerator) -> Result<String> {
     let mut words = vec!["console=ttyS0", "earlyprintk=ttyS0", "panic=-1"];
     let patience = format!("SOCKLB_TEST_PATIENCE={EMULATED_PATIENCE}");
     if accelerator == Accelerator::Emulation {
         words.push(&patience);
-        // An emulated CPU leaks nothing that they would keep, and jumps all the more slowly for them.
+        // An emulated CPU has no such leaks, and mitigations slow it down.
         words.push("mitigations=off");
     }
     words.push("--");
@@ -153,8 +153,8 @@ fn lines_of(console: ChildStdout) -> Receiver<String> {
 }
 
 impl Guest {
-    /// Shows what the guest says from its being ready on, and all when it never is. Gives the tests' exit status, or
-    /// nothing when the guest shows no sign of life.
+    /// Prints the guest's output from the moment at which it is ready, or everything if it never is. Returns the tests' exit status, or
+    /// none if the guest does not start.
     fn follow(self) -> Result<Option<i32>> {
         let start = Instant::now();
         let mut boot = Vec::new();
@@ -171,10 +171,10 @@ impl Guest {
                 Ok(line) => line,
                 Err(_) if !ready && (boot.is_empty() || is_on_kvm) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("the guest has not come to its end within {LONGEST:?}")
+                    bail!("the guest has not ended within {LONGEST:?}")
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!(
-                    "the guest has ended before the tests; it said:\n{}",
+                    "the guest ended before the tests; its output:\n{}",
                     boot.join("\n")
                 ),
             };
@@ -195,7 +195,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }

@@ -1,4 +1,4 @@
-//! What runs in the guest: the test binary and the agent that it starts, as `cargo test` builds them.
+//! Builds the binaries for the guest: the test binary and the agents that it starts, as `cargo test` builds them.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -10,16 +10,16 @@ use crate::test::{KERNEL_TEST, cargo_test};
 use crate::workspace::Workspace;
 use crate::{build, process};
 
-/// Paths of what was built. The test binary has the agent's path compiled in.
+/// Paths of the binaries. The test binary contains the agent's path.
 #[derive(Debug)]
 pub(crate) struct TestBinaries {
     pub(crate) test: PathBuf,
     pub(crate) agent: PathBuf,
-    /// Of the next layouts; the test binary finds it from the other.
+    /// With the next layouts; the test binary finds it relative to the other.
     pub(crate) next_agent: PathBuf,
 }
 
-/// Builds what `cargo xtask test kernel` runs.
+/// Builds the binaries of `cargo xtask test kernel`.
 pub(crate) fn build(workspace: &Workspace) -> Result<TestBinaries> {
     build::next_agent(workspace)?;
     let mut cargo = cargo_test(workspace);
@@ -34,7 +34,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<TestBinaries> {
                 message["target"]["kind"][0] == kind && message["target"]["name"] == name
             })
             .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-        found.with_context(|| format!("cargo has not said where the {kind} {name} is"))
+        found.with_context(|| format!("cargo has not reported the path of the {kind} {name}"))
     };
     Ok(TestBinaries {
         test: executable("test", KERNEL_TEST)?,
