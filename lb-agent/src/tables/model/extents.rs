@@ -1,5 +1,5 @@
-//! Gives out runs of cells: a bank of the view's own when it is short, else the smallest free extent of SLOTS that fits,
-//! neighbours joined when given back.
+//! An allocator of runs of cells: a bank of the view's own cells for a short run, else the smallest free extent of SLOTS that fits.
+//! Neighbouring extents are joined when a run is given back.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,7 +12,7 @@ pub struct Extents {
     by_base: BTreeMap<u32, u32>,
     /// The same as (number of cells, first cell).
     by_length: BTreeSet<(u32, u32)>,
-    /// The first cells of views' own banks that are in use, or rest.
+    /// The first cells of views' own banks that are in use or quarantined.
     banks: HashSet<u32>,
     /// Cells in free extents.
     left: u64,
@@ -38,7 +38,7 @@ impl Extents {
         extents
     }
 
-    /// The first cell of a run of so many; none when no extent is long enough.
+    /// Takes a run of so many cells. Returns its first cell; none if no extent is long enough.
     pub fn take(&mut self, cells: u32) -> Option<u32> {
         let &(length, base) = self.by_length.range((cells, 0)..).next()?;
         self.remove(base, length);
@@ -46,7 +46,7 @@ impl Extents {
         Some(base)
     }
 
-    /// The first cell of a bank of the view's own; none when the run is too long, or both banks are in use.
+    /// Takes a bank of the view's own cells. Returns its first cell; none if the run is too long or both banks are in use.
     pub fn take_own(&mut self, view: u32, slots: u32) -> Option<u32> {
         let is_short = slots <= BANK_SLOTS;
         banks(view)
@@ -73,13 +73,13 @@ impl Extents {
         self.add(base, cells);
     }
 
-    /// How many cells are left, in one piece or not.
+    /// How many cells are free, in one piece or not.
     #[must_use]
     pub const fn left(&self) -> u64 {
         self.left
     }
 
-    /// The longest run that can be given out.
+    /// The longest run that can be taken.
     #[must_use]
     pub fn longest(&self) -> u32 {
         self.by_length.last().map_or(0, |&(length, _)| length)

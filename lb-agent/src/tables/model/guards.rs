@@ -33,7 +33,7 @@ pub struct Guards {
     unfit: BTreeMap<ServicePortKey, Vec<Address>>,
     /// How many of these have an address.
     unfit_addresses: BTreeMap<Address, usize>,
-    /// Addresses in Service CIDRs that a Service has, whoever serves it.
+    /// Addresses in Service CIDRs that a Service has, served by this agent or another proxy.
     named: BTreeSet<Address>,
 }
 

@@ -1,16 +1,16 @@
-//! Gives out the ids of a table and takes them back.
+//! An allocator of a table's ids.
 
 use std::ops::Range;
 
-/// Ids from 1 up to a table's length; 0 stands for none everywhere.
+/// Ids from 1 up to a table's length; 0 means none everywhere.
 #[derive(Debug)]
 pub struct Ids {
-    /// A bit for each id that nobody uses.
+    /// A bit for each free id.
     free: Vec<u64>,
     left: usize,
     /// The lowest word of `free` that may have a bit.
     low: usize,
-    /// Where [`Self::take_from`] was.
+    /// The word at which [`Self::take_from`] continues.
     other: usize,
 }
 
@@ -36,13 +36,13 @@ impl Ids {
         ids
     }
 
-    /// The lowest id that nobody uses; none when all are in use.
+    /// Takes the lowest free id; none if there is none.
     pub fn take(&mut self) -> Option<u32> {
         let id = self.lowest()?;
         self.take_this(id).then_some(id)
     }
 
-    /// The lowest id that nobody uses, which stays free.
+    /// The lowest free id, which stays free.
     pub fn lowest(&mut self) -> Option<u32> {
         while *self.free.get(self.low)? == 0 {
             self.low += 1;
@@ -50,7 +50,7 @@ impl Ids {
         Some(id(self.low, self.free[self.low].trailing_zeros()))
     }
 
-    /// One of these ids if nobody uses it, else one from `others` on, else any.
+    /// Takes one of these ids if it is free, else one from `others` on, else any.
     pub fn take_preferred(&mut self, mut preferred: Range<u32>, others: u32) -> Option<u32> {
         preferred
             .find(|&id| self.take_this(id))
@@ -58,7 +58,7 @@ impl Ids {
             .or_else(|| self.take())
     }
 
-    /// The first from there on that nobody uses, or, after many were taken, one of the first.
+    /// Takes a free id from there on, or, once all of these were taken, any from the first on that was given back.
     fn take_from(&mut self, first: u32) -> Option<u32> {
         self.other = self.other.max(place(first).0);
         while *self.free.get(self.other)? == 0 {
@@ -69,7 +69,7 @@ impl Ids {
         self.take_this(id).then_some(id)
     }
 
-    /// Takes just this id. Returns whether nobody used it.
+    /// Takes this id. Returns whether it was free.
     pub fn take_this(&mut self, id: u32) -> bool {
         let (word, bit) = place(id);
         let is_free = self.free.get(word).is_some_and(|word| word & bit != 0);
@@ -89,13 +89,13 @@ impl Ids {
         self.other = self.other.min(word);
     }
 
-    /// How many are left.
+    /// How many ids are free.
     #[must_use]
     pub const fn left(&self) -> usize {
         self.left
     }
 
-    /// All that are left, sorted.
+    /// All free ids, sorted.
     #[cfg(any(test, feature = "fuzzing"))]
     pub fn all_left(&self) -> Vec<u32> {
         let words = self.free.iter().enumerate();

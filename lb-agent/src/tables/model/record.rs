@@ -43,7 +43,7 @@ impl Model {
         self.ports.get(self.ids.get(key)?)
     }
 
-    /// FRONTENDS has this element now, whoever had it before.
+    /// FRONTENDS has this element now. Another service port may have had it before.
     pub fn put_frontend(&mut self, key: FrontendKey, held: HeldFrontend) {
         let before = self.frontends.insert(key, held);
         // It was repaired.

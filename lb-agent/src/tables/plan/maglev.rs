@@ -20,12 +20,15 @@ const SLOTS_A_SHARE: u32 = 100;
 ///
 /// `backends`: the view's, sorted by address. `length`: of the table that the view has now.
 pub fn slots(backends: &[&HeldBackend], length: u32) -> Vec<u32> {
-    let mut turns: Vec<Turn> = backends.iter().copied().map(Turn::new).collect();
-    let shares = turns.iter().map(|turn| u32::from(turn.weight)).sum();
+    let mut candidates: Vec<Candidate> = backends.iter().copied().map(Candidate::new).collect();
+    let shares = candidates
+        .iter()
+        .map(|candidate| u32::from(candidate.weight))
+        .sum();
     if shares == 0 {
         return Vec::new();
     }
-    fill(&mut turns, table_length(length, shares))
+    fill(&mut candidates, table_length(length, shares))
 }
 
 fn table_length(length: u32, shares: u32) -> u32 {
@@ -41,8 +44,8 @@ fn table_length(length: u32, shares: u32) -> u32 {
         .unwrap_or(longest)
 }
 
-/// A backend on its own way through the table.
-struct Turn {
+/// A backend and its permutation of the slots.
+struct Candidate {
     id: u32,
     weight: u16,
     hash: u64,
@@ -50,7 +53,7 @@ struct Turn {
     skip: u32,
 }
 
-impl Turn {
+impl Candidate {
     fn new(backend: &HeldBackend) -> Self {
         Self {
             id: backend.id,
@@ -62,25 +65,25 @@ impl Turn {
     }
 }
 
-/// Each backend in turn takes the next slot on its way that is free.
-fn fill(turns: &mut [Turn], length: u32) -> Vec<u32> {
-    for turn in &mut *turns {
-        turn.next = below(turn.hash >> 32, length);
-        turn.skip = below(turn.hash & 0xffff_ffff, length - 1) + 1;
+/// One after the other, each backend takes the next free slot of its permutation.
+fn fill(candidates: &mut [Candidate], length: u32) -> Vec<u32> {
+    for candidate in &mut *candidates {
+        candidate.next = below(candidate.hash >> 32, length);
+        candidate.skip = below(candidate.hash & 0xffff_ffff, length - 1) + 1;
     }
     let mut slots = vec![None; length as usize];
     let mut left = slots.len();
     while left > 0 {
-        for turn in &mut *turns {
-            for _ in 0..turn.weight {
+        for candidate in &mut *candidates {
+            for _ in 0..candidate.weight {
                 if left == 0 {
                     break;
                 }
-                // A prime length and a skip below it: the way passes every slot.
-                while slots[turn.next as usize].is_some() {
-                    turn.next = (turn.next + turn.skip) % length;
+                // The length is prime and the skip below it, so the permutation has every slot.
+                while slots[candidate.next as usize].is_some() {
+                    candidate.next = (candidate.next + candidate.skip) % length;
                 }
-                slots[turn.next as usize] = Some(turn.id);
+                slots[candidate.next as usize] = Some(candidate.id);
                 left -= 1;
             }
         }
@@ -93,7 +96,7 @@ fn below(number: u64, length: u32) -> u32 {
     u32::try_from((number * u64::from(length)) >> 32).unwrap_or(0)
 }
 
-/// The same in every agent, so that a new one finds the table as it is. The finalizer of SplitMix64, a word at a time.
+/// Equal in every agent, so that a new one leaves the table as it is. The finalizer of SplitMix64, a word at a time.
 fn hash(address: SocketAddr) -> u64 {
     let [a, b, c, d] = encode::address(address.ip())
         .map(u32::from_be)
@@ -116,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn turns(numbers: impl IntoIterator<Item = u32>) -> Vec<Turn> {
+    fn candidates(numbers: impl IntoIterator<Item = u32>) -> Vec<Candidate> {
         let backend = |number: u32| HeldBackend {
             address: (Ipv4Addr::from(0x0a00_0000 + number), 80).into(),
             id: number,
@@ -125,7 +128,7 @@ mod tests {
         };
         numbers
             .into_iter()
-            .map(|n| Turn::new(&backend(n)))
+            .map(|n| Candidate::new(&backend(n)))
             .collect()
     }
 
@@ -133,7 +136,7 @@ mod tests {
     fn shares_are_equal() {
         for number in [1, 2, 3, 10, 100, 1_000] {
             let length = table_length(0, number);
-            let slots = fill(&mut turns(1..=number), length);
+            let slots = fill(&mut candidates(1..=number), length);
             let mut shares = HashMap::new();
             slots
                 .iter()
@@ -149,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_heavier_backend_has_more() {
-        let mut turns = turns([1, 2]);
-        turns[1].weight = 3;
-        let slots = fill(&mut turns, 127);
+        let mut candidates = candidates([1, 2]);
+        candidates[1].weight = 3;
+        let slots = fill(&mut candidates, 127);
         let heavy = slots.iter().filter(|&&id| id == 2).count();
         assert!((94..=96).contains(&heavy), "{heavy}");
     }
@@ -161,8 +164,11 @@ mod tests {
     fn few_others_move_when_a_backend_goes() {
         for number in [3_u32, 10, 50, 200] {
             let length = table_length(0, number);
-            let before = fill(&mut turns(1..=number), length);
-            let after = fill(&mut turns(2..=number), table_length(length, number - 1));
+            let before = fill(&mut candidates(1..=number), length);
+            let after = fill(
+                &mut candidates(2..=number),
+                table_length(length, number - 1),
+            );
             assert_eq!(before.len(), after.len(), "the table keeps its length");
             let moved = before
                 .iter()

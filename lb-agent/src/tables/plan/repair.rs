@@ -54,7 +54,7 @@ pub fn repair_port(
         _ => false,
     };
     for backend in &port.backends {
-        // One that belongs to nobody.
+        // It belongs to no service port.
         if backend.address.port() == 0 {
             continue;
         }

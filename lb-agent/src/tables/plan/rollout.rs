@@ -1,5 +1,5 @@
 //! An update as a series of plans: everything new first, then the removals, so that a frontend that moves from one service port
-//! to another is never missing. Frontends that nobody wants any more go before that, so that they never show a choice that
+//! to another is never missing. Frontends that no service port wants are removed before that, so that they never show a choice that
 //! was not meant for them. Guards come last.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -103,7 +103,7 @@ impl Rollout {
         }
     }
 
-    /// Of what an earlier agent left and nobody has asked for.
+    /// Removes what an earlier agent left and no object asks for.
     pub fn of_orphans(model: &mut Model) -> Self {
         let orphans = std::mem::take(&mut model.orphans);
         Self {
