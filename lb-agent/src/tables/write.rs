@@ -5,7 +5,7 @@ use std::io;
 use lb_common::FrontendKey;
 
 use super::backing::{Backing, Table};
-use super::model::{Item, Model, guard_key, guard_value, is_guard};
+use super::model::{Item, Model, guard_key, guard_value};
 use super::plan::{ApplyError, Plan, Record, Step};
 
 /// Does all steps. Those that fail are left out, with what would have followed from them in the model. Returns the last
@@ -61,7 +61,8 @@ pub fn write(backing: &mut impl Backing, model: &mut Model, step: Step) -> io::R
 
 fn remove(backing: &mut impl Backing, model: &mut Model, key: &FrontendKey) -> io::Result<()> {
     backing.remove_frontend(key)?;
-    if is_guard(key) {
+    // A stray element may have a key that only looks like a guard's.
+    if *key == guard_key(key.address) {
         model.guards.in_place.remove(&key.address);
     } else {
         model.remove_frontend(key);

@@ -290,3 +290,28 @@ fn a_backend_that_is_nobodys_has_no_state() {
     let tables = Tables::recover(writer.backing).expect("memory can be read");
     assert_eq!(load_backend(&tables.backing, id).state, 0);
 }
+
+/// Removing a stray element must not make the model forget the guard whose address it has.
+#[test]
+fn a_stray_that_looks_like_a_guard_does_not_hide_the_guard() {
+    let mut writer = tables([10, 10, 10, 10]);
+    let service = port(1, vec![backend(1)]);
+    writer.apply(set([service.clone()]));
+    let guards = |tables: &Tables<Memory>| {
+        let keys = tables.backing.state.frontends.keys();
+        keys.filter(|key| is_guard(key)).count()
+    };
+    let guard = writer.backing.state.frontends.iter();
+    let (key, value) = guard
+        .map(|(key, value)| (*key, *value))
+        .find(|(key, _)| is_guard(key))
+        .expect("a ClusterIP has a guard");
+    let stray = FrontendKey { zero: 1, ..key };
+    writer.backing.state.frontends.insert(stray, value);
+
+    let mut tables = Tables::recover(writer.backing).expect("memory can be read");
+    assert_eq!(guards(&tables), 1);
+    tables.apply(set([service.clone()]));
+    tables.apply(remove(&service));
+    assert_eq!(guards(&tables), 0);
+}
