@@ -18,17 +18,12 @@ impl Grace {
             let outer = sys::create_array_of_maps(inner.as_fd())?;
             Ok(Self { outer, inner })
         });
-        made.map_err(|error| KernelError::System {
-            what: "the map that grace periods are waited for with",
-            error,
-        })
+        made.map_err(KernelError::system("create the map for grace periods"))
     }
 
     /// Blocks for 10 to 20 ms, as `synchronize_rcu` does.
     pub fn wait(&self) -> Result<(), KernelError> {
-        sys::put_map(self.outer.as_fd(), self.inner.as_fd()).map_err(|error| KernelError::System {
-            what: "waiting for a grace period",
-            error,
-        })
+        sys::put_map(self.outer.as_fd(), self.inner.as_fd())
+            .map_err(KernelError::system("wait for a grace period"))
     }
 }

@@ -106,10 +106,9 @@ pub fn put_into_place(
     HOOKS
         .into_iter()
         .map(|(name, hook)| {
-            let program = object.program(name).ok_or_else(|| KernelError::Program {
-                program: name.to_owned(),
-                reason: "it is not in the object".to_owned(),
-            })?;
+            let program = object
+                .program(name)
+                .ok_or_else(|| KernelError::Object(format!("program {name} is missing")))?;
             let failed = |error| KernelError::Attach {
                 program: name.to_owned(),
                 cgroup: cgroup.path.clone(),

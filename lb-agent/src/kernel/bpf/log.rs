@@ -47,7 +47,7 @@ pub fn reader(object: &mut Ebpf, level: LogLevel) -> Result<Option<ProgramLog>, 
     }
     EbpfLogger::init(object)
         .map(|logger| Some(ProgramLog(logger)))
-        .map_err(|error| KernelError::Maps(format!("AYA_LOGS: {error}")))
+        .map_err(|error| KernelError::map("read", "AYA_LOGS")(io::Error::other(error)))
 }
 
 impl ProgramLog {

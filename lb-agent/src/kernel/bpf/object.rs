@@ -75,11 +75,15 @@ fn load_with(
         .override_global(aya_log::LEVEL, &level, true);
     let mut object = loader
         .load(object.as_bytes())
-        .map_err(|error| match &error {
-            EbpfError::MapError(MapError::CreateError { name, io_error }) if is_full(io_error) => {
+        .map_err(|error| match error {
+            EbpfError::MapError(MapError::CreateError { name, io_error }) if is_full(&io_error) => {
                 no_memory(format!("table {name}"), memory)
             }
-            error => KernelError::Maps(chain(error)),
+            EbpfError::MapError(MapError::CreateError { name, io_error }) => {
+                KernelError::map("create", &name)(io_error)
+            }
+            // aya cannot make sense of the object, or of a pinned map that is not like the object's.
+            error => KernelError::Object(chain(&error)),
         })?;
     for (name, program) in object.programs_mut() {
         load_program(program).map_err(|error| match &error {
@@ -140,7 +144,7 @@ fn reason(error: &ProgramError) -> String {
 pub fn take_map(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     object
         .take_map(name)
-        .ok_or_else(|| KernelError::Maps(format!("{name} is not in the object")))
+        .ok_or_else(|| KernelError::Object(format!("map {name} is missing")))
 }
 
 /// An error with all its causes on one line.

@@ -31,7 +31,7 @@ impl Stats {
         let map = take_map(object, "STATS")?;
         PerCpuArray::try_from(map)
             .map(Self)
-            .map_err(|error| KernelError::Maps(format!("STATS: {error}")))
+            .map_err(|error| KernelError::Object(format!("map STATS: {error}")))
     }
 
     /// Since the tables were made.

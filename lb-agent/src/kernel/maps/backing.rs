@@ -55,7 +55,7 @@ impl Maps {
             config: Mapped::take(object, "CONFIG", 1)?,
             places: Places::take(object)?,
         };
-        let unreadable = |error| KernelError::Maps(format!("FRONTENDS: {error}"));
+        let unreadable = |error| KernelError::map("read", "FRONTENDS")(io_error(error));
         maps.make_filter().map_err(unreadable)?;
         for element in maps.frontends.iter() {
             let (key, value) = element.map_err(unreadable)?;

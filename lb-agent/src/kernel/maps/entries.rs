@@ -137,14 +137,14 @@ impl Places {
     ///
     /// `backends`: BACKENDS.
     pub fn look(&self, backends: Arc<Mapped>) -> Result<Look, KernelError> {
-        let failed = |error: String| KernelError::Maps(format!("SPILL: {error}"));
+        let failed = KernelError::map::<io::Error>("open", "SPILL");
         let fd = self.spill.map().fd().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|error| failed(error.to_string()))?;
+        let fd = fd.map_err(&failed)?;
         let map = MapData::from_fd(fd).and_then(Map::from_map_data);
         let spill = map.and_then(HashMap::try_from);
         Ok(Look {
             origins: Arc::clone(&self.origins),
-            spill: spill.map_err(|error| failed(error.to_string()))?,
+            spill: spill.map_err(|error| failed(io_error(error)))?,
             spilled: Arc::clone(&self.spilled),
             backends,
         })

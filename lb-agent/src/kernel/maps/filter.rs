@@ -28,8 +28,8 @@ impl Filter {
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let words = Mapped::take(object, "FILTER", 1)?;
         if words.length != WORDS {
-            return Err(KernelError::Maps(format!(
-                "FILTER has {} words instead of {WORDS}",
+            return Err(KernelError::Object(format!(
+                "map FILTER has {} words instead of {WORDS}",
                 words.length
             )));
         }

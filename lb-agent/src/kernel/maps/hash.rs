@@ -14,7 +14,7 @@ pub fn hash<K: aya::Pod, V: aya::Pod>(
     name: &'static str,
 ) -> Result<HashMap<MapData, K, V>, KernelError> {
     HashMap::try_from(take_map(object, name)?)
-        .map_err(|error| KernelError::Maps(format!("{name}: {error}")))
+        .map_err(|error| KernelError::Object(format!("map {name}: {error}")))
 }
 
 /// How many elements a hash may have.
@@ -23,7 +23,7 @@ pub fn capacity<K: aya::Pod, V: aya::Pod>(
     name: &'static str,
 ) -> Result<u32, KernelError> {
     let info = hash.map().info();
-    let info = info.map_err(|error| KernelError::Maps(format!("{name}: {error}")))?;
+    let info = info.map_err(|error| KernelError::map("read", name)(io_error(error)))?;
     Ok(info.max_entries())
 }
 
@@ -39,10 +39,7 @@ pub fn hash_at<K: aya::Pod, V: aya::Pod>(
         };
         HashMap::try_from(map)
     });
-    map.map_err(|error| KernelError::Pin {
-        path: path.to_owned(),
-        error: io_error(error),
-    })
+    map.map_err(|error| KernelError::pin("open the pinned map", path)(io_error(error)))
 }
 
 /// The error number that a system call gave, where there was one.

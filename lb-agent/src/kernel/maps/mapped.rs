@@ -9,6 +9,7 @@ use aya::Ebpf;
 use aya::maps::{Map, MapData, MapType};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::hash::io_error;
 use crate::kernel::bpf::object::take_map;
 use crate::kernel::node::error::KernelError;
 
@@ -27,34 +28,29 @@ pub struct Mapped {
 impl Mapped {
     pub fn take(object: &mut Ebpf, name: &'static str, width: usize) -> Result<Self, KernelError> {
         let Map::Array(data) = take_map(object, name)? else {
-            return Err(KernelError::Maps(format!("{name} is not an array")));
+            return Err(KernelError::Object(format!("map {name} is not an array")));
         };
         let length = data
             .info()
-            .map_err(|error| KernelError::Maps(format!("{name}: {error}")))?
+            .map_err(|error| KernelError::map("read", name)(io_error(error)))?
             .max_entries();
-        Self::new(data.fd(), length, width)
-            .map_err(|error| KernelError::Maps(format!("{name} cannot be mapped: {error}")))
+        Self::new(data.fd(), length, width).map_err(KernelError::map("map into memory", name))
     }
 
     /// An array that is pinned somewhere.
     ///
     /// `width`: words of an element; it must have as many.
     pub fn at(path: &Path, width: usize) -> Result<Self, KernelError> {
-        let failed = |error| KernelError::Pin {
-            path: path.to_owned(),
-            error,
-        };
-        let map = MapData::from_pin(path).map_err(|error| failed(io::Error::other(error)))?;
-        let info = map
-            .info()
-            .map_err(|error| failed(io::Error::other(error)))?;
+        let failed = KernelError::pin::<io::Error>("open the pinned map", path);
+        let map = MapData::from_pin(path).map_err(|error| failed(io_error(error)))?;
+        let info = map.info().map_err(|error| failed(io_error(error)))?;
         if !matches!(info.map_type(), Ok(MapType::Array)) || info.value_size() as usize != width * 8
         {
-            let reason = format!("not an array of {width} words");
+            let reason = format!("it is not an array of {width} words");
             return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
         }
-        Self::new(map.fd(), info.max_entries(), width).map_err(failed)
+        Self::new(map.fd(), info.max_entries(), width)
+            .map_err(KernelError::pin("map into memory the pinned map", path))
     }
 
     /// An element's words.

@@ -26,8 +26,8 @@ impl Near {
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let lines = Mapped::take(object, "NEAR_FRONTENDS", NearLine::WORDS)?;
         if lines.length != LINES {
-            return Err(KernelError::Maps(format!(
-                "NEAR_FRONTENDS has {} lines instead of {LINES}",
+            return Err(KernelError::Object(format!(
+                "map NEAR_FRONTENDS has {} lines instead of {LINES}",
                 lines.length
             )));
         }

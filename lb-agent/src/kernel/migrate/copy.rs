@@ -9,10 +9,10 @@ use aya_obj::generated::BPF_F_MMAPABLE;
 use lb_common::{Backend, FrontendEntry};
 
 use super::layout::{COUNTERS, Layout};
+use crate::kernel::bpf::object::chain;
 use crate::kernel::maps::hash::{hash_at, io_error};
 use crate::kernel::maps::mapped::Mapped;
 use crate::kernel::node::error::KernelError;
-use crate::kernel::pins::dir::failed;
 use crate::kernel::pins::table_set::{COPIED, TableSet};
 
 /// linux/bpf.h.
@@ -73,14 +73,15 @@ fn hash<K: aya::Pod, V: aya::Pod>(
 ) -> Result<(), KernelError> {
     let old = hash_at::<K, V>(from)?;
     let mut new = hash_at::<K, V>(to)?;
+    let unreadable = KernelError::pin::<io::Error>("read the pinned map", from);
     for element in old.iter() {
-        let (key, value) = element.map_err(|error| failed(from, io_error(error)))?;
+        let (key, value) = element.map_err(|error| unreadable(io_error(error)))?;
         match new
             .insert(convert(key), value, BPF_NOEXIST)
             .map_err(io_error)
         {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed(to, error));
+                return Err(KernelError::pin("write the pinned map", to)(error));
             }
             _ => {}
         }
@@ -109,7 +110,7 @@ fn backends(layout: &Layout, from: &Path, to: &Path) -> Result<(), KernelError> 
 
 fn make_copied(pin: &Path, length: u32) -> Result<(), KernelError> {
     let map = Array::<MapData, [u64; COUNTERS]>::create(length, BPF_F_MMAPABLE)
-        .map_err(|error| failed(pin, io_error(error)))?;
+        .map_err(|error| KernelError::map("create", COPIED)(io_error(error)))?;
     map.pin(pin)
-        .map_err(|error| failed(pin, io::Error::other(error)))
+        .map_err(|error| KernelError::pin("pin the map", pin)(io::Error::other(chain(&error))))
 }

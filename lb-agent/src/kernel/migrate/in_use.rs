@@ -13,7 +13,6 @@ use crate::kernel::maps::lengths::Lengths;
 use crate::kernel::maps::mapped::Mapped;
 use crate::kernel::maps::sizes::Sizes;
 use crate::kernel::node::error::KernelError;
-use crate::kernel::pins::dir::failed;
 use crate::kernel::pins::folder::Pins;
 use crate::kernel::pins::table_set::TableSet;
 
@@ -97,7 +96,8 @@ fn needed(
         let path = at("FRONTENDS");
         let frontends = hash_at::<FrontendKey, FrontendValue>(&path)?;
         for element in frontends.iter() {
-            let (key, value) = element.map_err(|error| failed(&path, io_error(error)))?;
+            let (key, value) = element
+                .map_err(|error| KernelError::pin("read the pinned map", &path)(io_error(error)))?;
             highest.see_frontend(&key, &value);
         }
     }
@@ -123,7 +123,7 @@ fn needed(
     if let Some(places) = Places::pinned(&pins.origins())? {
         places
             .show(&mut |_, pair| highest.frontend = highest.frontend.max(pair.frontend))
-            .map_err(|error| failed(&pins.origins(), error))?;
+            .map_err(KernelError::pin("read the entries in", &pins.origins()))?;
     }
     Ok(highest.lengths())
 }

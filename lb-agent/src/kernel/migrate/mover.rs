@@ -12,15 +12,15 @@ use crate::kernel::bpf::crash_points::end_at;
 use crate::kernel::bpf::grace::Grace;
 use crate::kernel::bpf::hooks::{self, HookState};
 use crate::kernel::bpf::log::LogLevel;
-use crate::kernel::bpf::object;
+use crate::kernel::bpf::object::{self, chain};
 use crate::kernel::maps::backing::Maps;
 use crate::kernel::maps::footprint;
+use crate::kernel::maps::hash::io_error;
 use crate::kernel::maps::lengths::Lengths;
 use crate::kernel::maps::shapes::{self, Kind, Shape, Subfolder};
 use crate::kernel::maps::sizes::Sizes;
 use crate::kernel::node::cgroup::Cgroup;
 use crate::kernel::node::error::KernelError;
-use crate::kernel::pins::dir::failed;
 use crate::kernel::pins::folder::Pins;
 use crate::kernel::pins::sets;
 use crate::kernel::pins::table_set::TableSet;
@@ -183,10 +183,12 @@ impl Mover<'_> {
                 continue;
             }
             let pin = self.pins.map_of(source, &shape);
-            let map = MapData::from_pin(&pin);
-            let map = map.map_err(|error| failed(&pin, io::Error::other(error)))?;
-            map.pin(self.pins.map_of(next, &shape))
-                .map_err(|error| failed(&pin, io::Error::other(error)))?;
+            let map = MapData::from_pin(&pin)
+                .map_err(|error| KernelError::pin("open the pinned map", &pin)(io_error(error)))?;
+            let new_pin = self.pins.map_of(next, &shape);
+            map.pin(&new_pin).map_err(|error| {
+                KernelError::pin("pin the map", &new_pin)(io::Error::other(chain(&error)))
+            })?;
         }
         let object = self.load(next, wanted)?;
         for name in copied {

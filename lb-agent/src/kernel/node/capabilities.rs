@@ -10,11 +10,8 @@ const BPF: (u32, &str) = (39, "CAP_BPF");
 
 /// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as in the kernel's `bpf_capable`.
 pub fn check() -> Result<(), KernelError> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").map_err(|error| KernelError::System {
-            what: "/proc/self/status",
-            error,
-        })?;
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(KernelError::system("read /proc/self/status"))?;
     let missing = missing(effective(&status));
     if missing.is_empty() {
         return Ok(());

@@ -99,10 +99,7 @@ fn below(path: &Path, mut mounts: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 fn mountinfo() -> Result<String, KernelError> {
-    mountinfo::read("self").map_err(|error| KernelError::System {
-        what: "where cgroup2 is mounted",
-        error,
-    })
+    mountinfo::read("self").map_err(KernelError::system("find where cgroup2 is mounted"))
 }
 
 /// Where cgroup2 hierarchies are mounted.

@@ -5,31 +5,36 @@ use std::path::{Path, PathBuf};
 
 use super::memory_limit::{self, Limit};
 
-/// Why the data path could not be made ready.
+/// Why the data path could not be made ready. Each says what could not be done, why, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("this lb-agent was built without its BPF programs: build it with `cargo xtask build`")]
+    #[error(
+        "cannot load BPF programs: this lb-agent was built without them; build it with `cargo xtask build`"
+    )]
     NoObject,
     #[error(
-        "not allowed to load BPF programs ({missing} missing): run lb-agent as root, \
+        "cannot load BPF programs: not allowed to ({missing} missing); run lb-agent as root, \
          or give its container these capabilities"
     )]
     NotAllowed { missing: String },
     #[error(
-        "no cgroup2 hierarchy is mounted: `mount -t cgroup2 cgroup2 /sys/fs/cgroup` mounts one \
+        "cannot find a cgroup: no cgroup2 hierarchy is mounted; `mount -t cgroup2 cgroup2 /sys/fs/cgroup` mounts one \
          (socket hooks do not exist on cgroup v1)"
     )]
     NoCgroup2,
-    #[error("--cgroup {}: {error}", path.display())]
+    #[error(
+        "cannot open --cgroup {}: {error}; name a folder of a cgroup2 hierarchy (`findmnt -t cgroup2` lists them)",
+        path.display()
+    )]
     Cgroup { path: PathBuf, error: io::Error },
     #[error(
-        "--cgroup {}: not a folder of a cgroup2 hierarchy, and none is mounted in a folder of it: name another one \
-         (`findmnt -t cgroup2` lists them; for a pod it is the volume `cgroup` that says which folder of the node this is)",
+        "cannot use --cgroup {}: it is not a folder of a cgroup2 hierarchy, and none is mounted in a folder of it; name \
+         another one (`findmnt -t cgroup2` lists them; for a pod the volume `cgroup` names the node's folder)",
         path.display()
     )]
     NotCgroup2 { path: PathBuf },
     #[error(
-        "--pin-dir {}: {} is not a BPF file system: `mount -t bpf bpf /sys/fs/bpf` mounts one (for a \
+        "cannot use --pin-dir {}: {} is not a BPF file system; `mount -t bpf bpf /sys/fs/bpf` mounts one (for a \
          container on the host, whose /sys/fs/bpf it then needs as a hostPath volume), \
          or name another folder with --pin-dir",
         path.display(),
@@ -37,25 +42,41 @@ pub enum KernelError {
     )]
     NoBpffs { path: PathBuf, parent: PathBuf },
     #[error(
-        "--pin-dir {}: that BPF file system is this container's own, and what is pinned there would be \
-         gone with it: {remedy}",
+        "cannot use --pin-dir {}: that BPF file system is this container's own, and pins in it vanish with the container; \
+         {remedy}",
         path.display()
     )]
     PrivateBpffs { path: PathBuf, remedy: String },
-    #[error("{}: {error}", path.display())]
-    Pin { path: PathBuf, error: io::Error },
     #[error(
-        "another lb-agent holds {}{}: stop it first, or give this one a --pin-dir and a --cgroup \
-         of its own",
+        "cannot trust the pin folder: {} belongs to user {owner}, who decides what is in it; remove it, or name another \
+         folder with --pin-dir",
+        path.display()
+    )]
+    ForeignOwner { path: PathBuf, owner: u32 },
+    #[error(
+        "cannot trust the pin folder: others than its owner may write to {}; `chmod go-w` it, or name another folder \
+         with --pin-dir",
+        path.display()
+    )]
+    WritableByOthers { path: PathBuf },
+    #[error("cannot {action} {}: {error}{}", path.display(), pin_remedy(error))]
+    Pin {
+        /// A verb and an object, as in `open the pinned map`.
+        action: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    },
+    #[error(
+        "cannot lock the pin folder {}: another lb-agent holds it{}; stop that one first, or give this one a --pin-dir and \
+         a --cgroup of its own",
         path.display(),
         process(*holder)
     )]
     Locked { path: PathBuf, holder: Option<u32> },
     #[error(
-        "{}: has {found}, this lb-agent needs {wanted}: another build made it; \
-         `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
+        "cannot use the pinned map {}: it has {found}, this lb-agent needs {wanted}, so another build made it; {}",
         path.display(),
-        pin_dir.display()
+        unload(pin_dir)
     )]
     Shape {
         path: PathBuf,
@@ -64,10 +85,10 @@ pub enum KernelError {
         wanted: String,
     },
     #[error(
-        "{}: made by a newer lb-agent (version {found} of the layouts, this one knows {known}): run that one again, or \
-         `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
+        "cannot use the tables in {}: a newer lb-agent made them (version {found} of the layouts, this one reads {known}); \
+         run that one again, or {}",
         path.display(),
-        pin_dir.display()
+        unload(pin_dir)
     )]
     Newer {
         path: PathBuf,
@@ -76,38 +97,91 @@ pub enum KernelError {
         known: u32,
     },
     #[error(
-        "{}: version {found} of the layouts, which this lb-agent cannot read any more: run one in between, or \
-         `lb-agent unload --pin-dir {}` takes it away (connections that are open stay open)",
+        "cannot use the tables in {}: this lb-agent no longer reads version {found} of the layouts; run a release in \
+         between, or {}",
         path.display(),
-        pin_dir.display()
+        unload(pin_dir)
     )]
     Older {
         path: PathBuf,
         pin_dir: PathBuf,
         found: u32,
     },
-    #[error("the kernel did not take the BPF maps: {0}")]
-    Maps(String),
-    #[error("no memory for {what}: {}", memory(*tables, limit.as_ref()))]
+    /// The fault is in what this binary contains, not in the kernel.
+    #[error(
+        "cannot use the BPF object of this lb-agent: {0}; build it again with `cargo xtask build`, or report a bug"
+    )]
+    Object(String),
+    #[error("cannot {action} the BPF map {map}: {error}")]
+    Map {
+        /// `create`, `map`, `read`.
+        action: &'static str,
+        map: String,
+        error: io::Error,
+    },
+    #[error("cannot allocate memory for {what}: {}", memory(*tables, limit.as_ref()))]
     Memory {
         what: String,
         /// Bytes that all tables take.
         tables: u64,
         limit: Option<Limit>,
     },
-    #[error("the kernel refused program {program}: {reason} (socklb needs Linux 6.1 or later)")]
+    #[error("cannot load the BPF program {program}: {reason}; socklb needs Linux 6.1 or later")]
     Program { program: String, reason: String },
-    #[error("{program} could not be attached to {}: {error}{}", cgroup.display(), hint(error, cgroup))]
+    #[error("cannot attach {program} to {}: {error}{}", cgroup.display(), attach_remedy(error, cgroup))]
     Attach {
         program: String,
         cgroup: PathBuf,
         error: io::Error,
     },
-    #[error("{what}: {error}")]
+    #[error("cannot {action}: {error}")]
     System {
-        what: &'static str,
+        /// A verb and an object, as in `wait for a grace period`.
+        action: &'static str,
         error: io::Error,
     },
+}
+
+impl KernelError {
+    /// For `map_err`: an action on a path of the pin folder failed.
+    pub fn pin<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl Fn(E) -> Self {
+        move |error| Self::Pin {
+            action,
+            path: path.to_owned(),
+            error: error.into(),
+        }
+    }
+
+    /// For `map_err`: an action on a map failed.
+    pub fn map<E: Into<io::Error>>(action: &'static str, map: &str) -> impl Fn(E) -> Self {
+        move |error| Self::Map {
+            action,
+            map: map.to_owned(),
+            error: error.into(),
+        }
+    }
+
+    /// For `map_err`: a system call about anything else failed.
+    pub fn system(action: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::System { action, error }
+    }
+}
+
+/// What to do when a path of the pin folder cannot be used.
+fn pin_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run lb-agent as root",
+        io::ErrorKind::NotFound => "; another program may have removed it: try again",
+        io::ErrorKind::InvalidData => "; another build made it: `lb-agent unload` removes it",
+        _ => "",
+    }
+}
+
+fn unload(pin_dir: &Path) -> String {
+    format!(
+        "`lb-agent unload --pin-dir {}` removes all tables (open connections stay open)",
+        pin_dir.display()
+    )
 }
 
 /// ` (process 123)`.
@@ -124,27 +198,29 @@ fn memory(tables: u64, limit: Option<&Limit>) -> String {
     let less = "lower --max-services and --max-endpoints";
     match limit {
         Some(limit) => format!(
-            "{take}, and this process may have {limit}: raise that limit to {} MiB or more (in a pod: \
+            "{take}, and this process may have {limit}; raise that limit to {} MiB or more (in a pod: \
              resources.limits.memory), which is the tables twice, for an upgrade fills new ones beside the old ones, \
              and {} MiB for the agent, or {less}",
             memory_limit::needed(tables).div_ceil(1 << 20),
             memory_limit::AGENT >> 20
         ),
         None => {
-            format!("{take}, and no cgroup limits this process: the machine has too little, {less}")
+            format!(
+                "{take}, and no cgroup limits this process, so the machine has too little; {less}"
+            )
         }
     }
 }
 
-/// With the capabilities checked before, this is what EPERM means (`hierarchy_allows_attach` and `__cgroup_bpf_attach` in
-/// kernel/bpf/cgroup.c).
-fn hint(error: &io::Error, cgroup: &Path) -> String {
+/// What to do when a program cannot be attached. With the capabilities checked before, this is what EPERM means
+/// (`hierarchy_allows_attach` and `__cgroup_bpf_attach` in kernel/bpf/cgroup.c).
+fn attach_remedy(error: &io::Error, cgroup: &Path) -> String {
     if error.raw_os_error() != Some(libc::EPERM) {
         return String::new();
     }
     format!(
-        ": another program's owner has attached one exclusively, to this cgroup or to one above \
-         (`bpftool cgroup tree {}` shows them): it has to be attached with BPF_F_ALLOW_MULTI or by a link",
+        "; another program is attached exclusively, to this cgroup or to one above (`bpftool cgroup tree {}` shows them): \
+         attach it with BPF_F_ALLOW_MULTI or by a link",
         cgroup.display()
     )
 }

@@ -13,10 +13,9 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// Not what `bpf_get_netns_cookie` gives without a socket: that is the first namespace of the machine, and another
 /// one when the node is a container itself.
 pub fn cookie() -> Result<u64, KernelError> {
-    ask().map_err(|error| KernelError::System {
-        what: "the cookie of the network namespace",
-        error,
-    })
+    ask().map_err(KernelError::system(
+        "read the cookie of the network namespace",
+    ))
 }
 
 fn ask() -> io::Result<u64> {

@@ -1,7 +1,6 @@
 //! Folders of pins: made for root alone, and listed.
 
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,22 +11,25 @@ use crate::kernel::node::error::KernelError;
 pub fn make(folder: &Path) -> Result<(), KernelError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    owner::check_found(folder)
-        .and_then(|()| builder.create(folder))
-        .and_then(|()| owner::check(folder))
-        .map_err(|error| failed(folder, error))
+    owner::check_found(folder)?;
+    builder
+        .create(folder)
+        .map_err(KernelError::pin("create the folder", folder))?;
+    owner::check(folder)
 }
 
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
-    let entries = fs::read_dir(folder).map_err(|error| failed(folder, error))?;
+    let failed = KernelError::pin("list the folder", folder);
+    let entries = fs::read_dir(folder).map_err(&failed)?;
     entries
-        .map(|entry| Ok(entry.map_err(|error| failed(folder, error))?.path()))
+        .map(|entry| Ok(entry.map_err(&failed)?.path()))
         .collect()
 }
 
-pub fn failed(path: &Path, error: io::Error) -> KernelError {
-    KernelError::Pin {
-        path: path.to_owned(),
-        error,
-    }
+pub fn remove_empty(folder: &Path) -> Result<(), KernelError> {
+    fs::remove_dir(folder).map_err(KernelError::pin("remove the folder", folder))
+}
+
+pub fn remove_pin(pin: &Path) -> Result<(), KernelError> {
+    fs::remove_file(pin).map_err(KernelError::pin("remove the pin", pin))
 }

@@ -13,10 +13,11 @@ use aya::maps::MapInfo;
 use lb_common::ORIGINS_VERSION;
 use rustix::fs::FlockOperation;
 
-use super::dir::{failed, make};
+use super::dir::make;
 use super::lock::{check_bpffs, lock};
 use super::table_set::{ORIGINS, TableSet, refuse_newer_origins};
 use crate::kernel::bpf::object::MapPin;
+use crate::kernel::maps::hash::io_error;
 use crate::kernel::maps::lengths::Lengths;
 use crate::kernel::maps::shapes::{Shape, Subfolder, all};
 use crate::kernel::maps::sizes::Sizes;
@@ -66,11 +67,12 @@ impl Pins {
     pub fn restore(&mut self) -> Result<bool, KernelError> {
         let identity = |data: &fs::Metadata| (data.dev(), data.ino());
         let locked = self.lock.metadata();
-        let locked = locked.map_err(|error| failed(&self.folder, error))?;
+        let failed = KernelError::pin("check the pin folder", &self.folder);
+        let locked = locked.map_err(&failed)?;
         let is_new = match fs::metadata(&self.folder) {
             Ok(now) => identity(&now) != identity(&locked),
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(failed(&self.folder, error)),
+            Err(error) => return Err(failed(error)),
         };
         if is_new {
             check_bpffs(&self.folder)?;
@@ -145,10 +147,10 @@ impl Pins {
     pub fn existing(&self, path: &Path) -> Result<Option<MapInfo>, KernelError> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(path, error)),
+            Err(error) => Err(KernelError::pin("find the pin", path)(error)),
             Ok(_) => MapInfo::from_pin(path)
                 .map(Some)
-                .map_err(|error| failed(path, io::Error::other(error))),
+                .map_err(|error| KernelError::pin("open the pinned map", path)(io_error(error))),
         }
     }
 

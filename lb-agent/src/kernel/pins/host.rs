@@ -25,11 +25,9 @@ pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
             parent.display()
         );
     }
-    let failed = |error| KernelError::Pin {
-        path: parent.to_owned(),
-        error,
-    };
-    let device = stat(parent).map_err(|error| failed(error.into()))?.st_dev;
+    let device = stat(parent)
+        .map_err(KernelError::pin("find the file system of", parent))?
+        .st_dev;
     let device = format!("{}:{}", major(device), minor(device));
     let (own, first) = match (mountinfo::read("self"), mountinfo::read("1")) {
         (Ok(own), Ok(first)) => (own, first),

@@ -51,14 +51,11 @@ impl PinnedMap {
         shapes::all(Sizes::default())
             .map(|shape| {
                 let path = pins.map(&shape);
-                let open = |path: &Path| {
-                    let open = sys::object_at(path)?;
-                    Ok((sys::map_id(open.as_fd())?, open))
-                };
-                match open(&path) {
-                    Ok((id, open)) => Ok(Self { path, id, open }),
-                    Err(error) => Err(KernelError::Pin { path, error }),
-                }
+                let opened = sys::object_at(&path)
+                    .and_then(|map| Ok((sys::map_id(map.as_fd())?, map)))
+                    .map_err(KernelError::pin("open the pinned map", &path));
+                let (id, open) = opened?;
+                Ok(Self { path, id, open })
             })
             .collect()
     }
@@ -130,10 +127,10 @@ impl Keeper {
         for map in &self.maps {
             match map.mend() {
                 Ok(was_gone) => kept.maps += usize::from(was_gone),
-                Err(error) => kept.errors.push(KernelError::Pin {
-                    path: map.path.clone(),
-                    error,
-                }),
+                Err(error) => {
+                    let failed = KernelError::pin("pin the map", &map.path);
+                    kept.errors.push(failed(error));
+                }
             }
         }
         if let Err(error) = self.find_cgroup() {

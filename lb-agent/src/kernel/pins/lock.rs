@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::dir::{failed, make};
+use super::dir::make;
 use super::{holder, host};
 use crate::kernel::node::error::KernelError;
 
@@ -20,7 +20,7 @@ pub fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
         .ancestors()
         .find(|parent| parent.exists())
         .unwrap_or_else(|| Path::new("/"));
-    let kind = statfs(parent).map_err(|error| failed(parent, error.into()))?;
+    let kind = statfs(parent).map_err(KernelError::pin("find the file system of", parent))?;
     if kind.f_type == BPFFS_MAGIC {
         return host::check(folder, parent);
     }
@@ -34,7 +34,7 @@ pub fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
 pub fn lock(folder: &Path, how: FlockOperation) -> Result<File, KernelError> {
     loop {
         make(folder)?;
-        let file = File::open(folder).map_err(|error| failed(folder, error))?;
+        let file = File::open(folder).map_err(KernelError::pin("open the pin folder", folder))?;
         match retry_on_intr(|| flock(&file, how)) {
             Ok(()) if is_still_there(folder, &file) => return Ok(file),
             // Whoever had it took it away.
@@ -45,7 +45,7 @@ pub fn lock(folder: &Path, how: FlockOperation) -> Result<File, KernelError> {
                     holder: holder::of(folder),
                 });
             }
-            Err(error) => return Err(failed(folder, error.into())),
+            Err(error) => return Err(KernelError::pin("lock the pin folder", folder)(error)),
         }
     }
 }

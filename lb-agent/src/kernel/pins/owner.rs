@@ -9,6 +9,10 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
+use crate::kernel::node::error::KernelError;
+
+const FIND_OWNER: &str = "find the owner of";
+
 /// Write permission of the group and of others.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -20,11 +24,11 @@ const STICKY: u32 = 0o1000;
 ///
 /// # Errors
 /// It is somebody else's, or cannot be looked at.
-pub fn check_found(path: &Path) -> io::Result<()> {
+pub fn check_found(path: &Path) -> Result<(), KernelError> {
     match fs::symlink_metadata(path) {
         Ok(found) => check_owner(path, found.uid()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(KernelError::pin(FIND_OWNER, path)(error)),
     }
 }
 
@@ -32,34 +36,35 @@ pub fn check_found(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Somebody else may: the message says who and what to do. Or one of the folders cannot be looked at.
-pub fn check(folder: &Path) -> io::Result<()> {
+pub fn check(folder: &Path) -> Result<(), KernelError> {
+    let failed = KernelError::pin(FIND_OWNER, folder);
     // A link of somebody else's may lead elsewhere tomorrow.
-    check_owner(folder, fs::symlink_metadata(folder)?.uid())?;
-    let whole = fs::canonicalize(folder)?;
-    let device = fs::metadata(&whole)?.dev();
-    for place in whole.ancestors() {
-        let found = fs::metadata(place)?;
+    let owner = fs::symlink_metadata(folder).map_err(&failed)?.uid();
+    check_owner(folder, owner)?;
+    let whole = fs::canonicalize(folder).map_err(&failed)?;
+    let device = fs::metadata(&whole).map_err(&failed)?.dev();
+    for ancestor in whole.ancestors() {
+        let found = fs::metadata(ancestor).map_err(KernelError::pin(FIND_OWNER, ancestor))?;
         if found.dev() != device {
             break;
         }
-        check_owner(place, found.uid())?;
-        let is_sticky = found.mode() & STICKY != 0 && place != whole;
+        check_owner(ancestor, found.uid())?;
+        let is_sticky = found.mode() & STICKY != 0 && ancestor != whole;
         if found.mode() & OTHERS_WRITE != 0 && !is_sticky {
-            return Err(io::Error::other(format!(
-                "{} may be written to by others than its owner: `chmod go-w` it, or name another folder with --pin-dir",
-                place.display()
-            )));
+            return Err(KernelError::WritableByOthers {
+                path: ancestor.to_owned(),
+            });
         }
     }
     Ok(())
 }
 
-fn check_owner(place: &Path, owner: u32) -> io::Result<()> {
+fn check_owner(path: &Path, owner: u32) -> Result<(), KernelError> {
     if owner == 0 || owner == geteuid().as_raw() {
         return Ok(());
     }
-    Err(io::Error::other(format!(
-        "{} belongs to user {owner}, who decides what is in it: remove it, or name another folder with --pin-dir",
-        place.display()
-    )))
+    Err(KernelError::ForeignOwner {
+        path: path.to_owned(),
+        owner,
+    })
 }

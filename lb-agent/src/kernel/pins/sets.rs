@@ -5,12 +5,11 @@
 //! pinned beside its maps, so that the links say whether any hook does: a program's id is asked of the kernel by its link.
 //! (Which maps a program uses, it tells only to those with CAP_SYS_ADMIN, for a program that nobody has pinned.)
 
-use std::fs;
 use std::os::fd::AsFd as _;
 
 use lb_common::TABLES_VERSION;
 
-use super::dir::{failed, list};
+use super::dir::{list, remove_empty};
 use super::folder::Pins;
 use super::table_set::{TableSet, refuse_newer};
 use crate::kernel::bpf::sys;
@@ -24,7 +23,7 @@ pub fn found(pins: &Pins) -> Result<Vec<TableSet>, KernelError> {
     let mut sets = Vec::new();
     for set in list(pins.folder())?.into_iter().filter_map(TableSet::at) {
         if list(&set.folder)?.is_empty() {
-            fs::remove_dir(&set.folder).map_err(|error| failed(&set.folder, error))?;
+            remove_empty(&set.folder)?;
         } else {
             sets.push(set);
         }
@@ -62,7 +61,7 @@ fn programs_in_hooks(pins: &Pins) -> Result<Vec<u32>, KernelError> {
         .map(|pin| {
             sys::object_at(pin)
                 .and_then(|link| Ok(sys::link_info(link.as_fd())?.program))
-                .map_err(|error| failed(pin, error))
+                .map_err(KernelError::pin("open the pinned link", pin))
         })
         .collect()
 }

@@ -8,8 +8,8 @@ use aya::Ebpf;
 use aya::programs::ProgramInfo;
 use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
 
-use super::dir::{failed, list, make};
-use crate::kernel::bpf::object;
+use super::dir::{list, make, remove_empty, remove_pin};
+use crate::kernel::bpf::object::chain;
 use crate::kernel::node::error::KernelError;
 
 /// What the folder's name of a set begins with, before the version.
@@ -72,13 +72,14 @@ impl TableSet {
     /// Pins the programs beside the maps that they use.
     pub fn pin_programs(&self, object: &mut Ebpf) -> Result<(), KernelError> {
         for (name, program) in object.programs_mut() {
-            let refused = |error: &dyn std::error::Error| KernelError::Program {
+            let info = program.info().map_err(|error| KernelError::Program {
                 program: name.to_owned(),
-                reason: object::chain(error),
-            };
-            let id = program.info().map_err(|error| refused(&error))?.id();
-            let pin = self.folder.join(format!("{PROGRAM}{name}_{id}"));
-            program.pin(pin).map_err(|error| refused(&error))?;
+                reason: chain(&error),
+            })?;
+            let pin = self.folder.join(format!("{PROGRAM}{name}_{}", info.id()));
+            program.pin(&pin).map_err(|error| {
+                KernelError::pin("pin the program", &pin)(io::Error::other(chain(&error)))
+            })?;
         }
         Ok(())
     }
@@ -92,7 +93,10 @@ impl TableSet {
         let pins = list(&self.folder)?.into_iter().filter(is_program);
         pins.map(|pin| match ProgramInfo::from_pin(&pin) {
             Ok(info) => Ok(info.id()),
-            Err(error) => Err(failed(&pin, io::Error::other(error))),
+            Err(error) => {
+                let failed = KernelError::pin("open the pinned program", &pin);
+                Err(failed(io::Error::other(chain(&error))))
+            }
         })
         .collect()
     }
@@ -100,9 +104,9 @@ impl TableSet {
     /// Takes its pins and its folder away.
     pub fn remove(&self) -> Result<(), KernelError> {
         for pin in list(&self.folder)? {
-            fs::remove_file(&pin).map_err(|error| failed(&pin, error))?;
+            remove_pin(&pin)?;
         }
-        fs::remove_dir(&self.folder).map_err(|error| failed(&self.folder, error))
+        remove_empty(&self.folder)
     }
 
     /// Gives the set that all hooks use now the name of the one that an agent works with. There must be none other.
@@ -110,11 +114,12 @@ impl TableSet {
         let ours = Self::ours(pin_dir);
         match fs::remove_dir(&ours.folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(&ours.folder, error));
+                return Err(KernelError::pin("remove the folder", &ours.folder)(error));
             }
             _ => {}
         }
-        fs::rename(&self.folder, &ours.folder).map_err(|error| failed(&self.folder, error))?;
+        fs::rename(&self.folder, &ours.folder)
+            .map_err(KernelError::pin("rename the folder", &self.folder))?;
         Ok(ours)
     }
 
@@ -123,7 +128,7 @@ impl TableSet {
         for pin in list(&self.folder)? {
             let name = pin.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with(PROGRAM) || name == COPIED {
-                fs::remove_file(&pin).map_err(|error| failed(&pin, error))?;
+                remove_pin(&pin)?;
             }
         }
         Ok(())

@@ -1,12 +1,11 @@
 //! Takes away all that is pinned.
 
-use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::dir::{failed, list};
+use super::dir::{list, remove_empty, remove_pin};
 use super::folder::LINKS;
 use super::lock::{check_bpffs, lock};
 use super::table_set::{ORIGINS, PROGRAM, TABLES};
@@ -53,17 +52,17 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     for link in &links {
         sys::object_at(link)
             .and_then(|link| sys::detach_link(link.as_fd()))
-            .map_err(|error| failed(link, error))?;
+            .map_err(KernelError::pin("detach the pinned link", link))?;
     }
     for pin in links.iter().chain(&programs).chain(&maps) {
-        fs::remove_file(pin).map_err(|error| failed(pin, error))?;
+        remove_pin(pin)?;
     }
     for room in &rooms {
-        fs::remove_dir(room).map_err(|error| failed(room, error))?;
+        remove_empty(room)?;
     }
     // Whoever put something else into the folder keeps it.
     if list(folder)?.is_empty() {
-        fs::remove_dir(folder).map_err(|error| failed(folder, error))?;
+        remove_empty(folder)?;
     }
     drop(held);
     Ok(Some(Unloaded {

@@ -103,7 +103,7 @@ fn an_agent_killed_while_it_changes_layouts_is_made_up_for() {
             }
             end_at(&mut scene, &next, step)?;
             if step != "filled" {
-                ensure!(refusal(scene.agent)?.contains("made by a newer lb-agent"));
+                ensure!(refusal(scene.agent)?.contains("version 2"));
             }
             let running = of_sizes(&next, SIZES[2]).start()?;
             assert_eq!(pinned(&next)?, ["links", "origins-v1", "tables-v2"]);

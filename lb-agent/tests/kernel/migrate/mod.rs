@@ -98,8 +98,8 @@ fn what_a_newer_agent_made_is_refused() {
             fs::hard_link(map.path(), newer.join(map.file_name()))?;
             let said = refusal(&agent)?;
             for part in [
-                &format!("{}: made by a newer lb-agent (version 9", newer.display()),
-                "run that one again",
+                &*newer.to_string_lossy(),
+                "version 9",
                 &format!("`lb-agent unload --pin-dir {}`", agent.pin_dir().display()),
             ] {
                 ensure!(said.contains(part), "{part} is not in:\n{said}");
@@ -120,11 +120,9 @@ fn what_is_too_old_to_be_read_is_refused() {
         let [now, old] = ["tables-v1", "tables-v0"].map(|name| agent.pin_dir().join(name));
         fs::rename(&now, &old)?;
         let said = refusal(&agent)?;
-        let wanted = format!("{}: version 0 of the layouts", old.display());
-        ensure!(
-            said.contains(&wanted) && said.contains("lb-agent unload"),
-            "{said}"
-        );
+        for part in [&*old.to_string_lossy(), "version 0", "lb-agent unload"] {
+            ensure!(said.contains(part), "{part} is not in:\n{said}");
+        }
         ensure!(unload(&agent)?.contains("detached 9 hooks"));
         agent.start()?.terminate()?;
         Ok(())
@@ -160,7 +158,7 @@ fn layouts_change_while_clients_connect() {
         running.kill()?;
         let said = refusal(&this)?;
         ensure!(
-            said.contains("tables-v2: made by a newer lb-agent"),
+            said.contains("tables-v2") && said.contains("version 2"),
             "{said}"
         );
         scene.check_held()?;
