@@ -176,10 +176,11 @@ fn what_is_written_twice_or_badly_encoded_is_served() {
 fn a_path_that_cannot_be_read_fails() {
     let output = plan(&folder(&[]), &["/nowhere/web.yaml"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stderr),
-        "error: cannot read manifests from /nowhere/web.yaml: No such file or directory (os error 2)\n"
-    );
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("/nowhere/web.yaml"), "{said}");
+    let cause = "No such file or directory";
+    assert_eq!(said.matches(cause).count(), 1, "{said}");
 }
 
 #[test]

@@ -30,8 +30,7 @@ impl Agent {
     pub async fn run(mut self, ends: &mut Ends, probes: &Probes) -> anyhow::Result<Ending> {
         let (address_sender, mut addresses) = mpsc::channel(16);
         if self.settings.node_addresses.is_empty() {
-            node_addresses::watch(address_sender)
-                .context("changes of the node's addresses cannot be watched")?;
+            node_addresses::watch(address_sender).context("cannot watch the node's addresses")?;
         }
         let (question_sender, mut questions) = mpsc::channel(16);
         let http = self
@@ -68,7 +67,7 @@ impl Agent {
                     if grace.is_some() =>
                 {
                     grace = None;
-                    over.context("the thread that waits for grace periods ended")??;
+                    over.context("cannot wait for a grace period")??;
                     self.engine.grace_is_over();
                 }
                 _ = looks.tick() => {

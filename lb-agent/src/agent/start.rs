@@ -53,7 +53,7 @@ impl Agent {
         };
         let terminator = Terminator::new(termination, maps.look()?, sockets.ability());
         terminator.tell();
-        let mut tables = Tables::recover(maps).context("the pinned tables cannot be read")?;
+        let mut tables = Tables::recover(maps).context("cannot read the pinned tables")?;
         let found = tables.counts();
         if found.service_ports > 0 {
             tracing::info!(
@@ -108,7 +108,7 @@ impl Agent {
 /// The node's addresses as they are given, else as they are.
 fn addresses(settings: &Settings) -> anyhow::Result<Vec<IpAddr>> {
     if settings.node_addresses.is_empty() {
-        return node_addresses::list().context("the node's addresses cannot be listed");
+        return node_addresses::list().context("cannot list the node's addresses");
     }
     Ok(settings.node_addresses.clone())
 }

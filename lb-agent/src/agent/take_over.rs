@@ -105,7 +105,7 @@ async fn wait(
         keep_asking(settings).await
     };
     let pins = tokio::select! {
-        pins = lock => pins.context("the thread that waits for the pin folder ended")??,
+        pins = lock => pins.context("cannot wait for the lock of the pin folder")??,
         never = asking => match never {},
     };
     tracing::info!("took over {}", pins.folder().display());

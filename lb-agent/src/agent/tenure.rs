@@ -50,9 +50,7 @@ async fn turn(
         Some(ends) => ends,
         None => ends.insert(Ends::new()?),
     };
-    probes
-        .serve()
-        .context("the probe socket cannot be served")?;
+    probes.serve().context("cannot serve the probe socket")?;
     let prepared = tokio::select! {
         prepared = take_over::prepare(settings, probes, is_first) => prepared?,
         name = ends.next() => {

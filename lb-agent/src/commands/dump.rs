@@ -16,12 +16,12 @@ use crate::tables::dump as dump_tables;
 pub fn dump(pin_dir: &Path) -> anyhow::Result<()> {
     let Some(tables) = kernel::read_tables(pin_dir)? else {
         bail!(
-            "no tables are pinned in {}: start an agent with `lb-agent run`, or name its folder with --pin-dir",
+            "cannot dump tables: none are pinned in {}; start an agent with `lb-agent run`, or name its folder with --pin-dir",
             pin_dir.display()
         );
     };
     let text = dump_tables(&tables, &HashMap::new())
-        .with_context(|| format!("read the tables in {}", pin_dir.display()))?;
+        .with_context(|| format!("cannot read the tables in {}", pin_dir.display()))?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }

@@ -22,7 +22,7 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     // notify warns when a folder goes, since it hears of it twice; of what kube meets the watches tell.
     let quiet = "notify=error,kube_client=off,kube_runtime=off";
     let filter = EnvFilter::try_new(format!("error,{quiet},{filter}")).with_context(|| {
-        format!("--log {filter:?}: write a level, or pairs like lb_agent=debug")
+        format!("cannot use --log {filter:?}: write a level, or pairs like lb_agent=debug")
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -32,7 +32,7 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Text => log.with_target(false).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }
 
 /// Takes an event in each write, and makes one line of it, whatever names and messages from outside have in them.

@@ -68,11 +68,11 @@ async fn list(
                     return Ok(batch.problems);
                 }
             }
-            Ok(None) => bail!("the API server is no longer watched"),
+            Ok(None) => bail!("cannot list the cluster: the watches of the API server ended"),
             Err(_) => {
                 let trouble = health.kinds().into_values().find_map(|kind| kind.trouble);
                 if let Some((_, why)) = trouble {
-                    bail!("{}: {why}", health.server());
+                    bail!("cannot list the cluster at {}: {why}", health.server());
                 }
             }
         }

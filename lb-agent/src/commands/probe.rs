@@ -35,7 +35,10 @@ pub fn probe(what: Probe, socket: &Path) -> anyhow::Result<()> {
         let asked = tokio::time::timeout(ANSWER_WITHIN, serve::probe(socket, document));
         let answer = asked.await.with_context(|| {
             let seconds = ANSWER_WITHIN.as_secs();
-            format!("no answer on {} within {seconds} s", socket.display())
+            format!(
+                "cannot probe {}: no answer within {seconds} s",
+                socket.display()
+            )
         })?;
         Ok(answer?)
     })?;

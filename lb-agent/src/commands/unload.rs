@@ -28,10 +28,10 @@ pub fn unload(pin_dir: &Path, then_wait: bool) -> anyhow::Result<()> {
 }
 
 async fn wait() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be listened to")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     println!("done; waiting for SIGTERM");
     tokio::select! {
         _ = terminate.recv() => Ok(()),
-        interrupt = tokio::signal::ctrl_c() => interrupt.context("signals cannot be listened to"),
+        interrupt = tokio::signal::ctrl_c() => interrupt.context("cannot listen to signals"),
     }
 }

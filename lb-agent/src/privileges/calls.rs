@@ -22,9 +22,9 @@ pub struct Calls {
 /// Why nothing is denied.
 #[derive(Debug, thiserror::Error)]
 pub enum CallsError {
-    #[error(transparent)]
+    #[error("cannot make a filter of system calls: {0}")]
     Filter(#[from] BackendError),
-    #[error("{0}")]
+    #[error("cannot install a filter of system calls: {0}; the kernel needs CONFIG_SECCOMP_FILTER")]
     Refused(#[from] seccompiler::Error),
 }
 

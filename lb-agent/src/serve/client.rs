@@ -15,16 +15,16 @@ use tokio::net::UnixStream;
 /// Why an agent could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("no agent listens on {}: {error}; is `lb-agent run` running, with this socket?", path.display())]
+    #[error("cannot connect to an agent on {}: {error}; start one with `lb-agent run`, or name its socket", path.display())]
     Connect { path: PathBuf, error: io::Error },
-    #[error("the agent on {} did not answer: {error}", path.display())]
+    #[error("cannot read an answer from the agent on {}: {error}; try again", path.display())]
     Http { path: PathBuf, error: hyper::Error },
-    #[error("the agent on {} answered {status}", path.display())]
+    #[error("cannot ask the agent on {}: it answers {status}", path.display())]
     Status {
         path: PathBuf,
         status: hyper::StatusCode,
     },
-    #[error("the agent on {} answered something else than this lb-agent expects, is it of another version? ({error})", path.display())]
+    #[error("cannot decode the answer of the agent on {}: {error}; ask with an lb-agent of the same version", path.display())]
     Json {
         path: PathBuf,
         error: serde_json::Error,

@@ -25,7 +25,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Why nothing is served over HTTP.
 #[derive(Debug, thiserror::Error)]
-#[error("--http {address}: {error}: name another address and port")]
+#[error("cannot listen on --http {address}: {error}; name another address and port")]
 pub struct HttpError {
     address: SocketAddr,
     error: std::io::Error,

@@ -32,7 +32,7 @@ pub enum Question {
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag} {}: {error}: name another path with {flag}", path.display())]
+#[error("cannot listen on {flag} {}: {error}; name another path with {flag}", path.display())]
 pub struct ServerError {
     flag: &'static str,
     path: PathBuf,
@@ -143,7 +143,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(found) if !found.file_type().is_socket() => {
-            Err(io::Error::other("something that is no socket is there"))
+            Err(io::Error::other("the file there is not a socket"))
         }
         Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => Err(io::Error::other("another process listens there")),

@@ -24,11 +24,11 @@ pub struct Ability {
 pub enum Lack {
     #[error("{} missing", .0.join(", "))]
     Capabilities(Vec<&'static str>),
-    #[error("the kernel has no SOCK_DESTROY (CONFIG_INET_DIAG_DESTROY)")]
+    #[error("the kernel cannot end sockets: build it with CONFIG_INET_DIAG_DESTROY")]
     Destroy,
-    #[error("the kernel does not list UDP sockets (CONFIG_INET_UDP_DIAG): {0}")]
+    #[error("the kernel cannot list UDP sockets: {0}; build it with CONFIG_INET_UDP_DIAG")]
     List(String),
-    #[error("the kernel does not answer on sock_diag(7): {0}")]
+    #[error("the kernel does not answer requests about sockets (sock_diag(7)): {0}")]
     Diag(String),
 }
 

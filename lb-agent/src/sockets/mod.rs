@@ -24,16 +24,16 @@ pub use self::worker::{Answer, Worker};
 /// Why sockets could not be asked about or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketsError {
-    #[error("the network namespaces cannot be listed: {0}")]
-    Namespaces(#[source] io::Error),
+    #[error("cannot list the network namespaces: {0}")]
+    Namespaces(io::Error),
     #[error(transparent)]
     NotAllowed(#[from] Lack),
-    #[error("a network namespace cannot be entered: {0}")]
-    Enter(#[source] io::Error),
+    #[error("cannot enter a network namespace: {0}")]
+    Enter(io::Error),
     #[error(
-        "the sockets cannot be listed (the kernel needs CONFIG_INET_TCP_DIAG and CONFIG_INET_UDP_DIAG): {0}"
+        "cannot list the sockets: {0}; the kernel needs CONFIG_INET_TCP_DIAG and CONFIG_INET_UDP_DIAG"
     )]
-    List(#[source] io::Error),
-    #[error("the thread that asks about sockets: {0}")]
-    Thread(#[source] io::Error),
+    List(io::Error),
+    #[error("cannot start the thread that lists and ends sockets: {0}")]
+    Thread(io::Error),
 }

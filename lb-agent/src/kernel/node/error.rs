@@ -224,3 +224,18 @@ fn attach_remedy(error: &io::Error, cgroup: &Path) -> String {
         cgroup.display()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_pin_names_the_operation_the_path_and_the_remedy() {
+        let path = Path::new("/pins/tables-v1/VIEWS");
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = KernelError::pin("open the pinned map", path)(denied);
+        let line = error.to_string();
+        assert!(line.starts_with("cannot open the pinned map /pins/tables-v1/VIEWS: "));
+        assert!(line.ends_with("run lb-agent as root"));
+    }
+}

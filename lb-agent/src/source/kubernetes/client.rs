@@ -37,17 +37,17 @@ pub struct Access {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error(
-        "no source of Services: name manifests with --manifests, or a cluster with --kubeconfig; \
+        "cannot find a source of Services: name manifests with --manifests, or a cluster with --kubeconfig; \
          without either this must be a pod with a service account"
     )]
     NotInCluster(#[source] InClusterError),
-    #[error("--kubeconfig {}: {error}: correct it, or name another file or --context", path.display())]
+    #[error("cannot use --kubeconfig {}: {error}; correct it, or name another file or --context", path.display())]
     Kubeconfig {
         path: PathBuf,
         error: KubeconfigError,
     },
-    #[error("the API server cannot be spoken to: {0}")]
-    Client(#[source] kube::Error),
+    #[error("cannot make a client for the API server: {0}; check its URL and the credentials")]
+    Client(kube::Error),
 }
 
 /// Within this a server must take a connection, TLS included. The kernel asks again after 1 s and after 3 s when packets are

@@ -35,11 +35,10 @@ use crate::catalog::{Change, Object, ObjectId, Problem};
 
 /// A path that was asked for cannot be read at all.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read manifests from {}", path.display())]
+#[error("cannot read manifests from {}: {error}; name a readable file or folder", path.display())]
 pub struct OpenError {
     pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
+    pub error: io::Error,
 }
 
 /// Files and folders with manifests; none by default.
@@ -96,9 +95,9 @@ impl Manifests {
     /// A path that does not exist or cannot be opened.
     pub fn open(paths: Vec<PathBuf>) -> Result<(Self, Listing), OpenError> {
         for path in &paths {
-            paths::probe(path).map_err(|source| OpenError {
+            paths::probe(path).map_err(|error| OpenError {
                 path: path.clone(),
-                source,
+                error,
             })?;
         }
         let mut manifests = Self {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -12,10 +13,8 @@ use super::{cluster_ip, lines, service, told};
 #[test]
 fn a_path_that_does_not_exist_is_an_error_that_names_it() {
     let error = Manifests::open(vec!["/nowhere/web.yaml".into()]).expect_err("there is nothing");
-    assert_eq!(
-        error.to_string(),
-        "cannot read manifests from /nowhere/web.yaml"
-    );
+    assert_eq!(error.path, Path::new("/nowhere/web.yaml"));
+    assert_eq!(error.error.kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]
