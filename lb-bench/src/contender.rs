@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
-use lb_testbed::{Agent, AgentHook, Cgroup, Sandbox, ask_status};
+use lb_testbed::{Agent, AgentHook, Cgroup, Sandbox};
+
+use crate::status;
 
 /// The hooks that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,12 +85,7 @@ impl Contender {
 
     /// Takes the program ids from a running agent's status.
     pub(crate) fn set_programs_of(&mut self, agent: &Agent) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let status = runtime
-            .block_on(ask_status(agent.socket()))
-            .context("the agent does not answer its status socket")?;
+        let status = status::ask(agent)?;
         for hook in Hook::ALL {
             let is_it = |program: &&AgentHook| program.hook == hook.name();
             let program = status.hooks.iter().find(is_it);

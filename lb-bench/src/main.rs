@@ -12,6 +12,8 @@ mod contender;
 mod pod;
 mod reference;
 mod services;
+mod statistics;
+mod status;
 mod usage;
 mod verdict;
 

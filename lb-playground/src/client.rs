@@ -32,9 +32,7 @@ const AT_ONCE: usize = 2 * BURST;
 
 pub(crate) fn run(cgroup: PathBuf, to: SocketAddr) -> Result<ExitCode> {
     Cgroup::at(cgroup).join()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = lb_testbed::runtime()?;
     runtime.block_on(load(to))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -53,9 +53,7 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
         log_file: process.log_file().to_owned(),
         note,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = lb_testbed::runtime()?;
     let watched = runtime.block_on(watch(options.seconds, info, &client, cost, &mut process));
     // The client first, so that no request fails because a server or the agent stops.
     let progress = client.stop()?;

@@ -17,9 +17,7 @@ use tokio::net::TcpListener;
 
 pub(crate) fn run(name: &str, cgroup: PathBuf, port: u16) -> Result<ExitCode> {
     Cgroup::at(cgroup).join()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = lb_testbed::runtime()?;
     runtime.block_on(serve(name, port))?;
     Ok(ExitCode::SUCCESS)
 }

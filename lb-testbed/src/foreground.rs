@@ -14,9 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the process exits; forwards SIGINT, SIGTERM and SIGHUP as SIGTERM.
 pub fn wait_in_foreground(node: &mut Supervised) -> Result<ExitStatus> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = crate::runtime::runtime()?;
     runtime.block_on(wait(node))
 }
 

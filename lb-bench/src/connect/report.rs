@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::exchange::Exchange;
+use crate::statistics::percentile;
 use crate::verdict::verdict;
 
 /// The times of one candidate for one exchange, in microseconds.
@@ -32,10 +33,9 @@ impl ConnectRow {
         mut took: Vec<Duration>,
     ) -> Self {
         took.sort_unstable();
-        let at = |percent: usize| {
-            let index = took.len().saturating_sub(1) * percent / 100;
-            took.get(index)
-                .map_or(0.0, |time| (time.as_nanos() as f64 / 10.0).round() / 100.0)
+        let at = |percent| {
+            let time: Duration = percentile(&took, percent);
+            (time.as_nanos() as f64 / 10.0).round() / 100.0
         };
         Self {
             exchange: exchange.name(),

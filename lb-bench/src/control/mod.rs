@@ -10,15 +10,17 @@ mod shape;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use fastrand::Rng;
 use lb_testbed::api_server::ApiServer;
-use lb_testbed::{Agent, AgentStatus, Sandbox, ask_status};
+use lb_testbed::{Agent, Sandbox};
 use serde::Serialize;
 
 use self::recovery::RecoveryRow;
 use self::report::ControlRow;
 use self::shape::ClusterShape;
+use crate::statistics::percentile;
+use crate::status::ask;
 use crate::{Options, usage};
 
 fn shapes(is_quick: bool) -> &'static [ClusterShape] {
@@ -81,10 +83,6 @@ fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<
     let first = ask(&agent)?;
     let mut took = events(shape, event_count(options.quick), &server, &agent)?;
     took.sort_unstable();
-    let at = |percent: usize| {
-        let index = took.len().saturating_sub(1) * percent / 100;
-        took.get(index).copied().unwrap_or_default() as f64
-    };
     let events_cpu = usage::cpu_seconds(pid)? - start_cpu;
     let [anonymous, kernel] = [
         usage::anonymous_memory(pid)?,
@@ -100,8 +98,8 @@ fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<
         start_cpu_ms: start_cpu * 1e3,
         sync_cpu_ms: first.syncs.first_cpu_micros as f64 / 1e3,
         tables_cpu_ms: first.syncs.first_tables_cpu_micros as f64 / 1e3,
-        event_p50_us: at(50),
-        event_p99_us: at(99),
+        event_p50_us: percentile(&took, 50) as f64,
+        event_p99_us: percentile(&took, 99) as f64,
         event_cpu_us: events_cpu * 1e6 / took.len() as f64,
         check_cpu_ms: check_cpu * 1e3,
         anonymous_mb: anonymous as f64 / 1e6,
@@ -164,19 +162,4 @@ fn events(
         took.push(syncs.last_micros);
     }
     Ok(took)
-}
-
-fn ask(agent: &Agent) -> Result<AgentStatus> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = runtime.block_on(ask_status(agent.socket())) {
-            return Ok(status);
-        }
-        if Instant::now() > deadline {
-            return None.context("the agent does not answer its status socket");
-        }
-    }
 }

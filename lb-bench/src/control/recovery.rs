@@ -9,10 +9,11 @@ use lb_testbed::api_server::{ApiServer, Kind, Verb};
 use lb_testbed::{Agent, AgentProcess, Node, Sandbox, ServiceManifest};
 use serde::Serialize;
 
+use super::PATIENCE;
 use super::shape::ClusterShape;
-use super::{PATIENCE, ask};
 use crate::Options;
 use crate::services::PORT;
+use crate::status::ask;
 use crate::verdict::verdict;
 
 /// The sandbox's own address, which all nodes reach.

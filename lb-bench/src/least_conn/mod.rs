@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 use self::servers::{FAST, SLOW, Servers, TIMES, addresses};
 use crate::Options;
 use crate::services::{self, BACKEND_PORT, PORT};
+use crate::statistics::percentile;
 use crate::verdict::verdict;
 
 fn rounds(is_quick: bool) -> u64 {
@@ -103,14 +104,12 @@ fn objects() -> impl Iterator<Item = serde_json::Value> {
 /// One round: the time of each request.
 fn requests(client: &Pod, to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
     client.enter(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(come(to, seed))
+        let runtime = lb_testbed::runtime()?;
+        runtime.block_on(send_requests(to, seed))
     })?
 }
 
-async fn come(to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
+async fn send_requests(to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
     let mut rng = Rng::with_seed(seed);
     let mut under_way = JoinSet::new();
     let start = Instant::now();
@@ -140,9 +139,8 @@ async fn ask(to: SocketAddr) -> Result<()> {
 fn row(algorithm: &'static str, mut samples: RequestSamples) -> AlgorithmRow {
     samples.took.sort_unstable();
     let requests = samples.took.len();
-    let at = |percent: usize| {
-        let index = requests.saturating_sub(1) * percent / 100;
-        let time = samples.took.get(index).copied().unwrap_or_default();
+    let at = |percent| {
+        let time: Duration = percentile(&samples.took, percent);
         (time.as_secs_f64() * 10_000.0).round() / 10.0
     };
     AlgorithmRow {

@@ -85,10 +85,7 @@ impl ApiServer {
         listener.set_nonblocking(true)?;
         let shared = Arc::new(Shared::new(store));
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot make the API server's runtime")?;
+        let runtime = crate::runtime::runtime().context("cannot make the API server's runtime")?;
         let inside = shared.clone();
         let thread = thread::Builder::new()
             .name("api-server".to_owned())

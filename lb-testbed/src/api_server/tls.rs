@@ -30,9 +30,7 @@ impl TlsFront {
         listener.set_nonblocking(true)?;
         let (config, authority) = certified(address.ip())?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = crate::runtime::runtime()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("tls".to_owned())
