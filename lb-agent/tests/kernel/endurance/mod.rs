@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -120,7 +121,8 @@ impl Load {
         println!("{asked}\n{}", self.lives);
         let agent = self.agent();
         eventually("no socket counts any more", || Ok(active(agent)? == 0))?;
-        eventually("nothing rests", || Ok(status(agent)?.resting == 0))?;
+        eventually("nothing is quarantined", || Ok(status(agent)?.resting == 0))
+            .with_context(|| quarantined(agent))?;
         self.check_connections()
     }
 
@@ -164,6 +166,21 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// What the tables have in quarantine.
+fn quarantined(agent: &Agent) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
+        .arg("dump")
+        .arg("--pin-dir")
+        .arg(agent.pin_dir())
+        .output();
+    let text = output.map_or_else(
+        |error| error.to_string(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let lines = text.lines().filter(|line| line.starts_with("quarantined"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A folder that no disk is behind: an agent waits until a line of its log is written, and a disk may be busy for seconds.
