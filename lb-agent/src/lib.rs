@@ -1,6 +1,7 @@
 //! The node agent as a library: one module for each step from a Service to the kernel.
 //!
-//! Imports run only downwards: cli, commands, agent, kernel, tables, then source, policy, serve, sockets and privileges, then catalog.
+//! Imports run only downwards: cli, commands, agent, kernel, tables, then source, policy, serve, sockets and privileges, then catalog,
+//! then metrics.
 //! `cargo xtask test tidy` checks that.
 
 pub mod agent;
@@ -8,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod commands;
 pub mod kernel;
+pub mod metrics;
 pub mod policy;
 pub mod privileges;
 pub mod serve;

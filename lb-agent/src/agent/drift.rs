@@ -2,11 +2,19 @@
 //! tables as often as the flag says, a portion at a time between other work.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::engine::Engine;
 use super::plural::many;
 use crate::kernel::{Keeper, Kept};
+use crate::metrics::{set_total, timestamp};
 use crate::serve::DriftStatus;
 use crate::tables::{Backing, Check};
 
@@ -15,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 
 /// When to look, the look under way, and what was found so far.
 #[derive(Debug)]
-pub struct Watch {
+pub struct DriftWatch {
     every: Duration,
     began: Instant,
     /// When the next portion is due.
@@ -30,7 +38,7 @@ pub struct Watch {
     keep_errors: Vec<String>,
 }
 
-impl Watch {
+impl DriftWatch {
     pub fn new(every: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -142,6 +150,51 @@ impl Watch {
 
     fn count(&mut self, what: &'static str, number: usize) {
         *self.repairs.entry(what).or_insert(0) += number as u64;
+    }
+}
+
+/// Metrics of the checks and of what they restored.
+#[derive(Debug, Default)]
+pub struct DriftMetrics {
+    checks: Counter,
+    checked: Gauge<f64, AtomicU64>,
+    repairs: Family<RepairedLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepairedLabel {
+    table: &'static str,
+}
+
+impl DriftMetrics {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "drift_checks",
+            "Times that all tables were read back and compared",
+            self.checks.clone(),
+        );
+        registry.register_with_unit(
+            "drift_check_timestamp",
+            "Time at which all tables were last read back, since 1970",
+            Unit::Seconds,
+            self.checked.clone(),
+        );
+        registry.register(
+            "drift_repairs",
+            "Words, elements, hooks and pins restored after another program had changed them",
+            self.repairs.clone(),
+        );
+    }
+
+    pub fn update(&self, watch: &DriftWatch) {
+        set_total(&self.checks, watch.checks);
+        if let Some(at) = watch.last_check {
+            self.checked.set(timestamp(at));
+        }
+        for (&table, &number) in &watch.repairs {
+            let label = RepairedLabel { table };
+            set_total(&self.repairs.get_or_create(&label), number);
+        }
     }
 }
 

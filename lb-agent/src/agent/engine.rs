@@ -167,10 +167,9 @@ impl<B: Backing> Engine<B> {
         self.tables.counts()
     }
 
-    /// How many Services and EndpointSlices are known.
     #[must_use]
-    pub fn objects(&self) -> (usize, usize) {
-        self.catalog.counts()
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// All that could not be used, one line each.

@@ -11,7 +11,7 @@ use super::signals::Ends;
 use super::state::Agent;
 use super::sweeper::Sweeper;
 use crate::kernel::{KernelError, Pins};
-use crate::serve::{Probes, Stage};
+use crate::serve::{Metrics, Probes, Stage};
 use crate::source::node_addresses;
 
 /// How often to look whether sockets have let go of what rests.
@@ -33,10 +33,10 @@ impl Agent {
             node_addresses::watch(address_sender).context("cannot watch the node's addresses")?;
         }
         let (question_sender, mut questions) = mpsc::channel(16);
-        let http = self
-            .http
-            .take()
-            .map(|http| http.start(question_sender.clone(), Arc::clone(&self.metrics)));
+        let http = self.http.take().map(|http| {
+            let metrics = Metrics::new(|registry| self.metrics.register(registry));
+            http.start(question_sender.clone(), metrics)
+        });
         self.server.start(question_sender.clone());
         probes.enter(Stage::Running(question_sender));
         if let Some(log) = self.opened.log.take() {
@@ -77,12 +77,12 @@ impl Agent {
                     sweeper.tick(self.engine.tables(), &self.sockets);
                     self.places = sweeper.places;
                     self.terminator.tick();
-                    self.watch.keep(&mut self.opened.keeper);
+                    self.drift.keep(&mut self.opened.keeper);
                 }
                 step = self.terminator.next() => {
                     self.terminator.take(step, self.engine.tables(), &self.sockets);
                 }
-                () = self.watch.due() => self.watch.check(&mut self.engine),
+                () = self.drift.due() => self.drift.check(&mut self.engine),
                 gone = sweeper.gone() => self.engine.sweep(&gone),
                 name = ends.next() => {
                     self.changes.sum_up();

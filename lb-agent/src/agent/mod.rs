@@ -9,6 +9,7 @@ mod golden;
 mod hand_over;
 pub mod heartbeat;
 mod main_loop;
+mod metrics;
 mod plural;
 mod privileges;
 mod problem_log;
@@ -25,5 +26,7 @@ mod take_over;
 mod tenure;
 mod terminator;
 
+pub use self::drift::DriftWatch;
+pub use self::metrics::AgentMetrics;
 pub use self::run::run;
 pub use self::settings::Settings;

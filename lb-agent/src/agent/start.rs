@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::change_summary::Changes;
-use super::drift::Watch;
+use super::drift::DriftWatch;
 use super::engine::Engine;
+use super::metrics::AgentMetrics;
 use super::plural::many;
 use super::settings::Settings;
 use super::state::{Agent, Running};
@@ -15,7 +16,7 @@ use super::take_over::Prepared;
 use super::terminator::{self, Terminator};
 use crate::kernel::{self, Keeper, Opened};
 use crate::policy::NodePorts;
-use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
+use crate::serve::{HttpServer, Server, SyncStatus};
 use crate::sockets::Worker;
 use crate::source::node_addresses;
 use crate::tables::Tables;
@@ -77,7 +78,7 @@ impl Agent {
         let mut agent = Self {
             began,
             source,
-            watch: Watch::new(settings.check_interval),
+            drift: DriftWatch::new(settings.check_interval),
             settings,
             engine,
             sockets,
@@ -85,7 +86,7 @@ impl Agent {
             batches,
             server,
             http,
-            metrics: Arc::new(Metrics::new()),
+            metrics: AgentMetrics::default(),
             syncs: SyncStatus::default(),
             changes: Changes::default(),
             places: None,

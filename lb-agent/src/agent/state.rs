@@ -6,15 +6,16 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::change_summary::Changes;
-use super::drift::Watch;
+use super::drift::DriftWatch;
 use super::engine::Engine;
 use super::heartbeat;
+use super::metrics::AgentMetrics;
 use super::plural::many;
 use super::settings::Settings;
 use super::source::Watched;
 use super::terminator::Terminator;
 use crate::kernel::{self, Grace, Keeper, Maps};
-use crate::serve::{HttpServer, Metrics, Server, SyncStatus};
+use crate::serve::{HttpServer, Server, SyncStatus};
 use crate::sockets::Worker;
 use crate::source::Batch;
 use crate::tables::Usage;
@@ -26,14 +27,14 @@ pub struct Agent {
     pub engine: Engine<Maps>,
     pub sockets: Arc<Worker>,
     pub terminator: Terminator,
-    pub watch: Watch,
+    pub drift: DriftWatch,
     pub source: Watched,
     pub batches: mpsc::Receiver<Batch>,
     /// Before what holds the lock: a successor that has it binds the same path.
     pub server: Server,
     pub opened: Running,
     pub http: Option<HttpServer>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: AgentMetrics,
     pub syncs: SyncStatus,
     pub changes: Changes,
     /// How full ORIGINS and SPILL were when last looked at.
@@ -85,7 +86,7 @@ impl Agent {
     /// Changes are in effect.
     pub fn synced(&mut self, changes: usize, began: Instant, heard: Instant) {
         let after = heard.elapsed();
-        self.metrics.synced(after);
+        self.metrics.sync.observe(after);
         self.syncs.count += 1;
         self.syncs.last_micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         if self.is_ready && changes > 0 {

@@ -1,6 +1,8 @@
 //! What a running agent says of itself.
 
+use super::source::Watched;
 use super::state::Agent;
+use crate::metrics::{set_bool, set_number};
 use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
 use crate::tables::Usage;
 
@@ -11,6 +13,10 @@ impl Agent {
         // Whoever asked may be gone.
         match question {
             Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Metrics(answer) => {
+                self.update_metrics();
+                let _ = answer.send(());
+            }
             Question::Readiness(answer) => drop(answer.send(Readiness {
                 is_ready: self.is_ready,
                 source: self.source.status(),
@@ -25,8 +31,25 @@ impl Agent {
         false
     }
 
+    fn update_metrics(&self) {
+        let metrics = &self.metrics;
+        set_bool(&metrics.ready, self.is_ready);
+        set_number(&metrics.problems, self.engine.problems().len());
+        set_number(&metrics.service_ports_refused, self.engine.refused());
+        metrics.catalog.update(self.engine.catalog());
+        let usage = self.engine.tables().usage();
+        let usage = usage.iter().chain(self.places.iter().flatten());
+        metrics.tables.update(self.engine.counts(), usage);
+        metrics.refusals.update(self.opened.stats.refusals());
+        self.terminator.update(&metrics.sockets);
+        metrics.drift.update(&self.drift);
+        if let Watched::Kubernetes(health) = &self.source {
+            metrics.watches.update(&health.kinds());
+        }
+    }
+
     fn status(&self) -> Status {
-        let (services, endpoint_slices) = self.engine.objects();
+        let (services, endpoint_slices) = self.engine.catalog().counts();
         let counts = self.engine.counts();
         let hooks = self.opened.keeper.hooks().iter().map(|hook| {
             let (run_count, run_time_ns) = hook.run_stats();
@@ -49,7 +72,7 @@ impl Agent {
             source: self.source.status(),
             syncs: self.syncs,
             hooks: hooks.collect(),
-            drift: self.watch.status(),
+            drift: self.drift.status(),
             services,
             endpoint_slices,
             service_ports: counts.service_ports,

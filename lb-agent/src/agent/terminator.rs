@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::plural::many;
 use crate::kernel::Look;
 use crate::serve::TerminationStatus;
-use crate::sockets::{Ability, Answer, Ended, SocketsError, StillSo, Target, Worker};
+use crate::sockets::{
+    Ability, Answer, Ended, EndedCounts, SocketMetrics, SocketsError, StillSo, Target, Worker,
+};
 use crate::tables::{Backing, Stale, Stops, Tables, has_stopped};
 
 /// After a change: one look for all that stops within this time.
@@ -36,7 +38,7 @@ pub struct Terminator {
     /// No look begins before: after each as long as it took, so that the thread is idle half of the time however much changes.
     rests_until: Instant,
     has_failed: bool,
-    counts: Counts,
+    counts: EndedCounts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +67,6 @@ const TIMES: usize = 1 + AGAIN.len();
 /// Far longer than a look takes: its thread waits for somebody who holds a socket's lock.
 const STUCK: Duration = Duration::from_secs(60);
 
-#[derive(Default)]
-struct Counts {
-    udp: u64,
-    tcp: u64,
-    failures: u64,
-}
-
 /// What [`Terminator::next`] waited for, to be handed to [`Terminator::take`].
 pub enum Step {
     Look,
@@ -92,7 +87,7 @@ impl Terminator {
             tried: HashMap::new(),
             rests_until: Instant::now(),
             has_failed: false,
-            counts: Counts::default(),
+            counts: EndedCounts::default(),
         }
     }
 
@@ -173,13 +168,17 @@ impl Terminator {
         }
     }
 
+    pub fn update(&self, metrics: &SocketMetrics) {
+        metrics.update(&self.ability, self.counts);
+    }
+
     pub fn status(&self) -> TerminationStatus {
         let Ability {
             no_end, no_reach, ..
         } = &self.ability;
         TerminationStatus {
-            own_namespace: no_end.is_none(),
-            other_namespaces: no_end.is_none() && no_reach.is_none(),
+            own_namespace: self.ability.includes_own_namespace(),
+            other_namespaces: self.ability.includes_other_namespaces(),
             lack: no_end
                 .as_ref()
                 .or(no_reach.as_ref())

@@ -5,6 +5,7 @@
 
 mod endpoint_slice;
 mod metadata;
+mod metrics;
 mod node;
 mod node_names;
 mod object;
@@ -25,6 +26,7 @@ pub use self::endpoint_slice::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
 };
 pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
+pub use self::metrics::CatalogMetrics;
 pub use self::node::Node;
 pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
 pub use self::problem::Problem;

@@ -13,6 +13,7 @@ mod pins;
 pub use self::bpf::grace::Grace;
 pub use self::bpf::hooks::HookState;
 pub use self::bpf::log::{LogLevel, ProgramLog};
+pub use self::bpf::metrics::RefusalMetrics;
 pub use self::bpf::stats::{Refusals, Stats};
 pub use self::bpf::sys::give_memory_back;
 pub use self::data_path::{Opened, Settings, lock, open};

@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use super::readiness::{Readiness, alive, answer_within, no_answer};
 use super::{LIVE, Metrics, Question, READY, Serving, connections};
 
-/// An agent that takes longer for its status is stuck.
-const STATUS_WITHIN: Duration = Duration::from_secs(5);
+/// An agent that takes longer to update its metrics is stuck.
+const UPDATE_WITHIN: Duration = Duration::from_secs(5);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -55,7 +55,8 @@ impl HttpServer {
         Ok(Self { listener })
     }
 
-    pub fn start(self, questions: mpsc::Sender<Question>, metrics: Arc<Metrics>) -> Serving {
+    pub fn start(self, questions: mpsc::Sender<Question>, metrics: Metrics) -> Serving {
+        let metrics = Arc::new(metrics);
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(live))
@@ -68,11 +69,11 @@ impl HttpServer {
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
-    let status = answer_within(STATUS_WITHIN, &shared.questions, Question::Status).await;
-    let Some(status) = status else {
+    let updated = answer_within(UPDATE_WITHIN, &shared.questions, Question::Metrics).await;
+    let Some(()) = updated else {
         return no_answer();
     };
-    match shared.metrics.text(&status) {
+    match shared.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

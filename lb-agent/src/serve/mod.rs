@@ -12,7 +12,6 @@ mod probes;
 mod readiness;
 mod server;
 mod serving;
-mod tables;
 
 use std::collections::BTreeMap;
 

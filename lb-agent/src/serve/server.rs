@@ -24,6 +24,8 @@ use super::{
 #[derive(Debug)]
 pub enum Question {
     Status(oneshot::Sender<Status>),
+    /// To bring all metrics up to date.
+    Metrics(oneshot::Sender<()>),
     Readiness(oneshot::Sender<Readiness>),
     Backends(oneshot::Sender<Vec<BackendStatus>>),
     /// Whether this agent makes way.

@@ -51,6 +51,20 @@ impl Ability {
     }
 }
 
+impl Ability {
+    /// Whether sockets of the agent's own network namespace can be ended.
+    #[must_use]
+    pub const fn includes_own_namespace(&self) -> bool {
+        self.no_end.is_none()
+    }
+
+    /// Whether those of pods can.
+    #[must_use]
+    pub const fn includes_other_namespaces(&self) -> bool {
+        self.no_end.is_none() && self.no_reach.is_none()
+    }
+}
+
 fn lacking(held: CapabilitySet, needed: &[(CapabilitySet, &'static str)]) -> Option<Lack> {
     let missing: Vec<&str> = needed
         .iter()

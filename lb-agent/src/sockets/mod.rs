@@ -12,6 +12,7 @@ mod ability;
 mod diag;
 mod end;
 mod gone;
+mod metrics;
 mod namespaces;
 mod worker;
 
@@ -19,6 +20,7 @@ use std::io;
 
 pub use self::ability::{Ability, Lack};
 pub use self::end::{Ended, StillSo, Target};
+pub use self::metrics::{EndedCounts, SocketMetrics};
 pub use self::worker::{Answer, Worker};
 
 /// Why sockets could not be asked about or ended.

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
-use lb_agent::serve::{Metrics, Status};
-use serde_json::json;
+use lb_agent::agent::{AgentMetrics, DriftWatch};
+use lb_agent::catalog::Kind;
+use lb_agent::kernel::Refusals;
+use lb_agent::serve::Metrics;
+use lb_agent::sockets::{Ability, EndedCounts};
+use lb_agent::source::kubernetes::KindHealth;
+use lb_agent::tables::{Counts, Usage};
 
 const HEAD: &str = "\
 # Metrics
@@ -16,26 +22,28 @@ metric names a Service or a pod.
 | --- | --- | --- | --- |
 ";
 
-/// A status in which everything occurs that has metrics.
-fn status() -> Status {
-    let status = json!({
-        "version": "", "nodeName": "", "cgroup": "", "pinDir": "", "ready": true,
-        "source": {"kind": "kubernetes", "from": "", "watches": [{
-            "kind": "Service", "listed": true, "lists": 1, "errors": 0, "heardSecondsAgo": 1.0,
-            "eventSecondsAgo": 1.0, "trouble": null, "troubleSeconds": null,
-        }]},
-        "syncs": {"count": 0, "lastMicros": 0, "firstCpuMicros": 0, "firstTablesCpuMicros": 0},
-        "hooks": [],
-        "drift": {"checks": 1, "checkedSecondsAgo": 1.0, "repairs": {"VIEWS": 1}, "trouble": []},
-        "services": 0, "endpointSlices": 0, "servicePorts": 0, "frontends": 0, "backends": 0,
-        "resting": 0, "tables": [{"table": "VIEWS", "used": 0, "capacity": 1}],
-        "servicePortsRefused": 0, "refusedNoBackend": 0, "refusedUnknownPort": 0,
-        "refusedUnknownAddress": 0,
-        "socketTermination": {"ownNamespace": true, "otherNamespaces": true, "lack": null,
-            "includesTcp": false, "udp": 0, "tcp": 0, "failures": 0},
-        "problems": [],
-    });
-    serde_json::from_value(status).expect("it has all fields")
+/// The metrics of an agent, each with a sample.
+fn text() -> String {
+    let metrics = AgentMetrics::default();
+    let usage = Usage {
+        table: "VIEWS",
+        used: 0,
+        capacity: 1,
+    };
+    metrics.tables.update(Counts::default(), [&usage]);
+    metrics.refusals.update(Refusals::default());
+    let ability = Ability::default();
+    metrics.sockets.update(&ability, EndedCounts::default());
+    let every = Duration::from_secs(60);
+    metrics.drift.update(&DriftWatch::new(every));
+    let health = KindHealth {
+        heard: Some(Instant::now()),
+        event: Some(Instant::now()),
+        ..KindHealth::default()
+    };
+    metrics.watches.update([(&Kind::Service, &health)]);
+    let metrics = Metrics::new(|registry| metrics.register(registry));
+    metrics.text().expect("a string takes it")
 }
 
 /// A metric, as the text format describes it.
@@ -78,8 +86,7 @@ fn described(text: &str) -> BTreeMap<String, Described> {
 
 #[test]
 fn the_page_has_every_metric() {
-    let metrics = Metrics::new();
-    let text = metrics.text(&status()).expect("a string takes it");
+    let text = text();
     let mut wanted = HEAD.to_owned();
     for (name, metric) in described(&text) {
         // What Prometheus calls it: the text format gives counters and infos a suffix.

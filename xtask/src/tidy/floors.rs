@@ -31,6 +31,7 @@ pub(super) const HOUSES: &[House] = &[
             &["tables"],
             &["source", "policy", "serve", "sockets", "privileges"],
             &["catalog"],
+            &["metrics"],
         ],
     },
     House {

@@ -6,6 +6,7 @@ pub mod grace;
 pub mod hooks;
 pub mod kernel_function;
 pub mod log;
+pub mod metrics;
 pub mod object;
 pub mod socket_fields;
 pub mod stats;

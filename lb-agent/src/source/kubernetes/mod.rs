@@ -11,6 +11,7 @@ mod gather;
 mod health;
 mod hear;
 mod history;
+mod metrics;
 mod object;
 mod pace;
 mod rollout;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 
 pub use self::client::{Access, AccessError};
 pub use self::health::{Health, KindHealth};
+pub use self::metrics::WatchMetrics;
 pub use self::rollout::{DaemonSets, Rollout};
 
 use self::client::Clients;

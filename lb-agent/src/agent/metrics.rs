@@ -1,0 +1,98 @@
+//! All metrics of an agent: its own, and those of the rooms that it wires together.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::drift::DriftMetrics;
+use crate::catalog::CatalogMetrics;
+use crate::kernel::RefusalMetrics;
+use crate::metrics::timestamp;
+use crate::sockets::SocketMetrics;
+use crate::source::kubernetes::WatchMetrics;
+use crate::tables::TableMetrics;
+
+/// All metrics of an agent.
+#[derive(Debug, Default)]
+pub struct AgentMetrics {
+    pub ready: Gauge,
+    pub problems: Gauge,
+    pub service_ports_refused: Gauge,
+    pub sync: SyncMetrics,
+    pub catalog: CatalogMetrics,
+    pub tables: TableMetrics,
+    pub refusals: RefusalMetrics,
+    pub sockets: SocketMetrics,
+    pub drift: DriftMetrics,
+    pub watches: WatchMetrics,
+}
+
+impl AgentMetrics {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "ready",
+            "1 if what the source contains is in effect",
+            self.ready.clone(),
+        );
+        registry.register(
+            "problems",
+            "Objects that could not be used, or only in part; status lists them",
+            self.problems.clone(),
+        );
+        registry.register(
+            "service_ports_refused",
+            "Service ports that do not fit into the tables, or only in part",
+            self.service_ports_refused.clone(),
+        );
+        self.catalog.register(registry);
+        self.tables.register(registry);
+        self.refusals.register(registry);
+        self.sockets.register(registry);
+        self.drift.register(registry);
+        self.watches.register(registry);
+        self.sync.register(registry);
+    }
+}
+
+/// How long changes take to come into effect.
+#[derive(Debug)]
+pub struct SyncMetrics {
+    duration: Histogram,
+    last: Gauge<f64, AtomicU64>,
+}
+
+impl Default for SyncMetrics {
+    fn default() -> Self {
+        Self {
+            // 10 µs to 5 s.
+            duration: Histogram::new(exponential_buckets(0.000_01, 2.0, 20)),
+            last: Gauge::default(),
+        }
+    }
+}
+
+impl SyncMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "sync_duration",
+            "Time from the arrival of changes until they are in effect",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register_with_unit(
+            "sync_timestamp",
+            "Time at which changes last took effect, since 1970",
+            Unit::Seconds,
+            self.last.clone(),
+        );
+    }
+
+    /// Changes have taken effect, so long after they arrived.
+    pub fn observe(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+        self.last.set(timestamp(Instant::now()));
+    }
+}
