@@ -1,4 +1,4 @@
-//! How a real lb-agent is started, as a process of its own.
+//! Starts a real lb-agent, as a process of its own.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -71,7 +71,7 @@ impl Agent {
             .arg(sandbox.cgroup())
     }
 
-    /// As [`Self::of_cluster`], on one of several nodes: on its cgroup, in its network namespace, and beside the others.
+    /// As [`Self::of_cluster`], on one of several nodes: in its cgroup and network namespace, with a socket and pin folder of its own.
     pub fn of_node(
         binary: impl Into<PathBuf>,
         sandbox: &Sandbox,

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use crate::patience::Deadline;
 use crate::supervisor::{pid_of, wait_until};
 
-/// How long an agent may take to log what is waited for: generous, since tests run side by side.
+/// Longest time until an expected log line: generous, since tests run in parallel.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longest time for an agent to exit. A thread that waits for a grace period delays the exit until the grace period is over, and the
@@ -42,7 +42,7 @@ impl AgentProcess {
         &self.log_file
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log_file).unwrap_or_default()).into_owned()
     }

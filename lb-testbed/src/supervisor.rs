@@ -109,7 +109,7 @@ impl Supervised {
 
     fn kill(&mut self) {
         if self.own_group {
-            // What is left of its group, even when the child itself has ended.
+            // The rest of its group, even if the child itself has exited.
             let _ = killpg(self.pid(), Signal::SIGKILL);
         }
         let _ = self.child.kill();

@@ -1,5 +1,5 @@
-//! From the image and the DaemonSet to what crun starts: a root file system and a config.json (OCI runtime specification),
-//! as containerd would write it.
+//! Makes a bundle for crun from the image and the DaemonSet: a root file system and a config.json (OCI runtime specification), as
+//! containerd would write it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::daemonset::{BASE, UNLOAD, list, pod_spec, text, words};
 use crate::machine::Machine;
 use crate::seccomp::runtime_default;
 
-/// What is at /sys/fs/bpf in the container.
+/// The file system at /sys/fs/bpf in the container.
 #[derive(Clone, Copy, Debug)]
 pub enum Bpffs {
     /// A new one.
@@ -43,13 +43,13 @@ impl Bundle {
         Ok(agent)
     }
 
-    /// What unloads, in the pods that the overlay puts in the place of the agents.
+    /// The container that unloads, in the pods with which the overlay replaces the agents.
     pub fn unload(sandbox: &Sandbox) -> Result<Self> {
         let patch = pod_spec(UNLOAD)?;
         Self::new(sandbox, &pod_spec(BASE)?, &patch["initContainers"][0])
     }
 
-    /// What the same pods do then.
+    /// The container that these pods run afterwards.
     pub fn waiting(sandbox: &Sandbox) -> Result<Self> {
         let (spec, patch) = (pod_spec(BASE)?, pod_spec(UNLOAD)?);
         let mut container = spec["containers"][0].clone();
@@ -91,15 +91,15 @@ impl Bundle {
         self
     }
 
-    /// Takes capabilities away that the DaemonSet has. The seccomp profile goes along: this one lets bpf(2) through to
-    /// CAP_SYS_ADMIN only, others do to CAP_BPF too.
+    /// Removes capabilities that the DaemonSet has, and the seccomp profile: this profile allows bpf(2) with CAP_SYS_ADMIN only, others
+    /// also with CAP_BPF.
     pub fn without(&mut self, taken: &[&str]) -> Result<&mut Self> {
         let of_process = &mut self.config["process"]["capabilities"];
         let all = words(&of_process["bounding"]);
         for capability in taken {
             ensure!(
                 all.iter().any(|has| has == capability),
-                "{capability}: not had"
+                "the DaemonSet does not have {capability}"
             );
         }
         let left: Vec<String> = all
@@ -111,7 +111,7 @@ impl Bundle {
         Ok(self)
     }
 
-    /// Puts something else in the place of the host's bpffs.
+    /// Replaces the host's bpffs.
     pub fn bpffs(&mut self, other: Bpffs) -> Result<()> {
         let mounts = self.config["mounts"].as_array_mut();
         let mounts = mounts.context("the mounts are a list")?;
@@ -137,21 +137,21 @@ impl Bundle {
     }
 }
 
-/// What stands for a folder of the host: the sandbox's.
+/// The sandbox's folder for a folder of the host.
 pub fn host_path(sandbox: &Sandbox, path: &str) -> Result<PathBuf> {
-    let place = match path {
+    let folder = match path {
         "/sys/fs/bpf" => sandbox.bpffs().to_owned(),
         "/sys/fs/cgroup" => sandbox.dir().join("cgroup"),
         "/run/socklb" => sandbox.dir().join("run-socklb"),
-        other => bail!("hostPath {other}: what stands for it in a sandbox?"),
+        other => bail!("hostPath {other}: add a folder for it to the sandbox"),
     };
     // As with DirectoryOrCreate.
-    fs::create_dir_all(&place)?;
-    Ok(place)
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
-/// Shows the sandbox's cgroup where [`host_path`] says, as all that an agent may attach to, and sees to it that crun finds
-/// nothing but cgroup2 at the usual place: with the hierarchies of version 1 beside it it does not start anything.
+/// Mounts the sandbox's cgroup at [`host_path`], as the only one to which an agent may attach, and cgroup2 at /sys/fs/cgroup: crun does
+/// not start a container where hierarchies of version 1 are mounted too.
 fn show_cgroups(sandbox: &Sandbox) -> Result<()> {
     let place = host_path(sandbox, "/sys/fs/cgroup")?;
     if place.join("cgroup.procs").exists() {
@@ -165,11 +165,11 @@ fn show_cgroups(sandbox: &Sandbox) -> Result<()> {
         MsFlags::MS_BIND,
         no_text,
     )
-    .context("the sandbox's cgroup cannot be shown elsewhere")?;
+    .context("cannot bind-mount the sandbox's cgroup")?;
     if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
         let cgroup2 = Some("cgroup2");
         mount(cgroup2, "/sys/fs/cgroup", cgroup2, none, no_text)
-            .context("cgroup2 cannot be mounted at /sys/fs/cgroup")?;
+            .context("cannot mount cgroup2 at /sys/fs/cgroup")?;
     }
     Ok(())
 }
@@ -223,12 +223,12 @@ fn config(
     }))
 }
 
-/// Neither inheritable nor ambient ones, as with containerd.
+/// No inheritable or ambient capabilities, as with containerd.
 fn capabilities(names: &[String]) -> Value {
     json!({"bounding": names, "effective": names, "permitted": names})
 }
 
-/// Those that a container has without asking.
+/// The mounts that every container has.
 fn runtimes_mounts() -> Vec<Value> {
     let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
     vec![
@@ -247,7 +247,7 @@ fn runtimes_mounts() -> Vec<Value> {
     ]
 }
 
-/// The DaemonSet's volumes; those that each pod has for itself are in the bundle's folder.
+/// The DaemonSet's volumes. Each `emptyDir` is in the bundle's folder.
 fn volumes(
     sandbox: &Sandbox,
     folder: &Path,
@@ -271,7 +271,7 @@ fn volumes(
         let propagation = match mount["mountPropagation"].as_str() {
             Some("HostToContainer") => "rslave",
             None => "rprivate",
-            Some(other) => bail!("mountPropagation {other}: not thought of"),
+            Some(other) => bail!("mountPropagation {other} is not supported here"),
         };
         mounts.push(bind(
             &source,

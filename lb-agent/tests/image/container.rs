@@ -22,7 +22,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// Starts what is in a folder, `config.json` and the root file system.
+    /// Starts the bundle in a folder: `config.json` and the root file system.
     pub fn start(bundle: &Path) -> Result<Self> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -47,7 +47,7 @@ impl Container {
         })
     }
 
-    /// What the kernel says of its process (proc_pid_status(5)).
+    /// The status of its process (proc_pid_status(5)).
     pub fn status(&self) -> Result<String> {
         let output = crun(&self.state).args(["state", &self.id]).output()?;
         let state: Value = serde_json::from_slice(&output.stdout).context("crun state")?;
@@ -84,7 +84,7 @@ impl Container {
         Ok(())
     }
 
-    /// SIGTERM, and waits until it has ended as it should.
+    /// Sends SIGTERM and waits until it has exited with status 0.
     pub fn terminate(&mut self) -> Result<()> {
         let killed = crun(&self.state)
             .args(["kill", &self.id, "TERM"])
@@ -95,7 +95,7 @@ impl Container {
         Ok(())
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let deadline = Deadline::within(LIMIT);
         loop {
@@ -116,7 +116,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         let mut delete = crun(&self.state);
         delete.args(["delete", "--force", &self.id]);
-        // One that has ended is gone already.
+        // It fails if the container has exited.
         let _ = delete.stderr(Stdio::null()).status();
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! The DaemonSet in deploy/kustomize, as it is in the repository.
+//! Reads the DaemonSet in deploy/kustomize.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ pub const BASE: &str = concat!(
     "/../deploy/kustomize/base/daemonset.yaml"
 );
 
-/// What is patched so that it unloads.
+/// The patch that makes it unload.
 pub const UNLOAD: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../deploy/kustomize/unload/unload.yaml"
@@ -24,7 +24,7 @@ pub fn pod_spec(file: &str) -> Result<Value> {
     Ok(daemonset["spec"]["template"]["spec"].clone())
 }
 
-/// The elements of a list, such as they are.
+/// The elements of a list.
 pub fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The container image with what the DaemonSet in deploy/ gives it and no more: capabilities, mounts, a root that is
-//! read-only, no new privileges, a runtime's seccomp profile. `cargo xtask test image` makes the image; crun starts it, as a container runtime does.
+//! The container image with exactly the permissions of the DaemonSet in deploy/: capabilities, mounts, a read-only root, no new
+//! privileges, a runtime's seccomp profile. `cargo xtask test image` makes the image; crun starts it, as a container runtime does.
 
 mod archive;
 mod bundle;
@@ -31,7 +31,7 @@ const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96
 const TARGET: u16 = 8080;
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the sweep of sockets needs beside the rest.
+/// Additional capabilities for closing sockets of removed backends.
 const OF_SWEEP: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"];
 
 /// A Service with one pod behind it.

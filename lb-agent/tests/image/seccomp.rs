@@ -1,4 +1,4 @@
-//! `RuntimeDefault`: the profile that Podman, Buildah and CRI-O bring along, as far as it is for these capabilities.
+//! `RuntimeDefault`: the seccomp profile of Podman, Buildah and CRI-O, reduced to the rules for these capabilities.
 
 use std::env::consts::ARCH;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::daemonset::{list, words};
 
-/// Comes with buildah.
+/// Installed with buildah.
 const FILE: &str = "/usr/share/containers/seccomp.json";
 
 /// As config.json has it (OCI runtime specification).
@@ -35,7 +35,7 @@ pub fn runtime_default(capabilities: &[String]) -> Result<Value> {
     Ok(Value::Object(seccomp))
 }
 
-/// Whether a rule is for who has these capabilities on this machine.
+/// Whether a rule applies with these capabilities on this machine.
 fn is_for(rule: &Value, capabilities: &[String]) -> bool {
     let arch = match ARCH {
         "x86_64" => "amd64",
@@ -51,7 +51,7 @@ fn is_for(rule: &Value, capabilities: &[String]) -> bool {
         && !words(&without["arches"]).iter().any(|name| name == arch)
 }
 
-/// Copies those of the fields that are there.
+/// Copies the fields that exist.
 fn copy(from: &Value, to: &mut Map<String, Value>, fields: &[&str]) {
     for field in fields {
         match &from[field] {

@@ -1,4 +1,4 @@
-//! The kinds that this server knows, and what the API says of each.
+//! The kinds of objects on this server, and their names in the API.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub enum Kind {
     ServiceCidr,
 }
 
-/// What discovery says of a kind.
+/// Names of a kind, as in discovery.
 #[derive(Debug)]
 pub(super) struct ResourceFacts {
     /// Empty for the core group.
@@ -44,12 +44,12 @@ impl Kind {
             .with_context(|| format!("the API server has no kind {name} in {version}"))
     }
 
-    /// Where its collection is, over all namespaces.
+    /// The path of its collection in all namespaces.
     pub(super) fn path(self) -> String {
         format!("{}/{}", self.base(), self.facts().plural)
     }
 
-    /// Where its group's version is.
+    /// The path of its group and version.
     pub(super) fn base(self) -> String {
         let facts = self.facts();
         let root = if facts.group.is_empty() {

@@ -56,7 +56,7 @@ use self::shared::Shared;
 use self::store::Store;
 pub use self::tls::TlsFront;
 
-/// The revision that a server starts with: so high that one with another history is behind it.
+/// The first revision of a server: high, so that a server restored from a backup has a lower one.
 const FIRST_REVISION: u64 = 1_000_000;
 
 /// A server on a thread of its own. All that it does ends when this is dropped.

@@ -26,7 +26,7 @@ pub(super) enum ListFrom {
     /// The current one, which must not be older than this.
     NotOlderThan(u64),
     Exactly(u64),
-    /// Where the page before ended.
+    /// After the previous page.
     Continue(String),
 }
 

@@ -126,7 +126,7 @@ impl NamedServer {
         self.port
     }
 
-    /// How many connections were accepted, or datagrams received. Each is counted before it is answered: a client
+    /// The number of accepted connections, or of received datagrams. Each is counted before it is answered: a client
     /// that has its answer is included.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)

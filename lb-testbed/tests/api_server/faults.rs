@@ -148,7 +148,7 @@ fn half_a_line_is_the_end() -> Result<()> {
     Ok(())
 }
 
-/// What the silent one would have said, another has said.
+/// Another watch has received the events that the silent one is missing.
 #[tokio::test]
 async fn a_silent_watch_says_nothing_and_stays_open() -> Result<()> {
     let server = server()?;

@@ -1,4 +1,4 @@
-//! The real kubectl: what people type works.
+//! The commands of the real kubectl that the server supports.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -16,10 +16,10 @@ use crate::support::{server, service};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often the time is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often to check the time limit.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 
-/// kubectl with a folder of its own, in which nothing of its user's is found.
+/// kubectl with a home folder of its own, without the user's configuration.
 struct Kubectl {
     home: TempDir,
 }
@@ -45,7 +45,7 @@ impl Kubectl {
         command
     }
 
-    /// What it prints.
+    /// Runs it; returns its standard output.
     fn run(&self, arguments: &str) -> Result<String> {
         let output = self
             .command(arguments)
@@ -63,7 +63,7 @@ impl Kubectl {
     }
 }
 
-/// A kubectl that runs on, and the lines that it prints.
+/// A kubectl that keeps running, and its output lines.
 struct Following {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -88,11 +88,12 @@ impl Following {
     fn next(&self) -> Result<Vec<String>> {
         let deadline = Deadline::within(LIMIT);
         let line = loop {
-            match self.lines.recv_timeout(LOOK_EVERY) {
+            match self.lines.recv_timeout(CHECK_EVERY) {
                 Err(RecvTimeoutError::Timeout) if !deadline.is_over() => {}
                 line => {
-                    break line
-                        .with_context(|| format!("kubectl says no more within {deadline}"))?;
+                    break line.with_context(|| {
+                        format!("kubectl has not printed a line within {deadline}")
+                    })?;
                 }
             }
         };

@@ -30,7 +30,7 @@ async fn pages_add_up_to_one_revision() -> Result<()> {
         assert_eq!(page.metadata.resource_version, Some(revision.to_string()));
         found.extend(names(&page));
         remaining.push(page.metadata.remaining_item_count);
-        // What happens between two pages shows in none of them.
+        // No page shows changes between two pages.
         server.delete(Kind::Service, "default", "s-24");
         store_services(&server, ["s-99"])?;
         match page.metadata.continue_.as_deref() {

@@ -1,4 +1,4 @@
-//! The testbed's API server, asked by those who will ask it: kube's client and watcher, and kubectl, over real HTTP.
+//! The testbed's API server with its real clients: kube's client and watcher, and kubectl, over real HTTP.
 
 mod faults;
 mod kubectl;

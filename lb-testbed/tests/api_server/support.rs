@@ -1,4 +1,4 @@
-//! What the tests of the API server have in common: a server, clients, and waiting.
+//! Shared by the tests of the API server: a server, clients, and waiting.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,17 +17,17 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use lb_testbed::api_server::ApiServer;
 use lb_testbed::{Deadline, ServiceManifest, patiently, stretched};
 
-/// How long something may take that must happen.
+/// Longest time for an expected event.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often the time is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often to check the time limit.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 
 pub fn server() -> Result<ApiServer> {
     ApiServer::start("127.0.0.1:0")
 }
 
-/// One that does not try again by itself.
+/// A client without retries.
 pub fn client(server: &ApiServer) -> Result<Client> {
     let mut config = Config::new(server.url().parse()?);
     config.default_retry = false;
@@ -54,12 +54,12 @@ pub fn store_services(
         .try_for_each(|name| server.apply(&service(name.as_ref()).to_json()))
 }
 
-/// What must come, or an error that says what it was.
+/// Waits for a future; the error names `what` was expected.
 pub async fn must<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     let deadline = Deadline::within(LIMIT);
     let mut future = pin!(future);
     loop {
-        match tokio::time::timeout(LOOK_EVERY, &mut future).await {
+        match tokio::time::timeout(CHECK_EVERY, &mut future).await {
             Ok(come) => return Ok(come),
             Err(_) if deadline.is_over() => bail!("waited in vain within {deadline}: {what}"),
             Err(_) => {}
@@ -67,7 +67,7 @@ pub async fn must<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     }
 }
 
-/// Waits until something is so that nobody tells of.
+/// Polls until a condition is true.
 pub async fn until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
     must(what, async {
         while !is_so() {
@@ -77,7 +77,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
     .await
 }
 
-/// The error that the server's `Status` is to kube.
+/// The code and reason of the server's `Status`.
 pub fn refusal<T: Debug>(result: kube::Result<T>) -> Result<(u16, String)> {
     match result {
         Err(kube::Error::Api(status)) => Ok((status.code, status.reason.clone())),
@@ -85,7 +85,7 @@ pub fn refusal<T: Debug>(result: kube::Result<T>) -> Result<(u16, String)> {
     }
 }
 
-/// What comes over the wire until the server closes the connection.
+/// The raw answer, until the server closes the connection.
 pub fn raw(server: &ApiServer, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(server.address())?;
     stream.set_read_timeout(Some(stretched(LIMIT)))?;
@@ -100,7 +100,7 @@ pub fn raw(server: &ApiServer, path: &str) -> Result<String> {
 
 pub type Events<K> = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<K>>> + Send>>;
 
-/// The next line of a watch: what happened to whom, at which revision.
+/// The next line of a watch: its type, the object's name and the revision.
 pub async fn line(events: &mut Events<Service>) -> Result<(&'static str, String, String)> {
     let event = must("a line of a watch", events.next())
         .await?
@@ -124,13 +124,13 @@ pub async fn line(events: &mut Events<Service>) -> Result<(&'static str, String,
     })
 }
 
-/// Reads a watch to its end, which a cut connection is to kube, too.
+/// Reads a watch to its end, which kube also reports for a cut connection.
 pub async fn to_the_end(events: &mut Events<Service>) -> Result<()> {
     let end = async { while let Some(Ok(_)) = events.next().await {} };
     must("the end of a watch", end).await
 }
 
-/// The error that the next line of a watch is.
+/// The error of the next line of a watch.
 pub async fn broken_line(events: &mut Events<Service>) -> Result<kube::Error> {
     match must("a broken line of a watch", events.next()).await? {
         Some(Err(error)) => Ok(error),
@@ -138,10 +138,10 @@ pub async fn broken_line(events: &mut Events<Service>) -> Result<kube::Error> {
     }
 }
 
-/// A watcher of Services, and what a client knows that follows it.
+/// A watcher of Services, and the state that a client has from it.
 pub struct Follower {
     events: Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<Service>>> + Send>>,
-    /// Port 1 of each Service.
+    /// The first port of each Service.
     pub known: BTreeMap<String, i32>,
     coming: BTreeMap<String, i32>,
     pub inits: usize,
@@ -159,13 +159,13 @@ impl Follower {
         })
     }
 
-    /// Follows until the client knows these Services, whole lists only.
+    /// Follows until the client has exactly these Services.
     pub async fn until_known(&mut self, names: &[&str]) -> Result<()> {
         let what = format!("Services {names:?}");
         must(&what, self.until(|it| it.known.keys().eq(names))).await?
     }
 
-    /// Follows until there were so many errors.
+    /// Follows until there were `count` errors.
     pub async fn until_errors(&mut self, count: usize) -> Result<()> {
         must("errors", self.until(|it| count <= it.errors.len())).await?
     }
