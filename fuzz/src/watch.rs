@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_agent::source::Kubernetes;
-use lb_agent::source::kubernetes::{Access, Settings};
+use lb_agent::source::kubernetes::{Access, KubernetesSettings};
 use tokio::sync::mpsc;
 
 use crate::effect::{Effect, check_problems};
@@ -24,7 +24,7 @@ pub fn run(bytes: &[u8]) {
 
 /// Until the server has nothing more to say.
 async fn follow(script: Script) {
-    let settings = Settings {
+    let settings = KubernetesSettings {
         access: Access::default(),
         node_name: "node-a".to_owned(),
         wants_foreign: false,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::capacity::Capacity;
 use super::plural::many;
-use super::problem_log::Told;
+use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
 use crate::catalog::{Catalog, Change};
 use crate::policy::{Frontend, FrontendKind, NodePorts, Options, Policy, Problem, Update};
@@ -26,7 +26,7 @@ pub struct Engine<B> {
     refused: RefusedPorts,
     capacity: Capacity,
     source_problems: Vec<Problem>,
-    told: Told,
+    told: ProblemLog,
 }
 
 impl<B: Backing> Engine<B> {
@@ -39,7 +39,7 @@ impl<B: Backing> Engine<B> {
             refused: RefusedPorts::default(),
             capacity: Capacity::default(),
             source_problems: Vec::new(),
-            told: Told::default(),
+            told: ProblemLog::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::signals::Ends;
 use super::state::Agent;
 use super::sweeper::Sweeper;
 use crate::kernel::{KernelError, Pins};
-use crate::serve::{Metrics, Probes, Stage};
+use crate::serve::{Metrics, Probes, ProcessStage};
 use crate::source::node_addresses;
 
 /// How often to look whether sockets have let go of what rests.
@@ -38,7 +38,7 @@ impl Agent {
             http.start(question_sender.clone(), metrics)
         });
         self.server.start(question_sender.clone());
-        probes.enter(Stage::Running(question_sender));
+        probes.enter(ProcessStage::Running(question_sender));
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
         }
@@ -58,7 +58,7 @@ impl Agent {
                 Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
                 Some(question) = questions.recv() => {
                     if self.answer(question) {
-                        probes.enter(Stage::StandingBy { was_ready: self.is_ready });
+                        probes.enter(ProcessStage::StandingBy { was_ready: self.is_ready });
                         drop(questions);
                         return Ok(Ending::HandedOver(self.make_way(http).await));
                     }

@@ -29,4 +29,4 @@ mod terminator;
 pub use self::drift::DriftWatch;
 pub use self::metrics::AgentMetrics;
 pub use self::run::run;
-pub use self::settings::Settings;
+pub use self::settings::AgentSettings;

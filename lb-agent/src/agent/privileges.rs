@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
-use super::settings::Settings;
+use super::settings::AgentSettings;
 use crate::privileges::{self, Calls, OF_SOCKETS, OF_TABLES};
 use crate::source::Source;
 
@@ -32,7 +32,7 @@ pub fn of_sockets() {
 }
 
 /// Of the main thread, and of all that it starts from now on.
-pub fn of_tables(settings: &Settings) {
+pub fn of_tables(settings: &AgentSettings) {
     keep("main", lasting(settings));
     deny(Calls {
         // A kubeconfig may name a program that gets credentials.
@@ -42,7 +42,7 @@ pub fn of_tables(settings: &Settings) {
 }
 
 /// What the agent needs as long as it runs.
-fn lasting(settings: &Settings) -> CapabilitySet {
+fn lasting(settings: &AgentSettings) -> CapabilitySet {
     let mut lasting = OF_TABLES;
     if !held().contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
         // It stands for both (`bpf_capable` in linux/capability.h), where a runtime does not know them yet.
@@ -68,7 +68,7 @@ fn lasting(settings: &Settings) -> CapabilitySet {
 }
 
 /// Files of any user's, which are read again when they change.
-fn reads_files(settings: &Settings) -> bool {
+fn reads_files(settings: &AgentSettings) -> bool {
     matches!(settings.source, Source::Manifests(_)) || has_kubeconfig(settings)
 }
 
@@ -81,7 +81,7 @@ fn is_in_somebodys_folder(path: &Path) -> bool {
     folder.is_some_and(|folder| folder.uid() != 0)
 }
 
-fn has_kubeconfig(settings: &Settings) -> bool {
+fn has_kubeconfig(settings: &AgentSettings) -> bool {
     match &settings.source {
         Source::Kubernetes(settings) => settings.access.kubeconfig.is_some(),
         Source::Manifests(_) => false,

@@ -10,16 +10,16 @@ const PASSES_WITHIN: Duration = Duration::from_secs(30);
 
 /// The problems that there are.
 #[derive(Debug, Default)]
-pub struct Told(BTreeMap<Problem, State>);
+pub struct ProblemLog(BTreeMap<Problem, LoggedProblem>);
 
 #[derive(Clone, Copy, Debug)]
-struct State {
+struct LoggedProblem {
     since: Instant,
     may_pass: bool,
     is_told: bool,
 }
 
-impl Told {
+impl ProblemLog {
     /// Takes over all problems that there are now, with whether they may pass by themselves; logs what is new, and what is
     /// no more.
     pub fn tell<'p>(&mut self, now: impl Iterator<Item = (&'p Problem, bool)>) {
@@ -27,12 +27,12 @@ impl Told {
         let mut before = std::mem::take(&mut self.0);
         for (problem, may_pass) in now {
             let (problem, state) = match before.remove_entry(problem) {
-                Some((problem, state)) => (problem, State { may_pass, ..state }),
+                Some((problem, state)) => (problem, LoggedProblem { may_pass, ..state }),
                 None => {
                     if may_pass {
                         tracing::debug!("{problem}");
                     }
-                    let state = State {
+                    let state = LoggedProblem {
                         since: at,
                         may_pass,
                         is_told: false,
@@ -75,7 +75,7 @@ mod tests {
         }
     }
 
-    fn told(told: &Told) -> Vec<&str> {
+    fn told(told: &ProblemLog) -> Vec<&str> {
         let all = told.0.iter().filter(|(_, state)| state.is_told);
         all.map(|(problem, _)| &*problem.object).collect()
     }
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_may_pass_is_warned_of_when_it_has_lasted() {
         let [lasting, passing, brief] = ["lasting", "passing", "brief"].map(problem);
-        let mut all = Told::default();
+        let mut all = ProblemLog::default();
         all.tell([(&lasting, false), (&passing, true), (&brief, true)].into_iter());
         assert_eq!(told(&all), ["lasting"]);
         let began = Instant::now();

@@ -30,7 +30,7 @@ struct Since {
 /// Those that are in the tables' hands again.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Tried(Vec<(ServicePortKey, Problem, Since)>);
+pub struct RetriedPorts(Vec<(ServicePortKey, Problem, Since)>);
 
 impl RefusedPorts {
     pub fn len(&self) -> usize {
@@ -42,18 +42,18 @@ impl RefusedPorts {
     }
 
     /// What they were refused for is no longer what is wanted.
-    pub fn forget(&mut self, update: &Update) -> Tried {
+    pub fn forget(&mut self, update: &Update) -> RetriedPorts {
         if self.is_empty() {
-            return Tried::default();
+            return RetriedPorts::default();
         }
         let changed = update.changed.iter().map(|port| &port.key);
         let keys = changed.chain(&update.removed);
         let gone = keys.filter_map(|key| self.0.remove_entry(key));
-        Tried(gone.map(|(key, waiting)| waiting.tried(key).1).collect())
+        RetriedPorts(gone.map(|(key, waiting)| waiting.tried(key).1).collect())
     }
 
     /// Those that may fit by now, of the oldest Services as many as there is room for. Costs little while there is none.
-    pub fn take_fitting(&mut self, room: Headroom) -> (Vec<ServicePort>, Tried) {
+    pub fn take_fitting(&mut self, room: Headroom) -> (Vec<ServicePort>, RetriedPorts) {
         let fits = |waiting: &&Waiting| {
             let mut room = room;
             room.take(&waiting.refused.error)
@@ -68,11 +68,11 @@ impl RefusedPorts {
             .collect();
         let taken = keys.iter().filter_map(|key| self.0.remove_entry(key));
         let (ports, tried) = taken.map(|(key, waiting)| waiting.tried(key)).unzip();
-        (ports, Tried(tried))
+        (ports, RetriedPorts(tried))
     }
 
     /// Takes over what the tables said of them. What was `tried` and is not among them is mended.
-    pub fn keep(&mut self, refused: Vec<Refused>, tried: Tried) {
+    pub fn keep(&mut self, refused: Vec<Refused>, tried: RetriedPorts) {
         let now = Since {
             at: Instant::now(),
             is_told: false,
@@ -191,7 +191,7 @@ mod tests {
             refused(4, Some("2026-02-01T00:00:00Z"), Table::Backends, 9),
             refused(5, Some("2026-01-01T00:00:00Z"), Table::Views, 1),
         ];
-        waiting.keep(all, Tried::default());
+        waiting.keep(all, RetriedPorts::default());
         let (none, _) = waiting.take_fitting(Headroom::default());
         assert!(none.is_empty());
         let room = Headroom {
@@ -225,7 +225,10 @@ mod tests {
     #[test]
     fn one_that_is_tried_in_vain_is_not_told_again() {
         let mut waiting = RefusedPorts::default();
-        waiting.keep(vec![refused(1, None, Table::Backends, 1)], Tried::default());
+        waiting.keep(
+            vec![refused(1, None, Table::Backends, 1)],
+            RetriedPorts::default(),
+        );
         waiting.tell(true);
         let is_told = |waiting: &RefusedPorts| waiting.0.values().all(|w| w.since.is_told);
         assert!(!is_told(&waiting));

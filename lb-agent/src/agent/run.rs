@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::settings::Settings;
+use super::settings::AgentSettings;
 use super::{privileges, tenure};
 use crate::sockets::Worker;
 
@@ -10,7 +10,7 @@ use crate::sockets::Worker;
 ///
 /// # Errors
 /// The data path cannot be made ready, or the main loop cannot go on.
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
+pub fn run(settings: &AgentSettings) -> anyhow::Result<()> {
     privileges::of_all();
     // Before any other thread.
     let sockets = Worker::start(privileges::of_sockets)?;

@@ -4,16 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::kernel;
+use crate::kernel::DataPathSettings;
 use crate::policy::Options;
 use crate::source::Source;
 
 /// What the agent needs to know.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct AgentSettings {
     pub source: Source,
     pub policy: Options,
-    pub kernel: kernel::Settings,
+    pub kernel: DataPathSettings,
     /// Where NodePorts answer; empty: on the addresses of the node's interfaces.
     pub node_addresses: Vec<IpAddr>,
     /// First and last.

@@ -11,13 +11,13 @@ use crate::source::kubernetes::{Health, KindHealth};
 use crate::source::{Batch, Kubernetes, Manifests, Source};
 
 /// A source that was opened.
-pub enum Opened {
+pub enum OpenedSource {
     Manifests(Box<Manifests>),
     Kubernetes(Box<Kubernetes>),
 }
 
 /// A source that is watched.
-pub enum Watched {
+pub enum WatchedSource {
     Manifests {
         paths: Vec<String>,
         _thread: JoinHandle<()>,
@@ -26,7 +26,7 @@ pub enum Watched {
 }
 
 /// Opens a source, and gives what it says already.
-pub async fn open(source: &Source) -> anyhow::Result<(Opened, Batch)> {
+pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
     match source {
         Source::Manifests(paths) => {
             let (manifests, listing) = Manifests::open(paths.clone())?;
@@ -42,21 +42,24 @@ pub async fn open(source: &Source) -> anyhow::Result<(Opened, Batch)> {
                 is_complete: listing.is_complete,
                 heard: None,
             };
-            Ok((Opened::Manifests(Box::new(manifests)), batch))
+            Ok((OpenedSource::Manifests(Box::new(manifests)), batch))
         }
         Source::Kubernetes(settings) => {
             let cluster = Kubernetes::open(settings.clone()).await?;
             tracing::info!("the source is the API server {}", cluster.health().server());
-            Ok((Opened::Kubernetes(Box::new(cluster)), Batch::default()))
+            Ok((
+                OpenedSource::Kubernetes(Box::new(cluster)),
+                Batch::default(),
+            ))
         }
     }
 }
 
-impl Opened {
+impl OpenedSource {
     /// Sends what it says from now on.
-    pub fn watch(self, source: &Source, batches: Sender<Batch>) -> anyhow::Result<Watched> {
+    pub fn watch(self, source: &Source, batches: Sender<Batch>) -> anyhow::Result<WatchedSource> {
         Ok(match self {
-            Self::Manifests(manifests) => Watched::Manifests {
+            Self::Manifests(manifests) => WatchedSource::Manifests {
                 paths: match source {
                     Source::Manifests(paths) => paths
                         .iter()
@@ -69,13 +72,13 @@ impl Opened {
             Self::Kubernetes(cluster) => {
                 let health = cluster.health();
                 cluster.watch(batches);
-                Watched::Kubernetes(health)
+                WatchedSource::Kubernetes(health)
             }
         })
     }
 }
 
-impl Watched {
+impl WatchedSource {
     pub fn status(&self) -> SourceStatus {
         match self {
             Self::Manifests { paths, .. } => SourceStatus {

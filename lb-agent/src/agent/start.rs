@@ -10,11 +10,11 @@ use super::drift::DriftWatch;
 use super::engine::Engine;
 use super::metrics::AgentMetrics;
 use super::plural::many;
-use super::settings::Settings;
+use super::settings::AgentSettings;
 use super::state::{Agent, Running};
 use super::take_over::Prepared;
-use super::terminator::{self, Terminator};
-use crate::kernel::{self, Keeper, Opened};
+use super::terminator::{Terminator, TerminatorSettings};
+use crate::kernel::{self, DataPath, Keeper};
 use crate::policy::NodePorts;
 use crate::serve::{HttpServer, Server, SyncStatus};
 use crate::sockets::Worker;
@@ -24,7 +24,7 @@ use crate::tables::Tables;
 impl Agent {
     /// Opens the data path; what the source says already is in effect then.
     pub async fn start(
-        settings: Settings,
+        settings: AgentSettings,
         prepared: Prepared,
         sockets: Arc<Worker>,
     ) -> anyhow::Result<Self> {
@@ -37,7 +37,7 @@ impl Agent {
         } = prepared;
         let opened = kernel::open(&settings.kernel, pins)?;
         tell_of_hooks(&opened);
-        let Opened {
+        let DataPath {
             maps,
             hooks,
             cgroup,
@@ -48,7 +48,7 @@ impl Agent {
             pinned,
             stats,
         } = opened;
-        let termination = terminator::Settings {
+        let termination = TerminatorSettings {
             tcp: settings.terminate_tcp,
             every: settings.sweep_interval,
         };
@@ -107,14 +107,14 @@ impl Agent {
 }
 
 /// The node's addresses as they are given, else as they are.
-fn addresses(settings: &Settings) -> anyhow::Result<Vec<IpAddr>> {
+fn addresses(settings: &AgentSettings) -> anyhow::Result<Vec<IpAddr>> {
     if settings.node_addresses.is_empty() {
         return node_addresses::list().context("cannot list the node's addresses");
     }
     Ok(settings.node_addresses.clone())
 }
 
-fn tell_of_hooks(opened: &Opened) {
+fn tell_of_hooks(opened: &DataPath) {
     let names = |is_new| {
         let hooks = opened.hooks.iter().filter(|hook| hook.is_new == is_new);
         hooks.map(|hook| hook.name).collect::<Vec<_>>().join(", ")

@@ -11,8 +11,8 @@ use super::engine::Engine;
 use super::heartbeat;
 use super::metrics::AgentMetrics;
 use super::plural::many;
-use super::settings::Settings;
-use super::source::Watched;
+use super::settings::AgentSettings;
+use super::source::WatchedSource;
 use super::terminator::Terminator;
 use crate::kernel::{self, Grace, Keeper, Maps};
 use crate::serve::{HttpServer, Server, SyncStatus};
@@ -22,13 +22,13 @@ use crate::tables::Usage;
 
 /// The agent at work.
 pub struct Agent {
-    pub settings: Settings,
+    pub settings: AgentSettings,
     pub began: Instant,
     pub engine: Engine<Maps>,
     pub sockets: Arc<Worker>,
     pub terminator: Terminator,
     pub drift: DriftWatch,
-    pub source: Watched,
+    pub source: WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
     /// Before what holds the lock: a successor that has it binds the same path.
     pub server: Server,

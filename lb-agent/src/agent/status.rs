@@ -1,6 +1,6 @@
 //! What a running agent says of itself.
 
-use super::source::Watched;
+use super::source::WatchedSource;
 use super::state::Agent;
 use crate::metrics::{set_bool, set_number};
 use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
@@ -43,7 +43,7 @@ impl Agent {
         metrics.refusals.update(self.opened.stats.refusals());
         self.terminator.update(&metrics.sockets);
         metrics.drift.update(&self.drift);
-        if let Watched::Kubernetes(health) = &self.source {
+        if let WatchedSource::Kubernetes(health) = &self.source {
             metrics.watches.update(&health.kinds());
         }
     }

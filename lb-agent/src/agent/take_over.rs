@@ -14,10 +14,10 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep, timeout};
 
-use super::settings::Settings;
+use super::settings::AgentSettings;
 use super::source;
 use crate::kernel::{self, KernelError, Pins};
-use crate::serve::{self, FetchError, HandOver, HandingOver, Probes, Stage};
+use crate::serve::{self, FetchError, HandOver, HandingOver, Probes, ProcessStage};
 use crate::source::Batch;
 
 /// How often one that stands by tries the lock. Whoever asked for it is in the kernel's queue and has it long before.
@@ -36,7 +36,7 @@ const AFTER_NO: Duration = Duration::from_secs(30);
 /// What a turn begins with: the source is watched, and the pin folder is ours.
 pub struct Prepared {
     pub began: Instant,
-    pub source: source::Watched,
+    pub source: source::WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
     /// What the source has said already.
     pub first: Batch,
@@ -46,13 +46,17 @@ pub struct Prepared {
 /// Opens the source and gets hold of the pin folder, however long that takes. Nothing is written before.
 ///
 /// `asks`: another agent that has the folder is asked to make way; else only its end is waited for.
-pub async fn prepare(settings: &Settings, probes: &Probes, asks: bool) -> anyhow::Result<Prepared> {
+pub async fn prepare(
+    settings: &AgentSettings,
+    probes: &Probes,
+    asks: bool,
+) -> anyhow::Result<Prepared> {
     let stood_by = match asks {
         true => None,
         false => Some(stand_by(&settings.kernel.pin_dir).await?),
     };
     if stood_by.is_some() {
-        probes.enter(Stage::Starting);
+        probes.enter(ProcessStage::Starting);
     }
     let began = Instant::now();
     let (source, mut first) = source::open(&settings.source).await?;
@@ -62,7 +66,7 @@ pub async fn prepare(settings: &Settings, probes: &Probes, asks: bool) -> anyhow
         Some(pins) => pins,
         None => match kernel::lock(&settings.kernel) {
             Err(KernelError::Locked { .. }) => {
-                probes.enter(Stage::Waiting);
+                probes.enter(ProcessStage::Waiting);
                 wait(settings, &mut batches, &mut first).await?
             }
             result => result?,
@@ -93,7 +97,7 @@ async fn stand_by(folder: &Path) -> Result<Pins, KernelError> {
 
 /// Waits for the lock, and asks the holder for it.
 async fn wait(
-    settings: &Settings,
+    settings: &AgentSettings,
     batches: &mut mpsc::Receiver<Batch>,
     first: &mut Batch,
 ) -> anyhow::Result<Pins> {
@@ -131,7 +135,7 @@ async fn list(folder: &Path, batches: &mut mpsc::Receiver<Batch>, first: &mut Ba
     }
 }
 
-async fn keep_asking(settings: &Settings) -> Infallible {
+async fn keep_asking(settings: &AgentSettings) -> Infallible {
     let folder = &settings.kernel.pin_dir;
     let mut said: Option<Instant> = None;
     loop {
@@ -170,7 +174,7 @@ struct No {
     again: Duration,
 }
 
-async fn ask(settings: &Settings) -> Result<HandingOver, No> {
+async fn ask(settings: &AgentSettings) -> Result<HandingOver, No> {
     let no = |why| No {
         why,
         again: AFTER_NO,

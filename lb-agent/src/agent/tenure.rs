@@ -6,16 +6,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::main_loop::Ending;
-use super::settings::Settings;
+use super::settings::AgentSettings;
 use super::signals::Ends;
 use super::state::Agent;
 use super::take_over;
 use crate::kernel;
-use crate::serve::{Probes, Stage};
+use crate::serve::{Probes, ProcessStage};
 use crate::sockets::Worker;
 
 /// Takes turns until SIGTERM or SIGINT.
-pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
+pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
     let probes = Probes::bind(settings.probe_socket.as_deref())?;
     let mut ends = None;
     let mut is_first = true;
@@ -40,7 +40,7 @@ pub fn run(settings: &Settings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
 
 /// `ends`: made in the first turn and kept, so that no signal is lost between two.
 async fn turn(
-    settings: &Settings,
+    settings: &AgentSettings,
     sockets: &Arc<Worker>,
     probes: &Probes,
     ends: &mut Option<Ends>,
@@ -58,7 +58,7 @@ async fn turn(
             return Ok(Ending::Signal);
         }
     };
-    probes.enter(Stage::Starting);
+    probes.enter(ProcessStage::Starting);
     Agent::start(settings.clone(), prepared, Arc::clone(sockets))
         .await?
         .run(ends, probes)

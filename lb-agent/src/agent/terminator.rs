@@ -11,7 +11,7 @@ use super::plural::many;
 use crate::kernel::Look;
 use crate::serve::TerminationStatus;
 use crate::sockets::{
-    Ability, Answer, Ended, EndedCounts, SocketMetrics, SocketsError, StillSo, Target, Worker,
+    Ability, Answer, Ended, EndedCounts, SocketMetrics, SocketTarget, SocketsError, StillSo, Worker,
 };
 use crate::tables::{Backing, Stale, Stops, Tables, has_stopped};
 
@@ -24,7 +24,7 @@ const AGAIN: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(
 
 /// When to look, and what is under way.
 pub struct Terminator {
-    settings: Settings,
+    settings: TerminatorSettings,
     look: Arc<Look>,
     ability: Ability,
     seen: Option<Stops>,
@@ -34,7 +34,7 @@ pub struct Terminator {
     last_look: Instant,
     under_way: Option<UnderWay>,
     /// Those that still have their places, by cookie.
-    tried: HashMap<u64, Tried>,
+    tried: HashMap<u64, SearchedSocket>,
     /// No look begins before: after each as long as it took, so that the thread is idle half of the time however much changes.
     rests_until: Instant,
     has_failed: bool,
@@ -42,7 +42,7 @@ pub struct Terminator {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct TerminatorSettings {
     /// TCP connections too.
     pub tcp: bool,
     /// How often to look without a change.
@@ -56,7 +56,7 @@ struct UnderWay {
 
 /// A socket as it was looked for, and how often. What was ended, or looked for as often as that helps, is left alone until it
 /// changes: it may be unconnected, or where no look finds it.
-struct Tried {
+struct SearchedSocket {
     stale: Stale,
     times: usize,
 }
@@ -68,13 +68,13 @@ const TIMES: usize = 1 + AGAIN.len();
 const STUCK: Duration = Duration::from_secs(60);
 
 /// What [`Terminator::next`] waited for, to be handed to [`Terminator::take`].
-pub enum Step {
-    Look,
+pub enum TerminatorEvent {
+    Due,
     Ended(Result<Result<Ended, SocketsError>, RecvError>),
 }
 
 impl Terminator {
-    pub fn new(settings: Settings, look: Look, ability: &Ability) -> Self {
+    pub fn new(settings: TerminatorSettings, look: Look, ability: &Ability) -> Self {
         Self {
             settings,
             look: Arc::new(look),
@@ -141,21 +141,21 @@ impl Terminator {
     }
 
     /// Waits for the next thing to do.
-    pub async fn next(&mut self) -> Step {
+    pub async fn next(&mut self) -> TerminatorEvent {
         match (&mut self.under_way, self.due) {
-            (Some(under_way), _) => Step::Ended((&mut under_way.answer).await),
+            (Some(under_way), _) => TerminatorEvent::Ended((&mut under_way.answer).await),
             (None, Some(due)) => {
                 tokio::time::sleep_until(due.max(self.rests_until)).await;
-                Step::Look
+                TerminatorEvent::Due
             }
             (None, None) => std::future::pending().await,
         }
     }
 
-    pub fn take<B: Backing>(&mut self, step: Step, tables: &Tables<B>, worker: &Worker) {
+    pub fn take<B: Backing>(&mut self, step: TerminatorEvent, tables: &Tables<B>, worker: &Worker) {
         match step {
-            Step::Look => self.look(tables, worker),
-            Step::Ended(ended) => {
+            TerminatorEvent::Due => self.look(tables, worker),
+            TerminatorEvent::Ended(ended) => {
                 if let Some(under_way) = self.under_way.take() {
                     self.rests_until = Instant::now() + under_way.since.elapsed();
                 }
@@ -208,12 +208,13 @@ impl Terminator {
                 targets.push(stale);
             }
             let times = times.saturating_add(1);
-            self.tried.insert(stale.cookie, Tried { stale, times });
+            self.tried
+                .insert(stale.cookie, SearchedSocket { stale, times });
         }
         if targets.is_empty() {
             return;
         }
-        let wanted = targets.iter().map(|stale| Target {
+        let wanted = targets.iter().map(|stale| SocketTarget {
             cookie: stale.cookie,
             protocol: stale.protocol,
             peer: stale.peer,

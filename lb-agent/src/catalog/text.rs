@@ -42,14 +42,14 @@ pub fn shared(text: &str) -> Arc<str> {
 
 /// For fields that must be there.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    Text::deserialize(deserializer).map(|text| text.0)
+    SharedText::deserialize(deserializer).map(|text| text.0)
 }
 
 /// For fields that may be absent or null.
 pub(super) fn maybe<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Arc<str>>, D::Error> {
-    let text: Option<Text> = Option::deserialize(deserializer)?;
+    let text: Option<SharedText> = Option::deserialize(deserializer)?;
     Ok(text.map(|text| text.0))
 }
 
@@ -69,29 +69,29 @@ pub(super) fn present<'de, D: Deserializer<'de>>(
 pub(super) fn list<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Box<[Arc<str>]>, D::Error> {
-    let texts: Option<Vec<Text>> = Option::deserialize(deserializer)?;
+    let texts: Option<Vec<SharedText>> = Option::deserialize(deserializer)?;
     let texts = texts.unwrap_or_default().into_iter();
     Ok(texts.map(|text| text.0).collect())
 }
 
-struct Text(Arc<str>);
+struct SharedText(Arc<str>);
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for SharedText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shared;
+        struct SharedVisitor;
 
-        impl Visitor<'_> for Shared {
-            type Value = Text;
+        impl Visitor<'_> for SharedVisitor {
+            type Value = SharedText;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(shared(text)))
+            fn visit_str<E: Error>(self, text: &str) -> Result<SharedText, E> {
+                Ok(SharedText(shared(text)))
             }
         }
-        deserializer.deserialize_str(Shared)
+        deserializer.deserialize_str(SharedVisitor)
     }
 }
 

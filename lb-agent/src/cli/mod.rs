@@ -257,15 +257,15 @@ impl Cli {
 }
 
 impl RunArgs {
-    fn settings(self) -> agent::Settings {
+    fn settings(self) -> agent::AgentSettings {
         let mut source = self.source.settings();
         if self.refuse_unknown {
             source.refuse_unknown(self.service_cidr);
         }
-        agent::Settings {
+        agent::AgentSettings {
             source: source.source,
             policy: source.policy,
-            kernel: kernel::Settings {
+            kernel: kernel::DataPathSettings {
                 cgroup: self.cgroup,
                 pin_dir: self.pins.pin_dir,
                 sizes: kernel::Sizes {

@@ -73,7 +73,7 @@ impl SourceArgs {
             Some(name) => name.to_lowercase(),
         };
         let source = if self.manifests.is_empty() {
-            Source::Kubernetes(kubernetes::Settings {
+            Source::Kubernetes(kubernetes::KubernetesSettings {
                 access: self.access.clone().settings(),
                 node_name: node_name.clone(),
                 wants_foreign: self.service_proxy_name.is_some(),

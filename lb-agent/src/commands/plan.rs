@@ -51,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that the API server has; gives what is wrong with it.
 async fn list(
-    settings: kubernetes::Settings,
+    settings: kubernetes::KubernetesSettings,
     catalog: &mut Catalog,
 ) -> anyhow::Result<Vec<Problem>> {
     let cluster = Kubernetes::open(settings).await?;

@@ -1,7 +1,7 @@
 //! `lb-agent run`: starts the log, and the agent.
 
 use super::{LogFormat, logging};
-use crate::agent::{self, Settings};
+use crate::agent::{self, AgentSettings};
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
@@ -9,7 +9,7 @@ use crate::agent::{self, Settings};
 ///
 /// # Errors
 /// The filter makes no sense, or the agent cannot work.
-pub fn run(settings: &Settings, log: &str, format: LogFormat) -> anyhow::Result<()> {
+pub fn run(settings: &AgentSettings, log: &str, format: LogFormat) -> anyhow::Result<()> {
     logging::start(log, format)?;
     agent::run(settings)
 }

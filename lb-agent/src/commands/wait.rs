@@ -6,7 +6,7 @@ use anyhow::bail;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::block_on;
-use crate::source::kubernetes::{Access, DaemonSets, Rollout};
+use crate::source::kubernetes::{Access, DaemonSetRollout, DaemonSets};
 
 /// How often to ask.
 const EVERY: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub fn wait(access: Access, name: &str, within: Duration) -> anyhow::Result<()> 
                 println!("DaemonSet {name}: {now}");
                 last = now;
             }
-            if answer.is_ok_and(Rollout::is_complete) {
+            if answer.is_ok_and(DaemonSetRollout::is_complete) {
                 return Ok(());
             }
             sleep(EVERY.min(deadline.duration_since(Instant::now()))).await;
@@ -44,9 +44,11 @@ pub fn wait(access: Access, name: &str, within: Duration) -> anyhow::Result<()> 
     })
 }
 
-fn line(rollout: Rollout) -> String {
+fn line(rollout: DaemonSetRollout) -> String {
     match rollout {
-        Rollout::NotObserved => "its controller has not seen it yet".to_owned(),
-        Rollout::Pods { available, wanted } => format!("{available} of {wanted} pods available"),
+        DaemonSetRollout::NotObserved => "its controller has not seen it yet".to_owned(),
+        DaemonSetRollout::Pods { available, wanted } => {
+            format!("{available} of {wanted} pods available")
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::pins::keeper::PinnedMap;
 
 /// Where the data path lives.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct DataPathSettings {
     /// The root of the cgroup2 hierarchy when none is given.
     pub cgroup: Option<PathBuf>,
     /// On a BPF file system.
@@ -30,7 +30,7 @@ pub struct Settings {
 
 /// A data path that is attached.
 #[derive(Debug)]
-pub struct Opened {
+pub struct DataPath {
     pub maps: Maps,
     pub pinned: Vec<PinnedMap>,
     pub hooks: Vec<HookState>,
@@ -45,7 +45,7 @@ pub struct Opened {
 }
 
 /// Locks the pin folder; [`KernelError::Locked`] when another agent has it. What is not fit is said before.
-pub fn lock(settings: &Settings) -> Result<Pins, KernelError> {
+pub fn lock(settings: &DataPathSettings) -> Result<Pins, KernelError> {
     capabilities::check()?;
     Cgroup::open(settings.cgroup.as_deref())?;
     Pins::open(&settings.pin_dir)
@@ -54,7 +54,7 @@ pub fn lock(settings: &Settings) -> Result<Pins, KernelError> {
 /// Takes over the pinned tables, or makes them; loads the programs and puts them into place.
 ///
 /// `pins`: of the same settings.
-pub fn open(settings: &Settings, pins: Pins) -> Result<Opened, KernelError> {
+pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelError> {
     let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
     let grace = Grace::new()?;
     let InPlace {
@@ -71,7 +71,7 @@ pub fn open(settings: &Settings, pins: Pins) -> Result<Opened, KernelError> {
     let stats = Stats::take(&mut object)?;
     // What a program of the last agent's time may still hold, before any of it is given out again.
     grace.wait()?;
-    Ok(Opened {
+    Ok(DataPath {
         maps,
         pinned: PinnedMap::all(&pins)?,
         hooks,

@@ -16,7 +16,7 @@ pub use self::bpf::log::{LogLevel, ProgramLog};
 pub use self::bpf::metrics::RefusalMetrics;
 pub use self::bpf::stats::{Refusals, Stats};
 pub use self::bpf::sys::give_memory_back;
-pub use self::data_path::{Opened, Settings, lock, open};
+pub use self::data_path::{DataPath, DataPathSettings, lock, open};
 pub use self::maps::backing::Maps;
 pub use self::maps::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
 pub use self::maps::snapshot::Look;

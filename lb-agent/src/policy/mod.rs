@@ -64,7 +64,7 @@ pub enum RefuseUnknown {
 pub struct Policy {
     options: Options,
     /// Boxed, for nodes of a tree that grows in order are half empty.
-    entries: BTreeMap<ServicePortKey, Box<Entry>>,
+    entries: BTreeMap<ServicePortKey, Box<ClaimedPort>>,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
     /// Slices whose Service is not there, by its name.
@@ -91,14 +91,14 @@ pub struct Update {
 
 /// A service port as it is: published when it has a frontend.
 #[derive(Debug)]
-struct Entry {
+struct ClaimedPort {
     port: ServicePort,
     claimant: Arc<Claimant>,
     /// The frontends that it wants and somebody else keeps.
     lost: Vec<Frontend>,
 }
 
-impl Entry {
+impl ClaimedPort {
     /// All the frontends it wants, sorted.
     fn wanted(&self) -> Vec<Frontend> {
         let mut wanted = self.port.frontends.clone();
@@ -309,7 +309,7 @@ impl Policy {
         } else {
             self.lost.insert(key.clone(), problems);
         }
-        let entry = Entry {
+        let entry = ClaimedPort {
             port,
             claimant,
             lost,

@@ -61,7 +61,7 @@ pub(super) fn judge(
     let endpoints = Endpoints::merge(catalog.slices(name), &families, &mut problems);
 
     let mut report = Report::new(id, &mut problems);
-    let shared = Shared::of(context, service, &mut report);
+    let shared = SharedFields::of(context, service, &mut report);
     let place = Place {
         node_name: context.node_name,
         zone: context.zone,
@@ -141,13 +141,13 @@ fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>)
 }
 
 /// What all ports of a Service have in common.
-struct Shared {
+struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
     internal_local: bool,
 }
 
-impl Shared {
+impl SharedFields {
     fn of(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> Self {
         let internal_local = match service.spec.internal_traffic_policy.as_deref() {
             Some("Local") => true,

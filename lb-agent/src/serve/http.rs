@@ -38,7 +38,7 @@ pub struct HttpServer {
 }
 
 #[derive(Clone)]
-struct Shared {
+struct HttpState {
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
 }
@@ -62,13 +62,13 @@ impl HttpServer {
             .route("/healthz", get(live))
             .route(LIVE, get(live))
             .route(READY, get(ready))
-            .with_state(Shared { questions, metrics });
+            .with_state(HttpState { questions, metrics });
         let listener = self.listener;
         Serving::start(|closed| connections::serve(listener, router, closed))
     }
 }
 
-async fn metrics_text(State(shared): State<Shared>) -> Response {
+async fn metrics_text(State(shared): State<HttpState>) -> Response {
     let updated = answer_within(UPDATE_WITHIN, &shared.questions, Question::Metrics).await;
     let Some(()) = updated else {
         return no_answer();
@@ -79,14 +79,14 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn live(State(shared): State<Shared>) -> Response {
+async fn live(State(shared): State<HttpState>) -> Response {
     match Readiness::ask(&shared.questions).await {
         Some(_) => alive(),
         None => no_answer(),
     }
 }
 
-async fn ready(State(shared): State<Shared>) -> Response {
+async fn ready(State(shared): State<HttpState>) -> Response {
     match Readiness::ask(&shared.questions).await {
         Some(readiness) => readiness.ready(),
         None => no_answer(),

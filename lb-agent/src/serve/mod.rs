@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{FetchError, fetch, post, probe};
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
-pub use self::probes::{Probes, Stage};
+pub use self::probes::{Probes, ProcessStage};
 pub use self::readiness::Readiness;
 pub use self::server::{Question, Server, ServerError};
 pub use self::serving::Serving;

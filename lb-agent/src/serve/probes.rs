@@ -26,7 +26,7 @@ use super::{LIVE, Question, READY, Serving};
 
 /// What the process is doing.
 #[derive(Clone, Debug)]
-pub enum Stage {
+pub enum ProcessStage {
     /// It opens the source and the data path.
     Starting,
     /// Another agent holds the pin folder.
@@ -44,7 +44,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Probes {
     socket: Option<OwnSocket<UnixListener>>,
-    stage: Arc<Mutex<Stage>>,
+    stage: Arc<Mutex<ProcessStage>>,
 }
 
 impl Probes {
@@ -62,7 +62,7 @@ impl Probes {
         };
         Ok(Self {
             socket: path.map(bind).transpose()?,
-            stage: Arc::new(Mutex::new(Stage::Starting)),
+            stage: Arc::new(Mutex::new(ProcessStage::Starting)),
         })
     }
 
@@ -83,43 +83,43 @@ impl Probes {
         Ok(())
     }
 
-    pub fn enter(&self, stage: Stage) {
+    pub fn enter(&self, stage: ProcessStage) {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 }
 
-type Shared = Arc<Mutex<Stage>>;
+type SharedStage = Arc<Mutex<ProcessStage>>;
 
-fn current(stage: &Shared) -> Stage {
+fn current(stage: &SharedStage) -> ProcessStage {
     stage.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-async fn live(State(stage): State<Shared>) -> Response {
-    let Stage::Running(questions) = current(&stage) else {
+async fn live(State(stage): State<SharedStage>) -> Response {
+    let ProcessStage::Running(questions) = current(&stage) else {
         return alive();
     };
     match Readiness::ask(&questions).await {
         Some(_) => alive(),
         // It may have left that stage meanwhile.
-        None if !matches!(current(&stage), Stage::Running(_)) => alive(),
+        None if !matches!(current(&stage), ProcessStage::Running(_)) => alive(),
         None => no_answer(),
     }
 }
 
-async fn ready(State(stage): State<Shared>) -> Response {
-    if let Stage::Running(questions) = current(&stage)
+async fn ready(State(stage): State<SharedStage>) -> Response {
+    if let ProcessStage::Running(questions) = current(&stage)
         && let Some(readiness) = Readiness::ask(&questions).await
     {
         return readiness.ready();
     }
     match current(&stage) {
-        Stage::Starting => not_ready("starting\n"),
-        Stage::Waiting => not_ready("waiting until another lb-agent hands over or ends\n"),
-        Stage::Running(_) => no_answer(),
-        Stage::StandingBy { was_ready: true } => {
+        ProcessStage::Starting => not_ready("starting\n"),
+        ProcessStage::Waiting => not_ready("waiting until another lb-agent hands over or ends\n"),
+        ProcessStage::Running(_) => no_answer(),
+        ProcessStage::StandingBy { was_ready: true } => {
             "ok\nstanding by: another lb-agent has taken over\n".into_response()
         }
-        Stage::StandingBy { was_ready: false } => {
+        ProcessStage::StandingBy { was_ready: false } => {
             not_ready("standing by: another lb-agent took over before this one was ready\n")
         }
     }

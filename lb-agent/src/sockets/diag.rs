@@ -27,7 +27,7 @@ pub struct Diag {
 
 /// A socket as the kernel describes it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct ListedSocket {
     pub family: u8,
     pub protocol: u8,
     /// One state of [`StateFlags`]; UDP sockets are ESTABLISHED when they are connected, and CLOSE when not.
@@ -35,7 +35,7 @@ pub struct Found {
     pub id: SocketId,
 }
 
-impl Found {
+impl ListedSocket {
     /// What the hooks know it by. Two words, the lower one first (`sock_diag_save_cookie` in net/core/sock_diag.c).
     pub fn cookie(&self) -> u64 {
         let [a, b, c, d, e, f, g, h] = self.id.cookie;
@@ -72,7 +72,7 @@ impl Diag {
         family: u8,
         protocol: u8,
         states: StateFlags,
-        mut see: impl FnMut(Found),
+        mut see: impl FnMut(ListedSocket),
     ) -> io::Result<()> {
         let socket_id = match family {
             AF_INET => SocketId::new_v4(),
@@ -95,7 +95,7 @@ impl Diag {
     /// # Errors
     /// ENOENT: it is gone, or another socket has its addresses too. EOPNOTSUPP: the kernel has no
     /// CONFIG_INET_DIAG_DESTROY. EPERM: no CAP_NET_ADMIN.
-    pub fn destroy(&mut self, found: &Found) -> io::Result<()> {
+    pub fn destroy(&mut self, found: &ListedSocket) -> io::Result<()> {
         let request = SockDiagMessage::InetRequest(InetRequest {
             family: found.family,
             protocol: found.protocol,
@@ -146,9 +146,9 @@ impl Diag {
     }
 }
 
-fn of_response(socket: InetResponseHeader, protocol: u8) -> Found {
+fn of_response(socket: InetResponseHeader, protocol: u8) -> ListedSocket {
     let state = 1_u32.checked_shl(socket.state.into()).unwrap_or_default();
-    Found {
+    ListedSocket {
         family: socket.family,
         protocol,
         state: StateFlags::from_bits_retain(state),
@@ -157,8 +157,8 @@ fn of_response(socket: InetResponseHeader, protocol: u8) -> Found {
 }
 
 /// What no socket is: port 0 is never in the kernel's tables, and no cookie is 0.
-pub fn nobody(protocol: u8) -> Found {
-    Found {
+pub fn nobody(protocol: u8) -> ListedSocket {
+    ListedSocket {
         family: AF_INET,
         protocol,
         state: StateFlags::empty(),

@@ -14,12 +14,12 @@ use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::StateFlags;
 
 use super::SocketsError;
-use super::diag::{AF_INET, AF_INET6, Diag, Found};
+use super::diag::{AF_INET, AF_INET6, Diag, ListedSocket};
 use super::namespaces::Home;
 
 /// A socket to be ended if it is connected to this peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct SocketTarget {
     pub cookie: u64,
     /// IPPROTO_TCP or IPPROTO_UDP.
     pub protocol: u8,
@@ -60,7 +60,7 @@ impl Ended {
 pub fn end(
     home: &Home,
     may_enter: bool,
-    targets: &[Target],
+    targets: &[SocketTarget],
     is_still: &StillSo,
 ) -> Result<Ended, SocketsError> {
     let mut search = Search::new(targets);
@@ -87,14 +87,14 @@ pub fn end(
 
 /// What is looked for.
 struct Search {
-    targets: HashMap<u64, Target>,
+    targets: HashMap<u64, SocketTarget>,
     /// Those that no namespace had so far.
     left: HashSet<u64>,
     lists: Vec<(u8, u8)>,
 }
 
 impl Search {
-    fn new(targets: &[Target]) -> Self {
+    fn new(targets: &[SocketTarget]) -> Self {
         let mut lists = Vec::new();
         for protocol in [IPPROTO_UDP, IPPROTO_TCP] {
             let mut peers = targets.iter().filter(|target| target.protocol == protocol);
@@ -139,7 +139,7 @@ impl Search {
 }
 
 /// Ends a socket, and counts that. Whether the kernel found it: it may have ended or gone elsewhere by itself.
-fn destroy(diag: &mut Diag, found: &Found, ended: &mut Ended) -> bool {
+fn destroy(diag: &mut Diag, found: &ListedSocket, ended: &mut Ended) -> bool {
     let ended_ones = match found.protocol {
         IPPROTO_UDP => &mut ended.udp,
         _ => &mut ended.tcp,
@@ -162,7 +162,7 @@ fn states(protocol: u8) -> StateFlags {
     }
 }
 
-fn is_connected_to(found: &Found, target: &Target) -> bool {
+fn is_connected_to(found: &ListedSocket, target: &SocketTarget) -> bool {
     let is_connected = found.protocol != IPPROTO_UDP || found.state == StateFlags::ESTABLISHED;
     is_connected && found.protocol == target.protocol && found.peer() == target.peer
 }
@@ -177,8 +177,8 @@ mod tests {
 
     const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 7));
 
-    fn found(protocol: u8, state: StateFlags, peer: IpAddr, port: u16) -> Found {
-        Found {
+    fn found(protocol: u8, state: StateFlags, peer: IpAddr, port: u16) -> ListedSocket {
+        ListedSocket {
             family: AF_INET,
             protocol,
             state,
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn only_a_socket_that_is_connected_to_the_peer_is_ended() {
-        let target = Target {
+        let target = SocketTarget {
             cookie: 1,
             protocol: IPPROTO_UDP,
             peer: (POD, 53).into(),
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn both_families_are_listed_for_ipv4_and_one_for_ipv6() {
-        let target = |protocol, peer: &str| Target {
+        let target = |protocol, peer: &str| SocketTarget {
             cookie: 1,
             protocol,
             peer: peer.parse().expect("an address"),

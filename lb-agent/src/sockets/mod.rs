@@ -19,7 +19,7 @@ mod worker;
 use std::io;
 
 pub use self::ability::{Ability, Lack};
-pub use self::end::{Ended, StillSo, Target};
+pub use self::end::{Ended, SocketTarget, StillSo};
 pub use self::metrics::{EndedCounts, SocketMetrics};
 pub use self::worker::{Answer, Worker};
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::ability::Ability;
-use super::end::{Ended, StillSo, Target, end};
+use super::end::{Ended, SocketTarget, StillSo, end};
 use super::gone::gone;
 use super::namespaces::Home;
 use super::{Lack, SocketsError};
@@ -31,7 +31,7 @@ enum Job {
         answer: oneshot::Sender<Result<HashSet<u64>, SocketsError>>,
     },
     End {
-        targets: Vec<Target>,
+        targets: Vec<SocketTarget>,
         is_still: StillSo,
         answer: oneshot::Sender<Result<Ended, SocketsError>>,
     },
@@ -86,7 +86,7 @@ impl Worker {
     }
 
     /// Has sockets ended. Comes before what [`Self::gone`] asked for, even when that has begun.
-    pub fn end(&self, targets: Vec<Target>, is_still: StillSo) -> Answer<Ended> {
+    pub fn end(&self, targets: Vec<SocketTarget>, is_still: StillSo) -> Answer<Ended> {
         let (answer, answers) = oneshot::channel();
         let _ = self.jobs.send(Job::End {
             targets,
@@ -150,7 +150,7 @@ impl Thread {
         })
     }
 
-    fn end(&self, targets: &[Target], is_still: &StillSo) -> Result<Ended, SocketsError> {
+    fn end(&self, targets: &[SocketTarget], is_still: &StillSo) -> Result<Ended, SocketsError> {
         let began = Instant::now();
         let ended = end(&self.home, self.ability.may_enter, targets, is_still)?;
         tracing::debug!(

@@ -18,7 +18,7 @@ pub use self::manifests::{Manifests, OpenError};
 pub enum Source {
     /// Files and folders.
     Manifests(Vec<PathBuf>),
-    Kubernetes(kubernetes::Settings),
+    Kubernetes(kubernetes::KubernetesSettings),
 }
 
 /// All that manifests have, the first time they are read.

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use super::shapes::{Kind, Shape};
+use super::shapes::{MapKind, Shape};
 
 const PAGE: u64 = 4096;
 /// `struct htab_elem` without key and value.
@@ -22,9 +22,9 @@ fn of(shape: &Shape, cpus: u64) -> u64 {
     let (value, length) = (value.next_multiple_of(8), u64::from(shape.length));
     match shape.kind {
         // One page for the map itself, since its values begin on another.
-        Kind::Array => PAGE + (value * length).next_multiple_of(PAGE),
-        Kind::PerCpuArray => PAGE + (8 + value * cpus) * length,
-        Kind::Hash | Kind::LruHash => {
+        MapKind::Array => PAGE + (value * length).next_multiple_of(PAGE),
+        MapKind::PerCpuArray => PAGE + (8 + value * cpus) * length,
+        MapKind::Hash | MapKind::LruHash => {
             let element = ELEMENT + key.next_multiple_of(8) + value;
             // One more for each CPU, so that an update needs no free one.
             PAGE + element * (length + cpus) + BUCKET * length.next_power_of_two()

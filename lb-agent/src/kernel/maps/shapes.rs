@@ -20,14 +20,14 @@ pub enum Subfolder {
 
 /// How a map is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MapKind {
     Array,
     PerCpuArray,
     Hash,
     LruHash,
 }
 
-impl Kind {
+impl MapKind {
     const fn map_type(self) -> MapType {
         match self {
             Self::Array => MapType::Array,
@@ -43,7 +43,7 @@ impl Kind {
 pub struct Shape {
     pub name: &'static str,
     pub subfolder: Subfolder,
-    pub kind: Kind,
+    pub kind: MapKind,
     pub key: usize,
     pub value: usize,
     /// How many elements a new one gets.
@@ -54,7 +54,7 @@ const fn array<T>(name: &'static str, subfolder: Subfolder, length: u32) -> Shap
     Shape {
         name,
         subfolder,
-        kind: Kind::Array,
+        kind: MapKind::Array,
         key: 4,
         value: size_of::<T>(),
         length,
@@ -65,7 +65,7 @@ const fn hash<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Sh
     Shape {
         name,
         subfolder,
-        kind: Kind::Hash,
+        kind: MapKind::Hash,
         key: size_of::<K>(),
         value: size_of::<V>(),
         length,
@@ -74,7 +74,7 @@ const fn hash<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Sh
 
 const fn lru<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Shape {
     Shape {
-        kind: Kind::LruHash,
+        kind: MapKind::LruHash,
         ..hash::<K, V>(name, subfolder, length)
     }
 }
@@ -101,7 +101,7 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
         array::<Backend>("BACKENDS", Subfolder::Tables, backends),
         array::<u64>("CONFIG", Subfolder::Tables, config::WORDS),
         Shape {
-            kind: Kind::PerCpuArray,
+            kind: MapKind::PerCpuArray,
             ..array::<u64>("STATS", Subfolder::Tables, stats::WORDS)
         },
         array::<Set>("ORIGINS", Subfolder::Origins, ORIGIN_SETS),

@@ -17,7 +17,7 @@ use crate::kernel::maps::backing::Maps;
 use crate::kernel::maps::footprint;
 use crate::kernel::maps::hash::io_error;
 use crate::kernel::maps::lengths::Lengths;
-use crate::kernel::maps::shapes::{self, Kind, Shape, Subfolder};
+use crate::kernel::maps::shapes::{self, MapKind, Shape, Subfolder};
 use crate::kernel::maps::sizes::Sizes;
 use crate::kernel::node::cgroup::Cgroup;
 use crate::kernel::node::error::KernelError;
@@ -250,7 +250,7 @@ impl Mover<'_> {
     }
 
     fn catch_up(&self, layout: &Layout, from: &TableSet, to: &TableSet) -> Result<(), KernelError> {
-        for shape in shapes::all(self.sizes).filter(|shape| shape.kind == Kind::LruHash) {
+        for shape in shapes::all(self.sizes).filter(|shape| shape.kind == MapKind::LruHash) {
             let id = |set| {
                 let info = self.pins.existing(&self.pins.map_of(set, &shape));
                 info.map(|info| info.map(|info| info.id()))

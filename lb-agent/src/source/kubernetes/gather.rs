@@ -13,11 +13,11 @@ use crate::source::Batch;
 #[derive(Clone, Debug)]
 pub struct Gatherer {
     batches: mpsc::Sender<Batch>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Gathered>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Gathered {
     /// Kinds that were not listed yet.
     awaited: BTreeSet<Kind>,
     problems: BTreeMap<Kind, Vec<Problem>>,
@@ -37,7 +37,7 @@ pub struct Learnt {
 
 impl Gatherer {
     pub fn new(batches: mpsc::Sender<Batch>, kinds: BTreeSet<Kind>) -> Self {
-        let state = State {
+        let state = Gathered {
             awaited: kinds,
             problems: BTreeMap::new(),
         };
@@ -75,7 +75,7 @@ impl Gatherer {
         self.batches.closed().await;
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, Gathered> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

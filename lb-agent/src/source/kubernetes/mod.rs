@@ -29,19 +29,19 @@ use tokio::sync::mpsc;
 pub use self::client::{Access, AccessError};
 pub use self::health::{Health, KindHealth};
 pub use self::metrics::WatchMetrics;
-pub use self::rollout::{DaemonSets, Rollout};
+pub use self::rollout::{DaemonSetRollout, DaemonSets};
 
 use self::client::Clients;
 use self::gather::Gatherer;
 use self::history::Backwards;
-use self::object::Watched;
-use self::watch::{Scope, Watch};
+use self::object::WatchedKind;
+use self::watch::{KindWatch, WatchScope};
 use super::Batch;
 use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
 
 /// What to watch, and where.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct KubernetesSettings {
     pub access: Access,
     /// The agent's own node.
     pub node_name: String,
@@ -56,7 +56,7 @@ pub struct Settings {
 /// A cluster that can be watched.
 #[derive(Debug)]
 pub struct Kubernetes {
-    settings: Settings,
+    settings: KubernetesSettings,
     clients: Clients,
     health: Arc<Health>,
 }
@@ -73,7 +73,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// There are no credentials that make sense.
-    pub async fn open(settings: Settings) -> Result<Self, AccessError> {
+    pub async fn open(settings: KubernetesSettings) -> Result<Self, AccessError> {
         let (clients, health) = Clients::new(settings.access.clone()).await?;
         Ok(Self {
             settings,
@@ -84,7 +84,7 @@ impl Kubernetes {
 
     /// A cluster whose server is this service.
     #[cfg(feature = "fuzzing")]
-    pub fn at<S, R>(settings: Settings, server: S) -> Self
+    pub fn at<S, R>(settings: KubernetesSettings, server: S) -> Self
     where
         S: tower::Service<http::Request<kube::client::Body>, Response = http::Response<R>>
             + Send
@@ -134,19 +134,19 @@ impl Kubernetes {
         }
     }
 
-    fn start<T: Watched>(
+    fn start<T: WatchedKind>(
         &self,
         gatherer: &Gatherer,
         backwards: &Backwards,
         labels: Option<&'static str>,
         fields: Option<String>,
     ) {
-        let scope = Scope {
+        let scope = WatchScope {
             labels,
             fields,
             silent_within: self.settings.silent_within,
         };
-        let watch = Watch::<T>::new(
+        let watch = KindWatch::<T>::new(
             self.clients.clone(),
             Arc::clone(&self.health),
             gatherer.clone(),

@@ -18,7 +18,7 @@ use crate::catalog::{
 use crate::source::words::{plain, well_named};
 
 /// A kind of object that can be watched.
-pub trait Watched: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
+pub trait WatchedKind: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
     const KIND: Kind;
     const GROUP: &'static str;
     /// In lower case, as paths have it.
@@ -29,7 +29,7 @@ pub trait Watched: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
     fn into_object(self: Arc<Self>) -> Object;
 }
 
-impl Watched for Service {
+impl WatchedKind for Service {
     const KIND: Kind = Kind::Service;
     const GROUP: &'static str = "";
     const PLURAL: &'static str = "services";
@@ -39,7 +39,7 @@ impl Watched for Service {
     }
 }
 
-impl Watched for EndpointSlice {
+impl WatchedKind for EndpointSlice {
     const KIND: Kind = Kind::EndpointSlice;
     const GROUP: &'static str = "discovery.k8s.io";
     const PLURAL: &'static str = "endpointslices";
@@ -49,7 +49,7 @@ impl Watched for EndpointSlice {
     }
 }
 
-impl Watched for Node {
+impl WatchedKind for Node {
     const KIND: Kind = Kind::Node;
     const GROUP: &'static str = "";
     const PLURAL: &'static str = "nodes";
@@ -59,7 +59,7 @@ impl Watched for Node {
     }
 }
 
-impl Watched for ServiceCidr {
+impl WatchedKind for ServiceCidr {
     const KIND: Kind = Kind::ServiceCidr;
     const GROUP: &'static str = "networking.k8s.io";
     const PLURAL: &'static str = "servicecidrs";
@@ -79,7 +79,7 @@ pub struct Sent<T> {
     said: Result<Arc<T>, String>,
 }
 
-impl<T: Watched> Sent<T> {
+impl<T: WatchedKind> Sent<T> {
     #[must_use]
     pub fn id(&self) -> ObjectId {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
@@ -93,7 +93,7 @@ impl<T: Watched> Sent<T> {
     }
 }
 
-impl<'de, T: Watched> Deserialize<'de> for Sent<T> {
+impl<'de, T: WatchedKind> Deserialize<'de> for Sent<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
         let metadata = match serde_json::from_str::<Head>(text.get()) {
@@ -143,7 +143,7 @@ struct HeadMetadata {
     resource_version: Option<String>,
 }
 
-impl<T: Watched> Resource for Sent<T> {
+impl<T: WatchedKind> Resource for Sent<T> {
     type DynamicType = ();
     /// All of them are read in all namespaces.
     type Scope = ClusterResourceScope;

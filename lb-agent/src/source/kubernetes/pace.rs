@@ -66,13 +66,13 @@ impl Failure {
 /// What the watches of one agent know together.
 #[derive(Debug)]
 pub struct Pace {
-    state: Mutex<State>,
+    state: Mutex<PaceState>,
     /// The number of good answers.
     answers: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PaceState {
     /// The latest turn that was given since the last good answer, for each [`Failure`].
     turns: [Option<Instant>; 4],
     kinds: BTreeMap<Kind, Answers>,
@@ -135,7 +135,7 @@ impl Pace {
         self.state().kinds.get(&kind).copied().unwrap_or_default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PaceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ pub struct DaemonSets {
 
 /// How far a DaemonSet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rollout {
+pub enum DaemonSetRollout {
     /// Its controller has not seen it as it is now.
     NotObserved,
     /// So many of its pods are of its current revision and available.
@@ -36,7 +36,7 @@ impl DaemonSets {
     ///
     /// # Errors
     /// Why the server does not say it.
-    pub async fn rollout(&self, name: &str) -> Result<Rollout, String> {
+    pub async fn rollout(&self, name: &str) -> Result<DaemonSetRollout, String> {
         let client = self.clients.current().await.client;
         let namespace = client.default_namespace();
         let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets");
@@ -48,7 +48,7 @@ impl DaemonSets {
     }
 }
 
-impl Rollout {
+impl DaemonSetRollout {
     #[must_use]
     pub const fn is_complete(self) -> bool {
         match self {
@@ -61,21 +61,21 @@ impl Rollout {
 /// The fields of apps/v1 that `kubectl rollout status` looks at (polymorphichelpers/rollout_status.go).
 #[derive(Debug, Deserialize)]
 struct DaemonSet {
-    metadata: Metadata,
+    metadata: DaemonSetMetadata,
     #[serde(default)]
-    status: Status,
+    status: DaemonSetStatus,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata {
+struct DaemonSetMetadata {
     #[serde(default)]
     generation: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
+struct DaemonSetStatus {
     observed_generation: i64,
     desired_number_scheduled: u64,
     updated_number_scheduled: u64,
@@ -83,12 +83,12 @@ struct Status {
 }
 
 impl DaemonSet {
-    fn rollout(&self) -> Rollout {
+    fn rollout(&self) -> DaemonSetRollout {
         let status = &self.status;
         if status.observed_generation < self.metadata.generation {
-            return Rollout::NotObserved;
+            return DaemonSetRollout::NotObserved;
         }
-        Rollout::Pods {
+        DaemonSetRollout::Pods {
             available: status.updated_number_scheduled.min(status.number_available),
             wanted: status.desired_number_scheduled,
         }
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    fn rollout(status: serde_json::Value) -> Rollout {
+    fn rollout(status: serde_json::Value) -> DaemonSetRollout {
         let object = json!({"metadata": {"name": "agents", "generation": 2}, "status": status});
         let object: DaemonSet = serde_json::from_value(object).expect("a DaemonSet");
         object.rollout()
@@ -114,7 +114,7 @@ mod tests {
                 "observedGeneration": 2, "desiredNumberScheduled": 3,
                 "updatedNumberScheduled": updated, "numberAvailable": available,
             }));
-            let wanted = Rollout::Pods {
+            let wanted = DaemonSetRollout::Pods {
                 available: least,
                 wanted: 3,
             };
@@ -128,7 +128,7 @@ mod tests {
         let seen = json!({"observedGeneration": 2, "desiredNumberScheduled": 0});
         assert!(rollout(seen).is_complete());
         let earlier = json!({"observedGeneration": 1, "desiredNumberScheduled": 0});
-        assert_eq!(rollout(earlier), Rollout::NotObserved);
-        assert_eq!(rollout(json!({})), Rollout::NotObserved);
+        assert_eq!(rollout(earlier), DaemonSetRollout::NotObserved);
+        assert_eq!(rollout(json!({})), DaemonSetRollout::NotObserved);
     }
 }

@@ -17,7 +17,7 @@ use super::client::Clients;
 use super::gather::{Gatherer, Learnt};
 use super::health::Health;
 use super::history::Backwards;
-use super::object::{Sent, Watched};
+use super::object::{Sent, WatchedKind};
 use super::pace::{Attempts, Failure};
 use super::trouble::{self, Remedy};
 use super::version;
@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which of a kind's objects, and how.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
+pub struct WatchScope {
     pub labels: Option<&'static str>,
     pub fields: Option<String>,
     /// A watch is begun anew when nothing was heard for so long.
@@ -42,12 +42,12 @@ pub struct Scope {
 }
 
 /// Watches one kind until nobody listens.
-pub struct Watch<T> {
+pub struct KindWatch<T> {
     clients: Clients,
     gatherer: Gatherer,
     health: Arc<Health>,
     backwards: Backwards,
-    scope: Scope,
+    scope: WatchScope,
     attempts: Attempts,
     /// Not known until the server was asked.
     streams: Option<bool>,
@@ -71,13 +71,13 @@ pub struct Watch<T> {
 /// Nobody listens any more.
 struct Over;
 
-impl<T: Watched> Watch<T> {
+impl<T: WatchedKind> KindWatch<T> {
     pub fn new(
         clients: Clients,
         health: Arc<Health>,
         gatherer: Gatherer,
         backwards: Backwards,
-        scope: Scope,
+        scope: WatchScope,
     ) -> Self {
         health.note(T::KIND, |_| ());
         Self {
@@ -373,8 +373,8 @@ impl<T: Watched> Watch<T> {
     }
 }
 
-impl<T: Watched> std::fmt::Debug for Watch<T> {
+impl<T: WatchedKind> std::fmt::Debug for KindWatch<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Watch({})", T::KIND)
+        write!(f, "KindWatch({})", T::KIND)
     }
 }

@@ -77,7 +77,7 @@ struct File {
 
 /// How to read again.
 #[derive(Debug, Default)]
-struct Look {
+struct ReadOptions {
     /// Names of files to read even if their times and sizes look the same.
     suspects: BTreeSet<OsString>,
     /// Leave a file that looks half-written as it was, this time.
@@ -110,9 +110,9 @@ impl Manifests {
             told: Vec::new(),
             is_holding: false,
         };
-        let first = Look {
+        let first = ReadOptions {
             may_wait: true,
-            ..Look::default()
+            ..ReadOptions::default()
         };
         let batch = manifests.look(&first).unwrap_or_default();
         let is_object = |change: &&Change| matches!(change, Change::Set(_));
@@ -128,7 +128,7 @@ impl Manifests {
     }
 
     /// Reads what may have changed; none when nothing differs.
-    fn look(&mut self, look: &Look) -> Option<Batch> {
+    fn look(&mut self, look: &ReadOptions) -> Option<Batch> {
         self.is_holding = false;
         let found = paths::find(&self.paths);
         let is_gone = |key: &FileKey| {
@@ -171,7 +171,7 @@ impl Manifests {
         })
     }
 
-    fn read_file(&mut self, key: FileKey, stamp: Stamp, look: &Look) {
+    fn read_file(&mut self, key: FileKey, stamp: Stamp, look: &ReadOptions) {
         let file = self.files.entry(key.clone()).or_default();
         let is_suspect = || {
             let name = key.path.file_name();

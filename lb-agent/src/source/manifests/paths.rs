@@ -36,7 +36,7 @@ pub(super) struct Stamp {
 
 /// All files there are.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct PathScan {
     pub(super) files: BTreeMap<FileKey, Stamp>,
     /// Given paths that exist but could not be looked into: what was known of them still holds.
     pub(super) unreadable: BTreeSet<usize>,
@@ -60,8 +60,8 @@ pub(super) fn probe(path: &Path) -> io::Result<()> {
 }
 
 /// The files at the given paths. A file that is found twice counts once, where it is found last: kubectl applies it there last.
-pub(super) fn find(given: &[PathBuf]) -> Found {
-    let mut found = Found::default();
+pub(super) fn find(given: &[PathBuf]) -> PathScan {
+    let mut found = PathScan::default();
     let mut seen = Seen::new();
     for (index, path) in given.iter().enumerate() {
         let listed = fs::metadata(path).and_then(|metadata| {
@@ -87,7 +87,7 @@ pub(super) fn find(given: &[PathBuf]) -> Found {
     found
 }
 
-impl Found {
+impl PathScan {
     fn add_folder(&mut self, index: usize, folder: &Path, seen: &mut Seen) -> io::Result<()> {
         let mut paths = BTreeSet::new();
         let mut others = Others::default();

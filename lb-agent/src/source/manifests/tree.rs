@@ -23,10 +23,10 @@ pub(super) struct Tree {
 
 /// Where in a tree a key stands: `metadata.labels.app`, `spec.ports[0].port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Path(Vec<Step>);
+pub(super) struct Path(Vec<PathSegment>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum PathSegment {
     Key(String),
     Item(usize),
 }
@@ -40,7 +40,7 @@ impl Tree {
         };
         let mut by_item: BTreeMap<usize, BTreeSet<Path>> = BTreeMap::new();
         self.repeated.retain(|path| match path.0.as_slice() {
-            [Step::Key(key), Step::Item(index), rest @ ..] if key == "items" => {
+            [PathSegment::Key(key), PathSegment::Item(index), rest @ ..] if key == "items" => {
                 let of_item = by_item.entry(*index).or_default();
                 of_item.insert(Path(rest.to_vec()));
                 false
@@ -59,9 +59,9 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if index == 0 => f.write_str(key)?,
-                Step::Key(key) => write!(f, ".{key}")?,
-                Step::Item(item) => write!(f, "[{item}]")?,
+                PathSegment::Key(key) if index == 0 => f.write_str(key)?,
+                PathSegment::Key(key) => write!(f, ".{key}")?,
+                PathSegment::Item(item) => write!(f, "[{item}]")?,
             }
         }
         Ok(())
@@ -70,8 +70,8 @@ impl fmt::Display for Path {
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut reader = Reader::default();
-        let value = Node(&mut reader).deserialize(deserializer)?;
+        let mut reader = ReadingState::default();
+        let value = ValueReader(&mut reader).deserialize(deserializer)?;
         Ok(Self {
             value,
             repeated: reader.repeated,
@@ -81,24 +81,24 @@ impl<'de> Deserialize<'de> for Tree {
 
 /// Where reading is, and what it has met.
 #[derive(Default)]
-struct Reader {
+struct ReadingState {
     path: Path,
     repeated: BTreeSet<Path>,
 }
 
 /// The value that comes next.
-struct Node<'a>(&'a mut Reader);
+struct ValueReader<'a>(&'a mut ReadingState);
 
-impl Node<'_> {
-    fn inside<T>(&mut self, step: Step, read: impl FnOnce(Node<'_>) -> T) -> T {
+impl ValueReader<'_> {
+    fn inside<T>(&mut self, step: PathSegment, read: impl FnOnce(ValueReader<'_>) -> T) -> T {
         self.0.path.0.push(step);
-        let read = read(Node(self.0));
+        let read = read(ValueReader(self.0));
         self.0.path.0.pop();
         read
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
+impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -106,7 +106,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
+impl<'de> Visitor<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,7 +144,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
         loop {
-            let step = Step::Item(values.len());
+            let step = PathSegment::Item(values.len());
             match self.inside(step, |node| items.next_element_seed(node))? {
                 Some(value) => values.push(value),
                 None => return Ok(values.into()),
@@ -155,8 +155,8 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         let mut merged = HashSet::new();
-        while let Some(Key(key)) = entries.next_key()? {
-            let step = Step::Key(key.clone());
+        while let Some(MappingKey(key)) = entries.next_key()? {
+            let step = PathSegment::Key(key.clone());
             let value = self.inside(step, |node| entries.next_value_seed(node))?;
             let value = match merge_sources(&key, value) {
                 Ok(sources) => {
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             let is_repeated = map.contains_key(&key) && !merged.remove(&key);
             if is_repeated && self.0.repeated.len() < MOST_REPEATED {
                 let mut path = self.0.path.clone();
-                path.0.push(Step::Key(key.clone()));
+                path.0.push(PathSegment::Key(key.clone()));
                 self.0.repeated.insert(path);
             }
             map.insert(key, value);
@@ -199,40 +199,40 @@ fn merge_sources(key: &str, value: Value) -> Result<Vec<Map<String, Value>>, Val
 }
 
 /// A mapping's key, as the string that JSON has for it.
-struct Key(String);
+struct MappingKey(String);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for MappingKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
+        struct KeyVisitor;
 
-        impl Visitor<'_> for Text {
-            type Value = Key;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = MappingKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key that is a string")
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
+            fn visit_bool<E>(self, value: bool) -> Result<MappingKey, E> {
+                Ok(MappingKey(value.to_string()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
+            fn visit_i64<E>(self, value: i64) -> Result<MappingKey, E> {
+                Ok(MappingKey(value.to_string()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
+            fn visit_u64<E>(self, value: u64) -> Result<MappingKey, E> {
+                Ok(MappingKey(value.to_string()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Key, E> {
-                Ok(Key(float_key(value)))
+            fn visit_f64<E>(self, value: f64) -> Result<MappingKey, E> {
+                Ok(MappingKey(float_key(value)))
             }
 
-            fn visit_str<E>(self, value: &str) -> Result<Key, E> {
-                Ok(Key(value.to_owned()))
+            fn visit_str<E>(self, value: &str) -> Result<MappingKey, E> {
+                Ok(MappingKey(value.to_owned()))
             }
         }
-        deserializer.deserialize_any(Text)
+        deserializer.deserialize_any(KeyVisitor)
     }
 }
 

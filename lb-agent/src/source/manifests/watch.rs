@@ -16,7 +16,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::Sender;
 
 use super::paths::Stamp;
-use super::{Batch, Look, Manifests};
+use super::{Batch, Manifests, ReadOptions};
 
 /// Changes that come together are looked at together.
 const QUIET: Duration = Duration::from_millis(20);
@@ -46,7 +46,7 @@ impl Manifests {
 
     fn follow(&mut self, batches: &Sender<Batch>) {
         let mut folders = Folders::new();
-        let mut look = Look::default();
+        let mut look = ReadOptions::default();
         loop {
             folders.watch(&self.paths);
             if let Some(batch) = self.look(&look)
@@ -59,7 +59,7 @@ impl Manifests {
             }
             look = if self.is_holding {
                 thread::sleep(PATIENCE);
-                Look {
+                ReadOptions {
                     is_patient: false,
                     ..look
                 }
@@ -151,7 +151,7 @@ impl Folders {
     }
 
     /// Waits until something happened and it is quiet again.
-    fn wait(&mut self, paths: &[PathBuf]) -> Look {
+    fn wait(&mut self, paths: &[PathBuf]) -> ReadOptions {
         let mut suspects = BTreeSet::new();
         let unasked = if self.is_blind {
             UNASKED_BLIND
@@ -177,7 +177,7 @@ impl Folders {
                 Err(_) => break,
             }
         }
-        Look {
+        ReadOptions {
             suspects,
             is_patient: true,
             may_wait: false,

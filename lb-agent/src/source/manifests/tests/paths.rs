@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::{Look, Manifests};
+use super::super::{Manifests, ReadOptions};
 use super::{cluster_ip, lines, service, told};
 
 #[test]
@@ -62,7 +62,9 @@ fn an_earlier_definition_counts_when_the_last_one_goes() {
     let (mut manifests, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
     assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.2");
     fs::remove_file(path("b.yaml")).expect("removed");
-    let batch = manifests.look(&Look::default()).expect("something differs");
+    let batch = manifests
+        .look(&ReadOptions::default())
+        .expect("something differs");
     assert_eq!(cluster_ip(&batch.changes, "web"), "10.96.0.1");
     assert_eq!(batch.problems, []);
 }
@@ -106,7 +108,10 @@ fn a_pipe_that_is_named_is_read_once() {
     let given = format!("/proc/self/fd/{fd}");
     let (mut manifests, listing) = Manifests::open(vec![given.into()]).expect("readable");
     assert_eq!(told(&listing.changes), ["+Service default/web"]);
-    assert!(manifests.look(&Look::default()).is_none(), "it holds");
+    assert!(
+        manifests.look(&ReadOptions::default()).is_none(),
+        "it holds"
+    );
 }
 
 #[test]
@@ -117,7 +122,9 @@ fn a_file_that_becomes_a_pipe_is_not_waited_for() {
     let (mut manifests, _) = Manifests::open(vec![path.clone()]).expect("readable");
     fs::remove_file(&path).expect("removed");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-    let batch = manifests.look(&Look::default()).expect("something differs");
+    let batch = manifests
+        .look(&ReadOptions::default())
+        .expect("something differs");
     assert_eq!(told(&batch.changes), [""; 0]);
     assert_eq!(
         lines(&batch.problems),
@@ -167,7 +174,9 @@ fn a_byte_that_is_not_utf8_is_told_and_loses_nothing() {
     assert!(problems[0].starts_with(&place), "{problems:?}");
 
     fs::write(&path, service("web")).expect("written");
-    let batch = manifests.look(&Look::default()).expect("something differs");
+    let batch = manifests
+        .look(&ReadOptions::default())
+        .expect("something differs");
     assert_eq!((batch.changes, batch.problems), (vec![], vec![]));
 }
 
@@ -183,7 +192,9 @@ fn a_service_that_cannot_be_read_is_known_to_be_there() {
 
     let mut rewrite = |text: &str| {
         fs::write(&path, text).expect("written");
-        manifests.look(&Look::default()).expect("something differs")
+        manifests
+            .look(&ReadOptions::default())
+            .expect("something differs")
     };
     let batch = rewrite(&service("web"));
     assert_eq!(told(&batch.changes), ["+Service default/web"]);
