@@ -73,7 +73,7 @@ fn finish(options: &Options, view: &View, agent: &mut AgentProcess) -> Result<Ex
     // Users make requests fail on purpose. A run with a time limit is a test.
     let well = alive && progress.requests > 0 && progress.failures == 0;
     if !well && options.seconds.is_some() {
-        eprintln!("the agent's log:\n{}", agent.log().trim_end());
+        eprintln!("the agent's log:\n{}", agent.log());
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

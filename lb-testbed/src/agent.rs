@@ -210,6 +210,7 @@ impl Agent {
             .arg(&self.pin_dir)
             .arg("--socket")
             .arg(&self.socket)
+            .arg("--log-format=json")
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(same_log)

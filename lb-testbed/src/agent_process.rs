@@ -8,6 +8,7 @@ use std::{fs, thread};
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 
+use crate::log::{Event, Log};
 use crate::patience::Deadline;
 use crate::supervisor::{pid_of, wait_until};
 
@@ -17,9 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for an agent to exit. A thread that waits for a grace period delays the exit until the grace period is over, and the
 /// kernel itself reports a stall only after a minute (CONFIG_RCU_CPU_STALL_TIMEOUT).
 const PATIENCE_AT_ITS_END: Duration = Duration::from_secs(75);
-
-/// In the line that it logs when it is.
-const READY: &str = " ready after ";
 
 /// A running agent. Dropping it kills it; if that is because the test fails, its log is printed.
 #[derive(Debug)]
@@ -43,39 +41,53 @@ impl AgentProcess {
     }
 
     /// Its log so far.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log_file).unwrap_or_default()).into_owned()
+    pub fn log(&self) -> Log {
+        Log::read(&self.log_file)
     }
 
     /// Waits until it logs that it is ready.
     pub fn wait_ready(&mut self) -> Result<()> {
-        self.wait_for_log(READY)
+        self.wait_for_log("agent.ready", |log| (log.times_ready() > 0).then_some(()))
     }
 
     /// Whether it has logged that it is ready.
     pub fn is_ready(&self) -> bool {
-        self.log().contains(READY)
+        self.log().times_ready() > 0
     }
 
-    /// Waits for a line of its log that has `part` in it. Fails, with the log, when it ends instead or takes too
-    /// long.
-    pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
+    /// Waits for an event. Fails, with the log, when the agent ends instead or takes too long.
+    pub fn wait_for_event(&mut self, name: &str) -> Result<Event> {
+        self.wait_for_event_with(name, |_| true)
+    }
+
+    /// As [`Self::wait_for_event`], for an event with certain fields.
+    pub fn wait_for_event_with(
+        &mut self,
+        name: &str,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> Result<Event> {
+        self.wait_for_log(name, |log| {
+            log.events(name).find(|event| is_it(event)).cloned()
+        })
+    }
+
+    /// Waits until `find` finds something in the log. Fails, with the log, when the agent ends instead or takes too long.
+    ///
+    /// `what`: names it in the error.
+    pub fn wait_for_log<T>(&mut self, what: &str, find: impl Fn(&Log) -> Option<T>) -> Result<T> {
         let deadline = Deadline::within(PATIENCE);
         loop {
-            if self.log().contains(part) {
-                return Ok(());
+            // Asked first, so that the log of one that has ended is whole.
+            let ended = self.ended()?;
+            let log = self.log();
+            if let Some(found) = find(&log) {
+                return Ok(found);
             }
-            if let Some(status) = self.ended()? {
-                bail!(
-                    "the agent ended ({status}) before it logged {part:?}; its log:\n{}",
-                    self.log()
-                );
+            if let Some(status) = ended {
+                bail!("the agent ended ({status}) before it logged {what}; its log:\n{log}");
             }
             if deadline.is_over() {
-                bail!(
-                    "the agent has not logged {part:?} within {deadline}; its log:\n{}",
-                    self.log()
-                );
+                bail!("the agent has not logged {what} within {deadline}; its log:\n{log}");
             }
             thread::sleep(Duration::from_millis(2));
         }

@@ -26,9 +26,22 @@ impl Capacity {
                 capacity,
             } = *usage;
             if usage.is_above(NEARLY_FULL) && self.crowded.insert(table) {
-                tracing::warn!("{}; {used} of {capacity} are", problem(table));
+                tracing::warn!(
+                    event = "tables.nearly_full",
+                    table,
+                    used,
+                    capacity,
+                    flag = flag(table),
+                    "more than 80 % of a table's elements are in use: the flag makes it larger",
+                );
             } else if !usage.is_above(ROOMY) && self.crowded.remove(table) {
-                tracing::info!("{table} has room again: {used} of {capacity} elements are in use");
+                tracing::info!(
+                    event = "tables.no_longer_full",
+                    table,
+                    used,
+                    capacity,
+                    "a table has room again",
+                );
             }
         }
     }

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::plural::many;
-
 /// How often to log what has changed, if anything has.
 const SUM_UP_EVERY: Duration = Duration::from_secs(60);
 
@@ -21,9 +19,10 @@ impl Changes {
     /// So many changed objects are in effect, which took so long.
     pub fn note(&mut self, objects: usize, took: Duration) {
         tracing::debug!(
-            "{} in effect after {} µs",
-            many(objects, "changed object"),
-            took.as_micros()
+            event = "changes.applied",
+            objects,
+            elapsed_seconds = took.as_secs_f64(),
+            "changes are in effect",
         );
         self.since.get_or_insert_with(Instant::now);
         self.objects += objects;
@@ -50,11 +49,12 @@ impl Changes {
             return;
         };
         tracing::info!(
-            "{} came into effect in the last {} s, in {}; the slowest took {} µs",
-            many(objects, "changed object"),
-            since.elapsed().as_secs().max(1),
-            many(updates, "update"),
-            slowest.as_micros()
+            event = "changes.summarized",
+            objects,
+            updates,
+            period_seconds = since.elapsed().as_secs_f64(),
+            slowest_seconds = slowest.as_secs_f64(),
+            "changes came into effect since the last summary",
         );
     }
 }

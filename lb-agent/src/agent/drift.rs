@@ -12,7 +12,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::engine::Engine;
-use super::plural::many;
 use crate::kernel::{Keeper, Kept};
 use crate::metrics::{set_total, timestamp};
 use crate::serve::DriftStatus;
@@ -87,17 +86,29 @@ impl DriftWatch {
         self.last_check = Some(now);
         if !drift.repaired.is_empty() {
             tracing::warn!(
-                "somebody has changed the tables; what they should say is restored: {drift}"
+                event = "tables.repaired",
+                count = drift.repaired.values().sum::<usize>(),
+                repairs = %drift,
+                "repaired tables that another program had changed",
             );
         }
         for (what, number) in drift.repaired {
             self.count(what, number);
         }
-        tell(
-            &mut self.table_errors,
-            drift.errors,
-            "the tables cannot be checked",
-        );
+        if self.table_errors != drift.errors {
+            match drift.errors.join("; ") {
+                none if none.is_empty() => tracing::info!(
+                    event = "tables.check_recovered",
+                    "the tables can be checked again",
+                ),
+                error => tracing::warn!(
+                    event = "tables.check_failed",
+                    error,
+                    "cannot check or repair all tables: trying again",
+                ),
+            }
+            self.table_errors = drift.errors;
+        }
     }
 
     /// Looks at hooks and pins.
@@ -109,30 +120,45 @@ impl DriftWatch {
             errors,
         } = keeper.keep();
         if is_new_folder {
-            tracing::warn!("the pin folder was removed: it is made anew and locked");
+            tracing::warn!(
+                event = "pins.folder_restored",
+                path = %keeper.folder().display(),
+                "created and locked the pin folder again after another program had removed it",
+            );
         }
         if maps > 0 {
             tracing::warn!(
-                "{} pinned again, whose pins were removed",
-                many(maps, "map")
+                event = "pins.restored",
+                count = maps,
+                "pinned maps again after another program had removed their pins",
             );
         }
-        if !hooks.is_empty() {
-            let cgroup = keeper.cgroup().path.display();
-            let found: Vec<String> = hooks
-                .iter()
-                .map(|(name, what)| format!("{name} ({what})"))
-                .collect();
-            tracing::warn!("put back into place on {cgroup}: {}", found.join(", "));
+        for (hook, cause) in &hooks {
+            tracing::warn!(
+                event = "hooks.restored",
+                hook,
+                cause,
+                cgroup = %keeper.cgroup().path.display(),
+                "restored a hook that another program had changed",
+            );
         }
         self.count("hooks", hooks.len());
         self.count("pins", maps + usize::from(is_new_folder));
-        let errors = errors.iter().map(ToString::to_string).collect();
-        tell(
-            &mut self.keep_errors,
-            errors,
-            "the data path is not in place",
-        );
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        if self.keep_errors != errors {
+            match errors.join("; ") {
+                none if none.is_empty() => tracing::info!(
+                    event = "data_path.recovered",
+                    "all hooks and pins are in place again",
+                ),
+                error => tracing::warn!(
+                    event = "data_path.incomplete",
+                    error,
+                    "cannot restore all hooks and pins: trying again",
+                ),
+            }
+            self.keep_errors = errors;
+        }
     }
 
     pub fn status(&self) -> DriftStatus {
@@ -196,17 +222,4 @@ impl DriftMetrics {
             set_total(&self.repairs.get_or_create(&label), number);
         }
     }
-}
-
-/// Logs errors when they are others than before.
-fn tell(before: &mut Vec<String>, now: Vec<String>, what: &str) {
-    if *before == now {
-        return;
-    }
-    if now.is_empty() {
-        tracing::info!("resolved: {what}");
-    } else {
-        tracing::warn!("{what}: {}", now.join("; "));
-    }
-    *before = now;
 }

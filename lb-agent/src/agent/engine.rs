@@ -7,7 +7,6 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use super::capacity::Capacity;
-use super::plural::many;
 use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
 use crate::catalog::{Catalog, Change};
@@ -78,7 +77,15 @@ impl<B: Backing> Engine<B> {
         if addresses == self.node_ports.addresses {
             return;
         }
-        tracing::info!("NodePorts answer on {addresses:?} from now on");
+        tracing::info!(
+            event = "node_addresses.changed",
+            addresses = %addresses
+                .iter()
+                .map(IpAddr::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+            "the node's addresses have changed: NodePorts follow",
+        );
         self.node_ports.addresses = addresses;
         let is_node_port = |frontend: &Frontend| frontend.kind == FrontendKind::NodePort;
         let changed = self
@@ -143,12 +150,17 @@ impl<B: Backing> Engine<B> {
             Ok(0) => {}
             Ok(swept) => {
                 tracing::info!(
-                    "no longer counted: {}",
-                    many(swept, "socket") + " that ended unseen"
+                    event = "sweep.finished",
+                    count = swept,
+                    "removed the entries of sockets that closed without running a hook",
                 );
                 self.retry();
             }
-            Err(error) => tracing::warn!("sockets that ended unseen: {error}"),
+            Err(error) => tracing::warn!(
+                event = "sweep.failed",
+                %error,
+                "cannot remove the entries of sockets that closed without running a hook",
+            ),
         }
     }
 

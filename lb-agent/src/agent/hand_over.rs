@@ -12,9 +12,10 @@ impl Agent {
         let is_ours = ours.is_ok_and(|ours| ours == (wanted.device, wanted.inode));
         if is_ours {
             tracing::info!(
-                "another lb-agent, version {}, asks for {}: handing over",
-                wanted.version,
-                self.opened.keeper.folder().display()
+                event = "hand_over.asked",
+                version = wanted.version,
+                path = %self.opened.keeper.folder().display(),
+                "another agent asks for the pin folder: handing it over",
             );
         }
         is_ours

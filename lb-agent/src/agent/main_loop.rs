@@ -87,9 +87,10 @@ impl Agent {
                 name = ends.next() => {
                     self.changes.sum_up();
                     tracing::info!(
-                        "{name}: ending; the data path stays in place and goes on balancing \
-                         (`lb-agent unload --pin-dir {}` takes it away)",
-                        self.settings.kernel.pin_dir.display()
+                        event = "agent.stopped",
+                        signal = name,
+                        path = %self.settings.kernel.pin_dir.display(),
+                        "stopping: the hooks stay attached and keep balancing; `lb-agent unload` removes them",
                     );
                     return Ok(Ending::Signal);
                 }

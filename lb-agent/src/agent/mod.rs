@@ -10,7 +10,6 @@ mod hand_over;
 pub mod heartbeat;
 mod main_loop;
 mod metrics;
-mod plural;
 mod privileges;
 mod problem_log;
 mod refused_ports;

@@ -18,7 +18,11 @@ const FREE_PORTS: u16 = 1024;
 /// Of the main thread, before any other is started.
 pub fn of_all() {
     if let Err(error) = privileges::no_more() {
-        tracing::warn!("no_new_privs cannot be set: {error}");
+        tracing::warn!(
+            event = "privileges.no_new_privs_failed",
+            %error,
+            "cannot set no_new_privs",
+        );
     }
 }
 
@@ -95,15 +99,29 @@ fn held() -> CapabilitySet {
 
 fn keep(thread: &str, wanted: CapabilitySet) {
     match privileges::keep(wanted) {
-        Ok(()) => tracing::debug!("thread {thread}: {} left", privileges::names(held())),
+        Ok(()) => tracing::debug!(
+            event = "privileges.dropped",
+            thread,
+            capabilities = privileges::names(held()),
+            "a thread has dropped the capabilities that it does not need",
+        ),
         Err(error) => {
-            tracing::warn!("thread {thread}: capabilities cannot be given up: {error}");
+            tracing::warn!(
+                event = "privileges.drop_failed",
+                thread,
+                %error,
+                "a thread cannot drop its capabilities",
+            );
         }
     }
 }
 
 fn deny(calls: Calls) {
     if let Err(error) = calls.allow_only() {
-        tracing::warn!("no system call is denied: {error}");
+        tracing::warn!(
+            event = "privileges.filter_failed",
+            %error,
+            "cannot deny system calls",
+        );
     }
 }

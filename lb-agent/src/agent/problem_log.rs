@@ -1,4 +1,4 @@
-//! What was logged of problems: each once, and once more when it is resolved.
+//! The log of problems: each is logged once, and again when it is resolved.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,7 +30,12 @@ impl ProblemLog {
                 Some((problem, state)) => (problem, LoggedProblem { may_pass, ..state }),
                 None => {
                     if may_pass {
-                        tracing::debug!("{problem}");
+                        tracing::debug!(
+                            event = "problem.noticed",
+                            object = problem.object,
+                            problem = problem.message,
+                            "an object has a problem that may pass",
+                        );
                     }
                     let state = LoggedProblem {
                         since: at,
@@ -44,9 +49,19 @@ impl ProblemLog {
         }
         for (problem, state) in before {
             if state.is_told {
-                tracing::info!("resolved: {problem}");
+                tracing::info!(
+                    event = "problem.resolved",
+                    object = problem.object,
+                    problem = problem.message,
+                    "a problem is resolved",
+                );
             } else {
-                tracing::debug!("resolved: {problem}");
+                tracing::debug!(
+                    event = "problem.passed",
+                    object = problem.object,
+                    problem = problem.message,
+                    "a problem has passed before it was reported",
+                );
             }
         }
         self.look(at);
@@ -58,7 +73,12 @@ impl ProblemLog {
             let has_lasted = now.duration_since(state.since) >= PASSES_WITHIN;
             if !state.is_told && (has_lasted || !state.may_pass) {
                 state.is_told = true;
-                tracing::warn!("{problem}");
+                tracing::warn!(
+                    event = "problem.reported",
+                    object = problem.object,
+                    problem = problem.message,
+                    "an object cannot be used, or only in part",
+                );
             }
         }
     }

@@ -88,7 +88,12 @@ impl RefusedPorts {
         for (key, problem, since) in tried.0 {
             match self.0.get_mut(&key) {
                 Some(waiting) => waiting.since = since,
-                None if since.is_told => tracing::info!("resolved: {problem}"),
+                None if since.is_told => tracing::info!(
+                    event = "service_port.accepted",
+                    service_port = %key,
+                    problem = problem.message,
+                    "a service port that did not fit is in the tables now",
+                ),
                 None => {}
             }
         }
@@ -104,7 +109,13 @@ impl RefusedPorts {
                 continue;
             }
             since.is_told = true;
-            tracing::warn!("{}", waiting.refused.problem());
+            let problem = waiting.refused.problem();
+            tracing::warn!(
+                event = "service_port.refused",
+                service_port = %waiting.refused.port.key,
+                problem = problem.message,
+                "a service port does not fit into the tables",
+            );
         }
     }
 

@@ -5,7 +5,6 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::Sender;
 
-use super::plural::many;
 use crate::serve::{SourceStatus, WatchStatus};
 use crate::source::kubernetes::{Health, KindHealth};
 use crate::source::{Batch, Kubernetes, Manifests, Source};
@@ -31,9 +30,10 @@ pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
         Source::Manifests(paths) => {
             let (manifests, listing) = Manifests::open(paths.clone())?;
             tracing::info!(
-                "read {} from {}",
-                many(listing.objects, "object"),
-                many(listing.files, "file")
+                event = "source.listed",
+                objects = listing.objects,
+                files = listing.files,
+                "read the manifests",
             );
             let batch = Batch {
                 changes: listing.changes,
@@ -46,7 +46,11 @@ pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
         }
         Source::Kubernetes(settings) => {
             let cluster = Kubernetes::open(settings.clone()).await?;
-            tracing::info!("the source is the API server {}", cluster.health().server());
+            tracing::info!(
+                event = "source.opened",
+                server = cluster.health().server(),
+                "the source is an API server",
+            );
             Ok((
                 OpenedSource::Kubernetes(Box::new(cluster)),
                 Batch::default(),

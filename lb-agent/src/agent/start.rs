@@ -9,7 +9,6 @@ use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::engine::Engine;
 use super::metrics::AgentMetrics;
-use super::plural::many;
 use super::settings::AgentSettings;
 use super::state::{Agent, Running};
 use super::take_over::Prepared;
@@ -58,9 +57,11 @@ impl Agent {
         let found = tables.counts();
         if found.service_ports > 0 {
             tracing::info!(
-                "took over the tables of an earlier agent: {}, {}",
-                many(found.frontends, "frontend"),
-                many(found.backends, "backend")
+                event = "tables.recovered",
+                service_ports = found.service_ports,
+                frontends = found.frontends,
+                backends = found.backends,
+                "recovered the tables of an earlier agent",
             );
         }
         tables.set_host_network(host_network);
@@ -99,7 +100,10 @@ impl Agent {
             },
         };
         if found.service_ports > 0 && !first.is_complete {
-            tracing::warn!("what the earlier agent left stays until everything can be read");
+            tracing::warn!(
+                event = "tables.leftovers_kept",
+                "keeping all frontends of the earlier agent until all objects have been read",
+            );
         }
         agent.take(first);
         Ok(agent)
@@ -122,21 +126,39 @@ fn tell_of_hooks(opened: &DataPath) {
     let cgroup = opened.cgroup.path.display();
     let (new, swapped) = (names(true), names(false));
     if !new.is_empty() {
-        tracing::info!("attached to {cgroup}: {new}");
+        tracing::info!(
+            event = "hooks.attached",
+            %cgroup,
+            hooks = new,
+            "attached hooks",
+        );
     }
     if !swapped.is_empty() {
-        tracing::info!("on {cgroup} already, programs replaced without a gap: {swapped}");
+        tracing::info!(
+            event = "hooks.replaced",
+            %cgroup,
+            hooks = swapped,
+            "replaced the programs of attached hooks without a gap",
+        );
     }
     if !opened.cgroup.is_root() {
         tracing::info!(
-            "{cgroup} is not the root of the hierarchy: only processes in it and below are balanced"
+            event = "cgroup.not_root",
+            %cgroup,
+            "the cgroup is not the root of the hierarchy: balancing only processes in it and below it",
         );
         if opened.cgroup.is_default {
             tracing::warn!(
-                "this process sees no more than that of the machine's cgroups: run it in the host's cgroup namespace, \
-                 or name the host's cgroup2 folder with --cgroup"
+                event = "cgroup.not_of_host",
+                %cgroup,
+                "the agent sees only a part of the host's cgroups: run it in the host's cgroup namespace, or set --cgroup \
+                 to the host's cgroup2 folder",
             );
         }
     }
-    tracing::info!("pinned in {}", opened.pins.folder().display());
+    tracing::info!(
+        event = "pins.ready",
+        path = %opened.pins.folder().display(),
+        "hooks and tables are pinned",
+    );
 }

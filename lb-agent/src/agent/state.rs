@@ -10,7 +10,6 @@ use super::drift::DriftWatch;
 use super::engine::Engine;
 use super::heartbeat;
 use super::metrics::AgentMetrics;
-use super::plural::many;
 use super::settings::AgentSettings;
 use super::source::WatchedSource;
 use super::terminator::Terminator;
@@ -105,11 +104,12 @@ impl Agent {
     pub fn tell_ready(&self) {
         let counts = self.engine.counts();
         tracing::info!(
-            "ready after {} ms: {}, {}, {} in effect",
-            self.began.elapsed().as_millis(),
-            many(counts.service_ports, "service port"),
-            many(counts.frontends, "frontend"),
-            many(counts.backends, "backend"),
+            event = "agent.ready",
+            elapsed_seconds = self.began.elapsed().as_secs_f64(),
+            service_ports = counts.service_ports,
+            frontends = counts.frontends,
+            backends = counts.backends,
+            "ready: the source is in effect",
         );
     }
 }

@@ -58,7 +58,11 @@ impl Sweeper {
         match tables.cookies() {
             Ok(holders) if holders.is_empty() => {}
             Ok(holders) => self.holders = Some((self.last_sweep, holders)),
-            Err(error) => tracing::warn!("ORIGINS cannot be read, nothing is swept: {error}"),
+            Err(error) => tracing::warn!(
+                event = "sweep.skipped",
+                %error,
+                "cannot read ORIGINS: skipping a sweep",
+            ),
         }
     }
 
@@ -90,7 +94,9 @@ impl Sweeper {
         };
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(
-                "sockets that ended unseen (for example the kernel's own) stay in the active counts: {error}"
+                event = "sweep.not_possible",
+                error,
+                "cannot list all sockets: those that closed without running a hook stay in the active counts",
             );
         }
         HashSet::new()

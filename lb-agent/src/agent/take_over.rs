@@ -88,7 +88,10 @@ async fn stand_by(folder: &Path) -> Result<Pins, KernelError> {
         match Pins::open(folder) {
             Err(KernelError::Locked { .. }) => {}
             result => {
-                tracing::info!("the lb-agent that took over is gone: starting again");
+                tracing::info!(
+                    event = "agent.successor_exited",
+                    "the agent that took over has exited: starting again",
+                );
                 return result;
             }
         }
@@ -112,7 +115,11 @@ async fn wait(
         pins = lock => pins.context("cannot wait for the lock of the pin folder")??,
         never = asking => match never {},
     };
-    tracing::info!("took over {}", pins.folder().display());
+    tracing::info!(
+        event = "agent.took_over",
+        path = %pins.folder().display(),
+        "took over the pin folder from another agent",
+    );
     Ok(pins)
 }
 
@@ -127,9 +134,10 @@ async fn list(folder: &Path, batches: &mut mpsc::Receiver<Batch>, first: &mut Ba
                 None => return,
             },
             _ = says.tick() => tracing::info!(
-                "another lb-agent holds {}{}: it goes on until this one has listed the source",
-                folder.display(),
-                holder(folder)
+                event = "hand_over.postponed",
+                path = %folder.display(),
+                holder = kernel::holder_of(folder),
+                "another agent holds the pin folder: listing all objects before asking for it",
             ),
         }
     }
@@ -139,21 +147,28 @@ async fn keep_asking(settings: &AgentSettings) -> Infallible {
     let folder = &settings.kernel.pin_dir;
     let mut said: Option<Instant> = None;
     loop {
-        let holder = holder(folder);
+        let holder = kernel::holder_of(folder);
         let again = match ask(settings).await {
             Ok(HandingOver { version }) => {
                 tracing::info!(
-                    "the lb-agent that holds {}{holder}, version {version}, hands over",
-                    folder.display()
+                    event = "hand_over.promised",
+                    path = %folder.display(),
+                    holder,
+                    version,
+                    "the agent that holds the pin folder hands it over",
                 );
                 AFTER_YES
             }
-            Err(No { why, again }) => {
+            Err(No { reason, why, again }) => {
                 if said.is_none_or(|at| at.elapsed() >= AFTER_NO) {
                     said = Some(Instant::now());
                     tracing::warn!(
-                        "waiting for {}: another lb-agent holds it{holder} and does not hand over: {why}",
-                        folder.display()
+                        event = "hand_over.refused",
+                        path = %folder.display(),
+                        holder,
+                        reason,
+                        error = why,
+                        "another agent holds the pin folder and does not hand it over: waiting until it exits",
                     );
                 }
                 again
@@ -163,24 +178,22 @@ async fn keep_asking(settings: &AgentSettings) -> Infallible {
     }
 }
 
-/// ` (process 123)`.
-fn holder(folder: &Path) -> String {
-    kernel::holder_of(folder).map_or_else(String::new, |process| format!(" (process {process})"))
-}
-
 /// Why the holder does not make way, and when to ask it again.
 struct No {
+    /// One of a few words.
+    reason: &'static str,
     why: String,
     again: Duration,
 }
 
 async fn ask(settings: &AgentSettings) -> Result<HandingOver, No> {
-    let no = |why| No {
+    let no = |reason, why| No {
+        reason,
         why,
         again: AFTER_NO,
     };
     let (device, inode) =
-        identity(&settings.kernel.pin_dir).map_err(|error| no(error.to_string()))?;
+        identity(&settings.kernel.pin_dir).map_err(|error| no("error", error.to_string()))?;
     let wanted = HandOver {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         device,
@@ -190,20 +203,28 @@ async fn ask(settings: &AgentSettings) -> Result<HandingOver, No> {
     let asked = serve::post(&settings.socket, serve::HAND_OVER, &wanted);
     let Ok(answer) = timeout(ANSWER_WITHIN, asked).await else {
         let seconds = ANSWER_WITHIN.as_secs();
-        return Err(no(format!("no answer on {socket} within {seconds} s")));
+        let why = format!("no answer on {socket} within {seconds} s");
+        return Err(no("no_answer", why));
     };
     answer.map_err(|error| match error {
         FetchError::Status { status, .. } if status.as_u16() == 404 => {
-            no(format!("the one on {socket} is too old to be asked"))
+            let why = format!("the agent on {socket} is too old to hand over");
+            no("too_old", why)
         }
-        FetchError::Status { status, .. } if status.as_u16() == 409 => no(format!(
-            "the one on {socket} has another --pin-dir, so the holder must have another --socket"
-        )),
+        FetchError::Status { status, .. } if status.as_u16() == 409 => no(
+            "other_pin_dir",
+            format!(
+                "the agent on {socket} has another --pin-dir: set --socket to that of the holder"
+            ),
+        ),
         FetchError::Connect { error, .. } => No {
-            why: format!("nobody listens on {socket} ({error}): it may have another --socket"),
+            reason: "not_listening",
+            why: format!(
+                "no agent listens on {socket} ({error}): set --socket to that of the holder"
+            ),
             again: AFTER_SILENCE,
         },
-        error => no(error.to_string()),
+        error => no("error", error.to_string()),
     })
 }
 

@@ -32,7 +32,8 @@ pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()
         }
         kernel::give_memory_back();
         tracing::info!(
-            "handed over; standing by without a hand in anything, until the other lb-agent is gone"
+            event = "agent.stands_by",
+            "handed over the pin folder: standing by until the other agent exits",
         );
         is_first = false;
     }
@@ -54,7 +55,11 @@ async fn turn(
     let prepared = tokio::select! {
         prepared = take_over::prepare(settings, probes, is_first) => prepared?,
         name = ends.next() => {
-            tracing::info!("{name}: ending; the data path is left to others");
+            tracing::info!(
+                event = "agent.stopped_waiting",
+                signal = name,
+                "stopping: another agent holds the pin folder, and this one changes nothing",
+            );
             return Ok(Ending::Signal);
         }
     };

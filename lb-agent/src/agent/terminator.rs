@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::Instant;
 
-use super::plural::many;
 use crate::kernel::Look;
 use crate::serve::TerminationStatus;
 use crate::sockets::{
@@ -93,20 +92,25 @@ impl Terminator {
 
     /// Says once what this agent cannot do, and what follows.
     pub fn tell(&self) {
-        let kinds = if self.settings.tcp {
-            "UDP and TCP sockets"
+        let protocols = if self.settings.tcp {
+            "UDP and TCP"
         } else {
-            "UDP sockets"
+            "UDP"
         };
         if let Some(lack) = &self.ability.no_end {
             tracing::warn!(
-                "{kinds} stay connected to backends that have stopped serving, until their owners connect again by \
-                 themselves: {lack}"
+                event = "sockets.end_not_possible",
+                protocols,
+                error = %lack,
+                "cannot end sockets: they stay connected to backends that have stopped serving until their owners connect again",
             );
         } else if let Some(lack) = &self.ability.no_reach {
             tracing::warn!(
-                "{kinds} of pods, which have network namespaces of their own, stay connected to backends that have stopped \
-                 serving, until their owners connect again by themselves: {lack}"
+                event = "sockets.end_only_own_namespace",
+                protocols,
+                error = %lack,
+                "cannot end sockets of pods: they stay connected to backends that have stopped serving until their owners \
+                 connect again",
             );
         }
     }
@@ -240,9 +244,14 @@ impl Terminator {
         let (udp, tcp) = (ended.udp.len(), ended.tcp.len());
         self.counts.udp += udp as u64;
         self.counts.tcp += tcp as u64;
-        let sockets = [(udp, "UDP socket"), (tcp, "TCP socket")];
-        for (number, of) in sockets.into_iter().filter(|&(number, _)| number > 0) {
-            tracing::info!("ended {}: backends have stopped serving", many(number, of));
+        let sockets = [(udp, "UDP"), (tcp, "TCP")];
+        for (count, protocol) in sockets.into_iter().filter(|&(count, _)| count > 0) {
+            tracing::info!(
+                event = "sockets.ended",
+                protocol,
+                count,
+                "ended sockets whose backends have stopped serving",
+            );
         }
         match ended.failure {
             Some(failure) => self.fail(ended.failures, &failure),
@@ -260,7 +269,9 @@ impl Terminator {
         self.counts.failures += failures;
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(
-                "sockets may have stayed connected to backends that have stopped serving: {why}"
+                event = "sockets.end_failed",
+                error = why,
+                "cannot end all sockets: some may stay connected to backends that have stopped serving",
             );
         }
     }

@@ -241,7 +241,10 @@ impl Cli {
         commands::exit_code(match self.command {
             Command::Run(args) => {
                 let (log, format) = (args.log.clone(), args.log_format);
-                run::run(&args.settings(), &log, format)
+                match run::run(&args.settings(), &log, format) {
+                    Ok(code) => return code,
+                    Err(error) => Err(error),
+                }
             }
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),

@@ -1,11 +1,15 @@
 //! The log that `run` writes, to stderr.
 
-use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
 
 /// How to write the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,66 +23,142 @@ pub enum LogFormat {
 /// # Errors
 /// The filter makes no sense, or there is a log already.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    // notify warns when a folder goes, since it hears of it twice; of what kube meets the watches tell.
+    // notify warns twice when a folder is removed; the watches report what kube reports.
     let quiet = "notify=error,kube_client=off,kube_runtime=off";
     let filter = EnvFilter::try_new(format!("error,{quiet},{filter}")).with_context(|| {
         format!("cannot use --log {filter:?}: write a level, or pairs like lb_agent=debug")
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| Lines(io::stderr()))
+        .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     let started = match format {
-        LogFormat::Text => log.with_target(false).try_init(),
+        LogFormat::Text => log.fmt_fields(TextFields).with_target(false).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }
 
-/// Takes an event in each write, and makes one line of it, whatever names and messages from outside have in them.
-struct Lines<W>(W);
+/// Writes an event's message, then its fields: `read the manifests event=source.listed files=2`.
+///
+/// Values come from outside. Here they can neither begin another line nor contain anything that a terminal obeys;
+/// tracing-subscriber's own format escapes only messages, and of these not line breaks.
+struct TextFields;
 
-impl<W: Write> Write for Lines<W> {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.write_all(&line(event))?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = Line {
+            writer,
+            result: Ok(()),
+            is_empty: true,
+        };
+        fields.record(&mut line);
+        line.result
     }
 }
 
-/// The subscriber has escaped what a terminal would obey, ESC among it: what is left of that are its own colours.
-fn line(event: &[u8]) -> Cow<'_, [u8]> {
-    let text = event.strip_suffix(b"\n").unwrap_or(event);
-    let is_plain = |byte: &u8| !byte.is_ascii_control() || *byte == b'\x1b';
-    if text.iter().all(is_plain) {
-        return event.into();
-    }
-    let mut line = Vec::with_capacity(event.len() + 16);
-    for byte in text {
-        if is_plain(byte) {
-            line.push(*byte);
-        } else {
-            line.extend(byte.escape_ascii());
+struct Line<'w> {
+    writer: Writer<'w>,
+    result: fmt::Result,
+    is_empty: bool,
+}
+
+impl Line<'_> {
+    fn add(&mut self, field: &Field, value: &str) {
+        // Of a record from the crate `log`: its level and target are in the line already.
+        if field.name().starts_with("log.") || self.result.is_err() {
+            return;
         }
+        let space = if self.is_empty { "" } else { " " };
+        self.is_empty = false;
+        self.result = match field.name() {
+            "message" => write!(self.writer, "{space}{}", Printable(value)),
+            name if is_word(value) => write!(self.writer, "{space}{name}={value}"),
+            name => write!(self.writer, "{space}{name}=\"{}\"", Printable(value)),
+        };
     }
-    line.push(b'\n');
-    line.into()
+}
+
+impl Visit for Line<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, &value.to_string());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
+    }
+}
+
+/// Whether a value needs no quotation marks.
+fn is_word(value: &str) -> bool {
+    let breaks = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '=');
+    !value.is_empty() && !value.contains(breaks)
+}
+
+/// A text with its control characters escaped.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
-    #[test]
-    fn an_event_is_one_line() {
-        let mut log = Lines(Vec::new());
-        for event in ["WARN a\nINFO forged\r\tb\n", "plain \u{1b}[0m ré\n"] {
-            log.write_all(event.as_bytes()).expect("memory takes it");
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("one thread").write(text)
         }
-        let expected = "WARN a\\nINFO forged\\r\\tb\nplain \u{1b}[0m ré\n";
-        assert_eq!(String::from_utf8(log.0).as_deref(), Ok(expected));
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_control_characters() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let log = tracing_subscriber::fmt()
+            .fmt_fields(TextFields)
+            .with_target(false)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(log, || {
+            let forged = "a\nINFO forged\u{1b}[31m\u{9b}";
+            tracing::warn!(event = "a.b", count = 2, "plain");
+            tracing::warn!(event = "a.b", text = "two words", path = %forged, "{forged}");
+        });
+        let text = String::from_utf8(memory.0.lock().expect("one thread").clone());
+        let forged = r"a\nINFO forged\u{1b}[31m\u{9b}";
+        assert_eq!(
+            text.expect("UTF-8"),
+            format!(
+                " WARN plain event=a.b count=2\n \
+                 WARN {forged} event=a.b text=\"two words\" path=\"{forged}\"\n"
+            )
+        );
     }
 }

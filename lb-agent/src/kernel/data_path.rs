@@ -64,8 +64,9 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         lengths,
     } = migrate::put_into_place(&pins, settings.sizes, settings.program_log, &cgroup, &grace)?;
     tracing::info!(
-        "the tables take {} MB of kernel memory",
-        footprint::bytes(lengths.shapes(), footprint::possible_cpus()).div_ceil(1_000_000)
+        event = "tables.opened",
+        bytes = footprint::bytes(lengths.shapes(), footprint::possible_cpus()),
+        "the tables take this much kernel memory",
     );
     let log = log::reader(&mut object, settings.program_log)?;
     let stats = Stats::take(&mut object)?;

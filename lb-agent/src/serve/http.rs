@@ -50,7 +50,11 @@ impl HttpServer {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| HttpError { address, error })?;
         if let Ok(address) = listener.local_addr() {
-            tracing::info!("metrics and probes on http://{address}");
+            tracing::info!(
+                event = "serve.http_started",
+                %address,
+                "serving metrics and probes over HTTP",
+            );
         }
         Ok(Self { listener })
     }

@@ -79,7 +79,7 @@ impl Probes {
             .route(LIVE, get(live))
             .route(READY, get(ready))
             .with_state(Arc::clone(&self.stage));
-        Serving::router(listener, router, "the probe socket");
+        Serving::router(listener, router, "probe");
         Ok(())
     }
 

@@ -127,7 +127,7 @@ impl Server {
             .route(BACKENDS, get(backends))
             .route(HAND_OVER, post(hand_over))
             .with_state(questions);
-        self.serving = Some(Serving::router(listener, router, "the unix socket"));
+        self.serving = Some(Serving::router(listener, router, "agent"));
     }
 
     /// Ends it, and its file, before the process ends.

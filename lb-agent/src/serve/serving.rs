@@ -41,7 +41,7 @@ impl Serving {
         }
     }
 
-    /// `what`: names it in the log.
+    /// `what`: its name in the log.
     pub fn router<L>(listener: L, router: Router, what: &'static str) -> Self
     where
         L: Listener,
@@ -50,7 +50,12 @@ impl Serving {
         Self::start(async move |closed| {
             let serve = axum::serve(listener, router).with_graceful_shutdown(closed);
             if let Err(error) = serve.await {
-                tracing::error!("{what} is no longer served: {error}");
+                tracing::error!(
+                    event = "serve.ended",
+                    socket = what,
+                    %error,
+                    "a socket is no longer served: restart the agent",
+                );
             }
         })
     }

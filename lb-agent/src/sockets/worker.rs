@@ -154,11 +154,12 @@ impl Thread {
         let began = Instant::now();
         let ended = end(&self.home, self.ability.may_enter, targets, is_still)?;
         tracing::debug!(
-            "looked for {} sockets in {} network namespaces, and ended {}, in {} µs",
-            targets.len(),
-            ended.namespaces,
-            ended.udp.len() + ended.tcp.len(),
-            began.elapsed().as_micros()
+            event = "sockets.searched",
+            wanted = targets.len(),
+            ended = ended.udp.len() + ended.tcp.len(),
+            namespaces = ended.namespaces,
+            elapsed_seconds = began.elapsed().as_secs_f64(),
+            "searched all network namespaces for sockets to end",
         );
         Ok(ended)
     }

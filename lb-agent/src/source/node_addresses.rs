@@ -64,13 +64,21 @@ pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
                             return;
                         }
                     }
-                    Err(error) => tracing::warn!("the node's addresses cannot be listed: {error}"),
+                    Err(error) => tracing::warn!(
+                        event = "node_addresses.list_failed",
+                        %error,
+                        "cannot list the node's addresses: NodePorts stay on the known ones",
+                    ),
                 }
                 message.clear();
                 match socket.recv(&mut message, 0) {
                     // A message that was lost tells of a change as well as one that came.
                     Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => {
-                        tracing::warn!("changes of the node's addresses: {error}");
+                        tracing::warn!(
+                            event = "node_addresses.watch_failed",
+                            %error,
+                            "cannot watch the node's addresses: listing them again",
+                        );
                         thread::sleep(PATIENCE);
                     }
                     _ => {}

@@ -38,7 +38,7 @@ impl Bundle {
         let spec = pod_spec(BASE)?;
         let mut agent = Self::new(sandbox, &spec, &spec["containers"][0])?;
         let manifests = sandbox.manifests()?;
-        agent.arg("--manifests=/manifests");
+        agent.arg("--manifests=/manifests").arg("--log-format=json");
         agent.mount(bind(manifests.folder(), "/manifests", &["ro"]))?;
         Ok(agent)
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_testbed::{Deadline, die_with_parent};
+use lb_testbed::{Deadline, Event, Log, die_with_parent};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -64,24 +64,34 @@ impl Container {
         exec.output().context("cannot start `crun exec`")
     }
 
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log_file).unwrap_or_default()).into_owned()
+    /// The events of an agent, and the output of other commands.
+    pub fn log(&self) -> Log {
+        Log::read(&self.log_file)
     }
 
-    pub fn wait_for_log(&mut self, part: &str) -> Result<()> {
+    pub fn wait_for_event(&mut self, name: &str) -> Result<Event> {
+        self.wait_for(name, |log| log.events(name).next().cloned())
+    }
+
+    /// Waits for the output of a command that has no events.
+    pub fn wait_for_output(&mut self, part: &str) -> Result<()> {
+        self.wait_for(part, |log| log.to_string().contains(part).then_some(()))
+    }
+
+    fn wait_for<T>(&mut self, what: &str, find: impl Fn(&Log) -> Option<T>) -> Result<T> {
         let deadline = Deadline::within(LIMIT);
-        while !self.log().contains(part) {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("ended ({status}) before it logged {part:?}: {}", self.log());
+        loop {
+            let ended = self.child.try_wait()?;
+            let log = self.log();
+            if let Some(found) = find(&log) {
+                return Ok(found);
             }
-            ensure!(
-                !deadline.is_over(),
-                "no {part:?} within {deadline}: {}",
-                self.log()
-            );
+            if let Some(status) = ended {
+                bail!("ended ({status}) before it logged {what}: {log}");
+            }
+            ensure!(!deadline.is_over(), "no {what} within {deadline}: {log}");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Sends SIGTERM and waits until it has exited with status 0.

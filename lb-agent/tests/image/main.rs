@@ -73,7 +73,7 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
         let mut bundle = Bundle::agent(sandbox)?;
         bundle.arg("--sweep-interval=1s");
         let mut container = bundle.start()?;
-        container.wait_for_log(" ready after ")?;
+        container.wait_for_event("agent.ready")?;
         web.check()?;
         for probe in ["livenessProbe", "readinessProbe"] {
             let command = words(&pod_spec(BASE)?["containers"][0][probe]["exec"]["command"]);
@@ -105,13 +105,13 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
 
         container.terminate()?;
         let log = container.log();
-        ensure!(log.contains("the data path stays in place"), "{log}");
-        ensure!(!log.contains("WARN"), "{log}");
+        ensure!(log.has("agent.stopped"), "{log}");
+        ensure!(log.warnings().is_empty(), "{log}");
         // The next pod takes over.
         web.check()?;
         let mut next = bundle.start()?;
-        next.wait_for_log("took over the tables of an earlier agent")?;
-        next.wait_for_log(" ready after ")?;
+        next.wait_for_event("tables.recovered")?;
+        next.wait_for_event("agent.ready")?;
         web.check()
     });
 }
@@ -123,11 +123,14 @@ fn it_balances_without_the_two_capabilities_that_only_the_sweep_needs() {
         let mut bundle = Bundle::agent(sandbox)?;
         bundle.arg("--sweep-interval=1s").without(&OF_SWEEP)?;
         let mut container = bundle.start()?;
-        container.wait_for_log("UDP sockets of pods")?;
-        container.wait_for_log(" ready after ")?;
+        container.wait_for_event("sockets.end_only_own_namespace")?;
+        container.wait_for_event("agent.ready")?;
         web.check()?;
         leave_entry(sandbox, &web.client)?;
-        container.wait_for_log("CAP_SYS_ADMIN, CAP_SYS_PTRACE missing")
+        let blind = container.wait_for_event("sweep.not_possible")?;
+        let missing = "CAP_SYS_ADMIN, CAP_SYS_PTRACE missing";
+        ensure!(blind.text("error").contains(missing), "{blind}");
+        Ok(())
     });
 }
 
@@ -137,7 +140,7 @@ fn its_pods_unload_what_the_agents_left_once_these_are_gone() {
         let web = Web::start(sandbox)?;
         let agent = Bundle::agent(sandbox)?;
         let mut running = agent.start()?;
-        running.wait_for_log(" ready after ")?;
+        running.wait_for_event("agent.ready")?;
         web.check()?;
         let unload = Bundle::unload(sandbox)?;
         let log = refused(unload.start()?)?;
@@ -145,12 +148,12 @@ fn its_pods_unload_what_the_agents_left_once_these_are_gone() {
         running.terminate()?;
         let mut unloading = unload.start()?;
         ensure!(unloading.wait()?.success(), "{}", unloading.log());
-        let log = unloading.log();
+        let log = unloading.log().to_string();
         ensure!(log.contains("detached 9 hooks"), "{log}");
         let wait = Bundle::waiting(sandbox)?;
         let mut waiting = wait.start()?;
-        waiting.wait_for_log("nothing to take away")?;
-        waiting.wait_for_log("waiting for SIGTERM")?;
+        waiting.wait_for_output("nothing to take away")?;
+        waiting.wait_for_output("waiting for SIGTERM")?;
         waiting.terminate()?;
         let untouched = web.client.enter(|| connect_name(TO))?.err();
         let number = untouched.and_then(|error| error.raw_os_error());
@@ -218,7 +221,7 @@ fn refused(mut container: Container) -> Result<String> {
     if container.wait()?.success() {
         bail!("it did not refuse: {}", container.log());
     }
-    Ok(container.log())
+    Ok(container.log().to_string())
 }
 
 /// Connects from a pod, and leaves the entry of that socket behind as if no hook had seen its end.

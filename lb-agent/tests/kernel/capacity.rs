@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{
-    Agent, Family, Manifests, NamedServer, Pod, ServiceManifest, SliceManifest, connect, sandboxed,
+    Agent, Event, Family, Manifests, NamedServer, Pod, ServiceManifest, SliceManifest, connect,
+    sandboxed,
 };
 
 use crate::support::{
@@ -66,13 +67,18 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
         let agent = agent.arg("--max-endpoints").arg("16");
         let mut running = agent.start()?;
         ensure!(are_answered(&client, &[2, 3, 4])?);
-        let says = "Service default/s1: port \"http\" (TCP, IPv4) is not balanced: BACKENDS is full: \
-                    7 needed, 2 left; --max-endpoints makes it larger";
-        running.wait_for_log(says)?;
-        running.wait_for_log("table BACKENDS: more than 80 % of its elements are in use")?;
+        let is_s1 = |event: &Event| event["service_port"] == "default/s1:http/TCP (IPv4)";
+        let s1 = running.wait_for_event_with("service_port.refused", is_s1)?;
+        let full = running.wait_for_event("tables.nearly_full")?;
+        assert_eq!(full["table"], "BACKENDS");
+        assert_eq!(full["flag"], "--max-endpoints");
         let problems = refused(&agent)?;
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert_eq!(problems[0], says);
+        let problem = s1.text("problem");
+        assert_eq!(problems[0], format!("Service default/s1: {problem}"));
+        for part in ["BACKENDS", "7 needed, 2 left", "--max-endpoints"] {
+            ensure!(problem.contains(part), "{part} is not in {problem}");
+        }
         ensure!(problems[1].starts_with("table BACKENDS"), "{problems:?}");
         let tables = status(&agent)?.tables;
         let backends = tables.iter().find(|table| table.table == "BACKENDS");
@@ -109,7 +115,9 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
         })?;
         wait_for_backends(&agent, "s4", &all)?;
         ensure!(are_answered(&client, &[2, 4])?);
-        running.wait_for_log("resolved: Service default/s4")?;
+        running.wait_for_event_with("service_port.accepted", |accepted| {
+            accepted["service_port"] == "default/s4:http/TCP (IPv4)"
+        })?;
 
         manifests.remove("s2.json")?;
         manifests.remove("s4.json")?;
@@ -117,10 +125,11 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
             Ok(status(&agent)?.service_ports_refused == 0)
         })?;
         ensure!(are_answered(&client, &[1, 5])?);
-        running.wait_for_log("BACKENDS has room again")?;
+        running.wait_for_event("tables.no_longer_full")?;
         assert_eq!(refused(&agent)?, Vec::<String>::new());
         let log = running.log();
-        assert_eq!(log.matches("WARN Service default/s1:").count(), 1, "{log}");
+        let refused = log.events("service_port.refused");
+        assert_eq!(refused.filter(|event| is_s1(event)).count(), 1, "{log}");
         Ok(())
     });
 }

@@ -44,7 +44,7 @@ fn error_of(connect: io::Result<()>) -> Option<i32> {
 fn only_the_cgroup_and_what_is_below_it_and_that_is_said() {
     sandboxed(|sandbox| {
         let (servers, served, agent) = serve(sandbox)?;
-        ensure!(agent.log().contains("is not the root of the hierarchy"));
+        ensure!(agent.log().has("cgroup.not_root"));
         let node = sandbox.namespace();
         let connect = || node.enter(|| connect_name(TO));
         let untouched = connect()?.err().and_then(|error| error.raw_os_error());
@@ -110,9 +110,10 @@ fn the_hierarchy_is_found_at(sandbox: &Sandbox, place: &str) -> Result<()> {
 
     let running = agent.start()?;
     let log = running.log();
-    ensure!(log.contains(&format!("attached to {place}: ")), "{log}");
+    let mut attached = log.events("hooks.attached");
+    ensure!(attached.all(|hooks| hooks["cgroup"] == place), "{log}");
     ensure!(
-        log.contains("run it in the host's cgroup namespace"),
+        log.has("hooks.attached") && log.has("cgroup.not_of_host"),
         "{log}"
     );
     let name = sandbox.namespace().enter(|| connect_name(TO))??;
@@ -254,7 +255,7 @@ fn a_cgroup_that_somebody_has_for_himself_is_told_of() {
             &format!("bpftool cgroup tree {cgroup}"),
             "BPF_F_ALLOW_MULTI",
         ] {
-            ensure!(log.contains(part), "{part} is not in:\n{log}");
+            ensure!(log.failure().contains(part), "{part} is not in:\n{log}");
         }
         foreign.detach()?;
         agent.start()?.terminate()?;

@@ -37,7 +37,7 @@ impl Web {
             servers.push(NamedServer::udp(pod, TARGET, pod.name())?);
         }
         let manifests = sandbox.manifests()?;
-        // Each change has a line of its own only there.
+        // Each change has an event of its own only there.
         let agent = agent(sandbox, &manifests)
             .arg("--log")
             .arg("info,lb_agent::agent=debug");
@@ -54,7 +54,7 @@ impl Web {
 
     /// Writes one object that differs from what was there, and waits until that is in effect.
     fn write(&self, service: &ServiceManifest, slice: &SliceManifest) -> Result<()> {
-        let changes = || self.running.log().matches(" in effect after ").count();
+        let changes = || self.running.log().count("changes.applied");
         let before = changes();
         let objects = [service.to_json(), slice.to_json()];
         self.manifests.write("web.json", objects)?;

@@ -5,8 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use anyhow::Result;
 use lb_testbed::{
-    ChiSquare, Family, NamedServer, Pod, ServiceManifest, SliceManifest, ask_udp, connect,
-    connect_name, sandboxed,
+    AgentProcess, ChiSquare, Family, NamedServer, Pod, ServiceManifest, SliceManifest, ask_udp,
+    connect, connect_name, sandboxed,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -209,11 +209,18 @@ fn the_programs_log_when_they_are_told_to() {
             .arg("--log=debug");
         let mut running = agent.start()?;
         answers(&client, (cluster_ip(10), PORT).into(), 1)?;
-        running.wait_for_log("to backend")?;
+        wait_for_message(&mut running, "to backend")?;
         failure(&client, (cluster_ip(11), PORT).into())?;
-        running.wait_for_log("refused: no backend")?;
-        Ok(())
+        wait_for_message(&mut running, "refused: no backend")
     });
+}
+
+/// Waits for what the programs log: text, without an event.
+fn wait_for_message(agent: &mut AgentProcess, part: &str) -> Result<()> {
+    agent.wait_for_log(part, |log| {
+        let mut messages = log.all().map(|event| event.text("message"));
+        messages.any(|message| message.contains(part)).then_some(())
+    })
 }
 
 #[test]

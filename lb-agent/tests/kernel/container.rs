@@ -60,8 +60,8 @@ fn nothing_is_pinned_where_it_would_go_with_the_container() {
         })?;
         ensure!(!status.success(), "{log}");
         let pins = format!("--pin-dir {}", agent.pin_dir().display());
-        ensure!(log.contains(&pins), "{log}");
-        ensure!(log.contains("a hostPath volume"), "{log}");
+        ensure!(log.failure().contains(&pins), "{log}");
+        ensure!(log.failure().contains("a hostPath volume"), "{log}");
         ensure!(!agent.pin_dir().exists(), "something was pinned");
         // The same, not in a container.
         agent.start()?.terminate()?;

@@ -73,7 +73,8 @@ fn a_socket_without_a_place_is_balanced_all_the_same() {
         running.terminate()?;
         let agent = web.agent.arg("--sweep-interval").arg("1s");
         let mut running = agent.start()?;
-        running.wait_for_log("278528 sockets that ended unseen")?;
+        let swept = running.wait_for_event("sweep.finished")?;
+        assert_eq!(swept["count"], 278_528);
         let stream = web.client.enter(|| connect(Web::ADDRESS))??;
         assert_eq!(stream.peer_addr()?, Web::ADDRESS);
         assert_eq!(active(&agent)?, 1);

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{Agent, AgentProcess, sandboxed};
+use lb_testbed::{Agent, AgentProcess, Event, sandboxed};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -22,26 +22,29 @@ fn with_http(agent: &Agent) -> Agent {
     agent.clone().arg("--http").arg(HTTP.to_string())
 }
 
-/// Fails unless these are in the log in this order.
-fn assert_in_order(agent: &AgentProcess, parts: &[&str]) {
+/// Fails unless these events are in the log in this order.
+fn assert_in_order(agent: &AgentProcess, names: &[&str]) {
     let log = agent.log();
-    let mut rest = log.as_str();
-    for part in parts {
-        let Some((_, after)) = rest.split_once(part) else {
-            panic!("{part:?} is not in its place:\n{log}");
-        };
-        rest = after;
+    let mut events = log.all();
+    for name in names {
+        assert!(
+            events.any(|event| event.name() == *name),
+            "{name} is not in its place:\n{log}"
+        );
     }
 }
 
-/// When a line with this was logged.
-fn logged_at(agent: &AgentProcess, part: &str) -> Result<String> {
+/// When an event was logged for the first time.
+fn logged_at(agent: &AgentProcess, name: &str) -> Result<String> {
     let log = agent.log();
-    let line = log.lines().find(|line| line.contains(part));
-    let time = line.and_then(|line| line.split_whitespace().next());
-    Ok(time
-        .with_context(|| format!("no {part:?} in {log}"))?
-        .to_owned())
+    let event = log.events(name).next();
+    let event = event.with_context(|| format!("no {name} in {log}"))?;
+    Ok(event.time().to_owned())
+}
+
+/// Waits until an agent is refused the pin folder for this reason.
+fn wait_for_refusal(agent: &mut AgentProcess, reason: &str) -> Result<Event> {
+    agent.wait_for_event_with("hand_over.refused", |refused| refused["reason"] == reason)
 }
 
 fn signal(agent: &AgentProcess, signal: Signal) -> Result<()> {
@@ -77,25 +80,28 @@ fn no_connect_fails_while_agents_hand_over_to_each_other() {
             wait_for_backends(&web.agent, "web", &backends)?;
 
             let mut last = std::mem::replace(&mut web.running, next);
-            last.wait_for_log("handed over; standing by")?;
+            last.wait_for_event("agent.stands_by")?;
             assert_in_order(
                 &web.running,
                 &[
-                    "took over",
-                    "programs replaced without a gap",
-                    "took over the tables",
-                    "metrics and probes on",
-                    " ready after ",
+                    "agent.took_over",
+                    "hooks.replaced",
+                    "tables.recovered",
+                    "serve.http_started",
+                    "agent.ready",
                 ],
             );
-            assert_in_order(&last, &[" ready after ", "handing over", "handed over"]);
-            let asked = logged_at(&last, "handing over")?;
-            ensure!(asked < logged_at(&web.running, "took over")?);
+            assert_in_order(
+                &last,
+                &["agent.ready", "hand_over.asked", "agent.stands_by"],
+            );
+            let asked = logged_at(&last, "hand_over.asked")?;
+            ensure!(asked < logged_at(&web.running, "agent.took_over")?);
             ensure!(last.ended()?.is_none(), "it does not stand by");
             // What stands by answers nobody; it is told to end, and does at once.
             assert_ne!(status(&web.agent)?.hooks[0].program_id, program);
             ensure!(last.terminate()?.success());
-            assert_in_order(&last, &["handed over", "SIGTERM: ending"]);
+            assert_in_order(&last, &["agent.stands_by", "agent.stopped_waiting"]);
             ensure!(
                 web.agent.socket().exists(),
                 "it took the other's socket away"
@@ -121,7 +127,7 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
         let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
         for round in 0..2 {
             let mut second = agent.start()?;
-            first.wait_for_log("handed over; standing by")?;
+            first.wait_for_event("agent.stands_by")?;
             // Only the one that has the folder writes: its flags hold.
             assert_eq!(step_aside_at(&web.agent)?, 0);
             write_service(
@@ -140,7 +146,7 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
             web.manifests.remove("other.json")?;
             second.kill()?;
             eventually("the first one is back", || {
-                Ok(first.log().matches(" ready after ").count() == round + 2)
+                Ok(first.log().times_ready() == round + 2)
             })?;
             assert_eq!(status(&web.agent)?.services, 1);
             ensure!(step_aside_at(&web.agent)? > 0, "its flags hold again");
@@ -149,7 +155,7 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
             wait_for_backends(&web.agent, "web", &all[round + 1..])?;
         }
         client.finish()?;
-        ensure!(!first.log().contains("hands over"), "{}", first.log());
+        ensure!(!first.log().has("hand_over.promised"), "{}", first.log());
         ensure!(first.terminate()?.success());
         Ok(())
     });
@@ -164,12 +170,12 @@ fn of_several_that_stand_by_one_takes_up() {
         for _ in 0..3 {
             let next = web.agent.start()?;
             let mut last = std::mem::replace(&mut web.running, next);
-            last.wait_for_log("handed over; standing by")?;
+            last.wait_for_event("agent.stands_by")?;
             standing_by.push(last);
         }
         while !standing_by.is_empty() {
             web.running.kill()?;
-            let is_back = |agent: &AgentProcess| agent.log().matches(" ready after ").count() == 2;
+            let is_back = |agent: &AgentProcess| agent.log().times_ready() == 2;
             let mut next = None;
             eventually("one of them is back", || {
                 next = standing_by.iter().position(is_back);
@@ -193,28 +199,27 @@ fn an_agent_that_does_not_answer_is_waited_for() {
         let agent = with_http(&web.agent);
         signal(&web.running, Signal::SIGSTOP)?;
         let mut gives_up = agent.spawn()?;
-        let process = format!("(process {})", web.running.id());
-        gives_up.wait_for_log(&process)?;
-        gives_up.wait_for_log("no answer on")?;
+        let refused = wait_for_refusal(&mut gives_up, "no_answer")?;
+        assert_eq!(refused["holder"], web.running.id());
         ensure!(
             TcpStream::connect(HTTP).is_err(),
             "it listens before it has the lock"
         );
         let log = gives_up.log();
         ensure!(
-            !log.contains("replaced") && !log.contains("took over"),
+            !log.has("hooks.replaced") && !log.has("agent.took_over"),
             "{log}"
         );
         ensure!(gives_up.terminate()?.success());
-        assert_in_order(&gives_up, &["does not hand over", "SIGTERM: ending"]);
+        assert_in_order(&gives_up, &["hand_over.refused", "agent.stopped_waiting"]);
 
         let mut waits = agent.spawn()?;
-        waits.wait_for_log("no answer on")?;
+        wait_for_refusal(&mut waits, "no_answer")?;
         write_service(&web.manifests, "web", cluster_ip(10), &all)?;
         signal(&web.running, Signal::SIGCONT)?;
         waits.wait_ready()?;
         wait_for_backends(&web.agent, "web", &all)?;
-        web.running.wait_for_log("handed over; standing by")?;
+        web.running.wait_for_event("agent.stands_by")?;
         ensure!(web.running.terminate()?.success());
         Ok(())
     });
@@ -231,10 +236,10 @@ fn an_agent_with_another_socket_is_waited_for() {
         let mut nobody = agent
             .on_socket(&sandbox.dir().join("nobody.sock"))
             .spawn()?;
-        nobody.wait_for_log("nobody listens on")?;
+        wait_for_refusal(&mut nobody, "not_listening")?;
         let mut waits = agent.on_socket(beside.socket()).spawn()?;
-        waits.wait_for_log("another --pin-dir")?;
-        ensure!(other.ended()?.is_none() && !other.log().contains("handing over"));
+        wait_for_refusal(&mut waits, "other_pin_dir")?;
+        ensure!(other.ended()?.is_none() && !other.log().has("hand_over.asked"));
         ensure!(TcpStream::connect(HTTP).is_err());
         ensure!(nobody.terminate()?.success());
         other.terminate()?;
@@ -261,7 +266,7 @@ fn an_agent_that_is_too_old_to_be_asked_is_waited_for() {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
         });
         let mut waits = web.agent.spawn()?;
-        waits.wait_for_log("is too old to be asked")?;
+        wait_for_refusal(&mut waits, "too_old")?;
         old.join().expect("it answers")?;
         // Its socket stays behind, as that of a killed one does.
         drop(lock);

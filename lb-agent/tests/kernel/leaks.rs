@@ -302,7 +302,8 @@ fn a_socket_whose_end_no_hook_sees() {
         let mut node = Node::start(sandbox)?;
         let living = node.client.enter(|| connect(TO))??;
         leave_entry(&node.agent, &node.client, TO)?;
-        node.running.wait_for_log("1 socket that ended unseen")?;
+        let swept = node.running.wait_for_event("sweep.finished")?;
+        assert_eq!(swept["count"], 1);
         assert_eq!(node.active()?, 1);
         assert_eq!(living.peer_addr()?, TO);
         Ok(())

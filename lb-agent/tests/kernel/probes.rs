@@ -115,7 +115,7 @@ fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
         let mut new = Pod::start(sandbox, "deaf", &deaf)?;
         is_unready_until(&new, "it waits, and has asked its source", |new| {
             let log = new.running.log();
-            Ok(log.contains("it goes on until") && log.contains("do not come from the API server"))
+            Ok(log.has("hand_over.postponed") && log.has("source.failed"))
         })?;
         assert_eq!(get("readyz")?.0, 200);
         ensure!(new.is("live")?, "it works");
@@ -128,13 +128,13 @@ fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut new = Pod::start_on(sandbox, "failing", &web.agent, taken.local_addr()?)?;
         is_unready_until(&new, "the old one has handed over", |_| {
-            Ok(old.running.log().contains("handed over; standing by"))
+            Ok(old.running.log().has("agent.stands_by"))
         })?;
         ensure!(old.is("live")?, "what stands by works");
         ensure!(!new.running.wait()?.success(), "{}", new.running.log());
         ensure!(!new.is("ready")?);
         eventually("the old one has taken up again", || {
-            Ok(old.running.log().matches(" ready after ").count() == 2)
+            Ok(old.running.log().times_ready() == 2)
         })?;
         old.becomes_ready()?;
         write_service(&web.manifests, "web", cluster_ip(10), &all[..1])?;
@@ -151,7 +151,7 @@ fn a_pod_is_ready_once_it_has_taken_over_and_the_old_one_stays_alive() {
         let (web, mut old) = old_pod(sandbox)?;
         let mut new = Pod::start(sandbox, "new", &web.agent)?;
         new.becomes_ready()?;
-        old.running.wait_for_log("handed over; standing by")?;
+        old.running.wait_for_event("agent.stands_by")?;
         ensure!(new.is("live")?);
         // Its container must not be restarted before its pod is deleted.
         ensure!(old.is("live")? && old.is("ready")?);
@@ -164,11 +164,11 @@ fn a_pod_is_ready_once_it_has_taken_over_and_the_old_one_stays_alive() {
         ensure!(!old.is("live")?);
         let mut restarted = Pod::start(sandbox, "old", &web.agent)?;
         restarted.becomes_ready()?;
-        new.running.wait_for_log("handed over; standing by")?;
+        new.running.wait_for_event("agent.stands_by")?;
         ensure!(new.is("live")? && new.is("ready")?);
         ensure!(restarted.running.terminate()?.success());
         eventually("the new one has taken up again", || {
-            Ok(new.running.log().matches(" ready after ").count() == 2)
+            Ok(new.running.log().times_ready() == 2)
         })?;
         new.becomes_ready()?;
         let all = web.servers.ipv4();
@@ -186,7 +186,7 @@ fn a_stuck_holder_is_not_alive_and_who_waits_for_it_is() {
         old.signal(Signal::SIGSTOP)?;
         let new = Pod::start(sandbox, "new", &web.agent)?;
         is_unready_until(&new, "it has given up asking", |new| {
-            Ok(new.running.log().contains("does not hand over"))
+            Ok(new.running.log().has("hand_over.refused"))
         })?;
         let (is_live, said) = old.probe("live")?;
         ensure!(!is_live && said.contains("no answer"), "{said}");
@@ -206,7 +206,7 @@ fn two_pods_do_not_share_a_probe_socket() {
         ensure!(!second.running.wait()?.success());
         let log = second.running.log();
         let socket = format!("--probe-socket {}", second.probe_socket.display());
-        ensure!(log.contains(&socket), "{log}");
+        ensure!(log.failure().contains(&socket), "{log}");
         old.becomes_ready()
     });
 }

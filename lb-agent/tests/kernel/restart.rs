@@ -31,7 +31,7 @@ fn no_connect_fails_while_the_agent_is_killed_twenty_times() {
             }
             web.running = web.agent.start()?;
             ensure!(
-                web.running.log().contains("took over the tables"),
+                web.running.log().has("tables.recovered"),
                 "{}",
                 web.running.log()
             );
@@ -51,7 +51,7 @@ fn the_data_path_stays_after_sigterm_and_goes_with_unload() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 2, 2)?;
         ensure!(web.running.terminate()?.success());
-        ensure!(web.running.log().contains("the data path stays in place"));
+        ensure!(web.running.log().has("agent.stopped"));
         ensure!(!web.agent.socket().exists(), "the socket was left behind");
 
         let to = Web::ADDRESS;
@@ -110,7 +110,7 @@ fn a_manifest_with_an_error_takes_nothing_away_at_a_restart() {
         web.manifests.remove("gone.json")?;
         web.manifests.write_text("web.json", "{\"kind\": ")?;
         let mut running = web.agent.start()?;
-        running.wait_for_log("stays until everything can be read")?;
+        running.wait_for_event("tables.leftovers_kept")?;
         assert_eq!(answers(&web.client, Web::ADDRESS, 40)?.len(), 2);
         // Mended: now it is known what is wanted, and what is not goes.
         write_service(&web.manifests, "web", cluster_ip(10), &web.servers.ipv4())?;

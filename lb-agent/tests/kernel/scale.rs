@@ -129,7 +129,10 @@ fn a_file_with_an_error_keeps_what_it_had() {
         let mut web = Web::start(sandbox, 1, 1)?;
         web.manifests
             .write_text("web.json", "{\"kind\": \"Service\", ")?;
-        web.running.wait_for_log("web.json")?;
+        web.running
+            .wait_for_event_with("problem.reported", |problem| {
+                problem.text("object").contains("web.json")
+            })?;
         answers(&web.client, Web::ADDRESS, 10)?;
         Ok(())
     });

@@ -1,5 +1,6 @@
 //! Pages and plots of docs/ that are generated, from the code and from the figures in docs/figures; links in all pages.
 
+mod events;
 mod figures;
 mod links;
 mod metrics;

@@ -4,7 +4,11 @@
 #[cfg(debug_assertions)]
 pub fn end_at(step: &str) {
     if std::env::var_os("SOCKLB_END_AT").is_some_and(|end| end == step) {
-        tracing::warn!("ending at {step}, as a test wants it");
+        tracing::warn!(
+            event = "test.crash_point",
+            step,
+            "aborting at a step that a test has named",
+        );
         std::process::abort();
     }
 }

@@ -146,10 +146,11 @@ fn swap(program: BorrowedFd<'_>, pin: &Path, cgroup: &Cgroup) -> io::Result<Opti
     let attached_to = sys::link_info(link.as_fd())?.cgroup;
     if attached_to != cgroup.id {
         tracing::warn!(
-            "{} was attached to another cgroup (id {}); attaching to {} instead",
-            pin.display(),
-            attached_to,
-            cgroup.path.display()
+            event = "hooks.moved",
+            path = %pin.display(),
+            cgroup_id = attached_to,
+            cgroup = %cgroup.path.display(),
+            "a hook was attached to another cgroup: attaching it to this one",
         );
         return Ok(None);
     }

@@ -35,7 +35,12 @@ pub fn load(maps: &[MapPin], memory: u64, log: LogLevel) -> Result<Ebpf, KernelE
         result = load_with(maps, memory, log, fields);
         match &result {
             Err(error @ KernelError::Program { .. }) => {
-                tracing::debug!("the kernel refuses the programs with {fields:?}: {error}");
+                tracing::debug!(
+                    event = "programs.refused",
+                    socket_fields = ?fields,
+                    %error,
+                    "the kernel refuses programs that read sockets in this way",
+                );
             }
             _ => break,
         }

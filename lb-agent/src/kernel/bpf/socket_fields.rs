@@ -27,11 +27,19 @@ impl SocketFields {
     /// Those of the running kernel.
     pub fn of_kernel() -> Self {
         let btf = btf::kernel().unwrap_or_else(|error| {
-            tracing::debug!("the kernel's types cannot be read: {error}");
+            tracing::debug!(
+                event = "programs.types_not_readable",
+                %error,
+                "cannot read the kernel's types (BTF)",
+            );
             Vec::new()
         });
         let fields = Self::find(&btf);
-        tracing::debug!("programs read sockets by {fields:?}");
+        tracing::debug!(
+            event = "programs.fields_found",
+            socket_fields = ?fields,
+            "found the fields by which programs read sockets",
+        );
         fields
     }
 

@@ -80,7 +80,11 @@ impl Maps {
         if self.filter.remove()
             && let Err(error) = self.make_filter()
         {
-            tracing::warn!("FILTER stays as it is, and lets too much through: {error}");
+            tracing::warn!(
+                event = "tables.filter_not_rebuilt",
+                %error,
+                "cannot rebuild FILTER: more misses than needed look up FRONTENDS",
+            );
         }
     }
 

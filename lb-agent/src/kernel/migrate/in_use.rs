@@ -66,13 +66,14 @@ pub fn lengths(
         };
         let number = |lengths: &Lengths| lengths.of(full).unwrap_or_default();
         tracing::warn!(
-            "{} {}: {full} keeps room for {}, since it would have {}, and what is in use needs {}; \
-             it is tried again at the next start",
-            group.flag,
-            (group.asked)(asked),
-            number(present),
-            number(&wanted),
-            number(needed),
+            event = "migration.not_smaller",
+            flag = group.flag,
+            asked = (group.asked)(asked),
+            table = full,
+            capacity = number(present),
+            wanted = number(&wanted),
+            needed = number(needed),
+            "tables keep their size, since the elements in use do not fit into smaller ones; the next start tries again",
         );
         for name in group.maps {
             if let Some(length) = present.of(name) {

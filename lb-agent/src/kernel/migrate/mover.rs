@@ -52,7 +52,11 @@ pub fn put_into_place(
     };
     let mut sets = sets::found(pins)?;
     if let Some(begun) = sets.pop_if(|last| last.is_next && last.version == TABLES_VERSION) {
-        tracing::info!("going on with moving the hooks to new tables, during which an agent ended");
+        tracing::info!(
+            event = "migration.resumed",
+            path = %begun.folder.display(),
+            "continuing to move the hooks to the new tables of an earlier agent",
+        );
         let present = pins.lengths(&begun)?;
         let object = mover.load(&begun, &present)?;
         let in_place = mover.attach(&begun, object, present)?;
@@ -115,12 +119,20 @@ impl Mover<'_> {
             Err(error) => {
                 // What was begun takes memory and is of no use.
                 if let Err(error) = next.remove() {
-                    tracing::warn!("what was begun is not wholly gone: {error}");
+                    tracing::warn!(
+                        event = "migration.clean_up_failed",
+                        %error,
+                        "cannot remove all of the unfinished tables",
+                    );
                 }
                 if *source != ours {
                     return Err(error);
                 }
-                tracing::error!("the tables keep their sizes: {error}");
+                tracing::error!(
+                    event = "migration.failed",
+                    %error,
+                    "cannot resize the tables: they keep their sizes",
+                );
                 return self.put(source, present);
             }
         };
@@ -245,7 +257,10 @@ impl Mover<'_> {
         let set = next.promote(self.pins.folder())?;
         end_at("renamed");
         set.tidy()?;
-        tracing::info!("the hooks use the new tables, and the old ones are gone");
+        tracing::info!(
+            event = "migration.finished",
+            "the hooks use the new tables, and the old ones are removed",
+        );
         Ok(set)
     }
 
@@ -273,7 +288,10 @@ fn tell(source: &TableSet, present: &Lengths, wanted: &Lengths) {
         let (from, to) = (source.version, TABLES_VERSION);
         what.push(format!("layouts of version {from} → {to}"));
     }
-    let what = what.join(", ");
-    let folder = source.folder.display();
-    tracing::info!("{folder} becomes a new set of tables, without a gap: {what}");
+    tracing::info!(
+        event = "migration.started",
+        path = %source.folder.display(),
+        changes = what.join(", "),
+        "moving the hooks to new tables without a gap",
+    );
 }

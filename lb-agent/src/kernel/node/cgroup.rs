@@ -42,9 +42,10 @@ impl Cgroup {
         let below = best(below(given, mounted_at(&mountinfo()?))).ok_or_else(not_cgroup2)?;
         let found = Self::at(below, false)?.ok_or_else(not_cgroup2)?;
         tracing::debug!(
-            "--cgroup {}: the cgroup2 hierarchy is at {}",
-            given.display(),
-            found.path.display()
+            event = "cgroup.found",
+            path = %given.display(),
+            cgroup = %found.path.display(),
+            "found the cgroup2 hierarchy below the folder of --cgroup",
         );
         Ok(found)
     }

@@ -20,9 +20,10 @@ const USUAL: &str = "/sys/fs/bpf";
 pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
     if std::process::id() == 1 {
         tracing::warn!(
-            "whether {} is the host's BPF file system cannot be told from here, and one of the container's own would be \
-             gone with it: run the container in the host's process namespace (hostPID: true)",
-            parent.display()
+            event = "pins.host_not_visible",
+            path = %parent.display(),
+            "cannot tell whether the BPF file system is the host's, and one of the container's own would be removed with it: \
+             run the container in the host's process namespace (hostPID: true)",
         );
     }
     let device = stat(parent)
@@ -32,7 +33,12 @@ pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
     let (own, first) = match (mountinfo::read("self"), mountinfo::read("1")) {
         (Ok(own), Ok(first)) => (own, first),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!("whose BPF file system {} is: {error}", parent.display());
+            tracing::warn!(
+                event = "pins.mounts_not_readable",
+                path = %parent.display(),
+                %error,
+                "cannot read mountinfo to tell whether the BPF file system is the host's",
+            );
             return Ok(());
         }
     };

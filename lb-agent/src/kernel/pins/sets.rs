@@ -46,8 +46,9 @@ pub fn found(pins: &Pins) -> Result<Vec<TableSet>, KernelError> {
     }
     for set in begun {
         tracing::info!(
-            "{}: begun by an agent that ended meanwhile, and not in use; begun anew if need be",
-            set.folder.display()
+            event = "migration.discarded",
+            path = %set.folder.display(),
+            "removing unfinished tables of an earlier agent, which no hook uses",
         );
         set.remove()?;
     }

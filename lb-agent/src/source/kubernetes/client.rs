@@ -128,9 +128,10 @@ impl Clients {
         let config = access.config().await?;
         if is_open_to_others(&config.cluster_url) {
             tracing::warn!(
-                "{} is asked without TLS: whoever is on the way there reads the credentials and decides where connections go; \
-                 write https://",
-                config.cluster_url
+                event = "source.not_encrypted",
+                server = %config.cluster_url,
+                "the connection to the API server has no TLS: others on the network can read the credentials and redirect \
+                 connections; use https://",
             );
         }
         let health = Arc::new(Health::new(config.cluster_url.to_string()));

@@ -32,7 +32,10 @@ pub fn follow(
             if let Some(now) = revision(&clients, &node_name).await {
                 if now < last {
                     tracing::warn!(
-                        "the API server was at revision {last} and is at {now}: it has another history, all is listed again"
+                        event = "source.history_changed",
+                        last_revision = last,
+                        revision = now,
+                        "the API server went back to an earlier revision: listing all objects again",
                     );
                     sender.send_modify(|times| *times += 1);
                 }

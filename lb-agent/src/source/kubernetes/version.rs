@@ -19,7 +19,11 @@ pub async fn gives_streams(
                 .minor
                 .trim_end_matches(|c: char| !c.is_ascii_digit());
             let minor: u32 = digits.parse().unwrap_or_default();
-            tracing::debug!("the API server is {}", version.git_version);
+            tracing::debug!(
+                event = "source.version_read",
+                version = version.git_version,
+                "the API server has reported its version",
+            );
             Ok(Some(minor >= STREAMS_SINCE))
         }
         // It answers, only not that: lists in pages every server gives.

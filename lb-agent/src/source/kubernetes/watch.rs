@@ -290,10 +290,11 @@ impl<T: WatchedKind> KindWatch<T> {
         let trouble = self.health.note(T::KIND, |of_kind| of_kind.trouble.take());
         let has_warned = std::mem::take(&mut self.has_warned);
         if let Some((since, _)) = trouble.filter(|_| has_warned) {
-            let seconds = since.elapsed().as_secs();
             tracing::info!(
-                "{}s come from the API server again, after {seconds} s",
-                T::KIND
+                event = "source.recovered",
+                kind = %T::KIND,
+                elapsed_seconds = since.elapsed().as_secs_f64(),
+                "the API server sends changes again",
             );
         }
     }
@@ -308,8 +309,24 @@ impl<T: WatchedKind> KindWatch<T> {
         let remedy = Remedy::of(error, may_be_absent, is_streaming, self.refusals);
         let line = trouble::line(error);
         match remedy {
-            Remedy::Absent if self.has_listed => tracing::debug!("{}s: {line}", T::KIND),
-            Remedy::Absent | Remedy::ListInPages => tracing::info!("{}s: {line}", T::KIND),
+            Remedy::Absent if self.has_listed => tracing::debug!(
+                event = "source.kind_still_absent",
+                kind = %T::KIND,
+                error = line,
+                "the API server still does not offer an optional kind",
+            ),
+            Remedy::Absent => tracing::info!(
+                event = "source.kind_absent",
+                kind = %T::KIND,
+                error = line,
+                "the API server does not offer an optional kind",
+            ),
+            Remedy::ListInPages => tracing::info!(
+                event = "source.lists_in_pages",
+                kind = %T::KIND,
+                error = line,
+                "the API server does not stream lists: listing in pages",
+            ),
             _ => {
                 if is_optional && trouble::is_absence(error) {
                     // Whether it is trouble is not known before the server has given other kinds.
@@ -326,11 +343,18 @@ impl<T: WatchedKind> KindWatch<T> {
     /// Warns of trouble, once until it is over.
     fn trouble(&mut self, error: String) {
         if std::mem::replace(&mut self.has_warned, true) {
-            tracing::debug!("{}s: {error}", T::KIND);
+            tracing::debug!(
+                event = "source.failed_again",
+                kind = %T::KIND,
+                error,
+                "the API server still does not send changes",
+            );
         } else {
             tracing::warn!(
-                "{}s do not come from the API server; what is known stays in effect: {error}",
-                T::KIND
+                event = "source.failed",
+                kind = %T::KIND,
+                error,
+                "the API server does not send changes: the known objects stay in effect",
             );
         }
         self.note_trouble(error);

@@ -81,7 +81,12 @@ impl Parser<'_> {
                 self.endpoints.push(name.unwrap_or_default());
             }
             What::Other => {
-                tracing::debug!("{}: another kind passed over", self.place());
+                tracing::debug!(
+                    event = "source.object_skipped",
+                    path = %self.path.display(),
+                    line = self.line,
+                    "skipped an object of a kind that is not used",
+                );
                 self.parsed.passed_over += 1;
             }
             What::Nothing => {}

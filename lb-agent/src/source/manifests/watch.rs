@@ -87,7 +87,9 @@ impl Folders {
         let watcher = notify::recommended_watcher(sender)
             .inspect_err(|error| {
                 tracing::warn!(
-                    "cannot watch manifests, looks at them every second instead: {error}"
+                    event = "source.manifests_not_watched",
+                    %error,
+                    "cannot watch manifests: checking them every second instead",
                 );
             })
             .ok();
@@ -125,7 +127,12 @@ impl Folders {
                 }
                 Err(error) => {
                     self.is_blind = true;
-                    tracing::debug!("cannot watch {}: {error}", folder.display());
+                    tracing::debug!(
+                        event = "source.folder_not_watched",
+                        path = %folder.display(),
+                        %error,
+                        "cannot watch a folder: checking it every second instead",
+                    );
                 }
             }
         }

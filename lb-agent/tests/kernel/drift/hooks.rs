@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use lb_common::TABLES_VERSION;
-use lb_testbed::{Agent, Cgroup, Sandbox, connect, sandboxed};
+use lb_testbed::{Agent, AgentProcess, Cgroup, Sandbox, connect, sandboxed};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -39,6 +39,14 @@ fn wait_for_hooks(web: &Web, number: u64) -> Result<()> {
     Ok(())
 }
 
+fn wait_for_restored(agent: &mut AgentProcess, hook: &str, cause: &str) -> Result<()> {
+    agent
+        .wait_for_event_with("hooks.restored", |restored| {
+            restored["hook"] == hook && restored["cause"] == cause
+        })
+        .map(drop)
+}
+
 #[test]
 fn hooks_that_are_detached_are_attached_again() {
     sandboxed(|sandbox| {
@@ -50,22 +58,22 @@ fn hooks_that_are_detached_are_attached_again() {
             foreign::detach_pinned(&pin(&web, "link_sock_release"))
         })?;
         wait_for_hooks(&web, 3)?;
-        web.running.wait_for_log(
-            "getpeername4 (detached), sock_release (detached), connect4 (detached)",
-        )?;
+        // In the order in which they can be in place again without a gap.
+        wait_for_restored(&mut web.running, "connect4", "detached")?;
+        let log = web.running.log();
+        let restored: Vec<&str> = log
+            .events("hooks.restored")
+            .map(|hook| hook.text("hook"))
+            .collect();
+        assert_eq!(restored, ["getpeername4", "sock_release", "connect4"]);
         // What is pinned is what is attached: the next agent finds it.
         web.running.terminate()?;
         answers(&web.client, Web::ADDRESS, 5)?;
         web.running = web.agent.start()?;
+        let log = web.running.log();
         ensure!(
-            web.running
-                .log()
-                .contains("replaced without a gap: getpeername4")
-        );
-        ensure!(
-            !web.running.log().contains(" attached to "),
-            "{}",
-            web.running.log()
+            log.has("hooks.replaced") && !log.has("hooks.attached"),
+            "{log}"
         );
         nothing_was_restored(&web)
     });
@@ -82,8 +90,7 @@ fn another_program_in_a_link_is_replaced() {
             Ok(())
         })?;
         wait_for_hooks(&web, 1)?;
-        web.running
-            .wait_for_log("connect4 (another program in its link)")
+        wait_for_restored(&mut web.running, "connect4", "another program in its link")
     });
 }
 
@@ -104,7 +111,7 @@ fn pins_that_are_removed_are_made_again_without_a_gap() {
         })?;
         web.running.kill()?;
         web.running = web.agent.start()?;
-        ensure!(web.running.log().contains("took over the tables"));
+        ensure!(web.running.log().has("tables.recovered"));
         client.finish()?;
         Ok(())
     });
@@ -129,7 +136,7 @@ fn a_pin_folder_that_is_removed_is_made_again_and_locked() {
         ensure!(matches!(lock, Err((_, Errno::EWOULDBLOCK))), "{lock:?}");
         web.running.kill()?;
         web.running = web.agent.start()?;
-        ensure!(web.running.log().contains("took over the tables"));
+        ensure!(web.running.log().has("tables.recovered"));
         client.finish()?;
         assert_eq!(held.peer_addr()?, Web::ADDRESS);
         eventually("its count is kept", || Ok(active(&web.agent)? == 1))?;
@@ -179,8 +186,7 @@ fn a_cgroup_that_is_replaced_is_attached_to() {
         served.join()?;
         wait_for_hooks(&web, 9)?;
         eventually("nothing is wrong any more", || Ok(trouble()?.is_empty()))?;
-        web.running
-            .wait_for_log("resolved: the data path is not in place")?;
+        web.running.wait_for_event("data_path.recovered")?;
         home.join()
     });
 }

@@ -151,6 +151,14 @@ fn restored(
     Ok(())
 }
 
+fn wait_for_repairs(web: &mut Web, repairs: &str) -> Result<()> {
+    web.running
+        .wait_for_event_with("tables.repaired", |repaired| {
+            repaired.text("repairs").contains(repairs)
+        })
+        .map(drop)
+}
+
 #[test]
 fn elements_of_frontends() {
     sandboxed(|sandbox| {
@@ -164,8 +172,7 @@ fn elements_of_frontends() {
             failure(&web.client, Web::ADDRESS)?;
             Ok(())
         })?;
-        web.running
-            .wait_for_log("FRONTENDS (1) of default/web:http/TCP (IPv4)")?;
+        wait_for_repairs(&mut web, "FRONTENDS (1) of default/web:http/TCP (IPv4)")?;
         // The guard of the ClusterIP.
         restored(&web, "FRONTENDS", 1, || {
             let guard = FrontendKey::new(key.address, 0, 0);
@@ -320,7 +327,7 @@ fn backends_and_what_getpeername_says() {
         })?;
         let refused = failure(&web.client, SocketAddr::from((cluster_ip(10), PORT + 1)))?;
         assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
-        web.running.wait_for_log("CONFIG (2)")
+        wait_for_repairs(&mut web, "CONFIG (2)")
     });
 }
 

@@ -1,7 +1,6 @@
 //! Clients that ask one Service after the other as fast as they can, and judge each answer.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, ErrorKind, Read as _};
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_testbed::{Deadline, Pod, ask_udp, connect, patiently, stretched};
+use lb_testbed::{Deadline, Log, Pod, ask_udp, connect, patiently, stretched};
 use socket2::Domain;
 
 use super::ledger::NOBODY;
@@ -135,7 +134,7 @@ impl Clients {
             .filter_map(|doubt| doubt.judge(lives))
             .collect();
         if let Some(latest) = late.iter().max_by_key(|late| late.by) {
-            let log = fs::read_to_string(&latest.log_file).unwrap_or_default();
+            let log = Log::read(&latest.log_file);
             bail!(
                 "{log}\n{} answers of servers that the agent with this log must have known to be gone; the latest: {}",
                 late.len(),

@@ -40,7 +40,7 @@ fn an_agent_that_starts_without_its_server_serves_what_is_pinned() {
 
         let place = take_down(&mut web)?;
         let mut running = agent.spawn()?;
-        running.wait_for_log("do not come from the API server")?;
+        running.wait_for_event("source.failed")?;
         assert_eq!(answers(&web.client, address(Web::NUMBER), 40)?.len(), 2);
         let (code, text) = get("readyz")?;
         assert_eq!(code, 503, "{text}");
@@ -165,7 +165,7 @@ fn half_of_the_slices(
 
     server.fail(fault.with(Kind::EndpointSlice));
     let mut running = agent.spawn()?;
-    running.wait_for_log("what the earlier agent left stays")?;
+    running.wait_for_event("tables.leftovers_kept")?;
     eventually("all Services were listed, and not all slices", || {
         let slices = web.cluster.watch_of(Kind::EndpointSlice)?;
         let is_half = slices.heard_seconds_ago.is_some() && !slices.listed;

@@ -91,7 +91,7 @@ fn an_agent_that_starts_before_its_server_has_loaded_rbac_learns_the_service_cid
         server.fail(Fault::answer(403));
         let mut running = refusing_agent(&web).spawn()?;
         // Its socket is there when it has the lock.
-        running.wait_for_log("do not come from the API server")?;
+        running.wait_for_event("source.failed")?;
         eventually("the agent has asked for all kinds", || {
             let kinds = [Kind::Service, Kind::ServiceCidr];
             Ok(kinds

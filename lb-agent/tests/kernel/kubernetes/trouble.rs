@@ -230,18 +230,18 @@ fn an_agent_hands_over_to_none_that_has_not_listed_everything() {
         let server = &web.cluster.server;
         server.fail(Fault::answer(500).with(Kind::EndpointSlice));
         let mut next = web.cluster.agent.spawn()?;
-        next.wait_for_log("goes on until this one has listed the source")?;
-        next.wait_for_log("do not come from the API server")?;
+        next.wait_for_event("hand_over.postponed")?;
+        next.wait_for_event("source.failed")?;
         web.cluster
             .apply_service("other", 11, &web.servers.ipv4())?;
         eventually("the first one goes on", || {
             Ok(status(&web.cluster.agent)?.services == 2)
         })?;
-        assert!(!running.log().contains("handing over"));
+        assert!(!running.log().has("hand_over.asked"));
 
         server.heal();
         next.wait_ready()?;
-        running.wait_for_log("handed over")?;
+        running.wait_for_event("agent.stands_by")?;
         assert_eq!(answers(&web.client, address(11), 20)?.len(), 2);
         Ok(())
     });
@@ -260,7 +260,7 @@ fn nothing_is_in_effect_before_every_kind_was_listed() {
         server.fail(Fault::answer(500).with(Kind::EndpointSlice));
         server.apply(&service("new", 11).to_json())?;
         let mut running = web.cluster.agent_with_http().spawn()?;
-        running.wait_for_log("do not come from the API server")?;
+        running.wait_for_event("source.failed")?;
         assert_eq!(answers(&web.client, address(Web::NUMBER), 5)?.len(), 1);
         let not_there = failure(&web.client, address(11))?;
         assert_ne!(not_there.kind(), std::io::ErrorKind::ConnectionRefused);

@@ -13,11 +13,9 @@ use crate::support::{agent, unload};
 fn end_at(scene: &mut Scene<'_>, agent: &Agent, step: &str) -> Result<()> {
     let mut killed = agent.clone().env("SOCKLB_END_AT", step).spawn()?;
     let how = killed.wait()?;
-    ensure!(
-        killed.log().contains(&format!("ending at {step}")),
-        "{how}: {}",
-        killed.log()
-    );
+    let log = killed.log();
+    let mut ends = log.events("test.crash_point");
+    ensure!(ends.any(|end| end["step"] == step), "{how}: {log}");
     scene.hold(6)?;
     scene.check_held()
 }

@@ -63,12 +63,18 @@ fn sizes_are_not_lowered_below_what_is_in_use() {
         let small = of_sizes(&agent, ["16", "16"]);
         let mut running = small.start()?;
         let log = running.log();
-        for part in [
-            "--max-endpoints 16: BACKENDS keeps room for 262144, since it would have 24, and what is in use needs 101",
-            "FRONTENDS 131072 → 224",
-        ] {
-            ensure!(log.contains(part), "{part} is not in:\n{log}");
+        let mut kept = log.events("migration.not_smaller");
+        let kept = kept.next().with_context(|| log.to_string())?;
+        for (field, wanted) in [("flag", "--max-endpoints"), ("table", "BACKENDS")] {
+            assert_eq!(kept[field], wanted);
         }
+        let numbers = ["asked", "capacity", "wanted", "needed"].map(|field| kept[field].as_u64());
+        assert_eq!(numbers, [16, 262_144, 24, 101].map(Some));
+        let mut moved = log.events("migration.started");
+        ensure!(
+            moved.any(|moved| moved.text("changes").contains("FRONTENDS 131072 → 224")),
+            "{log}"
+        );
         assert_eq!(lengths(&agent, "tables-v1")?, (224, 262_144));
         assert_eq!(backends(&agent)?.len(), 100);
         // What fits at the next start is taken then.
@@ -142,7 +148,12 @@ fn layouts_change_while_clients_connect() {
         let next = next(sandbox, &stage.manifests)?;
         running = next.start()?;
         ensure_moved(&running)?;
-        ensure!(running.log().contains("layouts of version 1 → 2"));
+        let log = running.log();
+        let mut moved = log.events("migration.started");
+        ensure!(
+            moved.any(|moved| moved.text("changes").contains("layouts of version 1 → 2")),
+            "{log}"
+        );
         assert_eq!(pinned(&next)?, ["links", "origins-v1", "tables-v2"]);
         lengths(&next, "tables-v2")?;
         scene.check_held()?;

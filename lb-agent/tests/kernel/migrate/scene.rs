@@ -230,12 +230,10 @@ pub fn next(sandbox: &Sandbox, manifests: &Manifests) -> Result<Agent> {
     Ok(sweeping(Agent::new(binary, sandbox, manifests.folder())))
 }
 
-/// How it says that it took over by filling new tables.
-const MOVED: &str = "the hooks use the new tables";
-
+/// Fails unless it took over by filling new tables.
 pub fn ensure_moved(running: &AgentProcess) -> Result<()> {
     let log = running.log();
-    ensure!(log.contains(MOVED), "{log}");
+    ensure!(log.has("migration.finished"), "{log}");
     Ok(())
 }
 
@@ -283,5 +281,5 @@ pub fn lengths(agent: &Agent, room: &str) -> Result<(u32, u32)> {
 pub fn refusal(agent: &Agent) -> Result<String> {
     let mut refused = agent.spawn()?;
     ensure!(!refused.wait()?.success(), "it started");
-    Ok(refused.log())
+    Ok(refused.log().failure().to_owned())
 }

@@ -17,7 +17,7 @@ fn pins_are_where_nobody_else_writes() {
             let mut running = agent.spawn()?;
             ensure!(!running.wait()?.success());
             let log = running.log();
-            let line = log.lines().last().unwrap_or_default();
+            let line = log.failure();
             for part in [&*agent.pin_dir().to_string_lossy(), reason, "--pin-dir"] {
                 ensure!(line.contains(part), "{part} is not in:\n{log}");
             }

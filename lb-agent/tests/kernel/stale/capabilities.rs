@@ -50,7 +50,7 @@ fn the_metrics_tell_what_was_ended() {
         sockets.iter().try_for_each(wait_until_ended)?;
         wait_for_counts(&dns.agent, 3, 0)?;
         let log = dns.running.log();
-        ensure!(!log.contains("WARN"), "{log}");
+        ensure!(log.warnings().is_empty(), "{log}");
         check_metrics(
             sandbox,
             &[
@@ -84,11 +84,10 @@ fn limited(sandbox: &Sandbox) -> Result<()> {
     let http = HTTP.to_string();
     let dns = Dns::start_with(sandbox, 2, &[&[0]], |agent| agent.arg("--http").arg(http))?;
     let log = dns.running.log();
-    let warned = log
-        .lines()
-        .find(|line| line.contains("UDP sockets of pods"))
-        .context("nothing was said")?;
-    ensure!(warned.contains("CAP_SYS_ADMIN missing"), "{warned}");
+    let mut warned = log.events("sockets.end_only_own_namespace");
+    let warned = warned.next().context("no warning")?;
+    assert_eq!(warned["protocols"], "UDP");
+    assert_eq!(warned["error"], "CAP_SYS_ADMIN missing");
     let of_pod = connected_in(&dns.client)?;
     let of_node = sandbox.namespace().enter(connected_here)??;
     dns.write(1, [(1, true, true)].into_iter())?;

@@ -75,7 +75,7 @@ fn agents_hand_over_again_and_again() {
                 load.change(ready, ending)?;
             }
             let mut last = std::mem::replace(&mut load.running, next);
-            last.wait_for_log("handed over")?;
+            last.wait_for_event("agent.stands_by")?;
             load.progress()?;
             let status = last.terminate()?;
             ensure!(status.success(), "{status}");

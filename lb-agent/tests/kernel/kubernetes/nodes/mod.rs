@@ -175,7 +175,7 @@ fn agents_that_end_leave_the_other_nodes_alone() {
         nodes.assert_answers(1, &[0])?;
         for node in [0, 1] {
             let running = nodes.members[node].agent.start()?;
-            ensure!(running.log().contains("took over the tables"));
+            ensure!(running.log().has("tables.recovered"));
             nodes.members[node].running = running;
             nodes.wait_for(node, &[1, 2])?;
         }
