@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::Instant;
 
-use crate::kernel::Look;
+use crate::kernel::EntryReader;
 use crate::serve::TerminationStatus;
 use crate::sockets::{
     Ability, Answer, Ended, EndedCounts, SocketMetrics, SocketTarget, SocketsError, StillSo, Worker,
@@ -24,7 +24,7 @@ const AGAIN: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(
 /// When to look, and what is under way.
 pub struct Terminator {
     settings: TerminatorSettings,
-    look: Arc<Look>,
+    look: Arc<EntryReader>,
     ability: Ability,
     seen: Option<Stops>,
     due: Option<Instant>,
@@ -73,7 +73,7 @@ pub enum TerminatorEvent {
 }
 
 impl Terminator {
-    pub fn new(settings: TerminatorSettings, look: Look, ability: &Ability) -> Self {
+    pub fn new(settings: TerminatorSettings, look: EntryReader, ability: &Ability) -> Self {
         Self {
             settings,
             look: Arc::new(look),

@@ -10,12 +10,12 @@ mod node;
 mod node_names;
 mod object;
 mod problem;
+mod protocol;
 mod service;
 mod service_cidr;
 #[cfg(test)]
 mod tests;
 mod text;
-mod word;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,12 +30,12 @@ pub use self::metrics::CatalogMetrics;
 pub use self::node::Node;
 pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
 pub use self::problem::Problem;
+pub use self::protocol::{Family, Protocol, is_name};
 pub use self::service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortSpec, Service, ServiceSpec,
     ServiceStatus, SessionAffinityConfig,
 };
 pub use self::service_cidr::{ServiceCidr, ServiceCidrSpec};
-pub use self::word::{Family, Protocol, is_name};
 
 /// Services, their slices and the agent's own node.
 #[derive(Debug)]

@@ -5,10 +5,10 @@
 //! The rules are those of kube-proxy 1.36 (pkg/proxy), where nothing else is said.
 
 mod address;
+mod allocated;
 mod claims;
 mod endpoints;
 mod frontends;
-mod named;
 mod node_ports;
 mod own_node;
 mod report;
@@ -26,8 +26,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
-use self::named::Named;
 pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
@@ -72,7 +72,7 @@ pub struct Policy {
     own_node: Option<Problem>,
     /// About frontends that service ports did not get.
     lost: BTreeMap<ServicePortKey, Vec<Problem>>,
-    named: Named,
+    named: AllocatedAddresses,
     cidr_problems: Vec<Problem>,
 }
 
@@ -121,7 +121,7 @@ impl Policy {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            named: Named::new(match &options.refuse_unknown {
+            named: AllocatedAddresses::new(match &options.refuse_unknown {
                 RefuseUnknown::In(nets) => nets.clone(),
                 RefuseUnknown::Nowhere | RefuseUnknown::InServiceCidrs => Vec::new(),
             }),
@@ -148,7 +148,7 @@ impl Policy {
         let mut holders = Holders::new();
         let mut update = Update::default();
         if self.options.refuse_unknown == RefuseUnknown::InServiceCidrs {
-            let (cidrs, problems) = named::cidrs_of(catalog);
+            let (cidrs, problems) = allocated::cidrs_of(catalog);
             self.cidr_problems = problems;
             self.named.set_cidrs(cidrs, catalog, &mut update);
         }

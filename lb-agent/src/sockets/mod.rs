@@ -9,9 +9,9 @@
 //! CAP_SYS_PTRACE, to enter other namespaces and to find them.
 
 mod ability;
+mod closed;
 mod diag;
 mod end;
-mod gone;
 mod metrics;
 mod namespaces;
 mod worker;

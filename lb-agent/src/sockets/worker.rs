@@ -9,8 +9,8 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::ability::Ability;
+use super::closed::find_closed;
 use super::end::{Ended, SocketTarget, StillSo, end};
-use super::gone::gone;
 use super::namespaces::Home;
 use super::{Lack, SocketsError};
 
@@ -136,7 +136,7 @@ impl Thread {
         if let Some(lack) = &self.ability.no_reach {
             return Err(SocketsError::NotAllowed(Lack::clone(lack)));
         }
-        gone(&self.home, of, &mut || {
+        find_closed(&self.home, of, &mut || {
             while let Ok(job) = self.queue.try_recv() {
                 match job {
                     Job::End {

@@ -3,7 +3,7 @@
 pub mod kubernetes;
 pub mod manifests;
 pub mod node_addresses;
-mod words;
+mod object_errors;
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -17,7 +17,7 @@ use crate::chart::Chart;
 use crate::rendered::{Objects, kustomize};
 
 /// Which kinds the agent lists and watches, as its code says.
-const WATCHED: &str = include_str!("../../src/source/kubernetes/object.rs");
+const WATCHED: &str = include_str!("../../src/source/kubernetes/decode.rs");
 
 fn pod_spec(objects: &Objects) -> Value {
     objects.get("DaemonSet", "socklb")["spec"]["template"]["spec"].clone()

@@ -6,7 +6,7 @@ use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
 use lb_common::stats::{REFUSED_NO_BACKEND, REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKNOWN_PORT};
 
-use super::object::take_map;
+use super::loader::take_map;
 use crate::kernel::node::error::KernelError;
 
 /// The programs' own counters.

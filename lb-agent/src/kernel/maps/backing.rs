@@ -10,12 +10,12 @@ use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap as _, MapData, MapError};
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
-use super::entries::Places;
+use super::entries::SocketEntries;
+use super::entry_reader::EntryReader;
 use super::filter::Filter;
 use super::hash::{capacity, hash, io_error};
 use super::mapped::Mapped;
-use super::near::Near;
-use super::snapshot::Look;
+use super::near_frontends::NearFrontends;
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
 use crate::tables::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
@@ -29,13 +29,13 @@ pub struct Maps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
     most_frontends: u32,
     filter: Filter,
-    near: Near,
+    near: NearFrontends,
     frontend_list: Mapped,
     views: Mapped,
     slots: Mapped,
     backends: Arc<Mapped>,
     config: Mapped,
-    places: Places,
+    places: SocketEntries,
 }
 
 impl Maps {
@@ -45,7 +45,7 @@ impl Maps {
         let frontends = hash(object, "FRONTENDS")?;
         let mut maps = Self {
             filter: Filter::take(object)?,
-            near: Near::take(object)?,
+            near: NearFrontends::take(object)?,
             most_frontends: capacity(&frontends, "FRONTENDS")?,
             frontends,
             frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
@@ -53,7 +53,7 @@ impl Maps {
             slots: Mapped::take(object, "SLOTS", 1)?,
             backends: Arc::new(Mapped::take(object, "BACKENDS", Backend::WORDS)?),
             config: Mapped::take(object, "CONFIG", 1)?,
-            places: Places::take(object)?,
+            places: SocketEntries::take(object)?,
         };
         let unreadable = |error| KernelError::map("read", "FRONTENDS")(io_error(error));
         maps.make_filter().map_err(unreadable)?;
@@ -65,7 +65,7 @@ impl Maps {
     }
 
     /// What tells of single sockets, on any thread.
-    pub fn look(&self) -> Result<Look, KernelError> {
+    pub fn look(&self) -> Result<EntryReader, KernelError> {
         self.places.look(Arc::clone(&self.backends))
     }
 

@@ -12,14 +12,14 @@ use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use lb_common::Pair;
 use lb_common::origin::{ENTRIES_PER_SET, Set};
 
+use super::entry_reader::{ENTRY_WORDS, EntryReader};
 use super::hash::{capacity, hash, hash_at, io_error};
 use super::mapped::Mapped;
-use super::snapshot::{ENTRY_WORDS, Look};
 use crate::kernel::node::error::KernelError;
 use crate::tables::Usage;
 
 #[derive(Debug)]
-pub struct Places {
+pub struct SocketEntries {
     origins: Arc<Mapped>,
     /// Cookie to pair.
     spill: HashMap<MapData, u64, u64>,
@@ -28,7 +28,7 @@ pub struct Places {
     spilled: Arc<Mapped>,
 }
 
-impl Places {
+impl SocketEntries {
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let origins = Arc::new(Mapped::take(object, "ORIGINS", Set::WORDS)?);
         let spill: HashMap<MapData, u64, u64> = hash(object, "SPILL")?;
@@ -136,13 +136,13 @@ impl Places {
     /// What tells of single sockets, on any thread.
     ///
     /// `backends`: BACKENDS.
-    pub fn look(&self, backends: Arc<Mapped>) -> Result<Look, KernelError> {
+    pub fn look(&self, backends: Arc<Mapped>) -> Result<EntryReader, KernelError> {
         let failed = KernelError::map::<io::Error>("open", "SPILL");
         let fd = self.spill.map().fd().as_fd().try_clone_to_owned();
         let fd = fd.map_err(&failed)?;
         let map = MapData::from_fd(fd).and_then(Map::from_map_data);
         let spill = map.and_then(HashMap::try_from);
-        Ok(Look {
+        Ok(EntryReader {
             origins: Arc::clone(&self.origins),
             spill: spill.map_err(|error| failed(io_error(error)))?,
             spilled: Arc::clone(&self.spilled),

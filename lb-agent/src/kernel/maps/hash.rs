@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapType};
 
-use crate::kernel::bpf::object::take_map;
+use crate::kernel::bpf::loader::take_map;
 use crate::kernel::node::error::KernelError;
 
 pub fn hash<K: aya::Pod, V: aya::Pod>(

@@ -10,7 +10,7 @@ use aya::maps::{Map, MapData, MapType};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::hash::io_error;
-use crate::kernel::bpf::object::take_map;
+use crate::kernel::bpf::loader::take_map;
 use crate::kernel::node::error::KernelError;
 
 /// An array, mapped into our memory as words.

@@ -2,13 +2,13 @@
 
 pub mod backing;
 pub mod entries;
+pub mod entry_reader;
 pub mod filter;
 pub mod footprint;
 pub mod hash;
 pub mod lengths;
 pub mod mapped;
-pub mod near;
+pub mod near_frontends;
 pub mod pinned;
 pub mod shapes;
 pub mod sizes;
-pub mod snapshot;

@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::maps::{HashMap, MapData};
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 
-use super::entries::Places;
+use super::entries::SocketEntries;
 use super::hash::{capacity, hash_at, io_error};
 use super::mapped::Mapped;
 use crate::kernel::node::error::KernelError;
@@ -23,7 +23,7 @@ pub struct PinnedMaps {
     backends: Mapped,
     config: Mapped,
     /// None: no agent has pinned them yet.
-    entries: Option<Places>,
+    entries: Option<SocketEntries>,
 }
 
 impl PinnedMaps {
@@ -39,7 +39,7 @@ impl PinnedMaps {
             slots: array("SLOTS", 1)?,
             backends: array("BACKENDS", Backend::WORDS)?,
             config: array("CONFIG", 1)?,
-            entries: Places::pinned(origins)?,
+            entries: SocketEntries::pinned(origins)?,
         })
     }
 

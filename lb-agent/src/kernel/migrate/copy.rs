@@ -9,7 +9,7 @@ use aya_obj::generated::BPF_F_MMAPABLE;
 use lb_common::{Backend, FrontendEntry};
 
 use super::layout::{COUNTERS, Layout};
-use crate::kernel::bpf::object::chain;
+use crate::kernel::bpf::loader::chain;
 use crate::kernel::maps::hash::{hash_at, io_error};
 use crate::kernel::maps::mapped::Mapped;
 use crate::kernel::node::error::KernelError;

@@ -7,7 +7,7 @@ use lb_common::view::is_own;
 use lb_common::{Backend, FrontendKey, FrontendValue, SlotRun, View};
 
 use super::layout::Layout;
-use crate::kernel::maps::entries::Places;
+use crate::kernel::maps::entries::SocketEntries;
 use crate::kernel::maps::hash::{hash_at, io_error};
 use crate::kernel::maps::lengths::Lengths;
 use crate::kernel::maps::mapped::Mapped;
@@ -121,7 +121,7 @@ fn needed(
             }
         }
     }
-    if let Some(places) = Places::pinned(&pins.origins())? {
+    if let Some(places) = SocketEntries::pinned(&pins.origins())? {
         places
             .show(&mut |_, pair| highest.frontend = highest.frontend.max(pair.frontend))
             .map_err(KernelError::pin("read the entries in", &pins.origins()))?;

@@ -11,8 +11,8 @@ use super::{copy, in_use, settle, versions};
 use crate::kernel::bpf::crash_points::end_at;
 use crate::kernel::bpf::grace::Grace;
 use crate::kernel::bpf::hooks::{self, HookState};
+use crate::kernel::bpf::loader::{self, chain};
 use crate::kernel::bpf::log::LogLevel;
-use crate::kernel::bpf::object::{self, chain};
 use crate::kernel::maps::backing::Maps;
 use crate::kernel::maps::footprint;
 use crate::kernel::maps::hash::io_error;
@@ -169,7 +169,7 @@ impl Mover<'_> {
         let shapes: Vec<Shape> = lengths.shapes().collect();
         let pins = self.pins.map_pins(set, &shapes)?;
         let memory = footprint::bytes(shapes.into_iter(), footprint::possible_cpus());
-        object::load(&pins, memory, self.log)
+        loader::load(&pins, memory, self.log)
     }
 
     /// Makes the next set, with all that its source says.

@@ -13,10 +13,10 @@ use aya::maps::MapInfo;
 use lb_common::ORIGINS_VERSION;
 use rustix::fs::FlockOperation;
 
-use super::dir::make;
+use super::folders::make;
 use super::lock::{check_bpffs, lock};
 use super::table_set::{ORIGINS, TableSet, refuse_newer_origins};
-use crate::kernel::bpf::object::MapPin;
+use crate::kernel::bpf::loader::MapPin;
 use crate::kernel::maps::hash::io_error;
 use crate::kernel::maps::lengths::Lengths;
 use crate::kernel::maps::shapes::{Shape, Subfolder, all};

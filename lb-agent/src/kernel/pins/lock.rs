@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::dir::make;
+use super::folders::make;
 use super::{holder, host};
 use crate::kernel::node::error::KernelError;
 

@@ -1,13 +1,13 @@
 //! The folder in which maps and links outlive the agent.
 
-pub mod dir;
 pub mod folder;
+pub mod folders;
 pub mod holder;
 pub mod host;
 pub mod keeper;
 pub mod lock;
 pub mod owner;
-pub mod read;
+pub mod read_tables;
 pub mod sets;
 pub mod table_set;
 pub mod unload;

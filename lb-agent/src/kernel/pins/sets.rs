@@ -9,8 +9,8 @@ use std::os::fd::AsFd as _;
 
 use lb_common::TABLES_VERSION;
 
-use super::dir::{list, remove_empty};
 use super::folder::Pins;
+use super::folders::{list, remove_empty};
 use super::table_set::{TableSet, refuse_newer};
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;

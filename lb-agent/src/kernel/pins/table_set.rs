@@ -8,8 +8,8 @@ use aya::Ebpf;
 use aya::programs::ProgramInfo;
 use lb_common::{ORIGINS_VERSION, TABLES_VERSION};
 
-use super::dir::{list, make, remove_empty, remove_pin};
-use crate::kernel::bpf::object::chain;
+use super::folders::{list, make, remove_empty, remove_pin};
+use crate::kernel::bpf::loader::chain;
 use crate::kernel::node::error::KernelError;
 
 /// What the folder's name of a set begins with, before the version.

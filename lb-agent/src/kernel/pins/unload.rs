@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::dir::{list, remove_empty, remove_pin};
 use super::folder::LINKS;
+use super::folders::{list, remove_empty, remove_pin};
 use super::lock::{check_bpffs, lock};
 use super::table_set::{ORIGINS, PROGRAM, TABLES};
 use crate::kernel::bpf::hooks::LINK;

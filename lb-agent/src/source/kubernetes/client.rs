@@ -18,7 +18,7 @@ use tower::BoxError;
 use tower::util::{MapErr, option_layer};
 
 use super::health::Health;
-use super::hear::Hearing;
+use super::monitor::MonitorLayer;
 use super::pace::Pace;
 use super::unreached::Unreached;
 
@@ -138,8 +138,8 @@ impl Clients {
         let host = config.cluster_url.host();
         let unreached = Unreached::new(host.filter(|_| access.is_of_pods()));
         let pace = Arc::new(Pace::new());
-        let hearing = Hearing::new(Arc::clone(&health), Arc::clone(&pace));
-        let client = build(config, hearing, &unreached)?;
+        let monitor = MonitorLayer::new(Arc::clone(&health), Arc::clone(&pace));
+        let client = build(config, monitor, &unreached)?;
         let clients = Self {
             access,
             health: Arc::clone(&health),
@@ -165,7 +165,7 @@ impl Clients {
         let health = Arc::new(Health::new(String::new()));
         let pace = Arc::new(Pace::new());
         let client = ClientBuilder::new(server, "default")
-            .with_layer(&Hearing::new(Arc::clone(&health), Arc::clone(&pace)))
+            .with_layer(&MonitorLayer::new(Arc::clone(&health), Arc::clone(&pace)))
             .build();
         let clients = Self {
             access: Access::default(),
@@ -191,10 +191,10 @@ impl Clients {
         let mut current = self.current.lock().await;
         if current.number == number {
             let config = self.access.config().await?;
-            let hearing = Hearing::new(Arc::clone(&self.health), self.pace());
+            let monitor = MonitorLayer::new(Arc::clone(&self.health), self.pace());
             *current = Numbered {
                 number: number + 1,
-                client: build(config, hearing, &self.unreached)?,
+                client: build(config, monitor, &self.unreached)?,
             };
         }
         Ok(())
@@ -211,10 +211,14 @@ fn is_open_to_others(server: &http::Uri) -> bool {
 
 /// kube's own client (`make_generic_builder` in kube-client), but for connections that notice when the server has gone without
 /// a word: kube's would wait until the watch's time is over.
-fn build(config: Config, hearing: Hearing, unreached: &Unreached) -> Result<Client, AccessError> {
+fn build(
+    config: Config,
+    monitor: MonitorLayer,
+    unreached: &Unreached,
+) -> Result<Client, AccessError> {
     if config.proxy_url.is_some() {
         let builder = ClientBuilder::try_from(config).map_err(AccessError::Client)?;
-        return Ok(builder.with_layer(unreached).with_layer(&hearing).build());
+        return Ok(builder.with_layer(unreached).with_layer(&monitor).build());
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -236,7 +240,7 @@ fn build(config: Config, hearing: Hearing, unreached: &Unreached) -> Result<Clie
         .with_layer(&option_layer(credentials))
         .with_layer(&config.base_uri_layer())
         .with_layer(unreached)
-        .with_layer(&hearing)
+        .with_layer(&monitor)
         .build())
 }
 

@@ -9,8 +9,8 @@ use kube::api::ListParams;
 use tokio::sync::watch;
 
 use super::client::Clients;
+use super::decode::Sent;
 use super::health::Health;
-use super::object::Sent;
 use crate::catalog::Node;
 
 /// Changes whenever the history went back.

@@ -1,24 +1,24 @@
 //! The Kubernetes API as a source: Services, EndpointSlices, the own Node and, where they matter, ServiceCIDRs, listed and
 //! watched for as long as the agent runs.
 //!
-//! `client` finds the server (`unreached` says why it may not), `version` says what it can do, and `hear` listens to it; `object`
-//! reads what it sends; `watch` follows one kind (`trouble` says what its errors mean, `pace` when to ask again); `history`
-//! notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is. `rollout` has nothing to
+//! `client` finds the server (`unreached` says why it may not), `version` says what it can do, and `monitor` listens to it; `decode`
+//! reads what it sends; `kind_watch` follows one kind (`trouble` says what its errors mean, `pace` when to ask again); `history`
+//! notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is. `daemon_set` has nothing to
 //! do with the watches: it asks about a DaemonSet.
 
 mod client;
+mod daemon_set;
+mod decode;
 mod gather;
 mod health;
-mod hear;
 mod history;
+mod kind_watch;
 mod metrics;
-mod object;
+mod monitor;
 mod pace;
-mod rollout;
 mod trouble;
 mod unreached;
 mod version;
-mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use self::client::{Access, AccessError};
+pub use self::daemon_set::{DaemonSetRollout, DaemonSets};
 pub use self::health::{Health, KindHealth};
 pub use self::metrics::WatchMetrics;
-pub use self::rollout::{DaemonSetRollout, DaemonSets};
 
 use self::client::Clients;
+use self::decode::WatchedKind;
 use self::gather::Gatherer;
 use self::history::Backwards;
-use self::object::WatchedKind;
-use self::watch::{KindWatch, WatchScope};
+use self::kind_watch::{KindWatch, WatchScope};
 use super::Batch;
 use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
 

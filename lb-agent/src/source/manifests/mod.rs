@@ -1,22 +1,22 @@
 //! Manifests as a source: remembers what each file defines, and gives what differs when it reads again.
 //!
-//! `paths` finds the files, `read` reads and `encoding` decodes them, `document` splits them (`yaml` and `tree` read one document),
-//! `parse` makes objects of them (`what` they are, and `strict` about their types), `definitions` settles which file
+//! `paths` finds the files, `file_text` reads and `encoding` decodes them, `document` splits them (`yaml` and `tree` read one document),
+//! `parse` makes objects of them (`document_kind` finds their kinds, `strict` checks their types), `definitions` settles which file
 //! counts for an object, `watch` says when to look. A file that breaks keeps the objects that it last had: a typing
 //! error must not take a Service away.
 
 mod definitions;
 mod document;
+mod document_kind;
 mod encoding;
+mod file_text;
 mod parse;
 mod paths;
-mod read;
 mod strict;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod watch;
-mod what;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +27,9 @@ use std::path::{Path, PathBuf};
 
 use self::definitions::Definitions;
 use self::encoding::Decoded;
+use self::file_text::Unreadable;
 use self::parse::Parsed;
 use self::paths::{FileKey, Stamp};
-use self::read::Unreadable;
 use super::{Batch, Listing};
 use crate::catalog::{Change, Object, ObjectId, Problem};
 
@@ -182,7 +182,7 @@ impl Manifests {
             return;
         }
         file.stamp = stamp;
-        let text = read::text(&key.path, stamp.is_stream && look.may_wait);
+        let text = file_text::read(&key.path, stamp.is_stream && look.may_wait);
         self.take_text(key, text, look.is_patient);
     }
 

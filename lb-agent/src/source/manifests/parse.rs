@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::document::{self, SyntaxError};
+use super::document_kind::DocumentKind;
 use super::shown;
 use super::strict::Strict;
 use super::tree::{self, Tree};
-use super::what::What;
 use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
-use crate::source::words::{plain, well_named};
+use crate::source::object_errors::{plain, well_named};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -63,24 +63,24 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn add(&mut self, tree: Tree) {
-        match What::is(&tree.value) {
-            What::One(kind) => self.add_object(kind, tree),
-            What::ListOf(kind) => {
+        match DocumentKind::is(&tree.value) {
+            DocumentKind::One(kind) => self.add_object(kind, tree),
+            DocumentKind::ListOf(kind) => {
                 for item in self.items(tree) {
                     self.add_object(kind, item);
                 }
             }
-            What::List => {
+            DocumentKind::List => {
                 for item in self.items(tree) {
                     self.add(item);
                 }
             }
-            What::Endpoints => {
+            DocumentKind::Endpoints => {
                 self.parsed.passed_over += 1;
                 let name = name(&tree.value).map(|name| format!(" {name}"));
                 self.endpoints.push(name.unwrap_or_default());
             }
-            What::Other => {
+            DocumentKind::Other => {
                 tracing::debug!(
                     event = "source.object_skipped",
                     path = %self.path.display(),
@@ -89,8 +89,8 @@ impl Parser<'_> {
                 );
                 self.parsed.passed_over += 1;
             }
-            What::Nothing => {}
-            What::Wrong { kind, message } => self.broken(kind, name(&tree.value), &message),
+            DocumentKind::Nothing => {}
+            DocumentKind::Wrong { kind, message } => self.broken(kind, name(&tree.value), &message),
         }
     }
 

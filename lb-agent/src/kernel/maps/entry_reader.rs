@@ -15,7 +15,7 @@ pub const ENTRY_WORDS: usize = size_of::<Entry>() / 8;
 
 /// Reads only.
 #[derive(Debug)]
-pub struct Look {
+pub struct EntryReader {
     pub(super) origins: Arc<Mapped>,
     /// Cookie to pair.
     pub(super) spill: HashMap<MapData, u64, u64>,
@@ -23,7 +23,7 @@ pub struct Look {
     pub(super) backends: Arc<Mapped>,
 }
 
-impl Look {
+impl EntryReader {
     /// What a socket asked for and was given, as `recall` in lb-ebpf finds it.
     #[must_use]
     pub fn pair(&self, cookie: u64) -> Option<Pair> {

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use lb_common::ORIGINS_VERSION;
 
-use super::dir::list;
+use super::folders::list;
 use super::lock::check_bpffs;
 use super::table_set::{ORIGINS, TableSet};
 use crate::kernel::maps::pinned::PinnedMaps;
 use crate::kernel::node::error::KernelError;
 
 /// The tables that an agent of this version works with, whether one runs or not. None: there are none.
-pub fn read(folder: &Path) -> Result<Option<PinnedMaps>, KernelError> {
+pub fn read_tables(folder: &Path) -> Result<Option<PinnedMaps>, KernelError> {
     check_bpffs(folder)?;
     let set = TableSet::ours(folder).folder;
     if !set.exists() || list(&set)?.is_empty() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::catalog::Kind;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum DocumentKind {
     One(Kind),
     /// The items of this need not say their kind again.
     ListOf(Kind),
@@ -27,23 +27,31 @@ const SLICES: &str = "discovery.k8s.io/v1";
 const CIDRS: &str = "networking.k8s.io/v1";
 
 /// What we read: `kind`, `apiVersion`.
-const READ: [(&str, &str, What); 9] = [
-    ("Service", "v1", What::One(Kind::Service)),
-    ("EndpointSlice", SLICES, What::One(Kind::EndpointSlice)),
-    ("Node", "v1", What::One(Kind::Node)),
-    ("ServiceCIDR", CIDRS, What::One(Kind::ServiceCidr)),
-    ("List", "v1", What::List),
-    ("ServiceList", "v1", What::ListOf(Kind::Service)),
+const READ: [(&str, &str, DocumentKind); 9] = [
+    ("Service", "v1", DocumentKind::One(Kind::Service)),
+    (
+        "EndpointSlice",
+        SLICES,
+        DocumentKind::One(Kind::EndpointSlice),
+    ),
+    ("Node", "v1", DocumentKind::One(Kind::Node)),
+    ("ServiceCIDR", CIDRS, DocumentKind::One(Kind::ServiceCidr)),
+    ("List", "v1", DocumentKind::List),
+    ("ServiceList", "v1", DocumentKind::ListOf(Kind::Service)),
     (
         "EndpointSliceList",
         SLICES,
-        What::ListOf(Kind::EndpointSlice),
+        DocumentKind::ListOf(Kind::EndpointSlice),
     ),
-    ("NodeList", "v1", What::ListOf(Kind::Node)),
-    ("ServiceCIDRList", CIDRS, What::ListOf(Kind::ServiceCidr)),
+    ("NodeList", "v1", DocumentKind::ListOf(Kind::Node)),
+    (
+        "ServiceCIDRList",
+        CIDRS,
+        DocumentKind::ListOf(Kind::ServiceCidr),
+    ),
 ];
 
-impl What {
+impl DocumentKind {
     pub(super) fn is(value: &Value) -> Self {
         match value {
             Value::Null => Self::Nothing,

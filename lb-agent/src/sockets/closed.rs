@@ -21,7 +21,7 @@ use super::namespaces::Home;
 ///
 /// # Errors
 /// A single namespace that can't be asked makes the answer worthless.
-pub fn gone(
+pub fn find_closed(
     home: &Home,
     mut of: HashSet<u64>,
     between: &mut dyn FnMut(),

@@ -14,10 +14,10 @@ use kube::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 
 use super::client::Clients;
+use super::decode::{Sent, WatchedKind};
 use super::gather::{Gatherer, Learnt};
 use super::health::Health;
 use super::history::Backwards;
-use super::object::{Sent, WatchedKind};
 use super::pace::{Attempts, Failure};
 use super::trouble::{self, Remedy};
 use super::version;

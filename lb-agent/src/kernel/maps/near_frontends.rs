@@ -15,13 +15,13 @@ use crate::kernel::node::error::KernelError;
 use crate::tables::Elements;
 
 #[derive(Debug)]
-pub struct Near {
+pub struct NearFrontends {
     lines: Mapped,
     /// Those that found no room in their lines.
     left_out: HashSet<FrontendKey>,
 }
 
-impl Near {
+impl NearFrontends {
     /// Empty, whatever an earlier agent left there.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let lines = Mapped::take(object, "NEAR_FRONTENDS", NearLine::WORDS)?;

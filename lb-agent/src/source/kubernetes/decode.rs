@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::catalog::{
     EndpointSlice, Kind, Node, Object, ObjectId, ObjectName, Service, ServiceCidr,
 };
-use crate::source::words::{plain, well_named};
+use crate::source::object_errors::{plain, well_named};
 
 /// A kind of object that can be watched.
 pub trait WatchedKind: Clone + DeserializeOwned + Debug + Send + Sync + 'static {

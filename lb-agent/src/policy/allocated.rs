@@ -11,14 +11,14 @@ use crate::catalog::{Catalog, Kind, ObjectId, ObjectName, Problem, Service};
 
 /// Costs nothing without CIDRs.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct AllocatedAddresses {
     cidrs: Vec<IpNet>,
     of: HashMap<ObjectName, BTreeSet<IpAddr>>,
     /// How many Services have an address.
     services: BTreeMap<IpAddr, usize>,
 }
 
-impl Named {
+impl AllocatedAddresses {
     pub(super) fn new(cidrs: Vec<IpNet>) -> Self {
         Self {
             cidrs,

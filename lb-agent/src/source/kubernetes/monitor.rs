@@ -17,24 +17,24 @@ use super::health::Health;
 use super::pace::Pace;
 use crate::catalog::Kind;
 
-/// Hears what comes through a client.
+/// A layer that monitors what comes through a client.
 #[derive(Clone, Debug)]
-pub struct Hearing {
+pub struct MonitorLayer {
     health: Arc<Health>,
     pace: Arc<Pace>,
 }
 
-impl Hearing {
+impl MonitorLayer {
     pub const fn new(health: Arc<Health>, pace: Arc<Pace>) -> Self {
         Self { health, pace }
     }
 }
 
-impl<S> Layer<S> for Hearing {
-    type Service = Heard<S>;
+impl<S> Layer<S> for MonitorLayer {
+    type Service = Monitored<S>;
 
-    fn layer(&self, inner: S) -> Heard<S> {
-        Heard {
+    fn layer(&self, inner: S) -> Monitored<S> {
+        Monitored {
             inner,
             health: Arc::clone(&self.health),
             pace: Arc::clone(&self.pace),
@@ -42,9 +42,9 @@ impl<S> Layer<S> for Hearing {
     }
 }
 
-/// A client's service with [`Hearing`].
+/// A client's service with [`MonitorLayer`].
 #[derive(Debug)]
-pub struct Heard<S> {
+pub struct Monitored<S> {
     inner: S,
     health: Arc<Health>,
     pace: Arc<Pace>,
@@ -64,7 +64,7 @@ const LONGEST_LINE: usize = 16 << 20;
 /// A page has 500 objects; kube keeps all of it.
 const LONGEST_PAGE: usize = 256 << 20;
 
-impl<S, B, R> Service<Request<B>> for Heard<S>
+impl<S, B, R> Service<Request<B>> for Monitored<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: Into<BoxError>,
@@ -72,7 +72,7 @@ where
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
-    type Response = Response<HeardBody<R>>;
+    type Response = Response<MonitoredBody<R>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -108,7 +108,7 @@ where
                 None => {}
             }
             let kind = kind.filter(|_| is_success);
-            Ok(response.map(|body| HeardBody {
+            Ok(response.map(|body| MonitoredBody {
                 body,
                 kind,
                 health,
@@ -121,7 +121,7 @@ where
 
 /// A body that is heard, and of which nothing grows without end.
 #[derive(Debug)]
-pub struct HeardBody<R> {
+pub struct MonitoredBody<R> {
     body: R,
     kind: Option<Kind>,
     health: Arc<Health>,
@@ -130,7 +130,7 @@ pub struct HeardBody<R> {
     length: usize,
 }
 
-impl<R> Body for HeardBody<R>
+impl<R> Body for MonitoredBody<R>
 where
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
@@ -164,7 +164,7 @@ where
     }
 }
 
-impl<R> HeardBody<R> {
+impl<R> MonitoredBody<R> {
     fn count(&mut self, data: &[u8]) -> Result<(), BoxError> {
         let last = data.iter().rposition(|&byte| byte == b'\n');
         match last.filter(|_| self.is_watch) {
@@ -218,8 +218,8 @@ mod tests {
     /// How much of an answer is taken that comes in so many pieces.
     async fn taken(uri: &str, piece: &'static [u8], pieces: usize) -> (usize, bool) {
         let health = Arc::new(Health::new(String::new()));
-        let hearing = Hearing::new(health, Arc::new(Pace::new()));
-        let mut service = hearing.layer(tower::service_fn(move |_: Request<()>| async move {
+        let monitor = MonitorLayer::new(health, Arc::new(Pace::new()));
+        let mut service = monitor.layer(tower::service_fn(move |_: Request<()>| async move {
             let piece = Bytes::from_static(piece);
             let pieces =
                 std::iter::repeat_n(piece, pieces).map(|p| Ok::<_, BoxError>(Frame::data(p)));

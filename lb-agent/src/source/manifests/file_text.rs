@@ -21,7 +21,7 @@ pub(super) struct Unreadable {
 /// A file's text.
 ///
 /// `may_wait`: it was named though it is no regular file, and may be waited for.
-pub(super) fn text(path: &Path, may_wait: bool) -> Result<Decoded, Unreadable> {
+pub(super) fn read(path: &Path, may_wait: bool) -> Result<Decoded, Unreadable> {
     let file = open(path, may_wait)?;
     let mut bytes = Vec::new();
     file.take(LARGEST + 1)
