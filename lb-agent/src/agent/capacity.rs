@@ -18,7 +18,7 @@ pub struct Capacity {
 
 impl Capacity {
     /// Looks how full the tables are, and logs what is new about that.
-    pub fn look(&mut self, tables: &[Usage]) {
+    pub fn check(&mut self, tables: &[Usage]) {
         for usage in tables {
             let Usage {
                 table,
@@ -76,17 +76,17 @@ mod tests {
     #[test]
     fn it_is_a_problem_above_80_percent_until_it_is_75_or_less() {
         let mut capacity = Capacity::default();
-        let mut look = |used| {
-            capacity.look(&[Usage {
+        let mut check = |used| {
+            capacity.check(&[Usage {
                 table: "BACKENDS",
                 used,
                 capacity: 1000,
             }]);
             capacity.problems().count()
         };
-        let seen = [0, 800, 801, 1000, 751, 750, 800].map(&mut look);
+        let seen = [0, 800, 801, 1000, 751, 750, 800].map(&mut check);
         assert_eq!(seen, [0, 0, 1, 1, 1, 0, 0]);
-        look(900);
+        check(900);
         let problem = capacity.problems().next().expect("it is one");
         assert_eq!(problem.object, "table BACKENDS");
         assert!(problem.message.contains("--max-endpoints"));

@@ -31,7 +31,7 @@ impl Changes {
     }
 
     /// Logs them if it is time; call it now and then.
-    pub fn look(&mut self) {
+    pub fn sum_up_if_due(&mut self) {
         if self.since.is_some_and(|at| at.elapsed() >= SUM_UP_EVERY) {
             self.sum_up();
         }
@@ -68,12 +68,12 @@ mod tests {
         let mut changes = Changes::default();
         changes.note(3, Duration::from_micros(80));
         changes.note(1, Duration::from_micros(20));
-        changes.look();
+        changes.sum_up_if_due();
         assert_eq!((changes.objects, changes.updates), (4, 2));
         assert_eq!(changes.slowest, Duration::from_micros(80));
         changes.since = Instant::now().checked_sub(SUM_UP_EVERY);
         assert!(changes.since.is_some());
-        changes.look();
+        changes.sum_up_if_due();
         assert!(changes.since.is_none());
         assert_eq!((changes.objects, changes.updates), (0, 0));
     }

@@ -25,7 +25,7 @@ pub struct Engine<B> {
     refused: RefusedPorts,
     capacity: Capacity,
     source_problems: Vec<Problem>,
-    told: ProblemLog,
+    problem_log: ProblemLog,
 }
 
 impl<B: Backing> Engine<B> {
@@ -38,7 +38,7 @@ impl<B: Backing> Engine<B> {
             refused: RefusedPorts::default(),
             capacity: Capacity::default(),
             source_problems: Vec::new(),
-            told: ProblemLog::default(),
+            problem_log: ProblemLog::default(),
         }
     }
 
@@ -58,7 +58,7 @@ impl<B: Backing> Engine<B> {
         let touched = self.catalog.take_touched();
         let update = self.policy.update(&self.catalog, touched);
         self.bring_into_effect(update);
-        self.tell();
+        self.log_problems();
     }
 
     /// Refuses what no Service has, if that is wanted; not while `is_complete` is false: what could not be read may have
@@ -98,7 +98,7 @@ impl<B: Backing> Engine<B> {
             changed,
             ..Update::default()
         });
-        self.tell();
+        self.log_problems();
     }
 
     fn bring_into_effect(&mut self, mut update: Update) {
@@ -129,24 +129,24 @@ impl<B: Backing> Engine<B> {
         self.retry();
     }
 
-    /// Looks whether sockets have let go of what rests, how full the tables are, and which problems have lasted.
-    pub fn look_for_room(&mut self) {
+    /// To be called every second: frees what sockets no longer use, checks how full the tables are, and logs problems that have lasted.
+    pub fn tick(&mut self) {
         if self.tables.has_quarantined() {
             self.tables.free_unnamed();
             self.retry();
         }
-        self.capacity.look(&self.tables.usage());
-        self.told.look(Instant::now());
+        self.capacity.check(&self.tables.usage());
+        self.problem_log.log_lasting(Instant::now());
     }
 
-    /// From when on the programs step aside if this is not called again: see [`super::heartbeat`].
-    pub fn step_aside_at(&mut self, at: u64) {
+    /// From when on the programs fail open if this is not called again: see [`super::heartbeat`].
+    pub fn set_fail_open_at(&mut self, at: u64) {
         self.tables.set_fail_open_at(at);
     }
 
-    /// Takes the places of sockets that ended unseen.
-    pub fn sweep(&mut self, gone: &HashSet<u64>) {
-        match self.tables.sweep(gone) {
+    /// Removes the entries of sockets that closed without running a hook.
+    pub fn sweep(&mut self, closed: &HashSet<u64>) {
+        match self.tables.sweep(closed) {
             Ok(0) => {}
             Ok(swept) => {
                 tracing::info!(
@@ -245,16 +245,16 @@ impl<B: Backing> Engine<B> {
             });
             self.refused.keep(refused, tried);
         }
-        self.refused.tell(self.tables.has_quarantined());
+        self.refused.log(self.tables.has_quarantined());
     }
 
-    fn tell(&mut self) {
-        self.refused.tell(self.tables.has_quarantined());
+    fn log_problems(&mut self) {
+        self.refused.log(self.tables.has_quarantined());
         let lasting = self.source_problems.iter();
         let lasting = lasting.chain(self.policy.lasting_problems());
         let passing = self.policy.passing_problems();
         let lasting = lasting.map(|problem| (problem, false));
-        self.told
-            .tell(lasting.chain(passing.map(|problem| (problem, true))));
+        self.problem_log
+            .update(lasting.chain(passing.map(|problem| (problem, true))));
     }
 }

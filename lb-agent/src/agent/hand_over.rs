@@ -22,9 +22,9 @@ impl Agent {
     }
 
     /// Closes everything and gives the folder back, still locked.
-    pub(super) async fn make_way(mut self, http: Option<Serving>) -> Pins {
+    pub(super) async fn close_for_hand_over(mut self, http: Option<Serving>) -> Pins {
         // The other one has all the time that there is until it does this itself.
-        self.beat();
+        self.send_heartbeat();
         self.changes.sum_up();
         if let Some(http) = http {
             http.close().await;

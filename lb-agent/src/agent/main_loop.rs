@@ -7,17 +7,17 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::signals::Ends;
+use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
 use crate::kernel::{KernelError, Pins};
 use crate::serve::{Metrics, Probes, ProcessStage};
 use crate::source::node_addresses;
 
-/// How often to look whether sockets have let go of what rests.
-const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+/// How often to do what is not caused by an event.
+const TICK: Duration = Duration::from_secs(1);
 
-/// How a turn ends.
+/// How a tenure ends.
 pub enum Ending {
     /// By SIGTERM or SIGINT.
     Signal,
@@ -27,7 +27,7 @@ pub enum Ending {
 
 impl Agent {
     /// Works until a signal, or until another agent takes over.
-    pub async fn run(mut self, ends: &mut Ends, probes: &Probes) -> anyhow::Result<Ending> {
+    pub async fn run(mut self, ends: &mut EndSignals, probes: &Probes) -> anyhow::Result<Ending> {
         let (address_sender, mut addresses) = mpsc::channel(16);
         if self.settings.node_addresses.is_empty() {
             node_addresses::watch(address_sender).context("cannot watch the node's addresses")?;
@@ -43,7 +43,7 @@ impl Agent {
             tokio::spawn(log.forward());
         }
         let mut sweeper = Sweeper::new(self.settings.sweep_interval);
-        let mut looks = tokio::time::interval(LOOK_FOR_ROOM);
+        let mut ticks = tokio::time::interval(TICK);
         let mut grace: Option<JoinHandle<Result<(), KernelError>>> = None;
         loop {
             if grace.is_none() && self.engine.begin_grace() {
@@ -60,7 +60,7 @@ impl Agent {
                     if self.answer(question) {
                         probes.enter(ProcessStage::StandingBy { was_ready: self.is_ready });
                         drop(questions);
-                        return Ok(Ending::HandedOver(self.make_way(http).await));
+                        return Ok(Ending::HandedOver(self.close_for_hand_over(http).await));
                     }
                 }
                 over = async { grace.as_mut().expect("polled only when there is one").await },
@@ -70,12 +70,12 @@ impl Agent {
                     over.context("cannot wait for a grace period")??;
                     self.engine.grace_is_over();
                 }
-                _ = looks.tick() => {
-                    self.beat();
-                    self.engine.look_for_room();
-                    self.changes.look();
+                _ = ticks.tick() => {
+                    self.send_heartbeat();
+                    self.engine.tick();
+                    self.changes.sum_up_if_due();
                     sweeper.tick(self.engine.tables(), &self.sockets);
-                    self.places = sweeper.places;
+                    self.entry_usage = sweeper.entry_usage;
                     self.terminator.tick();
                     self.drift.keep(&mut self.opened.keeper);
                 }
@@ -83,7 +83,7 @@ impl Agent {
                     self.terminator.take(step, self.engine.tables(), &self.sockets);
                 }
                 () = self.drift.due() => self.drift.check(&mut self.engine),
-                gone = sweeper.gone() => self.engine.sweep(&gone),
+                closed = sweeper.closed() => self.engine.sweep(&closed),
                 name = ends.next() => {
                     self.changes.sum_up();
                     tracing::info!(

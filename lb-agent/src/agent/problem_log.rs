@@ -16,13 +16,13 @@ pub struct ProblemLog(BTreeMap<Problem, LoggedProblem>);
 struct LoggedProblem {
     since: Instant,
     may_pass: bool,
-    is_told: bool,
+    is_logged: bool,
 }
 
 impl ProblemLog {
     /// Takes over all problems that there are now, with whether they may pass by themselves; logs what is new, and what is
     /// no more.
-    pub fn tell<'p>(&mut self, now: impl Iterator<Item = (&'p Problem, bool)>) {
+    pub fn update<'p>(&mut self, now: impl Iterator<Item = (&'p Problem, bool)>) {
         let at = Instant::now();
         let mut before = std::mem::take(&mut self.0);
         for (problem, may_pass) in now {
@@ -40,7 +40,7 @@ impl ProblemLog {
                     let state = LoggedProblem {
                         since: at,
                         may_pass,
-                        is_told: false,
+                        is_logged: false,
                     };
                     (problem.clone(), state)
                 }
@@ -48,7 +48,7 @@ impl ProblemLog {
             self.0.insert(problem, state);
         }
         for (problem, state) in before {
-            if state.is_told {
+            if state.is_logged {
                 tracing::info!(
                     event = "problem.resolved",
                     object = problem.object,
@@ -64,15 +64,15 @@ impl ProblemLog {
                 );
             }
         }
-        self.look(at);
+        self.log_lasting(at);
     }
 
     /// Warns of what has lasted for too long; call it now and then.
-    pub fn look(&mut self, now: Instant) {
+    pub fn log_lasting(&mut self, now: Instant) {
         for (problem, state) in &mut self.0 {
             let has_lasted = now.duration_since(state.since) >= PASSES_WITHIN;
-            if !state.is_told && (has_lasted || !state.may_pass) {
-                state.is_told = true;
+            if !state.is_logged && (has_lasted || !state.may_pass) {
+                state.is_logged = true;
                 tracing::warn!(
                     event = "problem.reported",
                     object = problem.object,
@@ -95,8 +95,8 @@ mod tests {
         }
     }
 
-    fn told(told: &ProblemLog) -> Vec<&str> {
-        let all = told.0.iter().filter(|(_, state)| state.is_told);
+    fn logged(log: &ProblemLog) -> Vec<&str> {
+        let all = log.0.iter().filter(|(_, state)| state.is_logged);
         all.map(|(problem, _)| &*problem.object).collect()
     }
 
@@ -104,17 +104,17 @@ mod tests {
     fn what_may_pass_is_warned_of_when_it_has_lasted() {
         let [lasting, passing, brief] = ["lasting", "passing", "brief"].map(problem);
         let mut all = ProblemLog::default();
-        all.tell([(&lasting, false), (&passing, true), (&brief, true)].into_iter());
-        assert_eq!(told(&all), ["lasting"]);
+        all.update([(&lasting, false), (&passing, true), (&brief, true)].into_iter());
+        assert_eq!(logged(&all), ["lasting"]);
         let began = Instant::now();
-        all.look(began + PASSES_WITHIN / 2);
-        assert_eq!(told(&all), ["lasting"]);
+        all.log_lasting(began + PASSES_WITHIN / 2);
+        assert_eq!(logged(&all), ["lasting"]);
         // That it is told again is no new beginning.
-        all.tell([(&lasting, false), (&passing, true)].into_iter());
-        all.look(began + PASSES_WITHIN);
-        assert_eq!(told(&all), ["lasting", "passing"]);
-        all.tell([(&brief, true)].into_iter());
-        all.look(began + PASSES_WITHIN / 2);
-        assert_eq!(told(&all), [""; 0]);
+        all.update([(&lasting, false), (&passing, true)].into_iter());
+        all.log_lasting(began + PASSES_WITHIN);
+        assert_eq!(logged(&all), ["lasting", "passing"]);
+        all.update([(&brief, true)].into_iter());
+        all.log_lasting(began + PASSES_WITHIN / 2);
+        assert_eq!(logged(&all), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Service ports that the tables could not take: what is said of them, and when they are tried again.
+//! Service ports that the tables could not take: what is logged of them, and when they are tried again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use super::capacity;
 use crate::policy::{Problem, ServicePort, ServicePortKey, Update};
 use crate::tables::{ApplyError, Headroom, Refused};
 
-/// What does not fit while something rests is tried again as soon as that is free; nothing is said before.
-const SAY_AFTER: Duration = Duration::from_secs(2);
+/// What does not fit while something is in quarantine is tried again as soon as that is free; nothing is logged before.
+const LOG_AFTER: Duration = Duration::from_secs(2);
 
 /// All of them, by key.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug)]
 struct Since {
     at: Instant,
-    is_told: bool,
+    is_logged: bool,
 }
 
 /// Those that are in the tables' hands again.
@@ -48,8 +48,8 @@ impl RefusedPorts {
         }
         let changed = update.changed.iter().map(|port| &port.key);
         let keys = changed.chain(&update.removed);
-        let gone = keys.filter_map(|key| self.0.remove_entry(key));
-        RetriedPorts(gone.map(|(key, waiting)| waiting.tried(key).1).collect())
+        let removed = keys.filter_map(|key| self.0.remove_entry(key));
+        RetriedPorts(removed.map(|(key, waiting)| waiting.tried(key).1).collect())
     }
 
     /// Those that may fit by now, of the oldest Services as many as there is room for. Costs little while there is none.
@@ -71,11 +71,11 @@ impl RefusedPorts {
         (ports, RetriedPorts(tried))
     }
 
-    /// Takes over what the tables said of them. What was `tried` and is not among them is mended.
+    /// Takes over what the tables reported of them. What was `tried` and is not among them is resolved.
     pub fn keep(&mut self, refused: Vec<Refused>, tried: RetriedPorts) {
         let now = Since {
             at: Instant::now(),
-            is_told: false,
+            is_logged: false,
         };
         for refused in refused {
             let key = refused.port.key.clone();
@@ -88,7 +88,7 @@ impl RefusedPorts {
         for (key, problem, since) in tried.0 {
             match self.0.get_mut(&key) {
                 Some(waiting) => waiting.since = since,
-                None if since.is_told => tracing::info!(
+                None if since.is_logged => tracing::info!(
                     event = "service_port.accepted",
                     service_port = %key,
                     problem = problem.message,
@@ -101,14 +101,14 @@ impl RefusedPorts {
 
     /// Logs each once.
     ///
-    /// `rests`: there may be room in a moment.
-    pub fn tell(&mut self, rests: bool) {
+    /// `may_fit_soon`: something is in quarantine.
+    pub fn log(&mut self, may_fit_soon: bool) {
         for waiting in self.0.values_mut() {
             let since = &mut waiting.since;
-            if since.is_told || rests && since.at.elapsed() < SAY_AFTER {
+            if since.is_logged || may_fit_soon && since.at.elapsed() < LOG_AFTER {
                 continue;
             }
-            since.is_told = true;
+            since.is_logged = true;
             let problem = waiting.refused.problem();
             tracing::warn!(
                 event = "service_port.refused",
@@ -240,11 +240,11 @@ mod tests {
             vec![refused(1, None, Table::Backends, 1)],
             RetriedPorts::default(),
         );
-        waiting.tell(true);
-        let is_told = |waiting: &RefusedPorts| waiting.0.values().all(|w| w.since.is_told);
-        assert!(!is_told(&waiting));
-        waiting.tell(false);
-        assert!(is_told(&waiting));
+        waiting.log(true);
+        let is_logged = |waiting: &RefusedPorts| waiting.0.values().all(|w| w.since.is_logged);
+        assert!(!is_logged(&waiting));
+        waiting.log(false);
+        assert!(is_logged(&waiting));
         let room = Headroom {
             backends: 1,
             ..Headroom::default()
@@ -252,6 +252,6 @@ mod tests {
         let (ports, tried) = waiting.take_fitting(room);
         assert_eq!(ports.len(), 1);
         waiting.keep(vec![refused(1, None, Table::Slots, 3)], tried);
-        assert!(is_told(&waiting));
+        assert!(is_logged(&waiting));
     }
 }

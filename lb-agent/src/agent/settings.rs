@@ -24,8 +24,8 @@ pub struct AgentSettings {
     pub terminate_tcp: bool,
     /// How often to look whether the tables still say what they should.
     pub check_interval: Duration,
-    /// How long after this agent's end the programs step aside; none: never.
-    pub step_aside_after: Option<Duration>,
+    /// How long after this agent's end the programs fail open; none: never.
+    pub fail_open_after: Option<Duration>,
     /// Where the agent answers.
     pub socket: PathBuf,
     /// Where this very process answers probes, if it does.

@@ -51,8 +51,8 @@ impl Agent {
             tcp: settings.terminate_tcp,
             every: settings.sweep_interval,
         };
-        let terminator = Terminator::new(termination, maps.look()?, sockets.ability());
-        terminator.tell();
+        let terminator = Terminator::new(termination, maps.entry_reader()?, sockets.ability());
+        terminator.log_limits();
         let mut tables = Tables::recover(maps).context("cannot read the pinned tables")?;
         let found = tables.counts();
         if found.service_ports > 0 {
@@ -90,7 +90,7 @@ impl Agent {
             metrics: AgentMetrics::default(),
             syncs: SyncStatus::default(),
             changes: Changes::default(),
-            places: None,
+            entry_usage: None,
             is_ready: false,
             opened: Running {
                 grace: Arc::new(grace),

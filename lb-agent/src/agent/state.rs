@@ -37,7 +37,7 @@ pub struct Agent {
     pub syncs: SyncStatus,
     pub changes: Changes,
     /// How full ORIGINS and SPILL were when last looked at.
-    pub places: Option<[Usage; 2]>,
+    pub entry_usage: Option<[Usage; 2]>,
     /// What the source says is in effect.
     pub is_ready: bool,
 }
@@ -76,8 +76,8 @@ impl Agent {
             self.syncs.first_cpu_micros += cpu_micros() - cpu;
         }
         if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
-            self.beat();
-            self.tell_ready();
+            self.send_heartbeat();
+            self.log_ready();
             kernel::give_memory_back();
         }
     }
@@ -93,15 +93,15 @@ impl Agent {
         }
     }
 
-    /// Says that the agent lives; not before the tables say what is true now.
-    pub fn beat(&mut self) {
+    /// Puts off the moment at which the programs fail open; not before the tables are up to date.
+    pub fn send_heartbeat(&mut self) {
         if self.is_ready {
-            let at = heartbeat::deadline(self.settings.step_aside_after);
-            self.engine.step_aside_at(at);
+            let at = heartbeat::deadline(self.settings.fail_open_after);
+            self.engine.set_fail_open_at(at);
         }
     }
 
-    pub fn tell_ready(&self) {
+    pub fn log_ready(&self) {
         let counts = self.engine.counts();
         tracing::info!(
             event = "agent.ready",

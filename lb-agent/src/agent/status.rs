@@ -38,7 +38,7 @@ impl Agent {
         set_number(&metrics.service_ports_refused, self.engine.refused());
         metrics.catalog.update(self.engine.catalog());
         let usage = self.engine.tables().usage();
-        let usage = usage.iter().chain(self.places.iter().flatten());
+        let usage = usage.iter().chain(self.entry_usage.iter().flatten());
         metrics.tables.update(self.engine.counts(), usage);
         metrics.refusals.update(self.opened.stats.refusals());
         self.terminator.update(&metrics.sockets);
@@ -61,7 +61,7 @@ impl Agent {
             }
         });
         let usage = self.engine.tables().usage();
-        let tables = usage.iter().chain(self.places.iter().flatten());
+        let tables = usage.iter().chain(self.entry_usage.iter().flatten());
         let refusals = self.opened.stats.refusals();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

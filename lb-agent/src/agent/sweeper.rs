@@ -1,4 +1,4 @@
-//! Asks now and then which sockets have a place in the tables and are gone: some end where no hook sees it.
+//! Asks now and then which sockets have an entry in the tables and are closed: some close without running a hook.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::sockets::{Answer, Worker};
 use crate::tables::{Backing, Tables, Usage};
 
-/// How often to look whether places are running out; then a sweep comes before its time.
-const LOOK_FOR_CROWD: Duration = Duration::from_secs(30);
+/// How often to check how full ORIGINS and SPILL are; then a sweep comes before its time.
+const CHECK_USAGE_EVERY: Duration = Duration::from_secs(30);
 
-/// A place is taken before the kernel lists its socket (`connect` runs the hooks first).
+/// An entry is claimed before the kernel lists its socket (`connect` runs the hooks first).
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 
 /// When to sweep, and the sweep under way.
@@ -17,13 +17,13 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 pub struct Sweeper {
     every: Duration,
     last_sweep: Instant,
-    last_look: Instant,
-    /// Sockets that had a place at some time.
+    last_usage_check: Instant,
+    /// Sockets that had an entry at some time.
     holders: Option<(Instant, HashSet<u64>)>,
     under_way: Option<Answer<HashSet<u64>>>,
     has_failed: bool,
-    /// How full ORIGINS and SPILL were when last looked at.
-    pub places: Option<[Usage; 2]>,
+    /// How full ORIGINS and SPILL were at the last check.
+    pub entry_usage: Option<[Usage; 2]>,
 }
 
 impl Sweeper {
@@ -32,11 +32,11 @@ impl Sweeper {
         Self {
             every,
             last_sweep: now,
-            last_look: now,
+            last_usage_check: now,
             holders: None,
             under_way: None,
             has_failed: false,
-            places: None,
+            entry_usage: None,
         }
     }
 
@@ -47,7 +47,7 @@ impl Sweeper {
         }
         if let Some((since, _)) = &self.holders {
             if since.elapsed() >= SETTLES_WITHIN {
-                self.under_way = self.holders.take().map(|(_, of)| worker.gone(of));
+                self.under_way = self.holders.take().map(|(_, of)| worker.find_closed(of));
             }
             return;
         }
@@ -68,26 +68,26 @@ impl Sweeper {
 
     fn is_due<B: Backing>(&mut self, tables: &Tables<B>) -> bool {
         let is_time = self.last_sweep.elapsed() >= self.every;
-        if self.last_look.elapsed() < LOOK_FOR_CROWD {
+        if self.last_usage_check.elapsed() < CHECK_USAGE_EVERY {
             return is_time;
         }
-        self.last_look = Instant::now();
-        let places = tables.entries_in_use();
-        self.places = Some(places);
-        is_time || places.iter().any(|usage| usage.is_above(75))
+        self.last_usage_check = Instant::now();
+        let usage = tables.entries_in_use();
+        self.entry_usage = Some(usage);
+        is_time || usage.iter().any(|usage| usage.is_above(75))
     }
 
-    /// The sockets that are gone, once a sweep under way knows them.
-    pub async fn gone(&mut self) -> HashSet<u64> {
+    /// The sockets that are closed, once a sweep under way knows them.
+    pub async fn closed(&mut self) -> HashSet<u64> {
         let result = match &mut self.under_way {
             Some(answer) => answer.await,
             None => std::future::pending().await,
         };
         self.under_way = None;
         let error = match result {
-            Ok(Ok(gone)) => {
+            Ok(Ok(closed)) => {
                 self.has_failed = false;
-                return gone;
+                return closed;
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the thread that asks about sockets has ended".to_owned(),

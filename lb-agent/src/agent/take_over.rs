@@ -33,7 +33,7 @@ const AFTER_SILENCE: Duration = Duration::from_secs(1);
 /// One that answered something else, or nothing. Also how often it is said that something is waited for.
 const AFTER_NO: Duration = Duration::from_secs(30);
 
-/// What a turn begins with: the source is watched, and the pin folder is ours.
+/// What a tenure begins with: the source is watched, and the pin folder is ours.
 pub struct Prepared {
     pub began: Instant,
     pub source: source::WatchedSource,
@@ -126,14 +126,14 @@ async fn wait(
 /// Takes in what the source says until every kind was listed. A holder that knows more goes on with its work until then,
 /// and the hand-over is short.
 async fn list(folder: &Path, batches: &mut mpsc::Receiver<Batch>, first: &mut Batch) {
-    let mut says = interval(AFTER_NO);
+    let mut reminder = interval(AFTER_NO);
     while !first.has_listed {
         tokio::select! {
             batch = batches.recv() => match batch {
                 Some(batch) => first.append(batch),
                 None => return,
             },
-            _ = says.tick() => tracing::info!(
+            _ = reminder.tick() => tracing::info!(
                 event = "hand_over.postponed",
                 path = %folder.display(),
                 holder = kernel::holder_of(folder),
@@ -145,7 +145,7 @@ async fn list(folder: &Path, batches: &mut mpsc::Receiver<Batch>, first: &mut Ba
 
 async fn keep_asking(settings: &AgentSettings) -> Infallible {
     let folder = &settings.kernel.pin_dir;
-    let mut said: Option<Instant> = None;
+    let mut warned: Option<Instant> = None;
     loop {
         let holder = kernel::holder_of(folder);
         let again = match ask(settings).await {
@@ -160,8 +160,8 @@ async fn keep_asking(settings: &AgentSettings) -> Infallible {
                 AFTER_YES
             }
             Err(No { reason, why, again }) => {
-                if said.is_none_or(|at| at.elapsed() >= AFTER_NO) {
-                    said = Some(Instant::now());
+                if warned.is_none_or(|at| at.elapsed() >= AFTER_NO) {
+                    warned = Some(Instant::now());
                     tracing::warn!(
                         event = "hand_over.refused",
                         path = %folder.display(),

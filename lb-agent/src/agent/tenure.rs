@@ -1,4 +1,4 @@
-//! An agent's turns: it holds the pin folder until another agent asks for it, then stands by, and takes up again when
+//! An agent's tenures: it holds the pin folder until another agent asks for it, then stands by, and takes up again when
 //! that one is gone.
 
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use anyhow::Context as _;
 
 use super::main_loop::Ending;
 use super::settings::AgentSettings;
-use super::signals::Ends;
+use super::signals::EndSignals;
 use super::state::Agent;
 use super::take_over;
 use crate::kernel;
 use crate::serve::{Probes, ProcessStage};
 use crate::sockets::Worker;
 
-/// Takes turns until SIGTERM or SIGINT.
+/// Holds the pin folder and stands by in turn until SIGTERM or SIGINT.
 pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
     let probes = Probes::bind(settings.probe_socket.as_deref())?;
     let mut ends = None;
     let mut is_first = true;
     loop {
-        // Each turn has a runtime of its own: whatever still watches or listens ends with it.
+        // Each tenure has a runtime of its own: whatever still watches or listens ends with it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let ending = runtime.block_on(turn(settings, sockets, &probes, &mut ends, is_first));
+        let ending = runtime.block_on(hold(settings, sockets, &probes, &mut ends, is_first));
         runtime.shutdown_background();
         match ending? {
             Ending::Signal => return Ok(()),
@@ -39,17 +39,17 @@ pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()
     }
 }
 
-/// `ends`: made in the first turn and kept, so that no signal is lost between two.
-async fn turn(
+/// `ends`: made in the first tenure and kept, so that no signal is lost between two.
+async fn hold(
     settings: &AgentSettings,
     sockets: &Arc<Worker>,
     probes: &Probes,
-    ends: &mut Option<Ends>,
+    ends: &mut Option<EndSignals>,
     is_first: bool,
 ) -> anyhow::Result<Ending> {
     let ends = match ends {
         Some(ends) => ends,
-        None => ends.insert(Ends::new()?),
+        None => ends.insert(EndSignals::new()?),
     };
     probes.serve().context("cannot serve the probe socket")?;
     let prepared = tokio::select! {

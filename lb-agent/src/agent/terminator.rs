@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use crate::kernel::EntryReader;
 use crate::serve::TerminationStatus;
 use crate::sockets::{
-    Ability, Answer, Ended, EndedCounts, SocketMetrics, SocketTarget, SocketsError, StillSo, Worker,
+    Ability, Answer, Ended, EndedCounts, IsStillStale, SocketMetrics, SocketTarget, SocketsError,
+    Worker,
 };
 use crate::tables::{Backing, Stale, Stops, Tables, has_stopped};
 
@@ -24,18 +25,18 @@ const AGAIN: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(
 /// When to look, and what is under way.
 pub struct Terminator {
     settings: TerminatorSettings,
-    look: Arc<EntryReader>,
+    reader: Arc<EntryReader>,
     ability: Ability,
-    seen: Option<Stops>,
+    last_stops: Option<Stops>,
     due: Option<Instant>,
     /// How often was looked since the last change.
-    looks: usize,
-    last_look: Instant,
+    searches: usize,
+    last_search: Instant,
     under_way: Option<UnderWay>,
     /// Those that still have their places, by cookie.
-    tried: HashMap<u64, SearchedSocket>,
+    searched: HashMap<u64, SearchedSocket>,
     /// No look begins before: after each as long as it took, so that the thread is idle half of the time however much changes.
-    rests_until: Instant,
+    idle_until: Instant,
     has_failed: bool,
     counts: EndedCounts,
 }
@@ -57,11 +58,11 @@ struct UnderWay {
 /// changes: it may be unconnected, or where no look finds it.
 struct SearchedSocket {
     stale: Stale,
-    times: usize,
+    searches: usize,
 }
 
 /// How often a socket is looked for.
-const TIMES: usize = 1 + AGAIN.len();
+const MOST_SEARCHES: usize = 1 + AGAIN.len();
 
 /// Far longer than a look takes: its thread waits for somebody who holds a socket's lock.
 const STUCK: Duration = Duration::from_secs(60);
@@ -73,25 +74,25 @@ pub enum TerminatorEvent {
 }
 
 impl Terminator {
-    pub fn new(settings: TerminatorSettings, look: EntryReader, ability: &Ability) -> Self {
+    pub fn new(settings: TerminatorSettings, reader: EntryReader, ability: &Ability) -> Self {
         Self {
             settings,
-            look: Arc::new(look),
+            reader: Arc::new(reader),
             ability: ability.clone(),
-            seen: None,
+            last_stops: None,
             due: None,
-            looks: 0,
-            last_look: Instant::now(),
+            searches: 0,
+            last_search: Instant::now(),
             under_way: None,
-            tried: HashMap::new(),
-            rests_until: Instant::now(),
+            searched: HashMap::new(),
+            idle_until: Instant::now(),
             has_failed: false,
             counts: EndedCounts::default(),
         }
     }
 
     /// Says once what this agent cannot do, and what follows.
-    pub fn tell(&self) {
+    pub fn log_limits(&self) {
         let protocols = if self.settings.tcp {
             "UDP and TCP"
         } else {
@@ -122,10 +123,10 @@ impl Terminator {
             tcp: if self.settings.tcp { stops.tcp } else { 0 },
             ..stops
         };
-        if self.ability.no_end.is_some() || self.seen.replace(stops) == Some(stops) {
+        if self.ability.no_end.is_some() || self.last_stops.replace(stops) == Some(stops) {
             return;
         }
-        self.looks = 0;
+        self.searches = 0;
         let soon = Instant::now() + GATHER;
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
@@ -136,10 +137,10 @@ impl Terminator {
         if since.is_some_and(|since| since.elapsed() >= STUCK) && !self.has_failed {
             self.fail(1, "the thread that ends sockets has not come back");
         }
-        let is_idle = self.due.is_none() && self.under_way.is_none() && self.seen.is_some();
-        if is_idle && self.last_look.elapsed() >= self.settings.every {
-            self.tried.clear();
-            self.looks = AGAIN.len();
+        let is_idle = self.due.is_none() && self.under_way.is_none() && self.last_stops.is_some();
+        if is_idle && self.last_search.elapsed() >= self.settings.every {
+            self.searched.clear();
+            self.searches = AGAIN.len();
             self.due = Some(Instant::now());
         }
     }
@@ -149,7 +150,7 @@ impl Terminator {
         match (&mut self.under_way, self.due) {
             (Some(under_way), _) => TerminatorEvent::Ended((&mut under_way.answer).await),
             (None, Some(due)) => {
-                tokio::time::sleep_until(due.max(self.rests_until)).await;
+                tokio::time::sleep_until(due.max(self.idle_until)).await;
                 TerminatorEvent::Due
             }
             (None, None) => std::future::pending().await,
@@ -158,10 +159,10 @@ impl Terminator {
 
     pub fn take<B: Backing>(&mut self, step: TerminatorEvent, tables: &Tables<B>, worker: &Worker) {
         match step {
-            TerminatorEvent::Due => self.look(tables, worker),
+            TerminatorEvent::Due => self.search(tables, worker),
             TerminatorEvent::Ended(ended) => {
                 if let Some(under_way) = self.under_way.take() {
-                    self.rests_until = Instant::now() + under_way.since.elapsed();
+                    self.idle_until = Instant::now() + under_way.since.elapsed();
                 }
                 match ended {
                     Ok(Ok(ended)) => self.count(ended),
@@ -194,26 +195,26 @@ impl Terminator {
         }
     }
 
-    fn look<B: Backing>(&mut self, tables: &Tables<B>, worker: &Worker) {
+    fn search<B: Backing>(&mut self, tables: &Tables<B>, worker: &Worker) {
         let now = Instant::now();
-        self.last_look = now;
-        self.due = AGAIN.get(self.looks).map(|&after| now + after);
-        self.looks += 1;
+        self.last_search = now;
+        self.due = AGAIN.get(self.searches).map(|&after| now + after);
+        self.searches += 1;
         let stale = match tables.stale(self.settings.tcp) {
             Ok(stale) => stale,
             Err(error) => return self.fail(1, &format!("ORIGINS cannot be read: {error}")),
         };
-        let mut before = std::mem::take(&mut self.tried);
+        let mut before = std::mem::take(&mut self.searched);
         let mut targets = Vec::new();
         for stale in stale {
             let same = before.remove(&stale.cookie).filter(|t| t.stale == stale);
-            let times = same.map_or(0, |tried| tried.times);
-            if times < TIMES {
+            let searches = same.map_or(0, |searched| searched.searches);
+            if searches < MOST_SEARCHES {
                 targets.push(stale);
             }
-            let times = times.saturating_add(1);
-            self.tried
-                .insert(stale.cookie, SearchedSocket { stale, times });
+            let searches = searches.saturating_add(1);
+            self.searched
+                .insert(stale.cookie, SearchedSocket { stale, searches });
         }
         if targets.is_empty() {
             return;
@@ -223,20 +224,20 @@ impl Terminator {
             protocol: stale.protocol,
             peer: stale.peer,
         });
-        let answer = worker.end(wanted.collect(), self.still_so(&targets));
+        let answer = worker.end(wanted.collect(), self.is_still_stale(&targets));
         self.under_way = Some(UnderWay { since: now, answer });
     }
 
     /// Whether a socket's place names the same backend as it did, and that has not begun to serve again.
-    fn still_so(&self, targets: &[Stale]) -> StillSo {
+    fn is_still_stale(&self, targets: &[Stale]) -> IsStillStale {
         let targets: HashMap<u64, Stale> = targets.iter().map(|s| (s.cookie, *s)).collect();
-        let look = Arc::clone(&self.look);
+        let reader = Arc::clone(&self.reader);
         Arc::new(move |cookie| {
-            let (Some(stale), Some(pair)) = (targets.get(&cookie), look.pair(cookie)) else {
+            let (Some(stale), Some(pair)) = (targets.get(&cookie), reader.pair(cookie)) else {
                 return false;
             };
             (pair.frontend, pair.backend) == (stale.pair.frontend, stale.pair.backend)
-                && has_stopped(look.state(pair.backend))
+                && has_stopped(reader.state(pair.backend))
         })
     }
 
@@ -259,8 +260,8 @@ impl Terminator {
         }
         // What was ended keeps its place until its owner closes it or connects again.
         for cookie in ended.udp.iter().chain(&ended.tcp) {
-            if let Some(tried) = self.tried.get_mut(cookie) {
-                tried.times = TIMES;
+            if let Some(searched) = self.searched.get_mut(cookie) {
+                searched.searches = MOST_SEARCHES;
             }
         }
     }

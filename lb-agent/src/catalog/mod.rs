@@ -182,16 +182,16 @@ impl Catalog {
             .slices
             .entry(owner.clone())
             .or_insert_with(|| Vec::with_capacity(1));
-        match place_of(slices, &name.name) {
-            Ok(place) if slices[place] == slice => return,
-            Ok(place) => {
-                self.node_names.remove(&slices[place]);
+        match index_of(slices, &name.name) {
+            Ok(index) if slices[index] == slice => return,
+            Ok(index) => {
+                self.node_names.remove(&slices[index]);
                 self.node_names.add(&slice);
-                slices[place] = slice;
+                slices[index] = slice;
             }
-            Err(place) => {
+            Err(index) => {
                 self.node_names.add(&slice);
-                slices.insert(place, slice);
+                slices.insert(index, slice);
             }
         }
         self.owners.insert(name, Arc::clone(&owner.name));
@@ -265,8 +265,8 @@ impl Catalog {
             name: owner,
         };
         if let Some(slices) = self.slices.get_mut(&owner) {
-            if let Ok(place) = place_of(slices, &name.name) {
-                self.node_names.remove(&slices.remove(place));
+            if let Ok(index) = index_of(slices, &name.name) {
+                self.node_names.remove(&slices.remove(index));
             }
             if slices.is_empty() {
                 self.slices.remove(&owner);
@@ -277,6 +277,6 @@ impl Catalog {
 }
 
 /// Where the slice of that name is, or would be.
-fn place_of(slices: &[Arc<EndpointSlice>], name: &str) -> Result<usize, usize> {
+fn index_of(slices: &[Arc<EndpointSlice>], name: &str) -> Result<usize, usize> {
     slices.binary_search_by(|slice| (*slice.metadata.name).cmp(name))
 }

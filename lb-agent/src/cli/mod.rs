@@ -286,7 +286,7 @@ impl RunArgs {
             sweep_interval: self.sweep_interval,
             terminate_tcp: self.terminate_tcp,
             check_interval: self.check_interval,
-            step_aside_after: self.step_aside_after,
+            fail_open_after: self.step_aside_after,
             socket: self.socket.socket,
             probe_socket: self.probe_socket,
             http: self.http,

@@ -76,8 +76,8 @@ impl Claims {
             .by_site
             .entry(site)
             .or_insert_with(|| Vec::with_capacity(1));
-        if let Err(place) = claims.binary_search(&claim) {
-            claims.insert(place, claim);
+        if let Err(index) = claims.binary_search(&claim) {
+            claims.insert(index, claim);
         }
     }
 

@@ -57,8 +57,8 @@ impl<'a> Endpoints<'a> {
 
     /// What the slices have instead of this port; none when they have it, or have no ports.
     pub(super) fn instead(&self, port: &str, protocol: &str) -> Option<String> {
-        let is_told = self.named.is_empty() || self.doubtful.contains(port);
-        if is_told || self.named.contains(&(port, protocol)) {
+        let is_reported = self.named.is_empty() || self.doubtful.contains(port);
+        if is_reported || self.named.contains(&(port, protocol)) {
             return None;
         }
         let names = self.named.iter().filter(|(_, of)| *of == protocol);

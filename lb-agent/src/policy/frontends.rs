@@ -73,8 +73,8 @@ fn cluster_ips(service: &Service, report: &mut Report<'_>) -> Vec<(Family, IpAdd
     };
     let mut found: Vec<(Family, IpAddr)> = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        let said = spec.ip_families.get(index);
-        let parsed = match said.map(|word| Family::parse(word).ok_or(word)) {
+        let family = spec.ip_families.get(index);
+        let parsed = match family.map(|word| Family::parse(word).ok_or(word)) {
             None => address::parse(text),
             Some(Ok(family)) => address::parse_of(family, text)
                 .map_err(|error| format!("{error}, but spec.ipFamilies[{index}] is {family}")),

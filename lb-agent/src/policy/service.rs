@@ -8,7 +8,7 @@ use super::endpoints::{self, Endpoints};
 use super::frontends::Addresses;
 use super::report::Report;
 use super::service_port::{Algorithm, ServicePort, ServicePortKey};
-use super::topology::{self, Place};
+use super::topology::{self, NodeLocation};
 use crate::catalog::{
     Catalog, CreationTimestamp, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol,
     Service,
@@ -62,7 +62,7 @@ pub(super) fn judge(
 
     let mut report = Report::new(id, &mut problems);
     let shared = SharedFields::of(context, service, &mut report);
-    let place = Place {
+    let location = NodeLocation {
         node_name: context.node_name,
         zone: context.zone,
     };
@@ -84,7 +84,7 @@ pub(super) fn judge(
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
                 frontends: of_family.frontends(port.port, port.node_port),
-                backends: topology::backends(place, shared.internal_local, &candidates),
+                backends: topology::backends(location, shared.internal_local, &candidates),
             });
         }
     }

@@ -7,7 +7,7 @@ use super::service_port::Backend;
 
 /// Where the choice is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct NodeLocation<'a> {
     pub(super) node_name: &'a str,
     pub(super) zone: Option<&'a str>,
 }
@@ -16,12 +16,12 @@ pub(super) struct Place<'a> {
 ///
 /// `internal_local`: `internalTrafficPolicy: Local`.
 pub(super) fn backends(
-    place: Place<'_>,
+    location: NodeLocation<'_>,
     internal_local: bool,
     candidates: &[Candidate<'_>],
 ) -> Vec<Backend> {
-    let cluster = cluster_set(place, candidates);
-    let local = internal_local.then(|| local_set(place, candidates));
+    let cluster = cluster_set(location, candidates);
+    let local = internal_local.then(|| local_set(location, candidates));
     let internal = local.as_ref().unwrap_or(&cluster);
     let sets = internal.iter().zip(&cluster);
     let chosen = candidates.iter().zip(sets);
@@ -45,7 +45,7 @@ pub(super) fn backends(
 }
 
 /// For the policy Cluster: the ready ones that hints do not send elsewhere.
-fn cluster_set(place: Place<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
+fn cluster_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
     let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
     if ready().next().is_none() {
         return flags(candidates, is_last_resort);
@@ -54,13 +54,13 @@ fn cluster_set(place: Place<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
         c.hints
             .for_nodes
             .iter()
-            .any(|h| *h.name == *place.node_name)
+            .any(|h| *h.name == *location.node_name)
     };
     if ready().all(|c| !c.hints.for_nodes.is_empty()) && ready().any(for_node) {
         return flags(candidates, |c| c.conditions.is_ready() && for_node(c));
     }
     let for_zone = |c: &Candidate<'_>| {
-        let zone = place.zone;
+        let zone = location.zone;
         zone.is_some_and(|zone| c.hints.for_zones.iter().any(|h| *h.name == *zone))
     };
     if ready().all(|c| !c.hints.for_zones.is_empty()) && ready().any(for_zone) {
@@ -70,8 +70,8 @@ fn cluster_set(place: Place<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
 }
 
 /// For the policy Local: those of this node, whatever hints say.
-fn local_set(place: Place<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
-    let is_local = |c: &Candidate<'_>| c.node.is_some_and(|node| **node == *place.node_name);
+fn local_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
+    let is_local = |c: &Candidate<'_>| c.node.is_some_and(|node| **node == *location.node_name);
     let ready = flags(candidates, |c| is_local(c) && c.conditions.is_ready());
     if ready.contains(&true) {
         return ready;

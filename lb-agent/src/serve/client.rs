@@ -52,8 +52,8 @@ pub async fn post<T: DeserializeOwned>(
 /// Asks a process for [`super::LIVE`] or [`super::READY`]: whether it is so, and what it says to that.
 pub async fn probe(socket: &Path, what: &str) -> Result<(bool, String), FetchError> {
     let (status, body) = exchange(socket, Method::GET, what, Bytes::new()).await?;
-    let said = String::from_utf8_lossy(&body).trim().to_owned();
-    Ok((status.is_success(), said))
+    let answer = String::from_utf8_lossy(&body).trim().to_owned();
+    Ok((status.is_success(), answer))
 }
 
 async fn send<T: DeserializeOwned>(

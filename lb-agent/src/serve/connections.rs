@@ -24,13 +24,13 @@ const OVER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Answers one request on each connection, until it is closed and those that are open are over.
 pub async fn serve(mut listener: TcpListener, router: Router, mut closed: Closed) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, Listener::accept(&mut listener).await)
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, Listener::accept(&mut listener).await)
         };
-        let (place, (stream, _)) = tokio::select! {
+        let (permit, (stream, _)) = tokio::select! {
             next = next => next,
             () = &mut closed => break,
         };
@@ -45,10 +45,10 @@ pub async fn serve(mut listener: TcpListener, router: Router, mut closed: Closed
         tokio::spawn(async move {
             // Whoever asks for nothing, or does not wait for the answer, needs none.
             let _ = tokio::time::timeout(OVER_WITHIN, connection).await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
     let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
-    let _ = places.acquire_many(all).await;
+    let _ = permits.acquire_many(all).await;
 }

@@ -6,22 +6,22 @@ use netlink_packet_sock_diag::constants::IPPROTO_UDP;
 use netlink_packet_sock_diag::inet::StateFlags;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::diag::{AF_INET, Diag, nobody};
+use super::diag::{AF_INET, Diag, nonexistent};
 
 /// What the thread can do; tried when it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Ability {
     /// Why no socket can be ended.
-    pub no_end: Option<Lack>,
+    pub no_end: Option<Limitation>,
     /// Why other network namespaces than the agent's own are out of reach, wholly or in part.
-    pub no_reach: Option<Lack>,
+    pub no_reach: Option<Limitation>,
     /// Whether other namespaces can be entered as far as they are found.
     pub(super) may_enter: bool,
 }
 
 /// What is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lack {
+pub enum Limitation {
     #[error("{} missing", .0.join(", "))]
     Capabilities(Vec<&'static str>),
     #[error("the kernel cannot end sockets: build it with CONFIG_INET_DIAG_DESTROY")]
@@ -37,9 +37,9 @@ impl Ability {
     pub fn of_this_thread() -> Self {
         let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
         Self {
-            no_end: lacking(held, &[(CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN")])
+            no_end: missing_capabilities(held, &[(CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN")])
                 .or_else(|| try_to_end().err()),
-            no_reach: lacking(
+            no_reach: missing_capabilities(
                 held,
                 &[
                     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
@@ -65,32 +65,37 @@ impl Ability {
     }
 }
 
-fn lacking(held: CapabilitySet, needed: &[(CapabilitySet, &'static str)]) -> Option<Lack> {
+fn missing_capabilities(
+    held: CapabilitySet,
+    needed: &[(CapabilitySet, &'static str)],
+) -> Option<Limitation> {
     let missing: Vec<&str> = needed
         .iter()
         .filter(|(capability, _)| !held.contains(*capability))
         .map(|(_, name)| *name)
         .collect();
-    (!missing.is_empty()).then_some(Lack::Capabilities(missing))
+    (!missing.is_empty()).then_some(Limitation::Capabilities(missing))
 }
 
 /// Ends a socket that does not exist. The kernel says ENOENT also where it cannot list UDP sockets, so that is tried too;
 /// whether the thread may, it only looks at once it has found the socket (`sock_diag_destroy`).
-fn try_to_end() -> Result<(), Lack> {
-    let mut diag = Diag::open().map_err(|error| Lack::Diag(error.to_string()))?;
+fn try_to_end() -> Result<(), Limitation> {
+    let mut diag = Diag::open().map_err(|error| Limitation::Diag(error.to_string()))?;
     let connected = StateFlags::ESTABLISHED;
     diag.list(AF_INET, IPPROTO_UDP, connected, |_| {})
-        .map_err(|error| Lack::List(error.to_string()))?;
-    judge(diag.destroy(&nobody(IPPROTO_UDP)))
+        .map_err(|error| Limitation::List(error.to_string()))?;
+    judge(diag.destroy(&nonexistent(IPPROTO_UDP)))
 }
 
 /// What the kernel's answer says of it, to a request to end a socket that does not exist.
-fn judge(answer: io::Result<()>) -> Result<(), Lack> {
+fn judge(answer: io::Result<()>) -> Result<(), Limitation> {
     match answer {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Lack::Destroy),
-        Err(error) => Err(Lack::Diag(error.to_string())),
-        Ok(()) => Err(Lack::Diag("it ended a socket that is not there".to_owned())),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Limitation::Destroy),
+        Err(error) => Err(Limitation::Diag(error.to_string())),
+        Ok(()) => Err(Limitation::Diag(
+            "it ended a socket that is not there".to_owned(),
+        )),
     }
 }
 
@@ -103,9 +108,9 @@ mod tests {
         let answer = |number| judge(Err(io::Error::from_raw_os_error(number)));
         assert_eq!(answer(libc::ENOENT), Ok(()));
         // As `inet_diag_cmd_exact` (net/ipv4/inet_diag.c), where a protocol has no `destroy`.
-        assert_eq!(answer(libc::EOPNOTSUPP), Err(Lack::Destroy));
-        assert!(matches!(answer(libc::EPERM), Err(Lack::Diag(_))));
-        assert!(matches!(judge(Ok(())), Err(Lack::Diag(_))));
+        assert_eq!(answer(libc::EOPNOTSUPP), Err(Limitation::Destroy));
+        assert!(matches!(answer(libc::EPERM), Err(Limitation::Diag(_))));
+        assert!(matches!(judge(Ok(())), Err(Limitation::Diag(_))));
     }
 
     #[test]
@@ -114,10 +119,10 @@ mod tests {
             (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
             (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
         ];
-        assert_eq!(lacking(CapabilitySet::all(), &needed), None);
-        let one = lacking(CapabilitySet::SYS_PTRACE, &needed).expect("one is missing");
+        assert_eq!(missing_capabilities(CapabilitySet::all(), &needed), None);
+        let one = missing_capabilities(CapabilitySet::SYS_PTRACE, &needed).expect("one is missing");
         assert_eq!(one.to_string(), "CAP_SYS_ADMIN missing");
-        let both = lacking(CapabilitySet::empty(), &needed).expect("both are missing");
+        let both = missing_capabilities(CapabilitySet::empty(), &needed).expect("both are missing");
         assert_eq!(both.to_string(), "CAP_SYS_ADMIN, CAP_SYS_PTRACE missing");
     }
 }

@@ -13,7 +13,7 @@ use super::namespaces::Home;
 
 /// Those of these sockets, by their cookies, that are gone.
 ///
-/// A second or so on a node with very many sockets. A socket counts as living while the kernel has it in a table of TCP or
+/// A second or so on a node with very many sockets. A socket counts as open while the kernel has it in a table of TCP or
 /// UDP sockets, so also when it was closed and still sends; one that is neither bound nor connected does not, but then it
 /// has no peer either.
 ///
@@ -31,14 +31,14 @@ pub fn find_closed(
         if of.is_empty() {
             break;
         }
-        let mut living = HashSet::new();
+        let mut open = HashSet::new();
         home.walk(&mut |entered| {
             entered.map_err(SocketsError::Enter)?;
-            list(&mut living).map_err(SocketsError::List)?;
+            list(&mut open).map_err(SocketsError::List)?;
             between();
             Ok(ControlFlow::Continue(()))
         })?;
-        of.retain(|cookie| !living.contains(cookie));
+        of.retain(|cookie| !open.contains(cookie));
     }
     Ok(of)
 }

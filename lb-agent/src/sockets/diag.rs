@@ -157,7 +157,7 @@ fn of_response(socket: InetResponseHeader, protocol: u8) -> ListedSocket {
 }
 
 /// What no socket is: port 0 is never in the kernel's tables, and no cookie is 0.
-pub fn nobody(protocol: u8) -> ListedSocket {
+pub fn nonexistent(protocol: u8) -> ListedSocket {
     ListedSocket {
         family: AF_INET,
         protocol,

@@ -27,7 +27,7 @@ pub struct SocketTarget {
 }
 
 /// Whether a socket, by its cookie, is still to be ended: asked right before, since it may have connected elsewhere.
-pub type StillSo = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+pub type IsStillStale = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 /// What became of the targets.
 #[derive(Debug, Default)]
@@ -61,13 +61,13 @@ pub fn end(
     home: &Home,
     may_enter: bool,
     targets: &[SocketTarget],
-    is_still: &StillSo,
+    is_still: &IsStillStale,
 ) -> Result<Ended, SocketsError> {
     let mut search = Search::new(targets);
     let mut ended = Ended::default();
     let mut visit = |entered: io::Result<()>| {
-        let looked = entered.and_then(|()| search.look_here(is_still, &mut ended));
-        match looked {
+        let searched = entered.and_then(|()| search.search_here(is_still, &mut ended));
+        match searched {
             Ok(()) => ended.namespaces += 1,
             Err(error) => ended.fail("a network namespace", &error),
         }
@@ -113,7 +113,7 @@ impl Search {
         }
     }
 
-    fn look_here(&mut self, is_still: &StillSo, ended: &mut Ended) -> io::Result<()> {
+    fn search_here(&mut self, is_still: &IsStillStale, ended: &mut Ended) -> io::Result<()> {
         let mut diag = Diag::open()?;
         for &(family, protocol) in &self.lists {
             let mut connected = Vec::new();

@@ -18,8 +18,8 @@ mod worker;
 
 use std::io;
 
-pub use self::ability::{Ability, Lack};
-pub use self::end::{Ended, SocketTarget, StillSo};
+pub use self::ability::{Ability, Limitation};
+pub use self::end::{Ended, IsStillStale, SocketTarget};
 pub use self::metrics::{EndedCounts, SocketMetrics};
 pub use self::worker::{Answer, Worker};
 
@@ -29,7 +29,7 @@ pub enum SocketsError {
     #[error("cannot list the network namespaces: {0}")]
     Namespaces(io::Error),
     #[error(transparent)]
-    NotAllowed(#[from] Lack),
+    NotAllowed(#[from] Limitation),
     #[error("cannot enter a network namespace: {0}")]
     Enter(io::Error),
     #[error(

@@ -79,8 +79,10 @@ impl Walk<'_, '_> {
             }
         }
         for process in &processes {
-            for place in places(process, &mut self.mounts).map_err(SocketsError::Namespaces)? {
-                if self.add(&place)?.is_break() {
+            for file in
+                namespace_files(process, &mut self.mounts).map_err(SocketsError::Namespaces)?
+            {
+                if self.add(&file)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -109,13 +111,13 @@ impl Walk<'_, '_> {
 fn open(path: &Path, known: &mut HashSet<u64>) -> io::Result<Option<File>> {
     let mut name = OpenOptions::new();
     name.read(true).custom_flags(libc::O_PATH);
-    let Some(place) = if_there(name.open(path))? else {
+    let Some(named) = if_there(name.open(path))? else {
         return Ok(None);
     };
-    if fstatfs(&place)?.f_type != NSFS_MAGIC || !known.insert(place.metadata()?.ino()) {
+    if fstatfs(&named)?.f_type != NSFS_MAGIC || !known.insert(named.metadata()?.ino()) {
         return Ok(None);
     }
-    File::open(format!("/proc/thread-self/fd/{}", place.as_raw_fd())).map(Some)
+    File::open(format!("/proc/thread-self/fd/{}", named.as_raw_fd())).map(Some)
 }
 
 fn processes() -> io::Result<Vec<PathBuf>> {
@@ -132,20 +134,20 @@ fn processes() -> io::Result<Vec<PathBuf>> {
 /// Where a process may hold further namespaces than its own.
 ///
 /// `mounts`: the mount namespaces that were looked at, by inode number.
-fn places(process: &Path, mounts: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
+fn namespace_files(process: &Path, mounts: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
     let threads = entries(&process.join("task"))?;
-    let mut places: Vec<PathBuf> = threads.iter().map(|thread| thread.join("ns/net")).collect();
+    let mut files: Vec<PathBuf> = threads.iter().map(|thread| thread.join("ns/net")).collect();
     let is_namespace = |file: &PathBuf| {
         let target = fs::read_link(file).unwrap_or_default();
         target.to_str().is_some_and(|t| t.starts_with("net:["))
     };
-    places.extend(
+    files.extend(
         entries(&process.join("fd"))?
             .into_iter()
             .filter(is_namespace),
     );
-    places.extend(mounted(process, mounts)?);
-    Ok(places)
+    files.extend(mounted(process, mounts)?);
+    Ok(files)
 }
 
 /// As `ip netns` and container runtimes keep them.
@@ -158,16 +160,16 @@ fn mounted(process: &Path, seen: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> 
     }
     let mounts = if_there(fs::read_to_string(process.join("mountinfo")))?.unwrap_or_default();
     let root = process.join("root");
-    Ok(net_mounts(&mounts).map(|place| root.join(place)).collect())
+    Ok(net_mounts(&mounts).map(|point| root.join(point)).collect())
 }
 
 /// Where network namespaces are mounted, without the leading `/`. The fields are in proc_pid_mountinfo(5).
 fn net_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
     mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);
-        let (root, place) = (fields.next()?, fields.next()?);
+        let (root, point) = (fields.next()?, fields.next()?);
         root.starts_with("net:[")
-            .then_some(place.trim_start_matches('/'))
+            .then_some(point.trim_start_matches('/'))
     })
 }
 

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use super::ability::Ability;
 use super::closed::find_closed;
-use super::end::{Ended, SocketTarget, StillSo, end};
+use super::end::{Ended, IsStillStale, SocketTarget, end};
 use super::namespaces::Home;
-use super::{Lack, SocketsError};
+use super::{Limitation, SocketsError};
 
 /// What comes back, once; an error of the receiver itself says that the thread has ended.
 pub type Answer<T> = oneshot::Receiver<Result<T, SocketsError>>;
@@ -26,13 +26,13 @@ pub struct Worker {
 }
 
 enum Job {
-    Gone {
+    FindClosed {
         of: HashSet<u64>,
         answer: oneshot::Sender<Result<HashSet<u64>, SocketsError>>,
     },
     End {
         targets: Vec<SocketTarget>,
-        is_still: StillSo,
+        is_still: IsStillStale,
         answer: oneshot::Sender<Result<Ended, SocketsError>>,
     },
 }
@@ -46,7 +46,7 @@ impl Worker {
     /// The thread cannot be started.
     pub fn start(first: impl FnOnce() + Send + 'static) -> Result<Self, SocketsError> {
         let (jobs, queue) = channel();
-        let (tell, told) = channel();
+        let (sender, started) = channel();
         let work = move || {
             first();
             let home = Home::of_this_thread();
@@ -57,17 +57,17 @@ impl Worker {
             });
             match thread {
                 Ok(thread) => {
-                    let _ = tell.send(Ok(thread.ability.clone()));
+                    let _ = sender.send(Ok(thread.ability.clone()));
                     thread.work();
                 }
-                Err(error) => drop(tell.send(Err(error))),
+                Err(error) => drop(sender.send(Err(error))),
             }
         };
         thread::Builder::new()
             .name("sockets".to_owned())
             .spawn(work)
             .map_err(SocketsError::Thread)?;
-        let ability = told
+        let ability = started
             .recv()
             .map_err(|_| SocketsError::Thread(io::Error::other("it ended at once")))??;
         Ok(Self { jobs, ability })
@@ -78,15 +78,15 @@ impl Worker {
     }
 
     /// Asks which of these sockets, by their cookies, are gone.
-    pub fn gone(&self, of: HashSet<u64>) -> Answer<HashSet<u64>> {
+    pub fn find_closed(&self, of: HashSet<u64>) -> Answer<HashSet<u64>> {
         let (answer, answers) = oneshot::channel();
         // Of a thread that has ended the receiver tells.
-        let _ = self.jobs.send(Job::Gone { of, answer });
+        let _ = self.jobs.send(Job::FindClosed { of, answer });
         answers
     }
 
-    /// Has sockets ended. Comes before what [`Self::gone`] asked for, even when that has begun.
-    pub fn end(&self, targets: Vec<SocketTarget>, is_still: StillSo) -> Answer<Ended> {
+    /// Has sockets ended. Comes before what [`Self::find_closed`] asked for, even when that has begun.
+    pub fn end(&self, targets: Vec<SocketTarget>, is_still: IsStillStale) -> Answer<Ended> {
         let (answer, answers) = oneshot::channel();
         let _ = self.jobs.send(Job::End {
             targets,
@@ -116,8 +116,8 @@ impl Thread {
             };
             // Whoever asked may be gone.
             match job {
-                Job::Gone { of, answer } => {
-                    let _ = answer.send(self.gone(of, &mut put_off));
+                Job::FindClosed { of, answer } => {
+                    let _ = answer.send(self.find_closed(of, &mut put_off));
                 }
                 Job::End {
                     targets,
@@ -128,13 +128,13 @@ impl Thread {
         }
     }
 
-    fn gone(
+    fn find_closed(
         &self,
         of: HashSet<u64>,
         put_off: &mut VecDeque<Job>,
     ) -> Result<HashSet<u64>, SocketsError> {
         if let Some(lack) = &self.ability.no_reach {
-            return Err(SocketsError::NotAllowed(Lack::clone(lack)));
+            return Err(SocketsError::NotAllowed(Limitation::clone(lack)));
         }
         find_closed(&self.home, of, &mut || {
             while let Ok(job) = self.queue.try_recv() {
@@ -144,13 +144,17 @@ impl Thread {
                         is_still,
                         answer,
                     } => drop(answer.send(self.end(&targets, &is_still))),
-                    job @ Job::Gone { .. } => put_off.push_back(job),
+                    job @ Job::FindClosed { .. } => put_off.push_back(job),
                 }
             }
         })
     }
 
-    fn end(&self, targets: &[SocketTarget], is_still: &StillSo) -> Result<Ended, SocketsError> {
+    fn end(
+        &self,
+        targets: &[SocketTarget],
+        is_still: &IsStillStale,
+    ) -> Result<Ended, SocketsError> {
         let began = Instant::now();
         let ended = end(&self.home, self.ability.may_enter, targets, is_still)?;
         tracing::debug!(

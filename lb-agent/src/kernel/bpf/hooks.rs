@@ -72,7 +72,7 @@ impl HookState {
 
 impl HookState {
     /// Puts the program into its place again where it is not in it any more. Returns what it was that had happened.
-    pub fn mend(&mut self, links: &Path, cgroup: &Cgroup) -> io::Result<Option<&'static str>> {
+    pub fn repair(&mut self, links: &Path, cgroup: &Cgroup) -> io::Result<Option<&'static str>> {
         let now = sys::link_info(self.link.as_fd())?;
         let pin = pin_of(links, self.name);
         if now.cgroup != cgroup.id {
@@ -88,7 +88,7 @@ impl HookState {
             what = Some("another program in its link");
         }
         if pinned_link(&pin)? != Some(now.id) {
-            pin_anew(self.link.as_fd(), &pin)?;
+            replace_pin(self.link.as_fd(), &pin)?;
             what = what.or(Some("not pinned"));
         }
         Ok(what)
@@ -166,7 +166,7 @@ fn attach(
     hook: bpf_attach_type,
 ) -> io::Result<OwnedFd> {
     let link = sys::create_link(program, cgroup.as_fd(), hook)?;
-    pin_anew(link.as_fd(), pin)?;
+    replace_pin(link.as_fd(), pin)?;
     Ok(link)
 }
 
@@ -180,7 +180,7 @@ fn pinned_link(pin: &Path) -> io::Result<Option<u32>> {
 }
 
 /// Pins a map or a link in place of what is pinned there.
-pub fn pin_anew(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+pub fn replace_pin(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
     match fs::remove_file(pin) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => sys::pin(object, pin),

@@ -157,10 +157,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let said = cause.to_string();
-        if !line.ends_with(&said) {
+        let message = cause.to_string();
+        if !line.ends_with(&message) {
             // Writing to a String can't fail.
-            let _ = write!(line, ": {said}");
+            let _ = write!(line, ": {message}");
         }
         source = cause.source();
     }

@@ -107,18 +107,18 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// Reads some elements of FRONTENDS, as many as there is room for (BPF_MAP_LOOKUP_BATCH).
 ///
-/// `place`: 0, or what the call before gave. Returns how many there are, and where to go on; none: that was all. Other
+/// `position`: 0, or what the call before gave. Returns how many there are, and where to go on; none: that was all. Other
 /// than by keys, what goes meanwhile does not lead back to the beginning: the kernel goes on from a bucket of the hash.
 pub fn read_frontends(
     map: BorrowedFd<'_>,
-    place: u32,
+    position: u32,
     keys: &mut [FrontendKey],
     values: &mut [FrontendValue],
 ) -> io::Result<(usize, Option<u32>)> {
     let mut next = 0_u32;
     let mut attr = zeroed();
-    if place > 0 {
-        attr.batch.in_batch = (&raw const place) as u64;
+    if position > 0 {
+        attr.batch.in_batch = (&raw const position) as u64;
     }
     attr.batch.out_batch = (&raw mut next) as u64;
     attr.batch.keys = keys.as_mut_ptr() as u64;

@@ -35,7 +35,7 @@ pub struct Maps {
     slots: Mapped,
     backends: Arc<Mapped>,
     config: Mapped,
-    places: SocketEntries,
+    entries: SocketEntries,
 }
 
 impl Maps {
@@ -53,7 +53,7 @@ impl Maps {
             slots: Mapped::take(object, "SLOTS", 1)?,
             backends: Arc::new(Mapped::take(object, "BACKENDS", Backend::WORDS)?),
             config: Mapped::take(object, "CONFIG", 1)?,
-            places: SocketEntries::take(object)?,
+            entries: SocketEntries::take(object)?,
         };
         let unreadable = |error| KernelError::map("read", "FRONTENDS")(io_error(error));
         maps.make_filter().map_err(unreadable)?;
@@ -65,8 +65,8 @@ impl Maps {
     }
 
     /// What tells of single sockets, on any thread.
-    pub fn look(&self) -> Result<EntryReader, KernelError> {
-        self.places.look(Arc::clone(&self.backends))
+    pub fn entry_reader(&self) -> Result<EntryReader, KernelError> {
+        self.entries.reader(Arc::clone(&self.backends))
     }
 
     fn make_filter(&mut self) -> Result<(), MapError> {
@@ -128,7 +128,7 @@ impl ReadTables for Maps {
     }
 
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
-        self.places.show(see)
+        self.entries.for_each(see)
     }
 }
 
@@ -145,11 +145,11 @@ impl Backing for Maps {
             .is_ok()
     }
 
-    fn frontends_from(&self, place: u32) -> io::Result<Part> {
+    fn frontends_from(&self, position: u32) -> io::Result<Part> {
         let mut keys = vec![FrontendKey::new([0; 4], 0, 0); BATCH];
         let mut values = vec![FrontendValue::from_words(0, 0); BATCH];
         let fd = self.frontends.map().fd().as_fd();
-        let (number, next) = sys::read_frontends(fd, place, &mut keys, &mut values)?;
+        let (number, next) = sys::read_frontends(fd, position, &mut keys, &mut values)?;
         let elements = keys.into_iter().zip(values).take(number);
         Ok(Part {
             elements: elements.collect(),
@@ -167,18 +167,18 @@ impl Backing for Maps {
 
     fn repair_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies {
         Copies {
-            filter: usize::from(self.filter.mend(key)),
-            near: usize::from(self.near.mend(key, value)),
+            filter: usize::from(self.filter.repair(key)),
+            near: usize::from(self.near.repair(key, value)),
         }
     }
 
-    fn prune_copies(&mut self, place: u32, elements: &dyn Elements) -> (Copies, Option<u32>) {
-        let filter = if place == 0 {
+    fn prune_copies(&mut self, position: u32, elements: &dyn Elements) -> (Copies, Option<u32>) {
+        let filter = if position == 0 {
             self.filter.prune(elements.keys())
         } else {
             0
         };
-        let (near, next) = self.near.prune(place, elements);
+        let (near, next) = self.near.prune(position, elements);
         (Copies { filter, near }, next)
     }
 
@@ -204,10 +204,10 @@ impl Backing for Maps {
 
     fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
         let backends = &self.backends;
-        self.places.clear(of, |pair| uncount(backends, pair))
+        self.entries.clear(of, |pair| uncount(backends, pair))
     }
 
     fn entries_in_use(&self) -> [Usage; 2] {
-        self.places.in_use()
+        self.entries.in_use()
     }
 }

@@ -55,8 +55,8 @@ impl SocketEntries {
         }))
     }
 
-    /// Shows the cookie and the pair of each socket that has a place.
-    pub fn show(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
+    /// Shows the cookie and the pair of each socket that has an entry.
+    pub fn for_each(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
         for [cookie, pair] in self.entries() {
             let cookie = cookie.load(Ordering::Acquire);
             if cookie != 0 {
@@ -72,7 +72,7 @@ impl SocketEntries {
         Ok(())
     }
 
-    /// Takes the places of sockets that are gone, as `forget` in lb-ebpf does when it sees a socket end, and has each
+    /// Removes the entries of sockets that are closed, as `forget` in lb-ebpf does when it sees a socket end, and has each
     /// pair counted off at its backend. One after the other: what an agent that is killed has taken and not counted
     /// off, nobody ever counts off. Returns how many there were.
     pub fn clear(&mut self, of: &HashSet<u64>, mut uncount: impl FnMut(Pair)) -> io::Result<usize> {
@@ -136,7 +136,7 @@ impl SocketEntries {
     /// What tells of single sockets, on any thread.
     ///
     /// `backends`: BACKENDS.
-    pub fn look(&self, backends: Arc<Mapped>) -> Result<EntryReader, KernelError> {
+    pub fn reader(&self, backends: Arc<Mapped>) -> Result<EntryReader, KernelError> {
         let failed = KernelError::map::<io::Error>("open", "SPILL");
         let fd = self.spill.map().fd().as_fd().try_clone_to_owned();
         let fd = fd.map_err(&failed)?;

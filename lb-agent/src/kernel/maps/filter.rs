@@ -50,7 +50,7 @@ impl Filter {
     }
 
     /// Sets the bit of a key that is in FRONTENDS. Returns whether it was not.
-    pub fn mend(&self, key: &FrontendKey) -> bool {
+    pub fn repair(&self, key: &FrontendKey) -> bool {
         let (word, bit) = word_and_bit(key.tag());
         self.words.word(word, 0).fetch_or(bit, Ordering::AcqRel) & bit == 0
     }

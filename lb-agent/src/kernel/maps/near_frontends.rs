@@ -18,7 +18,7 @@ use crate::tables::Elements;
 pub struct NearFrontends {
     lines: Mapped,
     /// Those that found no room in their lines.
-    left_out: HashSet<FrontendKey>,
+    omitted: HashSet<FrontendKey>,
 }
 
 impl NearFrontends {
@@ -33,7 +33,7 @@ impl NearFrontends {
         }
         let near = Self {
             lines,
-            left_out: HashSet::new(),
+            omitted: HashSet::new(),
         };
         for line in 0..LINES {
             for cell in 0..FRONTENDS_PER_LINE {
@@ -45,32 +45,32 @@ impl NearFrontends {
 
     /// An element of FRONTENDS is new, or says something else now.
     pub fn put(&mut self, key: &FrontendKey, value: &FrontendValue) {
-        self.mend(key, value);
+        self.repair(key, value);
     }
 
     /// As [`Self::put`], when an element should be as it was. Returns whether what it said here was something else.
-    pub fn mend(&mut self, key: &FrontendKey, value: &FrontendValue) -> bool {
+    pub fn repair(&mut self, key: &FrontendKey, value: &FrontendValue) -> bool {
         let Some(word) = NearFrontend::key_word(key) else {
             return false;
         };
         let line = NearLine::index(key.tag());
-        let Some(said) = said(key, value) else {
+        let Some(copy) = copy_of(key, value) else {
             self.remove(key);
             return false;
         };
         if let Some(cell) = self.find(line, word) {
-            let differs = self.load(line, cell, VALUE) != said;
+            let differs = self.load(line, cell, VALUE) != copy;
             if differs {
-                self.store(line, cell, VALUE, said);
+                self.store(line, cell, VALUE, copy);
             }
             return differs;
         }
         if let Some(cell) = self.find(line, 0) {
-            self.store(line, cell, VALUE, said);
+            self.store(line, cell, VALUE, copy);
             self.store(line, cell, KEY, word);
-            return self.left_out.is_empty() || !self.left_out.remove(key);
+            return self.omitted.is_empty() || !self.omitted.remove(key);
         }
-        self.left_out.insert(*key);
+        self.omitted.insert(*key);
         false
     }
 
@@ -88,11 +88,11 @@ impl NearFrontends {
                 let key = NearFrontend::frontend_key(word).filter(|key| {
                     NearLine::index(key.tag()) == line && self.find(line, word) == Some(cell)
                 });
-                let wanted = key.and_then(|key| said(&key, &elements.value(&key)?));
+                let wanted = key.and_then(|key| copy_of(&key, &elements.value(&key)?));
                 match wanted {
                     None => self.store(line, cell, KEY, 0),
-                    Some(said) if said != self.load(line, cell, VALUE) => {
-                        self.store(line, cell, VALUE, said);
+                    Some(copy) if copy != self.load(line, cell, VALUE) => {
+                        self.store(line, cell, VALUE, copy);
                     }
                     Some(_) => continue,
                 }
@@ -107,8 +107,8 @@ impl NearFrontends {
         let Some(word) = NearFrontend::key_word(key) else {
             return;
         };
-        if !self.left_out.is_empty() {
-            self.left_out.remove(key);
+        if !self.omitted.is_empty() {
+            self.omitted.remove(key);
         }
         let line = NearLine::index(key.tag());
         if let Some(cell) = self.find(line, word) {
@@ -134,7 +134,7 @@ impl NearFrontends {
 }
 
 /// The word for what an element of FRONTENDS says; none where it has no place here.
-fn said(key: &FrontendKey, value: &FrontendValue) -> Option<u64> {
+fn copy_of(key: &FrontendKey, value: &FrontendValue) -> Option<u64> {
     let target = value.read(key.tag())?;
     NearFrontend::value_word(key.tag(), target)
 }

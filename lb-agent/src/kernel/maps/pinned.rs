@@ -74,6 +74,8 @@ impl ReadTables for PinnedMaps {
     }
 
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
-        self.entries.as_ref().map_or(Ok(()), |all| all.show(see))
+        self.entries
+            .as_ref()
+            .map_or(Ok(()), |all| all.for_each(see))
     }
 }

@@ -33,7 +33,7 @@ const FEWEST_SLOTS: u32 = 4_096;
 impl Sizes {
     /// Ids of frontends and indexes of views.
     pub fn frontends(self) -> u32 {
-        room(self.services.saturating_mul(FRONTENDS_OF_A_SERVICE))
+        with_reserve(self.services.saturating_mul(FRONTENDS_OF_A_SERVICE))
     }
 
     /// Elements of FRONTENDS: the frontends, and one beside them for each ClusterIP.
@@ -42,7 +42,7 @@ impl Sizes {
     }
 
     pub fn backends(self) -> u32 {
-        room(self.endpoints)
+        with_reserve(self.endpoints)
     }
 
     /// Each cell holds two slots; a view that changes has two runs for a moment.
@@ -53,7 +53,7 @@ impl Sizes {
 
 /// Room for so many at a time. Ids rest before they are used again, so there is 1/25 more, and then up to a sixteenth of
 /// the power of two above.
-fn room(number: u32) -> u32 {
+fn with_reserve(number: u32) -> u32 {
     let number = number.saturating_add(number / 25 + 8);
     number.next_multiple_of((number.next_power_of_two() / 16).max(1))
 }

@@ -99,7 +99,7 @@ fn needed(
         for element in frontends.iter() {
             let (key, value) = element
                 .map_err(|error| KernelError::pin("read the pinned map", &path)(io_error(error)))?;
-            highest.see_frontend(&key, &value);
+            highest.count_frontend(&key, &value);
         }
     }
     if let Some(length) = present.of("VIEWS") {
@@ -110,7 +110,7 @@ fn needed(
                 (layout.view)(views.element(index)).slots,
             ));
         }
-        runs.into_iter().for_each(|run| highest.see_run(run));
+        runs.into_iter().for_each(|run| highest.count_run(run));
     }
     if present.of("BACKENDS").is_some() {
         let backends = Mapped::at(&at("BACKENDS"), Backend::WORDS)?;
@@ -121,9 +121,9 @@ fn needed(
             }
         }
     }
-    if let Some(places) = SocketEntries::pinned(&pins.origins())? {
-        places
-            .show(&mut |_, pair| highest.frontend = highest.frontend.max(pair.frontend))
+    if let Some(entries) = SocketEntries::pinned(&pins.origins())? {
+        entries
+            .for_each(&mut |_, pair| highest.frontend = highest.frontend.max(pair.frontend))
             .map_err(KernelError::pin("read the entries in", &pins.origins()))?;
     }
     Ok(highest.lengths())
@@ -141,7 +141,7 @@ struct Highest {
 }
 
 impl Highest {
-    fn see_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) {
+    fn count_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) {
         self.elements = self.elements.saturating_add(1);
         // Other elements say what becomes of an address's ports that are no frontends.
         if key.protocol != 0
@@ -152,7 +152,7 @@ impl Highest {
         }
     }
 
-    fn see_run(&mut self, run: SlotRun) {
+    fn count_run(&mut self, run: SlotRun) {
         if run.length > 0 && !is_own(run.base) {
             self.cells = self.cells.max(run.base.saturating_add(run.cells()));
         }
@@ -190,7 +190,7 @@ mod tests {
                 frontend,
                 is_host_only: true,
             };
-            highest.see_frontend(&key, &FrontendValue::new(&key, target));
+            highest.count_frontend(&key, &FrontendValue::new(&key, target));
         }
         // A guard names no view, and what is another key's says nothing.
         let guard = FrontendKey::new(mapped(1), 0, 0);
@@ -200,11 +200,11 @@ mod tests {
             frontend: 1_000,
             is_host_only: false,
         };
-        highest.see_frontend(&guard, &FrontendValue::new(&guard, target));
-        highest.see_frontend(&stray, &FrontendValue::new(&guard, target));
+        highest.count_frontend(&guard, &FrontendValue::new(&guard, target));
+        highest.count_frontend(&stray, &FrontendValue::new(&guard, target));
         for run in [(0, 5), (banks(7)[1], 4), (30, 3), (500, 0)] {
             let (base, length) = run;
-            highest.see_run(SlotRun { base, length });
+            highest.count_run(SlotRun { base, length });
         }
         highest.backend = 11;
         let lengths = highest.lengths();

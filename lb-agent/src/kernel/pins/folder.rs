@@ -57,8 +57,8 @@ impl Pins {
             lock,
         };
         refuse_newer_origins(folder)?;
-        for room in [pins.links(), pins.origins()] {
-            make(&room)?;
+        for folder in [pins.links(), pins.origins()] {
+            make(&folder)?;
         }
         Ok(pins)
     }
@@ -79,8 +79,8 @@ impl Pins {
             self.lock = lock(&self.folder, FlockOperation::NonBlockingLockExclusive)?;
         }
         let tables = TableSet::ours(&self.folder).folder;
-        for room in [self.links(), self.origins(), tables] {
-            make(&room)?;
+        for folder in [self.links(), self.origins(), tables] {
+            make(&folder)?;
         }
         Ok(is_new)
     }

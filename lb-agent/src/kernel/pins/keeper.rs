@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::folder::Pins;
-use crate::kernel::bpf::hooks::{HookState, pin_anew};
+use crate::kernel::bpf::hooks::{HookState, replace_pin};
 use crate::kernel::bpf::sys;
 use crate::kernel::maps::shapes;
 use crate::kernel::maps::sizes::Sizes;
@@ -61,7 +61,7 @@ impl PinnedMap {
     }
 
     /// Returns whether it had to be pinned again.
-    fn mend(&self) -> io::Result<bool> {
+    fn repair(&self) -> io::Result<bool> {
         let pinned = match sys::object_at(&self.path) {
             Ok(map) => Some(sys::map_id(map.as_fd())?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -69,7 +69,7 @@ impl PinnedMap {
         };
         let is_ours = pinned == Some(self.id);
         if !is_ours {
-            pin_anew(self.open.as_fd(), &self.path)?;
+            replace_pin(self.open.as_fd(), &self.path)?;
         }
         Ok(!is_ours)
     }
@@ -125,8 +125,8 @@ impl Keeper {
             }
         }
         for map in &self.maps {
-            match map.mend() {
-                Ok(was_gone) => kept.maps += usize::from(was_gone),
+            match map.repair() {
+                Ok(was_removed) => kept.maps += usize::from(was_removed),
                 Err(error) => {
                     let failed = KernelError::pin("pin the map", &map.path);
                     kept.errors.push(failed(error));
@@ -139,7 +139,7 @@ impl Keeper {
         }
         let links = self.pins.links();
         for hook in &mut self.hooks {
-            match hook.mend(&links, &self.cgroup) {
+            match hook.repair(&links, &self.cgroup) {
                 Ok(what) => kept.hooks.extend(what.map(|what| (hook.name, what))),
                 Err(error) => kept.errors.push(KernelError::Attach {
                     program: hook.name.to_owned(),

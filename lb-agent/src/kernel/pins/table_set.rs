@@ -137,13 +137,13 @@ impl TableSet {
 
 /// ORIGINS of a newer version, with something in its folder, is not for us.
 pub fn refuse_newer_origins(folder: &Path) -> Result<(), KernelError> {
-    for room in list(folder)? {
-        let name = room.file_name().unwrap_or_default().to_string_lossy();
+    for subfolder in list(folder)? {
+        let name = subfolder.file_name().unwrap_or_default().to_string_lossy();
         let version = name.strip_prefix(ORIGINS).and_then(|v| v.parse().ok());
         if let Some(version) = version
-            && !list(&room)?.is_empty()
+            && !list(&subfolder)?.is_empty()
         {
-            refuse_newer(&room, folder, version, ORIGINS_VERSION)?;
+            refuse_newer(&subfolder, folder, version, ORIGINS_VERSION)?;
         }
     }
     Ok(())

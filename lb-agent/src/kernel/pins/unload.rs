@@ -29,16 +29,16 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
         return Ok(None);
     }
     let held = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
-    let mut rooms = Vec::new();
+    let mut folders = Vec::new();
     for entry in list(folder)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
         if name == LINKS || name.starts_with(TABLES) || name.starts_with(ORIGINS) {
-            rooms.push(entry);
+            folders.push(entry);
         }
     }
     let mut pins = Vec::new();
-    for room in &rooms {
-        pins.extend(list(room)?);
+    for folder in &folders {
+        pins.extend(list(folder)?);
     }
     let begins_with = |path: &PathBuf, beginning| {
         path.file_name()
@@ -57,8 +57,8 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     for pin in links.iter().chain(&programs).chain(&maps) {
         remove_pin(pin)?;
     }
-    for room in &rooms {
-        remove_empty(room)?;
+    for folder in &folders {
+        remove_empty(folder)?;
     }
     // Whoever put something else into the folder keeps it.
     if list(folder)?.is_empty() {

@@ -76,7 +76,7 @@ pub struct Sent<T> {
     /// Name, namespace and resourceVersion only.
     metadata: ObjectMeta,
     /// `Err` names the field and what was expected.
-    said: Result<Arc<T>, String>,
+    decoded: Result<Arc<T>, String>,
 }
 
 impl<T: WatchedKind> Sent<T> {
@@ -89,7 +89,7 @@ impl<T: WatchedKind> Sent<T> {
 
     /// What it says; `Err` names the field and what was expected.
     pub fn into_object(self) -> Result<Object, String> {
-        self.said.map(T::into_object)
+        self.decoded.map(T::into_object)
     }
 }
 
@@ -100,7 +100,7 @@ impl<'de, T: WatchedKind> Deserialize<'de> for Sent<T> {
             Ok(head) => head.metadata,
             Err(error) => return Err(serde::de::Error::custom(error)),
         };
-        let said = typed(text.get()).and_then(|object: T| {
+        let decoded = typed(text.get()).and_then(|object: T| {
             let name = ObjectName::new(
                 metadata.namespace.as_deref().unwrap_or_default(),
                 metadata.name.as_deref().unwrap_or_default(),
@@ -114,7 +114,7 @@ impl<'de, T: WatchedKind> Deserialize<'de> for Sent<T> {
                 resource_version: metadata.resource_version,
                 ..ObjectMeta::default()
             },
-            said,
+            decoded,
         })
     }
 }

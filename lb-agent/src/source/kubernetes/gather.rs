@@ -49,10 +49,10 @@ impl Gatherer {
 
     /// Hands on what a watch has learnt. `Err`: nobody listens any more.
     ///
-    /// What is true of all kinds is looked at with a place in the queue at hand: a batch that says that all were listed must
+    /// What is true of all kinds is looked at with a slot in the queue at hand: a batch that says that all were listed must
     /// not overtake the one with the last of them.
     pub async fn send(&self, kind: Kind, learnt: Learnt) -> Result<(), mpsc::error::SendError<()>> {
-        let place = self.batches.reserve().await?;
+        let slot = self.batches.reserve().await?;
         let mut state = self.state();
         if learnt.has_listed {
             state.awaited.remove(&kind);
@@ -60,7 +60,7 @@ impl Gatherer {
         state.problems.insert(kind, learnt.problems);
         let problems: Vec<Problem> = state.problems.values().flatten().cloned().collect();
         let has_listed = state.awaited.is_empty();
-        place.send(Batch {
+        slot.send(Batch {
             changes: learnt.changes,
             has_listed,
             is_complete: has_listed && problems.is_empty(),

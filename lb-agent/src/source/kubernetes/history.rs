@@ -14,7 +14,7 @@ use super::health::Health;
 use crate::catalog::Node;
 
 /// Changes whenever the history went back.
-pub type Backwards = watch::Receiver<u64>;
+pub type HistoryResets = watch::Receiver<u64>;
 
 /// Asks now and then, from a task of its own, how far the server is; until nobody listens.
 pub fn follow(
@@ -22,8 +22,8 @@ pub fn follow(
     health: Arc<Health>,
     node_name: String,
     every: Duration,
-) -> Backwards {
-    let (sender, backwards) = watch::channel(0);
+) -> HistoryResets {
+    let (sender, resets) = watch::channel(0);
     tokio::spawn(async move {
         let mut last = 0;
         while !sender.is_closed() {
@@ -44,7 +44,7 @@ pub fn follow(
             tokio::time::sleep(every).await;
         }
     });
-    backwards
+    resets
 }
 
 /// None while it cannot be asked; the watches tell why.

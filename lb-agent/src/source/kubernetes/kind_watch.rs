@@ -17,7 +17,7 @@ use super::client::Clients;
 use super::decode::{Sent, WatchedKind};
 use super::gather::{Gatherer, Learnt};
 use super::health::Health;
-use super::history::Backwards;
+use super::history::HistoryResets;
 use super::pace::{Attempts, Failure};
 use super::trouble::{self, Remedy};
 use super::version;
@@ -46,7 +46,7 @@ pub struct KindWatch<T> {
     clients: Clients,
     gatherer: Gatherer,
     health: Arc<Health>,
-    backwards: Backwards,
+    resets: HistoryResets,
     scope: WatchScope,
     attempts: Attempts,
     /// Not known until the server was asked.
@@ -69,14 +69,14 @@ pub struct KindWatch<T> {
 }
 
 /// Nobody listens any more.
-struct Over;
+struct ReceiverDropped;
 
 impl<T: WatchedKind> KindWatch<T> {
     pub fn new(
         clients: Clients,
         health: Arc<Health>,
         gatherer: Gatherer,
-        backwards: Backwards,
+        resets: HistoryResets,
         scope: WatchScope,
     ) -> Self {
         health.note(T::KIND, |_| ());
@@ -85,7 +85,7 @@ impl<T: WatchedKind> KindWatch<T> {
             clients,
             gatherer,
             health,
-            backwards,
+            resets,
             scope,
             streams: None,
             changes: Vec::new(),
@@ -105,7 +105,7 @@ impl<T: WatchedKind> KindWatch<T> {
     }
 
     /// From one beginning to the next.
-    async fn watch(&mut self) -> Result<(), Over> {
+    async fn watch(&mut self) -> Result<(), ReceiverDropped> {
         let current = self.clients.current().await;
         if self.streams.is_none() {
             match version::gives_streams(&current.client, LIST_WITHIN).await {
@@ -159,7 +159,7 @@ impl<T: WatchedKind> KindWatch<T> {
     }
 
     /// Follows the events until they must begin anew.
-    async fn follow<S>(&mut self, mut events: S, streams: bool) -> Result<Remedy, Over>
+    async fn follow<S>(&mut self, mut events: S, streams: bool) -> Result<Remedy, ReceiverDropped>
     where
         S: Stream<Item = watcher::Result<Event<Sent<T>>>> + Unpin,
     {
@@ -170,7 +170,7 @@ impl<T: WatchedKind> KindWatch<T> {
             let mut event = if is_listed {
                 tokio::select! {
                     event = events.next() => event,
-                    Ok(()) = self.backwards.changed() => return Ok(Remedy::ListAgain),
+                    Ok(()) = self.resets.changed() => return Ok(Remedy::ListAgain),
                     () = tokio::time::sleep(LOOK_EVERY), if self.is_in_trouble() => {
                         if self.attempts.has_settled() {
                             self.trouble_is_over();
@@ -299,7 +299,11 @@ impl<T: WatchedKind> KindWatch<T> {
         }
     }
 
-    async fn endure(&mut self, error: &watcher::Error, is_streaming: bool) -> Result<Remedy, Over> {
+    async fn endure(
+        &mut self,
+        error: &watcher::Error,
+        is_streaming: bool,
+    ) -> Result<Remedy, ReceiverDropped> {
         if trouble::is_refusal(error) {
             self.refusals += 1;
         }
@@ -368,21 +372,21 @@ impl<T: WatchedKind> KindWatch<T> {
         });
     }
 
-    async fn wait(&mut self, failure: Failure) -> Result<(), Over> {
+    async fn wait(&mut self, failure: Failure) -> Result<(), ReceiverDropped> {
         tokio::select! {
             () = self.attempts.pause(failure) => Ok(()),
-            () = self.gatherer.closed() => Err(Over),
+            () = self.gatherer.closed() => Err(ReceiverDropped),
         }
     }
 
-    async fn sleep(&self, time: Duration) -> Result<(), Over> {
+    async fn sleep(&self, time: Duration) -> Result<(), ReceiverDropped> {
         tokio::select! {
             () = tokio::time::sleep(time) => Ok(()),
-            () = self.gatherer.closed() => Err(Over),
+            () = self.gatherer.closed() => Err(ReceiverDropped),
         }
     }
 
-    async fn hand_on(&mut self) -> Result<(), Over> {
+    async fn hand_on(&mut self) -> Result<(), ReceiverDropped> {
         if self.changes.is_empty() {
             return Ok(());
         }
@@ -393,7 +397,7 @@ impl<T: WatchedKind> KindWatch<T> {
             heard: self.heard.take(),
         };
         let sent = self.gatherer.send(T::KIND, learnt).await;
-        sent.map_err(|_| Over)
+        sent.map_err(|_| ReceiverDropped)
     }
 }
 

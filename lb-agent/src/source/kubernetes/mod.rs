@@ -34,7 +34,7 @@ pub use self::metrics::WatchMetrics;
 use self::client::Clients;
 use self::decode::WatchedKind;
 use self::gather::Gatherer;
-use self::history::Backwards;
+use self::history::HistoryResets;
 use self::kind_watch::{KindWatch, WatchScope};
 use super::Batch;
 use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
@@ -114,7 +114,7 @@ impl Kubernetes {
             kinds.insert(Kind::ServiceCidr);
         }
         let gatherer = Gatherer::new(batches, kinds);
-        let backwards = history::follow(
+        let resets = history::follow(
             self.clients.clone(),
             self.health(),
             self.settings.node_name.clone(),
@@ -122,22 +122,22 @@ impl Kubernetes {
         );
         self.start::<Service>(
             &gatherer,
-            &backwards,
+            &resets,
             (!self.settings.wants_foreign).then_some(NOT_FOREIGN),
             Some(WITH_CLUSTER_IP.to_owned()),
         );
-        self.start::<EndpointSlice>(&gatherer, &backwards, Some(NOT_HEADLESS), None);
+        self.start::<EndpointSlice>(&gatherer, &resets, Some(NOT_HEADLESS), None);
         let own = format!("metadata.name={}", self.settings.node_name);
-        self.start::<Node>(&gatherer, &backwards, None, Some(own));
+        self.start::<Node>(&gatherer, &resets, None, Some(own));
         if self.settings.wants_service_cidrs {
-            self.start::<ServiceCidr>(&gatherer, &backwards, None, None);
+            self.start::<ServiceCidr>(&gatherer, &resets, None, None);
         }
     }
 
     fn start<T: WatchedKind>(
         &self,
         gatherer: &Gatherer,
-        backwards: &Backwards,
+        resets: &HistoryResets,
         labels: Option<&'static str>,
         fields: Option<String>,
     ) {
@@ -150,7 +150,7 @@ impl Kubernetes {
             self.clients.clone(),
             Arc::clone(&self.health),
             gatherer.clone(),
-            backwards.clone(),
+            resets.clone(),
             scope,
         );
         tokio::spawn(watch.run());

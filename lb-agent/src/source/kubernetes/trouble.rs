@@ -167,7 +167,7 @@ pub fn client_line(error: &ClientError) -> String {
 }
 
 fn status_line(status: &Status) -> String {
-    let said = match status.message.trim() {
+    let message = match status.message.trim() {
         "" => &status.reason,
         message => message,
     };
@@ -176,7 +176,7 @@ fn status_line(status: &Status) -> String {
         403 => ": give the service account the ClusterRole that comes with socklb",
         _ => "",
     };
-    format!("{} {said}{remedy}", status.code)
+    format!("{} {message}{remedy}", status.code)
 }
 
 /// An error and what it comes from.

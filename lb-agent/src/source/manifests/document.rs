@@ -140,8 +140,8 @@ fn is_empty(line: &str) -> bool {
 
 /// Blank or a comment.
 fn is_nothing(text: &str) -> bool {
-    let said = text.trim_start();
-    said.is_empty() || said.starts_with('#')
+    let trimmed = text.trim_start();
+    trimmed.is_empty() || trimmed.starts_with('#')
 }
 
 fn count_lines(text: &str) -> u64 {

@@ -55,7 +55,7 @@ pub struct Manifests {
     /// The same, where nothing is missing for it.
     path_notes: Vec<Problem>,
     /// The problems that were last handed out.
-    told: Vec<Problem>,
+    reported: Vec<Problem>,
     /// A file looks half-written: worth another look soon.
     is_holding: bool,
 }
@@ -107,14 +107,14 @@ impl Manifests {
             unread: BTreeSet::new(),
             path_problems: Vec::new(),
             path_notes: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
             is_holding: false,
         };
         let first = ReadOptions {
             may_wait: true,
             ..ReadOptions::default()
         };
-        let batch = manifests.look(&first).unwrap_or_default();
+        let batch = manifests.reread(&first).unwrap_or_default();
         let is_object = |change: &&Change| matches!(change, Change::Set(_));
         let listing = Listing {
             objects: batch.changes.iter().filter(is_object).count(),
@@ -128,14 +128,14 @@ impl Manifests {
     }
 
     /// Reads what may have changed; none when nothing differs.
-    fn look(&mut self, look: &ReadOptions) -> Option<Batch> {
+    fn reread(&mut self, options: &ReadOptions) -> Option<Batch> {
         self.is_holding = false;
         let found = paths::find(&self.paths);
         let is_gone = |key: &FileKey| {
             !found.files.contains_key(key) && !found.unreadable.contains(&key.given)
         };
         let gone: Vec<FileKey> = self.files.keys().filter(|k| is_gone(k)).cloned().collect();
-        if look.is_patient && !gone.is_empty() {
+        if options.is_patient && !gone.is_empty() {
             self.is_holding = true;
         } else {
             self.path_problems = found.problems;
@@ -148,7 +148,7 @@ impl Manifests {
             }
         }
         for (key, stamp) in found.files {
-            self.read_file(key, stamp, look);
+            self.read_file(key, stamp, options);
         }
         self.batch()
     }
@@ -158,10 +158,10 @@ impl Manifests {
         let mut changes = self.definitions.take_changes();
         changes.extend(self.unread_changes());
         let problems = self.problems();
-        if changes.is_empty() && problems == self.told {
+        if changes.is_empty() && problems == self.reported {
             return None;
         }
-        self.told.clone_from(&problems);
+        self.reported.clone_from(&problems);
         Some(Batch {
             changes,
             problems,
@@ -171,19 +171,19 @@ impl Manifests {
         })
     }
 
-    fn read_file(&mut self, key: FileKey, stamp: Stamp, look: &ReadOptions) {
+    fn read_file(&mut self, key: FileKey, stamp: Stamp, options: &ReadOptions) {
         let file = self.files.entry(key.clone()).or_default();
         let is_suspect = || {
             let name = key.path.file_name();
-            !stamp.is_stream && name.is_some_and(|name| look.suspects.contains(name))
+            !stamp.is_stream && name.is_some_and(|name| options.suspects.contains(name))
         };
         let is_known = stamp != Stamp::default();
         if is_known && file.stamp == stamp && !is_suspect() {
             return;
         }
         file.stamp = stamp;
-        let text = file_text::read(&key.path, stamp.is_stream && look.may_wait);
-        self.take_text(key, text, look.is_patient);
+        let text = file_text::read(&key.path, stamp.is_stream && options.may_wait);
+        self.take_text(key, text, options.is_patient);
     }
 
     /// Takes over what a file says.

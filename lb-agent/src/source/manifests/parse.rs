@@ -123,7 +123,7 @@ impl Parser<'_> {
             let message = format!(
                 "is there twice in {}: the last one counts; remove one ({})",
                 shown(self.path),
-                self.place()
+                self.position()
             );
             self.parsed.problems.push(Problem::of(&id, message));
         }
@@ -152,7 +152,7 @@ impl Parser<'_> {
         let more = and_more(keys.len());
         let message = format!(
             "{first}{more}: the key is there more than once, and its last value counts: remove the others ({})",
-            self.place()
+            self.position()
         );
         self.parsed.problems.push(Problem {
             object: object.to_owned(),
@@ -168,7 +168,7 @@ impl Parser<'_> {
         let more = and_more(fields.len());
         let message = format!(
             "{first}{more}: not a string, for which an API server refuses the object: write the value in quotes ({})",
-            self.place()
+            self.position()
         );
         self.parsed.problems.push(Problem::of(id, message));
     }
@@ -188,7 +188,7 @@ impl Parser<'_> {
         };
         self.parsed.problems.push(Problem {
             object,
-            message: format!("{message}{fate} ({})", self.place()),
+            message: format!("{message}{fate} ({})", self.position()),
         });
         self.parsed.unread.extend(id);
     }
@@ -229,7 +229,7 @@ impl Parser<'_> {
         }
     }
 
-    fn place(&self) -> String {
+    fn position(&self) -> String {
         format!("{}, document at line {}", self.path.display(), self.line)
     }
 }

@@ -46,10 +46,10 @@ impl Manifests {
 
     fn follow(&mut self, batches: &Sender<Batch>) {
         let mut folders = Folders::new();
-        let mut look = ReadOptions::default();
+        let mut options = ReadOptions::default();
         loop {
             folders.watch(&self.paths);
-            if let Some(batch) = self.look(&look)
+            if let Some(batch) = self.reread(&options)
                 && batches.blocking_send(batch).is_err()
             {
                 return;
@@ -57,11 +57,11 @@ impl Manifests {
             if batches.is_closed() {
                 return;
             }
-            look = if self.is_holding {
+            options = if self.is_holding {
                 thread::sleep(PATIENCE);
                 ReadOptions {
                     is_patient: false,
-                    ..look
+                    ..options
                 }
             } else {
                 folders.wait(&self.paths)

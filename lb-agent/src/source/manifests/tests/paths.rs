@@ -63,7 +63,7 @@ fn an_earlier_definition_counts_when_the_last_one_goes() {
     assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.2");
     fs::remove_file(path("b.yaml")).expect("removed");
     let batch = manifests
-        .look(&ReadOptions::default())
+        .reread(&ReadOptions::default())
         .expect("something differs");
     assert_eq!(cluster_ip(&batch.changes, "web"), "10.96.0.1");
     assert_eq!(batch.problems, []);
@@ -109,7 +109,7 @@ fn a_pipe_that_is_named_is_read_once() {
     let (mut manifests, listing) = Manifests::open(vec![given.into()]).expect("readable");
     assert_eq!(told(&listing.changes), ["+Service default/web"]);
     assert!(
-        manifests.look(&ReadOptions::default()).is_none(),
+        manifests.reread(&ReadOptions::default()).is_none(),
         "it holds"
     );
 }
@@ -123,7 +123,7 @@ fn a_file_that_becomes_a_pipe_is_not_waited_for() {
     fs::remove_file(&path).expect("removed");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let batch = manifests
-        .look(&ReadOptions::default())
+        .reread(&ReadOptions::default())
         .expect("something differs");
     assert_eq!(told(&batch.changes), [""; 0]);
     assert_eq!(
@@ -175,7 +175,7 @@ fn a_byte_that_is_not_utf8_is_told_and_loses_nothing() {
 
     fs::write(&path, service("web")).expect("written");
     let batch = manifests
-        .look(&ReadOptions::default())
+        .reread(&ReadOptions::default())
         .expect("something differs");
     assert_eq!((batch.changes, batch.problems), (vec![], vec![]));
 }
@@ -193,7 +193,7 @@ fn a_service_that_cannot_be_read_is_known_to_be_there() {
     let mut rewrite = |text: &str| {
         fs::write(&path, text).expect("written");
         manifests
-            .look(&ReadOptions::default())
+            .reread(&ReadOptions::default())
             .expect("something differs")
     };
     let batch = rewrite(&service("web"));
