@@ -41,7 +41,7 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 
 /// Writes an event's message, then its fields: `read the manifests event=source.listed files=2`.
 ///
-/// Values come from outside. Here they can neither begin another line nor contain anything that a terminal obeys;
+/// Values come from outside. Here they can neither begin another line or field nor contain anything that a terminal obeys;
 /// tracing-subscriber's own format escapes only messages, and of these not line breaks.
 struct TextFields;
 
@@ -74,7 +74,7 @@ impl Line<'_> {
         self.result = match field.name() {
             "message" => write!(self.writer, "{space}{}", Printable(value)),
             name if is_word(value) => write!(self.writer, "{space}{name}={value}"),
-            name => write!(self.writer, "{space}{name}=\"{}\"", Printable(value)),
+            name => write!(self.writer, "{space}{name}={value:?}"),
         };
     }
 }
@@ -149,7 +149,7 @@ mod tests {
         tracing::subscriber::with_default(log, || {
             let forged = "a\nINFO forged\u{1b}[31m\u{9b}";
             tracing::warn!(event = "a.b", count = 2, "plain");
-            tracing::warn!(event = "a.b", text = "two words", path = %forged, "{forged}");
+            tracing::warn!(event = "a.b", text = "two\" count=\"3", path = %forged, "{forged}");
         });
         let text = String::from_utf8(memory.0.lock().expect("one thread").clone());
         let forged = r"a\nINFO forged\u{1b}[31m\u{9b}";
@@ -157,7 +157,7 @@ mod tests {
             text.expect("UTF-8"),
             format!(
                 " WARN plain event=a.b count=2\n \
-                 WARN {forged} event=a.b text=\"two words\" path=\"{forged}\"\n"
+                 WARN {forged} event=a.b text=\"two\\\" count=\\\"3\" path=\"{forged}\"\n"
             )
         );
     }
