@@ -20,7 +20,7 @@ use super::health::Health;
 use super::history::HistoryResets;
 use super::pace::{Attempts, Failure};
 use super::trouble::{self, Remedy};
-use super::version;
+use super::{version, watch_log};
 use crate::catalog::{Change, ObjectId, Problem};
 
 /// How long a list may come to a halt.
@@ -290,12 +290,7 @@ impl<T: WatchedKind> KindWatch<T> {
         let trouble = self.health.note(T::KIND, |of_kind| of_kind.trouble.take());
         let has_warned = std::mem::take(&mut self.has_warned);
         if let Some((since, _)) = trouble.filter(|_| has_warned) {
-            tracing::info!(
-                event = "source.recovered",
-                kind = %T::KIND,
-                elapsed_seconds = since.elapsed().as_secs_f64(),
-                "the API server sends changes again",
-            );
+            watch_log::recovered(T::KIND, since);
         }
     }
 
@@ -313,24 +308,8 @@ impl<T: WatchedKind> KindWatch<T> {
         let remedy = Remedy::of(error, may_be_absent, is_streaming, self.refusals);
         let line = trouble::line(error);
         match remedy {
-            Remedy::Absent if self.has_listed => tracing::debug!(
-                event = "source.kind_still_absent",
-                kind = %T::KIND,
-                error = line,
-                "the API server still does not offer an optional kind",
-            ),
-            Remedy::Absent => tracing::info!(
-                event = "source.kind_absent",
-                kind = %T::KIND,
-                error = line,
-                "the API server does not offer an optional kind",
-            ),
-            Remedy::ListInPages => tracing::info!(
-                event = "source.lists_in_pages",
-                kind = %T::KIND,
-                error = line,
-                "the API server does not stream lists: listing in pages",
-            ),
+            Remedy::Absent => watch_log::absent(T::KIND, &line, self.has_listed),
+            Remedy::ListInPages => watch_log::lists_in_pages(T::KIND, &line),
             _ => {
                 if is_optional && trouble::is_absence(error) {
                     // Whether it is trouble is not known before the server has given other kinds.
@@ -346,21 +325,8 @@ impl<T: WatchedKind> KindWatch<T> {
 
     /// Warns of trouble, once until it is over.
     fn trouble(&mut self, error: String) {
-        if std::mem::replace(&mut self.has_warned, true) {
-            tracing::debug!(
-                event = "source.failed_again",
-                kind = %T::KIND,
-                error,
-                "the API server still does not send changes",
-            );
-        } else {
-            tracing::warn!(
-                event = "source.failed",
-                kind = %T::KIND,
-                error,
-                "the API server does not send changes: the known objects stay in effect",
-            );
-        }
+        let is_again = std::mem::replace(&mut self.has_warned, true);
+        watch_log::failed(T::KIND, &error, is_again);
         self.note_trouble(error);
     }
 

@@ -19,6 +19,7 @@ mod pace;
 mod trouble;
 mod unreached;
 mod version;
+mod watch_log;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -11,7 +11,9 @@ mod read;
 mod record;
 
 pub use self::free::Free;
-pub use self::guards::{guard_key, guard_value, is_guard};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use self::guards::is_guard;
+pub use self::guards::{guard_key, guard_value};
 pub use self::held::{HeldBackend, HeldFrontend, HeldPort, HeldView, find_backend};
 pub use self::prefix::in_order;
 pub use self::quarantine::Item;
