@@ -107,7 +107,11 @@ fn named_frontends(backing: &impl ReadTables, model: &Model) -> Option<BTreeSet<
     match result {
         Ok(()) => Some(named),
         Err(error) => {
-            tracing::warn!(%error, "ORIGINS cannot be read: frontend ids stay quarantined");
+            tracing::warn!(
+                event = "tables.entries_not_readable",
+                %error,
+                "cannot read ORIGINS: frontend ids stay quarantined",
+            );
             None
         }
     }

@@ -82,7 +82,11 @@ impl<B: Backing> Tables<B> {
         let mut model = found.model;
         if !found.strays.is_empty() {
             let elements = found.strays.len();
-            tracing::warn!(elements, "removes elements of FRONTENDS that make no sense");
+            tracing::warn!(
+                event = "tables.strays_removed",
+                elements,
+                "removes elements of FRONTENDS that make no sense",
+            );
         }
         plan::prefixes(&model, &mut plan);
         for step in plan.drain(..) {
@@ -141,7 +145,7 @@ impl<B: Backing> Tables<B> {
     fn write_words(&mut self) {
         for step in self.plan.drain(..) {
             if let Err(error) = write::write(&mut self.backing, &mut self.model, step) {
-                tracing::error!(%error, "a word cannot be written");
+                tracing::error!(event = "tables.word_not_written", %error, "cannot write a word");
             }
         }
     }

@@ -211,7 +211,15 @@ fn assign_view(
     if let Some(slots) = &slots {
         let (service_port, before) = (&port.key, held.map_or(0, |view| view.run.length));
         let after = slots.len();
-        tracing::debug!(%service_port, view = index, ?role, before, after, "backends changed");
+        tracing::debug!(
+            event = "tables.slots_changed",
+            %service_port,
+            view = index,
+            ?role,
+            before,
+            after,
+            "the slots of a view change",
+        );
     }
     target.views.push(TargetView {
         held: HeldView {

@@ -165,10 +165,19 @@ impl Rollout {
             (Task::Trim(port), Err(error)) => self.refuse(port, error),
             (Task::RemoveFrontends(id, _), Ok(())) => self.tasks.push_front(Task::Remove(id)),
             (Task::RemoveUnwanted(key, _) | Task::RemoveFrontends(_, Some(key)), Err(error)) => {
-                tracing::error!(service_port = %key, %error, "a frontend cannot be removed");
+                tracing::error!(
+                    event = "tables.frontend_not_removed",
+                    service_port = %key,
+                    %error,
+                    "cannot remove a frontend",
+                );
             }
             (Task::RemoveFrontends(..) | Task::Guard(_), Err(error)) => {
-                tracing::error!(%error, "an element of FRONTENDS cannot be changed");
+                tracing::error!(
+                    event = "tables.element_not_written",
+                    %error,
+                    "cannot change an element of FRONTENDS",
+                );
             }
             _ => {}
         }
