@@ -1,16 +1,15 @@
 //! The agent's main loop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
+use super::grace_wait::GraceWait;
 use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
-use crate::kernel::{KernelError, Pins};
+use crate::kernel::Pins;
 use crate::serve::{Metrics, Probes, ProcessStage};
 use crate::source::node_addresses;
 
@@ -44,57 +43,66 @@ impl Agent {
         }
         let mut sweeper = Sweeper::new(self.settings.sweep_interval);
         let mut ticks = tokio::time::interval(TICK);
-        let mut grace: Option<JoinHandle<Result<(), KernelError>>> = None;
+        let mut grace = GraceWait::default();
         loop {
-            if grace.is_none() && self.engine.begin_grace() {
-                let period = Arc::clone(&self.opened.grace);
-                grace = Some(tokio::task::spawn_blocking(move || period.wait()));
-            }
-            if self.is_ready {
-                self.terminator.notice(self.engine.tables().stops());
-            }
+            self.start_what_is_due(&mut grace);
             tokio::select! {
                 Some(batch) = self.batches.recv() => self.take(batch),
                 Some(addresses) = addresses.recv() => self.engine.set_node_addresses(addresses),
-                Some(question) = questions.recv() => {
-                    if self.answer(question) {
-                        probes.enter(ProcessStage::StandingBy { was_ready: self.is_ready });
-                        drop(questions);
-                        return Ok(Ending::HandedOver(self.close_for_hand_over(http).await));
-                    }
-                }
-                over = async { grace.as_mut().expect("polled only when there is one").await },
-                    if grace.is_some() =>
-                {
-                    grace = None;
-                    over.context("cannot wait for a grace period")??;
-                    self.engine.grace_is_over();
-                }
-                _ = ticks.tick() => {
-                    self.send_heartbeat();
-                    self.engine.tick();
-                    self.changes.sum_up_if_due();
-                    sweeper.tick(self.engine.tables(), &self.sockets);
-                    self.entry_usage = sweeper.entry_usage;
-                    self.terminator.tick();
-                    self.drift.keep(&mut self.opened.keeper);
-                }
-                step = self.terminator.next() => {
-                    self.terminator.take(step, self.engine.tables(), &self.sockets);
+                Some(question) = questions.recv() => if self.answer(question) {
+                    probes.enter(ProcessStage::StandingBy { was_ready: self.is_ready });
+                    break;
+                },
+                result = grace.over() => self.end_grace(result)?,
+                _ = ticks.tick() => self.tick(&mut sweeper),
+                event = self.terminator.next() => {
+                    self.terminator.take(event, self.engine.tables(), &self.sockets);
                 }
                 () = self.drift.due() => self.drift.check(&mut self.engine),
                 closed = sweeper.closed() => self.engine.sweep(&closed),
-                name = ends.next() => {
-                    self.changes.sum_up();
-                    tracing::info!(
-                        event = "agent.stopped",
-                        signal = name,
-                        path = %self.settings.kernel.pin_dir.display(),
-                        "stopping: the hooks stay attached and keep balancing; `lb-agent unload` removes them",
-                    );
-                    return Ok(Ending::Signal);
-                }
+                signal = ends.next() => return Ok(self.stop(signal)),
             }
         }
+        drop(questions);
+        Ok(Ending::HandedOver(self.close_for_hand_over(http).await))
+    }
+
+    /// Starts a grace period if something waits for one, and the search for sockets whose backends have stopped serving.
+    fn start_what_is_due(&mut self, grace: &mut GraceWait) {
+        if !grace.is_under_way() && self.engine.begin_grace() {
+            grace.start(&self.opened.grace);
+        }
+        if self.is_ready {
+            self.terminator.notice(self.engine.tables().stops());
+        }
+    }
+
+    fn end_grace(&mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
+        result?;
+        self.engine.grace_is_over();
+        Ok(())
+    }
+
+    /// The work of every second.
+    fn tick(&mut self, sweeper: &mut Sweeper) {
+        self.send_heartbeat();
+        self.engine.tick();
+        self.changes.sum_up_if_due();
+        sweeper.tick(self.engine.tables(), &self.sockets);
+        self.entry_usage = sweeper.entry_usage;
+        self.terminator.tick();
+        self.drift.keep(&mut self.opened.keeper);
+    }
+
+    /// A signal ends the process. The data path stays.
+    fn stop(&mut self, signal: &'static str) -> Ending {
+        self.changes.sum_up();
+        tracing::info!(
+            event = "agent.stopped",
+            signal,
+            path = %self.settings.kernel.pin_dir.display(),
+            "stopping: the hooks stay attached and keep balancing; `lb-agent unload` removes them",
+        );
+        Ending::Signal
     }
 }

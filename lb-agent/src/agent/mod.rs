@@ -6,6 +6,7 @@ mod drift;
 mod engine;
 #[cfg(test)]
 mod golden;
+mod grace_wait;
 mod hand_over;
 pub mod heartbeat;
 mod main_loop;

@@ -6,7 +6,8 @@ mod links;
 mod metrics;
 mod reference;
 
-use std::{env, fs, path::Path};
+use std::path::Path;
+use std::{env, fs};
 
 const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test -p lb-agent --test pages";
 
