@@ -31,7 +31,7 @@ pub struct DriftWatch {
     checks: u64,
     last_check: Option<Instant>,
     repairs: BTreeMap<&'static str, u64>,
-    /// What could not be read or mended at the last look at the tables.
+    /// What could not be read or repaired in the last check of the tables.
     table_errors: Vec<String>,
     /// What could not be put back at the last look at hooks and pins.
     keep_errors: Vec<String>,

@@ -7,13 +7,13 @@ use lb_common::FrontendKey;
 use lb_common::config::NEXT_SERVICE_PORT;
 
 use super::super::model::{HeldBackend, HeldFrontend, HeldPort, Model, find_backend};
-use super::assign::{Target, TargetView};
+use super::assign::{WantedPort, WantedView};
 use super::config::config_word;
 use super::rows;
 use super::step::{Plan, Record, Step};
 use crate::policy::ServicePort;
 
-pub fn add(model: &Model, port: &ServicePort, target: &Target, plan: &mut Plan) {
+pub fn add(model: &Model, port: &ServicePort, target: &WantedPort, plan: &mut Plan) {
     let id = target.id;
     let empty = HeldPort::default();
     let held = model.ports.get(&id).unwrap_or(&empty);
@@ -45,7 +45,7 @@ pub fn add(model: &Model, port: &ServicePort, target: &Target, plan: &mut Plan) 
 
 /// New backends whole, into ids that no slot names. Those that stay have the bits that they had and those that they should
 /// have, until the views are switched.
-fn add_backends(held: &HeldPort, target: &Target, plan: &mut Plan) {
+fn add_backends(held: &HeldPort, target: &WantedPort, plan: &mut Plan) {
     let mut backends = Vec::with_capacity(target.backends.len());
     for backend in &target.backends {
         let before = find_backend(&held.backends, backend.address);
@@ -79,7 +79,7 @@ fn add_backends(held: &HeldPort, target: &Target, plan: &mut Plan) {
 }
 
 /// The slots into a free run, then one store that makes the run the view's.
-pub fn add_view(held: &HeldPort, port: u32, view: &TargetView, plan: &mut Plan) {
+pub fn add_view(held: &HeldPort, port: u32, view: &WantedView, plan: &mut Plan) {
     let before = held.view_at(view.held.index);
     if before == Some(&view.held) {
         return;
@@ -98,7 +98,7 @@ pub fn add_view(held: &HeldPort, port: u32, view: &TargetView, plan: &mut Plan) 
 }
 
 /// The frontends of a view, which is whole by now.
-fn add_frontends(model: &Model, view: u32, target: &Target, plan: &mut Plan) {
+fn add_frontends(model: &Model, view: u32, target: &WantedPort, plan: &mut Plan) {
     for (key, frontend) in &target.frontends {
         if frontend.view == view {
             add_frontend(model, key, frontend, plan);

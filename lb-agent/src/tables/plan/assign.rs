@@ -33,9 +33,9 @@ pub enum ApplyError {
 }
 
 /// A service port as it should be.
-pub struct Target {
+pub struct WantedPort {
     pub id: u32,
-    pub views: Vec<TargetView>,
+    pub views: Vec<WantedView>,
     pub frontends: BTreeMap<FrontendKey, HeldFrontend>,
     /// Sorted by address, each with the state that it should have.
     pub backends: Vec<HeldBackend>,
@@ -43,16 +43,16 @@ pub struct Target {
     taken: Vec<Item>,
 }
 
-pub struct TargetView {
+pub struct WantedView {
     pub held: HeldView,
     /// For a new run. None: the view keeps the run that it has.
     pub slots: Option<Vec<u32>>,
 }
 
 /// Takes whatever a service port needs and does not have, and gives all of it back if anything is missing.
-pub fn assign(model: &mut Model, port: &ServicePort) -> Result<Target, ApplyError> {
+pub fn assign(model: &mut Model, port: &ServicePort) -> Result<WantedPort, ApplyError> {
     let known = model.ids.get(&port.key).copied();
-    let mut target = Target {
+    let mut target = WantedPort {
         id: known.unwrap_or_else(|| next_id(model)),
         views: Vec::new(),
         frontends: BTreeMap::new(),
@@ -115,7 +115,7 @@ fn check_ids(model: &Model, port: &ServicePort, views: &[View<'_>]) -> Result<()
 fn assign_backends(
     model: &mut Model,
     port: &ServicePort,
-    target: &mut Target,
+    target: &mut WantedPort,
 ) -> Result<(), ApplyError> {
     let home = home(model, port);
     // Behind the homes of twice as many views as there are.
@@ -172,7 +172,7 @@ fn assign_view(
     model: &mut Model,
     port: &ServicePort,
     view: &View<'_>,
-    target: &mut Target,
+    target: &mut WantedPort,
 ) -> Result<u32, ApplyError> {
     let role = Role::of(view.scope);
     let held = model.port(&port.key).and_then(|port| port.view(role));
@@ -221,7 +221,7 @@ fn assign_view(
             "the slots of a view change",
         );
     }
-    target.views.push(TargetView {
+    target.views.push(WantedView {
         held: HeldView {
             index,
             run,
@@ -241,7 +241,7 @@ fn assign_frontends(
     view: u32,
     wanted: &View<'_>,
     protocol: Protocol,
-    target: &mut Target,
+    target: &mut WantedPort,
 ) -> Result<(), ApplyError> {
     for frontend in &wanted.frontends {
         let Some(key) = encode::frontend_key(frontend, protocol) else {

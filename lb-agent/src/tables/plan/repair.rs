@@ -7,7 +7,7 @@ use super::super::backing::{ReadTables, Table};
 use super::super::cells::{cells, fingerprint, fingerprint_of};
 use super::super::model::{HeldPort, HeldView, Model};
 use super::add::add_view;
-use super::assign::{ApplyError, TargetView, slots_of_view, take_run};
+use super::assign::{ApplyError, WantedView, slots_of_view, take_run};
 use super::rows;
 use super::step::{Plan, Step};
 
@@ -106,7 +106,7 @@ pub fn renew_slots(
         ..*view
     };
     let slots = Some(slots);
-    add_view(port, id, &TargetView { held, slots }, plan);
+    add_view(port, id, &WantedView { held, slots }, plan);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub struct Refused {
     pub is_in_effect: bool,
 }
 
-/// So often a service port is reduced: once for each of the tables that may be full, and once more.
+/// How often a service port is reduced at most: once for each table that may be full, and one more time.
 const MOST_REDUCTIONS: usize = 4;
 
 /// An update on its way into the tables: [`Self::next`] gives the next plan, and [`Self::done`] takes its result.

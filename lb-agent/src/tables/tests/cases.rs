@@ -162,7 +162,7 @@ fn a_node_port_without_the_nodes_addresses_is_left_out() {
     assert_eq!(tables.counts().frontends, 1);
 }
 
-/// Somebody else may serve what did not fit.
+/// Another balancer may serve what did not fit.
 #[test]
 fn a_cluster_ip_refuses_no_port_while_one_of_its_own_does_not_fit() {
     let mut tables = tables([10, 10, 10, 4]);

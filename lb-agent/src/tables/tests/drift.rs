@@ -197,7 +197,7 @@ fn what_cannot_be_known_is_chosen_anew_from_the_members() {
     let wanted = port(1, vec![heavy, backend(2), backend(3)]);
     let world: World = [(wanted.key.clone(), wanted)].into();
     let tables = tables_of(&[world]);
-    // The next agent does not know weights before it is told.
+    // The next agent does not know weights before it has read the objects.
     let mut tables = Tables::recover(tables.backing).expect("memory can be read");
     let run = tables
         .model
