@@ -1,13 +1,13 @@
-//! Says when a table is nearly full, and when it no longer is.
+//! Logs when a table is nearly full, and when it no longer is.
 
 use std::collections::BTreeSet;
 
 use crate::policy::Problem;
 use crate::tables::Usage;
 
-/// In percent: more than this in use is worth a warning.
+/// In percent: a usage above this causes a warning.
 const NEARLY_FULL: usize = 80;
-/// In percent: no more than this is none any more.
+/// In percent: a usage up to this ends the warning.
 const ROOMY: usize = 75;
 
 /// The tables that are nearly full.
@@ -17,7 +17,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Looks how full the tables are, and logs what is new about that.
+    /// Checks how full the tables are, and logs changes of that.
     pub fn check(&mut self, tables: &[Usage]) {
         for usage in tables {
             let Usage {
@@ -51,7 +51,7 @@ impl Capacity {
     }
 }
 
-/// The flag that makes a table larger.
+/// The flag that enlarges a table.
 pub fn flag(table: &str) -> &'static str {
     match table {
         "BACKENDS" | "SLOTS" => "--max-endpoints",

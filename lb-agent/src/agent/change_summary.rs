@@ -1,14 +1,14 @@
-//! Sums up the changes that came into effect: one line now and then, for in a rolling update there are hundreds.
+//! Summarizes applied changes in one log line at a time, since a rolling update causes hundreds.
 
 use std::time::{Duration, Instant};
 
-/// How often to log what has changed, if anything has.
+/// How often to log the changes, if there are any.
 const SUM_UP_EVERY: Duration = Duration::from_secs(60);
 
 /// The changes since the last line.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// When the first of them came into effect.
+    /// When the first of them was applied.
     since: Option<Instant>,
     objects: usize,
     updates: usize,
@@ -16,7 +16,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// So many changed objects are in effect, which took so long.
+    /// Counts changed objects that are in effect now, and the time it took to apply them.
     pub fn note(&mut self, objects: usize, took: Duration) {
         tracing::debug!(
             event = "changes.applied",
@@ -30,14 +30,14 @@ impl Changes {
         self.slowest = self.slowest.max(took);
     }
 
-    /// Logs them if it is time; call it now and then.
+    /// Logs the changes if a line is due. Call it regularly.
     pub fn sum_up_if_due(&mut self) {
         if self.since.is_some_and(|at| at.elapsed() >= SUM_UP_EVERY) {
             self.sum_up();
         }
     }
 
-    /// Logs them, if there are any.
+    /// Logs the changes, if there are any.
     pub fn sum_up(&mut self) {
         let Self {
             since: Some(since),

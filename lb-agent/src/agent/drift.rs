@@ -1,5 +1,5 @@
-//! Looks now and then whether the kernel still has what it was given: every second at hooks and pins, and at the
-//! tables as often as the flag says, a portion at a time between other work.
+//! Checks regularly whether the kernel still contains what the agent gave it. Hooks and pins are checked every second.
+//! The tables are checked at the interval of the flag, one portion at a time between other work.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -17,10 +17,10 @@ use crate::metrics::{set_total, timestamp};
 use crate::serve::DriftStatus;
 use crate::tables::{Backing, Check};
 
-/// Between two portions of a check, so that other work comes first.
+/// The pause between two portions of a check, so that other work comes first.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// When to look, the look under way, and what was found so far.
+/// When to check, the check under way, and the results so far.
 #[derive(Debug)]
 pub struct DriftWatch {
     every: Duration,
@@ -31,9 +31,9 @@ pub struct DriftWatch {
     checks: u64,
     last_check: Option<Instant>,
     repairs: BTreeMap<&'static str, u64>,
-    /// What could not be read or repaired in the last check of the tables.
+    /// What the last check of the tables could not read or repair.
     table_errors: Vec<String>,
-    /// What could not be put back at the last look at hooks and pins.
+    /// What the last check of hooks and pins could not restore.
     keep_errors: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl DriftWatch {
             check: Check::default(),
             checks: 0,
             last_check: None,
-            // So that a metric is there before the first repair.
+            // Creates each label value, so that the metric exists before the first repair.
             repairs: [
                 "FRONTENDS",
                 "FILTER",
@@ -68,12 +68,12 @@ impl DriftWatch {
         }
     }
 
-    /// Returns when a portion of a check is due.
+    /// Returns when the next portion of a check is due.
     pub async fn due(&self) {
         tokio::time::sleep_until(self.next.into()).await;
     }
 
-    /// Looks at a portion of the tables.
+    /// Checks a portion of the tables.
     pub fn check<B: Backing>(&mut self, engine: &mut Engine<B>) {
         let now = Instant::now();
         let Some(drift) = engine.check(&mut self.check) else {
@@ -111,7 +111,7 @@ impl DriftWatch {
         }
     }
 
-    /// Looks at hooks and pins.
+    /// Checks hooks and pins.
     pub fn keep(&mut self, keeper: &mut Keeper) {
         let Kept {
             hooks,
@@ -179,7 +179,7 @@ impl DriftWatch {
     }
 }
 
-/// Metrics of the checks and of what they restored.
+/// Metrics of the checks and of the repairs.
 #[derive(Debug, Default)]
 pub struct DriftMetrics {
     checks: Counter,

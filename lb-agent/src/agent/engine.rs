@@ -1,4 +1,4 @@
-//! What is known, what follows from it, and what the tables say: one owner for all three.
+//! The catalog, the policy's results and the tables, with one owner for all three.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -14,14 +14,14 @@ use crate::policy::{Frontend, FrontendKind, NodePorts, Options, Policy, Problem,
 use crate::serve::BackendStatus;
 use crate::tables::{Backing, Check, Counts, Drift, Tables};
 
-/// Changes go in, stores come out.
+/// Takes changes and writes the tables.
 #[derive(Debug)]
 pub struct Engine<B> {
     catalog: Catalog,
     policy: Policy,
     node_ports: NodePorts,
     tables: Tables<B>,
-    /// What the tables could not take yet.
+    /// The service ports that the tables could not take yet.
     refused: RefusedPorts,
     capacity: Capacity,
     source_problems: Vec<Problem>,
@@ -42,9 +42,9 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    /// Takes over a batch of changes and leaves the tables as they are.
+    /// Adds a batch of changes to the catalog and leaves the tables unchanged.
     ///
-    /// `problems`: all that is wrong with the source now.
+    /// `problems`: all current problems of the source.
     pub fn learn(&mut self, changes: Vec<Change>, problems: Vec<Problem>) {
         for change in changes {
             self.catalog.apply(change);
@@ -52,8 +52,8 @@ impl<B: Backing> Engine<B> {
         self.source_problems = problems;
     }
 
-    /// Brings what is known into effect. Call it first when every source has listed: until then something may just not be
-    /// here yet.
+    /// Applies the contents of the catalog to the tables. Call it first when every source has listed: until then an
+    /// object may be missing only because it has not arrived yet.
     pub fn apply(&mut self) {
         let touched = self.catalog.take_touched();
         let update = self.policy.update(&self.catalog, touched);
@@ -61,8 +61,8 @@ impl<B: Backing> Engine<B> {
         self.log_problems();
     }
 
-    /// Refuses what no Service has, if that is wanted; not while `is_complete` is false: what could not be read may have
-    /// any address.
+    /// Refuses addresses that no Service has, if the settings ask for it. Does nothing while `is_complete` is false,
+    /// since an unreadable object may have any address.
     pub fn refuse_unknown(&mut self, is_complete: bool) {
         let nets: &[IpNet] = if is_complete {
             self.policy.refuse_unknown_in()
@@ -72,7 +72,7 @@ impl<B: Backing> Engine<B> {
         self.tables.refuse_unknown(nets);
     }
 
-    /// The node has other addresses: its NodePorts move.
+    /// Moves the NodePorts to new addresses of the node.
     pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
         if addresses == self.node_ports.addresses {
             return;
@@ -112,13 +112,13 @@ impl<B: Backing> Engine<B> {
         self.refused.keep(refused, forgotten);
     }
 
-    /// Every source has listed: what an earlier agent left and nobody wants goes.
+    /// Removes what an earlier agent left and no object needs. Call it when every source has listed.
     pub fn settle(&mut self) {
         self.tables.settle();
         self.retry();
     }
 
-    /// Whether a grace period is to be waited for now; then say so with [`Self::grace_is_over`].
+    /// Whether to wait for a grace period now. If so, call [`Self::grace_is_over`] after it.
     #[must_use]
     pub fn begin_grace(&mut self) -> bool {
         self.tables.begin_grace()
@@ -129,7 +129,8 @@ impl<B: Backing> Engine<B> {
         self.retry();
     }
 
-    /// To be called every second: frees what sockets no longer use, checks how full the tables are, and logs problems that have lasted.
+    /// Frees what sockets no longer use, checks how full the tables are, and logs lasting problems. Call it every
+    /// second.
     pub fn tick(&mut self) {
         if self.tables.has_quarantined() {
             self.tables.free_unnamed();
@@ -139,7 +140,7 @@ impl<B: Backing> Engine<B> {
         self.problem_log.log_lasting(Instant::now());
     }
 
-    /// From when on the programs fail open if this is not called again: see [`super::heartbeat`].
+    /// The programs fail open from this time on unless another call postpones it: see [`super::heartbeat`].
     pub fn set_fail_open_at(&mut self, at: u64) {
         self.tables.set_fail_open_at(at);
     }
@@ -164,7 +165,7 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    /// Looks at the next portion of the tables: see [`Tables::check`].
+    /// Checks the next portion of the tables: see [`Tables::check`].
     pub fn check(&mut self, check: &mut Check) -> Option<Drift> {
         self.tables.check(check)
     }
@@ -184,7 +185,7 @@ impl<B: Backing> Engine<B> {
         &self.catalog
     }
 
-    /// All that could not be used, one line each.
+    /// All problems, one line each.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self
@@ -201,7 +202,7 @@ impl<B: Backing> Engine<B> {
         self.source_problems.iter().chain(self.policy.problems())
     }
 
-    /// How many service ports the tables could not take.
+    /// The number of service ports that the tables could not take.
     #[must_use]
     pub fn refused(&self) -> usize {
         self.refused.len()
@@ -232,7 +233,7 @@ impl<B: Backing> Engine<B> {
         backends
     }
 
-    /// Tries again what did not fit: there may be room now.
+    /// Tries again the service ports that did not fit, since there may be room now.
     fn retry(&mut self) {
         if self.refused.is_empty() {
             return;

@@ -1,12 +1,13 @@
-//! Golden scripts: Kubernetes YAML goes in step by step, and the tables come out as text. Each file in `lb-agent/golden` is one
-//! situation; `UPDATE_GOLDEN=1` writes the tables anew.
+//! Golden scripts: the input is Kubernetes YAML step by step, the output is the tables as text. Each file in
+//! `lb-agent/golden` is one situation. `UPDATE_GOLDEN=1` rewrites the tables.
 //!
 //! A script's sections begin with a line `=== `:
 //!
-//! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR`: how the agent is started (before the first step).
-//! * `=== step TITLE`: all manifests as they are from now on.
-//! * `=== restart TITLE`: the same, but another agent takes the tables over first.
-//! * `=== tables`: the result. It ends with the number of stores since the result before.
+//! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR`: the settings of the agent (before the first
+//! step).
+//! * `=== step TITLE`: all manifests that exist from now on.
+//! * `=== restart TITLE`: the same, but first another agent takes over the tables.
+//! * `=== tables`: the result. Its last line is the number of stores since the previous result.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -21,7 +22,7 @@ use crate::tables::{Tables, dump};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
 
-/// The lengths of FRONTEND_LIST, VIEWS, SLOTS and BACKENDS where a script does not say.
+/// The default lengths of FRONTEND_LIST, VIEWS, SLOTS and BACKENDS.
 const LENGTHS: [u32; 4] = [100, 100, 2_000, 100];
 
 #[test]
@@ -62,7 +63,7 @@ fn scripts() {
     );
 }
 
-/// The script with its results as they are now.
+/// The script with its current results.
 fn play(script: &str) -> String {
     let mut sections: Vec<(&str, String)> = Vec::new();
     for line in script.lines() {
@@ -104,7 +105,7 @@ fn play(script: &str) -> String {
 struct Agent {
     engine: Engine<Memory>,
     options: Options,
-    /// How many stores the last result counted.
+    /// The number of stores up to the last result.
     stores: usize,
 }
 
@@ -141,7 +142,7 @@ impl Agent {
         self.engine = engine(&self.options, memory);
     }
 
-    /// All objects that there are now.
+    /// Replaces all objects.
     fn list(&mut self, yaml: &str) {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(Path::join(folder.path(), "objects.yaml"), yaml).expect("a file");
@@ -161,7 +162,7 @@ impl Agent {
         self.engine.apply();
         self.engine.refuse_unknown(true);
         self.engine.settle();
-        // What was freed is used again in the next step.
+        // The next step reuses what was freed.
         for _ in 0..2 {
             if self.engine.begin_grace() {
                 self.engine.grace_is_over();

@@ -1,4 +1,4 @@
-//! The grace period that is under way, if any.
+//! The grace period under way, if any.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::kernel::{Grace, KernelError};
 
-/// Waits on a thread of its own: a grace period blocks for 10 to 20 ms.
+/// Waits on its own thread, since a grace period blocks for 10 to 20 ms.
 #[derive(Debug, Default)]
 pub struct GraceWait(Option<JoinHandle<Result<(), KernelError>>>);
 
@@ -23,7 +23,7 @@ impl GraceWait {
         self.0 = Some(tokio::task::spawn_blocking(move || period.wait()));
     }
 
-    /// Returns when the grace period is over; never if none is under way.
+    /// Returns when the grace period is over; never returns if none is under way.
     ///
     /// Errors: the kernel refuses the system call that waits.
     pub async fn over(&mut self) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use crate::kernel::Pins;
 use crate::serve::{HandOver, Serving};
 
 impl Agent {
-    /// Whether it is this agent's folder that another one wants.
+    /// Whether the other agent asks for the folder that this agent holds.
     pub(super) fn is_asked_for(&self, wanted: &HandOver) -> bool {
         let ours = identity(self.opened.keeper.folder());
         let is_ours = ours.is_ok_and(|ours| ours == (wanted.device, wanted.inode));
@@ -21,9 +21,9 @@ impl Agent {
         is_ours
     }
 
-    /// Closes everything and gives the folder back, still locked.
+    /// Closes everything, and returns the folder, still locked.
     pub(super) async fn close_for_hand_over(mut self, http: Option<Serving>) -> Pins {
-        // The other one has all the time that there is until it does this itself.
+        // The successor gets the full time until it sends its own first heartbeat.
         self.send_heartbeat();
         self.changes.sum_up();
         if let Some(http) = http {

@@ -1,16 +1,17 @@
-//! `--step-aside-after`: for as long as the agent lives it puts off the moment at which the programs step aside.
+//! `--step-aside-after`: while the agent runs, it keeps postponing the time at which the programs fail open.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Several times what may lie between two beats, so that a busy agent is not taken for a dead one.
+/// The shortest accepted time: several times the longest interval between two heartbeats, so that a busy agent does not
+/// count as a dead one.
 pub const SHORTEST: Duration = Duration::from_secs(5);
 
-/// From when on the programs pass connects and sends untouched if they do not hear of the agent again, in ns of
-/// CLOCK_MONOTONIC; 0, which is never, when no time is given.
+/// The time from which the programs fail open unless another heartbeat comes, in ns of CLOCK_MONOTONIC. 0 means never;
+/// it is the result without a time.
 ///
-/// That clock stands still while the machine sleeps, as the agent does.
+/// That clock stops while the machine is suspended, and so does the agent.
 pub fn deadline(after: Option<Duration>) -> u64 {
     let Some(after) = after else {
         return 0;

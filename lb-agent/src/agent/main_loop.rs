@@ -13,19 +13,19 @@ use crate::kernel::Pins;
 use crate::serve::{Metrics, Probes, ProcessStage};
 use crate::source::node_addresses;
 
-/// How often to do what is not caused by an event.
+/// How often to do the work that no event causes.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How a tenure ends.
 pub enum Ending {
-    /// By SIGTERM or SIGINT.
+    /// SIGTERM or SIGINT came.
     Signal,
-    /// Everything is closed but the folder, which is locked for as long as this lives.
+    /// Everything is closed except the folder, which stays locked as long as this value exists.
     HandedOver(Pins),
 }
 
 impl Agent {
-    /// Works until a signal, or until another agent takes over.
+    /// Runs until a signal, or until another agent takes over.
     pub async fn run(mut self, ends: &mut EndSignals, probes: &Probes) -> anyhow::Result<Ending> {
         let (address_sender, mut addresses) = mpsc::channel(16);
         if self.settings.node_addresses.is_empty() {
@@ -67,7 +67,8 @@ impl Agent {
         Ok(Ending::HandedOver(self.close_for_hand_over(http).await))
     }
 
-    /// Starts a grace period if something waits for one, and the search for sockets whose backends have stopped serving.
+    /// Starts a grace period if something waits for one, and the search for sockets whose backends have stopped
+    /// serving.
     fn start_what_is_due(&mut self, grace: &mut GraceWait) {
         if !grace.is_under_way() && self.engine.begin_grace() {
             grace.start(&self.opened.grace);
@@ -83,7 +84,7 @@ impl Agent {
         Ok(())
     }
 
-    /// The work of every second.
+    /// The work of each second.
     fn tick(&mut self, sweeper: &mut Sweeper) {
         self.send_heartbeat();
         self.engine.tick();
@@ -94,7 +95,7 @@ impl Agent {
         self.drift.keep(&mut self.opened.keeper);
     }
 
-    /// A signal ends the process. The data path stays.
+    /// Handles a signal that ends the process. The data path stays.
     fn stop(&mut self, signal: &'static str) -> Ending {
         self.changes.sum_up();
         tracing::info!(

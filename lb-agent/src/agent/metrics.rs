@@ -1,4 +1,4 @@
-//! All metrics of an agent: its own, and those of the rooms that it wires together.
+//! All metrics of an agent: its own, and those of the modules that it connects.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl AgentMetrics {
     }
 }
 
-/// How long changes take to come into effect.
+/// How long it takes to apply changes.
 #[derive(Debug)]
 pub struct SyncMetrics {
     duration: Histogram,
@@ -67,7 +67,7 @@ pub struct SyncMetrics {
 impl Default for SyncMetrics {
     fn default() -> Self {
         Self {
-            // 10 µs to 5 s.
+            // The buckets go from 10 µs to 5 s.
             duration: Histogram::new(exponential_buckets(0.000_01, 2.0, 20)),
             last: Gauge::default(),
         }
@@ -90,7 +90,7 @@ impl SyncMetrics {
         );
     }
 
-    /// Changes have taken effect, so long after they arrived.
+    /// Records the time between the arrival of changes and their effect.
     pub fn observe(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
         self.last.set(timestamp(Instant::now()));

@@ -1,4 +1,4 @@
-//! The agent: wires the rooms together and keeps them going until a signal.
+//! The agent: connects the modules of the crate and runs them until a signal.
 
 mod capacity;
 mod change_summary;

@@ -1,7 +1,8 @@
-//! Gives up what the agent may do and does not need, each thread for itself and for those that it starts.
+//! Drops the privileges that the agent does not need. A thread drops them for itself and for the threads that it
+//! starts.
 //!
-//! First the thread `sockets` is started, which keeps what opens other network namespaces. All other threads come from the main one,
-//! which keeps what programs and tables take, and what the command line asks for.
+//! The thread `sockets` starts first and keeps the capabilities for entering other network namespaces. The main thread,
+//! which starts all others, keeps those for programs and tables, and those that the command line requires.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -12,10 +13,10 @@ use super::settings::AgentSettings;
 use crate::privileges::{self, Calls, OF_SOCKETS, OF_TABLES};
 use crate::source::Source;
 
-/// From here on anybody may bind a port (ip_unprivileged_port_start).
+/// Any process may bind ports from here on (ip_unprivileged_port_start).
 const FREE_PORTS: u16 = 1024;
 
-/// Of the main thread, before any other is started.
+/// Call it on the main thread, before any other thread starts.
 pub fn of_all() {
     if let Err(error) = privileges::no_more() {
         tracing::warn!(
@@ -26,7 +27,7 @@ pub fn of_all() {
     }
 }
 
-/// Of the thread `sockets`.
+/// Call it on the thread `sockets`.
 pub fn of_sockets() {
     keep("sockets", OF_SOCKETS);
     deny(Calls {
@@ -35,27 +36,28 @@ pub fn of_sockets() {
     });
 }
 
-/// Of the main thread, and of all that it starts from now on.
+/// Applies to the main thread and to all threads that it starts from now on.
 pub fn of_tables(settings: &AgentSettings) {
     keep("main", lasting(settings));
     deny(Calls {
-        // A kubeconfig may name a program that gets credentials.
+        // A kubeconfig may name a program that prints credentials.
         programs: has_kubeconfig(settings),
         ..Calls::default()
     });
 }
 
-/// What the agent needs as long as it runs.
+/// The capabilities that the agent needs for as long as it runs.
 fn lasting(settings: &AgentSettings) -> CapabilitySet {
     let mut lasting = OF_TABLES;
     if !held().contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
-        // It stands for both (`bpf_capable` in linux/capability.h), where a runtime does not know them yet.
+        // CAP_SYS_ADMIN stands for both (`bpf_capable` in linux/capability.h). It is needed with a container runtime
+        // that cannot grant the two yet.
         lasting |= CapabilitySet::SYS_ADMIN;
     }
     if reads_files(settings) {
         lasting |= CapabilitySet::DAC_READ_SEARCH;
     }
-    // The probe socket is bound once; the others are opened again after another agent has had its turn.
+    // The probe socket is bound once. The agent binds the others again after the tenure of another agent.
     let mut sockets = [Some(&settings.socket), settings.probe_socket.as_ref()]
         .into_iter()
         .flatten();
@@ -71,12 +73,12 @@ fn lasting(settings: &AgentSettings) -> CapabilitySet {
     lasting
 }
 
-/// Files of any user's, which are read again when they change.
+/// Whether the agent reads files of any user, and reads them again when they change.
 fn reads_files(settings: &AgentSettings) -> bool {
     matches!(settings.source, Source::Manifests(_)) || has_kubeconfig(settings)
 }
 
-/// Whether another user than root says who may write there.
+/// Whether the owner of the folder is not root.
 fn is_in_somebodys_folder(path: &Path) -> bool {
     let folder = path
         .ancestors()
@@ -93,7 +95,7 @@ fn has_kubeconfig(settings: &AgentSettings) -> bool {
 }
 
 fn held() -> CapabilitySet {
-    // Who cannot ask has them for all we know, and the kernel decides.
+    // If the set is unreadable, assume all capabilities and let the kernel decide.
     privileges::held().unwrap_or(CapabilitySet::all())
 }
 

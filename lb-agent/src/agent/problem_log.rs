@@ -1,14 +1,14 @@
-//! The log of problems: each is logged once, and again when it is resolved.
+//! The log of problems. Each problem is logged once, and again when it is resolved.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::policy::Problem;
 
-/// What may pass by itself is a problem when it has lasted for this long.
+/// A condition that may pass by itself counts as a problem after this time.
 const PASSES_WITHIN: Duration = Duration::from_secs(30);
 
-/// The problems that there are.
+/// The current problems.
 #[derive(Debug, Default)]
 pub struct ProblemLog(BTreeMap<Problem, LoggedProblem>);
 
@@ -20,8 +20,7 @@ struct LoggedProblem {
 }
 
 impl ProblemLog {
-    /// Takes over all problems that there are now, with whether they may pass by themselves; logs what is new, and what is
-    /// no more.
+    /// Replaces the current problems, each with whether it may pass by itself. Logs new and resolved ones.
     pub fn update<'p>(&mut self, now: impl Iterator<Item = (&'p Problem, bool)>) {
         let at = Instant::now();
         let mut before = std::mem::take(&mut self.0);
@@ -67,7 +66,7 @@ impl ProblemLog {
         self.log_lasting(at);
     }
 
-    /// Warns of what has lasted for too long; call it now and then.
+    /// Warns of conditions that have lasted too long. Call it regularly.
     pub fn log_lasting(&mut self, now: Instant) {
         for (problem, state) in &mut self.0 {
             let has_lasted = now.duration_since(state.since) >= PASSES_WITHIN;
@@ -109,7 +108,7 @@ mod tests {
         let began = Instant::now();
         all.log_lasting(began + PASSES_WITHIN / 2);
         assert_eq!(logged(&all), ["lasting"]);
-        // That it is told again is no new beginning.
+        // Reporting the same problem again does not restart its time.
         all.update([(&lasting, false), (&passing, true)].into_iter());
         all.log_lasting(began + PASSES_WITHIN);
         assert_eq!(logged(&all), ["lasting", "passing"]);

@@ -1,4 +1,4 @@
-//! Service ports that the tables could not take: what is logged of them, and when they are tried again.
+//! Service ports that the tables could not take: how they are logged, and when they are tried again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,10 +7,11 @@ use super::capacity;
 use crate::policy::{Problem, ServicePort, ServicePortKey, Update};
 use crate::tables::{ApplyError, Headroom, Refused};
 
-/// What does not fit while something is in quarantine is tried again as soon as that is free; nothing is logged before.
+/// While something is in quarantine, a service port that does not fit is tried again as soon as the quarantine ends.
+/// The log waits for that.
 const LOG_AFTER: Duration = Duration::from_secs(2);
 
-/// All of them, by key.
+/// All refused service ports, by key.
 #[derive(Debug, Default)]
 pub struct RefusedPorts(BTreeMap<ServicePortKey, Waiting>);
 
@@ -20,14 +21,14 @@ struct Waiting {
     since: Since,
 }
 
-/// How long one waits, and whether that was said.
+/// Since when a service port waits, and whether that was logged.
 #[derive(Clone, Copy, Debug)]
 struct Since {
     at: Instant,
     is_logged: bool,
 }
 
-/// Those that are in the tables' hands again.
+/// Service ports that the tables try again.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct RetriedPorts(Vec<(ServicePortKey, Problem, Since)>);
@@ -41,7 +42,8 @@ impl RefusedPorts {
         self.0.is_empty()
     }
 
-    /// What they were refused for is no longer what is wanted.
+    /// Removes the service ports that the update changes or removes, since the reason of the refusal may no longer
+    /// apply.
     pub fn forget(&mut self, update: &Update) -> RetriedPorts {
         if self.is_empty() {
             return RetriedPorts::default();
@@ -52,7 +54,8 @@ impl RefusedPorts {
         RetriedPorts(removed.map(|(key, waiting)| waiting.tried(key).1).collect())
     }
 
-    /// Those that may fit by now, of the oldest Services as many as there is room for. Costs little while there is none.
+    /// Takes the service ports that may fit now, those of the oldest Services first, up to the free room. Costs little
+    /// while there is no room.
     pub fn take_fitting(&mut self, room: Headroom) -> (Vec<ServicePort>, RetriedPorts) {
         let fits = |waiting: &&Waiting| {
             let mut room = room;
@@ -71,7 +74,7 @@ impl RefusedPorts {
         (ports, RetriedPorts(tried))
     }
 
-    /// Takes over what the tables reported of them. What was `tried` and is not among them is resolved.
+    /// Stores the service ports that the tables refused. A service port in `tried` that is not among them is resolved.
     pub fn keep(&mut self, refused: Vec<Refused>, tried: RetriedPorts) {
         let now = Since {
             at: Instant::now(),
@@ -119,7 +122,7 @@ impl RefusedPorts {
         }
     }
 
-    /// `room`: what is left by now.
+    /// `room`: the free room in the tables.
     pub fn problems(&self, room: Headroom) -> impl Iterator<Item = Problem> {
         self.0
             .values()

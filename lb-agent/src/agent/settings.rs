@@ -1,4 +1,4 @@
-//! What the agent is told by the command line.
+//! The settings that the command line gives the agent.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,28 +8,28 @@ use crate::kernel::DataPathSettings;
 use crate::policy::Options;
 use crate::source::Source;
 
-/// What the agent needs to know.
+/// The settings of the agent.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
     pub source: Source,
     pub policy: Options,
     pub kernel: DataPathSettings,
-    /// Where NodePorts answer; empty: on the addresses of the node's interfaces.
+    /// The addresses that answer NodePorts; empty: those of the node's interfaces.
     pub node_addresses: Vec<IpAddr>,
-    /// First and last.
+    /// First and last port.
     pub node_port_range: (u16, u16),
-    /// How often to look for sockets that ended unseen.
+    /// How often to sweep.
     pub sweep_interval: Duration,
-    /// End also TCP connections whose backends have stopped serving.
+    /// End TCP connections too when their backends have stopped serving.
     pub terminate_tcp: bool,
-    /// How often to look whether the tables still say what they should.
+    /// How often to check the contents of the tables.
     pub check_interval: Duration,
-    /// How long after this agent's end the programs fail open; none: never.
+    /// How long after this agent's last heartbeat the programs fail open; none: never.
     pub fail_open_after: Option<Duration>,
-    /// Where the agent answers.
+    /// The unix socket of the agent.
     pub socket: PathBuf,
-    /// Where this very process answers probes, if it does.
+    /// The unix socket on which this process itself answers probes, if any.
     pub probe_socket: Option<PathBuf>,
-    /// Where it serves metrics and health, if it does.
+    /// The address for metrics and health, if any.
     pub http: Option<SocketAddr>,
 }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, which from here on end the agent in order.
+/// SIGTERM and SIGINT. From here on they end the agent in an orderly way.
 pub struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -18,7 +18,7 @@ impl EndSignals {
         })
     }
 
-    /// The name of the one that comes.
+    /// Waits for a signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,5 @@
-//! The source of a running agent: what manifests say at once, and a cluster when its lists are there.
+//! The source of a running agent. The contents of manifests are available at once, those of a cluster when its lists
+//! have arrived.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,13 +10,13 @@ use crate::serve::{SourceStatus, WatchStatus};
 use crate::source::kubernetes::{Health, KindHealth};
 use crate::source::{Batch, Kubernetes, Manifests, Source};
 
-/// A source that was opened.
+/// An opened source.
 pub enum OpenedSource {
     Manifests(Box<Manifests>),
     Kubernetes(Box<Kubernetes>),
 }
 
-/// A source that is watched.
+/// A watched source.
 pub enum WatchedSource {
     Manifests {
         paths: Vec<String>,
@@ -24,7 +25,7 @@ pub enum WatchedSource {
     Kubernetes(Arc<Health>),
 }
 
-/// Opens a source, and gives what it says already.
+/// Opens a source, and returns the contents that are available already.
 pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
     match source {
         Source::Manifests(paths) => {
@@ -60,7 +61,7 @@ pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
 }
 
 impl OpenedSource {
-    /// Sends what it says from now on.
+    /// Sends all further changes of the source.
     pub fn watch(self, source: &Source, batches: Sender<Batch>) -> anyhow::Result<WatchedSource> {
         Ok(match self {
             Self::Manifests(manifests) => WatchedSource::Manifests {

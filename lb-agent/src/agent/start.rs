@@ -1,4 +1,4 @@
-//! How the agent starts: it opens the data path, recovers its tables, and opens its sockets.
+//! Starts the agent: opens the data path, recovers its tables, and opens its sockets.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::source::node_addresses;
 use crate::tables::Tables;
 
 impl Agent {
-    /// Opens the data path; what the source says already is in effect then.
+    /// Opens the data path and applies the contents that the source has sent already.
     pub async fn start(
         settings: AgentSettings,
         prepared: Prepared,
@@ -110,7 +110,7 @@ impl Agent {
     }
 }
 
-/// The node's addresses as they are given, else as they are.
+/// The node addresses of the settings, or those of the node's interfaces.
 fn addresses(settings: &AgentSettings) -> anyhow::Result<Vec<IpAddr>> {
     if settings.node_addresses.is_empty() {
         return node_addresses::list().context("cannot list the node's addresses");

@@ -1,4 +1,4 @@
-//! The agent at work: what it has, and how changes come into effect.
+//! The running agent: its parts, and how it applies changes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::sockets::Worker;
 use crate::source::Batch;
 use crate::tables::Usage;
 
-/// The agent at work.
+/// The running agent.
 pub struct Agent {
     pub settings: AgentSettings,
     pub began: Instant,
@@ -29,20 +29,21 @@ pub struct Agent {
     pub drift: DriftWatch,
     pub source: WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
-    /// Before what holds the lock: a successor that has it binds the same path.
+    /// Declared before the field that holds the lock, and so dropped first: the successor that gets the lock binds the
+    /// same path.
     pub server: Server,
     pub opened: Running,
     pub http: Option<HttpServer>,
     pub metrics: AgentMetrics,
     pub syncs: SyncStatus,
     pub changes: Changes,
-    /// How full ORIGINS and SPILL were when last looked at.
+    /// How full ORIGINS and SPILL were at the last check.
     pub entry_usage: Option<[Usage; 2]>,
-    /// What the source says is in effect.
+    /// The contents of the source are in effect.
     pub is_ready: bool,
 }
 
-/// What of the data path is needed once the tables have its maps.
+/// The parts of the data path that the agent uses after the tables have taken its maps.
 pub struct Running {
     pub grace: Arc<Grace>,
     pub log: Option<kernel::ProgramLog>,
@@ -51,7 +52,7 @@ pub struct Running {
 }
 
 impl Agent {
-    /// Takes over a batch, and those that wait behind it.
+    /// Applies a batch together with all batches that wait behind it.
     pub fn take(&mut self, mut batch: Batch) {
         let began = Instant::now();
         let cpu = cpu_micros();
@@ -82,7 +83,7 @@ impl Agent {
         }
     }
 
-    /// Changes are in effect.
+    /// Records that changes are in effect.
     pub fn synced(&mut self, changes: usize, began: Instant, heard: Instant) {
         let after = heard.elapsed();
         self.metrics.sync.observe(after);
@@ -93,7 +94,7 @@ impl Agent {
         }
     }
 
-    /// Puts off the moment at which the programs fail open; not before the tables are up to date.
+    /// Postpones the time at which the programs fail open. Does nothing until the tables are up to date.
     pub fn send_heartbeat(&mut self) {
         if self.is_ready {
             let at = heartbeat::deadline(self.settings.fail_open_after);
@@ -114,7 +115,7 @@ impl Agent {
     }
 }
 
-/// CPU time of all threads.
+/// CPU time of all threads, in µs.
 fn cpu_micros() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;

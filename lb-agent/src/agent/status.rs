@@ -1,4 +1,4 @@
-//! What a running agent says of itself.
+//! What a running agent reports about itself.
 
 use super::source::WatchedSource;
 use super::state::Agent;
@@ -7,10 +7,10 @@ use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
 use crate::tables::Usage;
 
 impl Agent {
-    /// Returns whether this agent is to make way for another now.
+    /// Returns whether this agent hands over to another one now.
     #[must_use]
     pub(super) fn answer(&self, question: Question) -> bool {
-        // Whoever asked may be gone.
+        // The client that asked may have disconnected.
         match question {
             Question::Status(answer) => drop(answer.send(self.status())),
             Question::Metrics(answer) => {

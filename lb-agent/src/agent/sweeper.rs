@@ -1,4 +1,5 @@
-//! Asks now and then which sockets have an entry in the tables and are closed: some close without running a hook.
+//! Searches regularly for sockets that have an entry in the tables and are closed, since some close without running a
+//! hook.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -6,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::sockets::{Answer, Worker};
 use crate::tables::{Backing, Tables, Usage};
 
-/// How often to check how full ORIGINS and SPILL are; then a sweep comes before its time.
+/// How often to check how full ORIGINS and SPILL are. If they are nearly full, a sweep comes early.
 const CHECK_USAGE_EVERY: Duration = Duration::from_secs(30);
 
-/// An entry is claimed before the kernel lists its socket (`connect` runs the hooks first).
+/// An entry exists before the kernel lists its socket, since `connect` runs the hooks first.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 
 /// When to sweep, and the sweep under way.
@@ -18,7 +19,7 @@ pub struct Sweeper {
     every: Duration,
     last_sweep: Instant,
     last_usage_check: Instant,
-    /// Sockets that had an entry at some time.
+    /// The sockets that had an entry when the sweep began.
     holders: Option<(Instant, HashSet<u64>)>,
     under_way: Option<Answer<HashSet<u64>>>,
     has_failed: bool,
@@ -40,7 +41,7 @@ impl Sweeper {
         }
     }
 
-    /// Begins a sweep if it is time, or asks what it is about; to be called every second.
+    /// Begins a sweep if one is due, or starts the search of the sweep under way. Call it every second.
     pub fn tick<B: Backing>(&mut self, tables: &Tables<B>, worker: &Worker) {
         if self.under_way.is_some() {
             return;
@@ -77,7 +78,7 @@ impl Sweeper {
         is_time || usage.iter().any(|usage| usage.is_above(75))
     }
 
-    /// The sockets that are closed, once a sweep under way knows them.
+    /// Returns the closed sockets when the search under way has ended.
     pub async fn closed(&mut self) -> HashSet<u64> {
         let result = match &mut self.under_way {
             Some(answer) => answer.await,

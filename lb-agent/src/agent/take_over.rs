@@ -1,8 +1,8 @@
-//! Two agents on one pin folder, as in a rolling update: the one that comes asks the one that is there to make way.
+//! Two agents on one pin folder, as in a rolling update: the new agent asks the old one to hand over.
 //!
-//! The folder's lock alone decides who may write. The one that comes lists the source, waits for the lock in the kernel's
-//! queue, and asks over the unix socket; the one that is there closes its ports and lets go. It then tries now and
-//! then whether the lock is free, and never asks.
+//! Only the lock of the folder decides which agent may write. The new agent lists the source, waits for the lock in the
+//! kernel's queue, and asks over the unix socket. The old agent closes its ports and releases the lock. It then tries
+//! the lock at intervals, and never asks for it.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,32 +20,33 @@ use crate::kernel::{self, KernelError, Pins};
 use crate::serve::{self, FetchError, HandOver, HandingOver, Probes, ProcessStage};
 use crate::source::Batch;
 
-/// How often one that stands by tries the lock. Whoever asked for it is in the kernel's queue and has it long before.
+/// How often an agent that stands by tries the lock. The agent that asked for the lock is in the kernel's queue, and so
+/// gets it long before.
 const TRY: Duration = Duration::from_millis(500);
 
-/// A holder that does not answer within this is stuck.
+/// A holder that does not answer within this time is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How soon to ask again one that said yes, in case somebody else was quicker.
+/// When to ask a holder again that agreed, in case a third agent got the lock first.
 const AFTER_YES: Duration = Duration::from_secs(5);
-/// One that does not listen: it may be about to.
+/// When to ask a holder again that does not listen; it may be about to.
 const AFTER_SILENCE: Duration = Duration::from_secs(1);
-/// One that answered something else, or nothing. Also how often it is said that something is waited for.
+/// When to ask a holder again that gave any other answer, or none. Also how often to log that this agent is waiting.
 const AFTER_NO: Duration = Duration::from_secs(30);
 
-/// What a tenure begins with: the source is watched, and the pin folder is ours.
+/// The state at the start of a tenure: the source is watched, and this agent holds the pin folder.
 pub struct Prepared {
     pub began: Instant,
     pub source: source::WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
-    /// What the source has said already.
+    /// The batches that the source has sent so far.
     pub first: Batch,
     pub pins: Pins,
 }
 
-/// Opens the source and gets hold of the pin folder, however long that takes. Nothing is written before.
+/// Opens the source and locks the pin folder, however long that takes. Writes nothing before.
 ///
-/// `asks`: another agent that has the folder is asked to make way; else only its end is waited for.
+/// `asks`: ask the agent that holds the folder to hand it over. Otherwise only wait for that agent to exit.
 pub async fn prepare(
     settings: &AgentSettings,
     probes: &Probes,
@@ -81,7 +82,7 @@ pub async fn prepare(
     })
 }
 
-/// Waits until the agent that was handed over to is gone.
+/// Waits until the agent that took over has exited.
 async fn stand_by(folder: &Path) -> Result<Pins, KernelError> {
     loop {
         sleep(TRY).await;
@@ -105,7 +106,7 @@ async fn wait(
     first: &mut Batch,
 ) -> anyhow::Result<Pins> {
     let folder = settings.kernel.pin_dir.clone();
-    // Not to be called off: only the end of the process ends it early.
+    // This wait cannot be cancelled: only the end of the process ends it early.
     let lock = tokio::task::spawn_blocking(move || Pins::wait(&folder));
     let asking = async {
         list(&settings.kernel.pin_dir, batches, first).await;
@@ -123,8 +124,8 @@ async fn wait(
     Ok(pins)
 }
 
-/// Takes in what the source says until every kind was listed. A holder that knows more goes on with its work until then,
-/// and the hand-over is short.
+/// Collects batches of the source until every kind is listed. The holder, whose lists are complete, works on until
+/// then, so the hand-over is short.
 async fn list(folder: &Path, batches: &mut mpsc::Receiver<Batch>, first: &mut Batch) {
     let mut reminder = interval(AFTER_NO);
     while !first.has_listed {
@@ -178,9 +179,9 @@ async fn keep_asking(settings: &AgentSettings) -> Infallible {
     }
 }
 
-/// Why the holder does not make way, and when to ask it again.
+/// Why the holder does not hand over, and when to ask it again.
 struct No {
-    /// One of a few words.
+    /// One of a few fixed words.
     reason: &'static str,
     why: String,
     again: Duration,
@@ -228,7 +229,7 @@ async fn ask(settings: &AgentSettings) -> Result<HandingOver, No> {
     })
 }
 
-/// The device and the inode of the pin folder.
+/// The device and the inode number of the pin folder.
 pub fn identity(folder: &Path) -> io::Result<(u64, u64)> {
     let folder = folder.metadata()?;
     Ok((folder.dev(), folder.ino()))

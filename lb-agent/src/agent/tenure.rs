@@ -1,5 +1,5 @@
-//! An agent's tenures: it holds the pin folder until another agent asks for it, then stands by, and takes up again when
-//! that one is gone.
+//! The tenures of an agent. It holds the pin folder until another agent asks for it, stands by, and starts again when
+//! that agent has exited.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::kernel;
 use crate::serve::{Probes, ProcessStage};
 use crate::sockets::Worker;
 
-/// Holds the pin folder and stands by in turn until SIGTERM or SIGINT.
+/// Alternates between holding the pin folder and standing by, until SIGTERM or SIGINT.
 pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
     let probes = Probes::bind(settings.probe_socket.as_deref())?;
     let mut ends = None;
     let mut is_first = true;
     loop {
-        // Each tenure has a runtime of its own: whatever still watches or listens ends with it.
+        // Each tenure has its own runtime: every watch and every listener ends with it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -39,7 +39,7 @@ pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()
     }
 }
 
-/// `ends`: made in the first tenure and kept, so that no signal is lost between two.
+/// `ends`: created in the first tenure and kept, so that no signal is lost between two tenures.
 async fn hold(
     settings: &AgentSettings,
     sockets: &Arc<Worker>,

@@ -1,4 +1,5 @@
-//! Has sockets ended whose backends have stopped serving: see [`crate::tables::Stale`] for which, [`crate::sockets`] for how.
+//! Ends sockets whose backends have stopped serving. [`crate::tables::Stale`] selects them, [`crate::sockets`] ends
+//! them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,27 +16,28 @@ use crate::sockets::{
 };
 use crate::tables::{Backing, Stale, Stops, Tables, has_stopped};
 
-/// After a change: one look for all that stops within this time.
+/// The delay between a change and the search, so that one search covers all backends that stop within this time.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// And then again: a `connect` that was under way has its place in ORIGINS before the kernel knows where the socket is
-/// connected to.
+/// The delays of further searches. A `connect` under way has its entry in ORIGINS before the kernel stores the peer of
+/// the socket.
 const AGAIN: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1_500)];
 
-/// When to look, and what is under way.
+/// When to search, and the search under way.
 pub struct Terminator {
     settings: TerminatorSettings,
     reader: Arc<EntryReader>,
     ability: Ability,
     last_stops: Option<Stops>,
     due: Option<Instant>,
-    /// How often was looked since the last change.
+    /// The number of searches since the last change.
     searches: usize,
     last_search: Instant,
     under_way: Option<UnderWay>,
-    /// Those that still have their places, by cookie.
+    /// The searched sockets that still have their entries, by cookie.
     searched: HashMap<u64, SearchedSocket>,
-    /// No look begins before: after each as long as it took, so that the thread is idle half of the time however much changes.
+    /// No search starts before this time. A pause after each search lasts as long as the search, so that the thread is
+    /// idle half of the time whatever the rate of changes.
     idle_until: Instant,
     has_failed: bool,
     counts: EndedCounts,
@@ -43,9 +45,9 @@ pub struct Terminator {
 
 #[derive(Clone, Copy, Debug)]
 pub struct TerminatorSettings {
-    /// TCP connections too.
+    /// End TCP connections too.
     pub tcp: bool,
-    /// How often to look without a change.
+    /// How often to search without a change.
     pub every: Duration,
 }
 
@@ -54,20 +56,20 @@ struct UnderWay {
     answer: Answer<Ended>,
 }
 
-/// A socket as it was looked for, and how often. What was ended, or looked for as often as that helps, is left alone until it
-/// changes: it may be unconnected, or where no look finds it.
+/// A searched socket, and the number of searches for it. A socket that was ended, or that reached the limit of
+/// searches, is skipped until it changes: it may be unconnected, or out of reach of any search.
 struct SearchedSocket {
     stale: Stale,
     searches: usize,
 }
 
-/// How often a socket is looked for.
+/// The limit of searches for one socket.
 const MOST_SEARCHES: usize = 1 + AGAIN.len();
 
-/// Far longer than a look takes: its thread waits for somebody who holds a socket's lock.
+/// Far longer than a search takes: the thread then waits for the lock of a socket that another thread holds.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// What [`Terminator::next`] waited for, to be handed to [`Terminator::take`].
+/// The result of [`Terminator::next`], for [`Terminator::take`].
 pub enum TerminatorEvent {
     Due,
     Ended(Result<Result<Ended, SocketsError>, RecvError>),
@@ -91,7 +93,7 @@ impl Terminator {
         }
     }
 
-    /// Says once what this agent cannot do, and what follows.
+    /// Logs once what this agent cannot do, and the consequences.
     pub fn log_limits(&self) {
         let protocols = if self.settings.tcp {
             "UDP and TCP"
@@ -116,8 +118,8 @@ impl Terminator {
         }
     }
 
-    /// Looks soon if a backend has stopped since the last call; the first call counts as a change, since backends may have
-    /// stopped while no agent ran. To be called when the tables are true.
+    /// Schedules a search if a backend has stopped since the last call. The first call counts as a change, since
+    /// backends may have stopped while no agent ran. Call it when the tables are up to date.
     pub fn notice(&mut self, stops: Stops) {
         let stops = Stops {
             tcp: if self.settings.tcp { stops.tcp } else { 0 },
@@ -131,7 +133,7 @@ impl Terminator {
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
-    /// To be called every second: what was overlooked is found after a while.
+    /// Schedules the regular search, which finds sockets that earlier ones missed. Call it every second.
     pub fn tick(&mut self) {
         let since = self.under_way.as_ref().map(|under_way| under_way.since);
         if since.is_some_and(|since| since.elapsed() >= STUCK) && !self.has_failed {
@@ -145,7 +147,7 @@ impl Terminator {
         }
     }
 
-    /// Waits for the next thing to do.
+    /// Waits for the next event.
     pub async fn next(&mut self) -> TerminatorEvent {
         match (&mut self.under_way, self.due) {
             (Some(under_way), _) => TerminatorEvent::Ended((&mut under_way.answer).await),
@@ -228,7 +230,7 @@ impl Terminator {
         self.under_way = Some(UnderWay { since: now, answer });
     }
 
-    /// Whether a socket's place names the same backend as it did, and that has not begun to serve again.
+    /// Whether the entry of a socket still has the same frontend and backend, and the backend still does not serve.
     fn is_still_stale(&self, targets: &[Stale]) -> IsStillStale {
         let targets: HashMap<u64, Stale> = targets.iter().map(|s| (s.cookie, *s)).collect();
         let reader = Arc::clone(&self.reader);
@@ -258,7 +260,7 @@ impl Terminator {
             Some(failure) => self.fail(ended.failures, &failure),
             None => self.has_failed = false,
         }
-        // What was ended keeps its place until its owner closes it or connects again.
+        // An ended socket keeps its entry until its owner closes it or connects again.
         for cookie in ended.udp.iter().chain(&ended.tcp) {
             if let Some(searched) = self.searched.get_mut(cookie) {
                 searched.searches = MOST_SEARCHES;
