@@ -16,19 +16,19 @@ use super::node::{capabilities, netns};
 use super::pins::folder::Pins;
 use super::pins::keeper::PinnedMap;
 
-/// Where the data path lives.
+/// The location of the data path.
 #[derive(Clone, Debug)]
 pub struct DataPathSettings {
-    /// The root of the cgroup2 hierarchy when none is given.
+    /// None: the root of the cgroup2 hierarchy.
     pub cgroup: Option<PathBuf>,
-    /// On a BPF file system.
+    /// A folder on a BPF file system.
     pub pin_dir: PathBuf,
     pub sizes: Sizes,
-    /// What the programs themselves log; off by default, and then compiled to nothing.
+    /// What the programs log. The default is nothing, and then the verifier removes the code.
     pub program_log: LogLevel,
 }
 
-/// A data path that is attached.
+/// An attached data path.
 #[derive(Debug)]
 pub struct DataPath {
     pub maps: Maps,
@@ -39,21 +39,22 @@ pub struct DataPath {
     /// SO_NETNS_COOKIE of the host's network namespace.
     pub host_network: u64,
     pub log: Option<ProgramLog>,
-    /// Holds the folder's lock.
+    /// Holds the lock of the folder.
     pub pins: Pins,
     pub stats: Stats,
 }
 
-/// Locks the pin folder; [`KernelError::Locked`] when another agent has it. What is not fit is said before.
+/// Locks the pin folder. Returns [`KernelError::Locked`] if another agent holds it, and reports an unsuitable node
+/// before.
 pub fn lock(settings: &DataPathSettings) -> Result<Pins, KernelError> {
     capabilities::check()?;
     Cgroup::open(settings.cgroup.as_deref())?;
     Pins::open(&settings.pin_dir)
 }
 
-/// Takes over the pinned tables, or makes them; loads the programs and puts them into place.
+/// Takes over the pinned tables, or makes them; then loads the programs and attaches them.
 ///
-/// `pins`: of the same settings.
+/// `pins`: made with the same settings.
 pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelError> {
     let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
     let grace = Grace::new()?;
@@ -70,7 +71,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     );
     let log = log::reader(&mut object, settings.program_log)?;
     let stats = Stats::take(&mut object)?;
-    // What a program of the last agent's time may still hold, before any of it is given out again.
+    // A program that ran under the last agent may still use freed ids, so none is reused before.
     grace.wait()?;
     Ok(DataPath {
         maps,

@@ -1,7 +1,7 @@
-//! The only room that knows aya: load, attach, pin, probe.
+//! The only module that uses aya: loads, attaches, pins, probes.
 //!
-//! [`open`] makes the data path ready on a cgroup and gives back what the tables are written to. Nothing here
-//! is undone when the agent ends: pinned maps and links go on without it, until [`unload`].
+//! [`open`] makes the data path ready on a cgroup and returns the maps for the tables. The end of the agent undoes
+//! nothing here: pinned maps and links keep working until [`unload`].
 
 mod bpf;
 mod data_path;

@@ -1,12 +1,12 @@
-//! The kernel's own types (BTF): where a member of a structure is, and which number a function has.
+//! The kernel's own types (BTF): the offset of a member of a structure, and the id of a function.
 //!
-//! To go when aya gives out the members of a type.
+//! Remove this file when aya provides the members of a type.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The types of the kernel that runs; not there when it was built without CONFIG_DEBUG_INFO_BTF.
+/// The types of the running kernel; missing if it was built without CONFIG_DEBUG_INFO_BTF.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
 /// The running kernel's BTF, for [`types`].
@@ -14,8 +14,8 @@ pub fn kernel() -> io::Result<Vec<u8>> {
     fs::read(Path::new(KERNEL))
 }
 
-/// All types of a BTF (Documentation/bpf/btf.rst), in the order of their ids; those up to the first one that cannot be
-/// read. None if these bytes are no BTF.
+/// All types of a BTF (Documentation/bpf/btf.rst), in the order of their ids, up to the first unreadable one. None if
+/// the bytes are no BTF.
 pub fn types(btf: &[u8]) -> Option<Types<'_>> {
     if btf.get(..2)? != MAGIC.to_ne_bytes() {
         return None;
@@ -48,7 +48,7 @@ pub struct Type<'a> {
     pub id: u32,
     kind: u32,
     name: &'a [u8],
-    /// Twelve bytes for each member of a structure; something else for other kinds.
+    /// Twelve bytes for each member of a structure; other contents for other kinds.
     members: &'a [u8],
     names: &'a [u8],
 }
@@ -76,12 +76,12 @@ impl<'a> Iterator for Types<'a> {
 }
 
 impl Type<'_> {
-    /// Whether it is the structure of this name.
+    /// Whether this type is the structure of this name.
     pub fn is_structure(&self, name: &str) -> bool {
         self.kind == STRUCT && is_named(self.name, name)
     }
 
-    /// Whether it is the function of this name.
+    /// Whether this type is the function of this name.
     pub fn is_function(&self, name: &str) -> bool {
         self.kind == FUNCTION && is_named(self.name, name)
     }
@@ -99,7 +99,7 @@ impl Type<'_> {
     }
 }
 
-/// The names from one on; each ends with a zero byte.
+/// The name that begins at an offset; each ends with a zero byte.
 fn name_at(names: &[u8], at: u32) -> Option<&[u8]> {
     names.get(at as usize..)
 }
@@ -111,15 +111,15 @@ fn is_named(name: &[u8], wanted: &str) -> bool {
 
 /// linux/btf.h.
 const MAGIC: u16 = 0xeb9f;
-/// Bytes of a type before what its kind adds.
+/// Bytes of a type before the part that depends on its kind.
 const TYPE: usize = 12;
 /// Bytes of a structure's member.
 const MEMBER: usize = 12;
 const STRUCT: u32 = 4;
 const FUNCTION: u32 = 12;
 
-/// The bytes that follow a type of this kind, and those that follow for each of its members; none for a kind that we do not
-/// know.
+/// The number of bytes that follow a type of this kind, and the number that follow for each of its members; none for an
+/// unknown kind.
 const fn after(kind: u32) -> Option<(usize, usize)> {
     Some(match kind {
         // Pointers, forward declarations, names, qualifiers, functions, floats, type tags.

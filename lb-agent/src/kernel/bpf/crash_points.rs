@@ -1,6 +1,6 @@
-//! Where a test may end the agent while it puts the data path into place.
+//! The steps at which a test can end the agent while it puts the data path in place.
 
-/// Ends the process on the spot when `SOCKLB_END_AT` names this step. Not in a release.
+/// Ends the process at once if `SOCKLB_END_AT` names this step. Does nothing in a release build.
 #[cfg(debug_assertions)]
 pub fn end_at(step: &str) {
     if std::env::var_os("SOCKLB_END_AT").is_some_and(|end| end == step) {

@@ -1,11 +1,12 @@
-//! Waits until every program that was running has ended.
+//! Waits until every running program has ended.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::sys;
 use crate::kernel::node::error::KernelError;
 
-/// A grace period is one update of a cell that is kept for this. Not `membarrier`: on one CPU it waits for nothing.
+/// Waits by updating a cell of a map that exists only for this. `membarrier` is no substitute: on one CPU it waits for
+/// nothing.
 #[derive(Debug)]
 pub struct Grace {
     outer: OwnedFd,

@@ -14,8 +14,8 @@ use super::sys;
 use crate::kernel::node::cgroup::Cgroup;
 use crate::kernel::node::error::KernelError;
 
-/// In the order in which they are put into place: first those that read and give back ways, then those that
-/// claim them, so that what a new program writes is never read by an old one.
+/// The order of attaching: first the hooks that read and remove entries, then those that add them, so that an old
+/// program never reads what a new one writes.
 const HOOKS: [(&str, bpf_attach_type); 9] = [
     (
         "getpeername4",
@@ -37,33 +37,33 @@ const HOOKS: [(&str, bpf_attach_type); 9] = [
     ("sendmsg6", bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG),
 ];
 
-/// What the names of links' pins begin with.
+/// The beginning of the names of the links' pins.
 pub const LINK: &str = "link_";
 
-/// Where the link of a hook is pinned.
+/// The path of the pin of a hook's link.
 ///
 /// `links`: the folder of the links.
 fn pin_of(links: &Path, hook: &str) -> PathBuf {
     links.join(format!("{LINK}{hook}"))
 }
 
-/// A program that is in place.
+/// An attached program.
 #[derive(Debug)]
 pub struct HookState {
     pub name: &'static str,
     pub program: u32,
-    /// False: the link of an earlier agent, with a new program in it.
+    /// False if the link is an earlier agent's and only the program in it is new.
     pub is_new: bool,
-    /// To open it again by its id would take CAP_SYS_ADMIN.
+    /// Kept open, since opening the program by its id needs CAP_SYS_ADMIN.
     open: OwnedFd,
     hook: bpf_attach_type,
-    /// Open, so that it stays when its pin is removed.
+    /// Kept open, so that the link stays when its pin is removed.
     link: OwnedFd,
 }
 
 impl HookState {
-    /// How often the program ran and for how many ns; all 0 unless the kernel's statistics are on
-    /// (`sysctl kernel.bpf_stats_enabled`).
+    /// How often the program ran, and for how many ns in total. All 0 unless the kernel's statistics are on (`sysctl
+    /// kernel.bpf_stats_enabled`).
     #[must_use]
     pub fn run_stats(&self) -> (u64, u64) {
         sys::run_stats(self.open.as_fd()).unwrap_or_default()
@@ -71,7 +71,7 @@ impl HookState {
 }
 
 impl HookState {
-    /// Puts the program into its place again where it is not in it any more. Returns what it was that had happened.
+    /// Attaches and pins the program again if it is no longer in place. Returns what had happened.
     pub fn repair(&mut self, links: &Path, cgroup: &Cgroup) -> io::Result<Option<&'static str>> {
         let now = sys::link_info(self.link.as_fd())?;
         let pin = pin_of(links, self.name);
@@ -158,7 +158,7 @@ fn swap(program: BorrowedFd<'_>, pin: &Path, cgroup: &Cgroup) -> io::Result<Opti
     Ok(Some(link))
 }
 
-/// Makes a link and pins it in place of what was pinned there.
+/// Makes a link, and replaces the pin at this path by it.
 fn attach(
     program: BorrowedFd<'_>,
     pin: &Path,
@@ -170,7 +170,7 @@ fn attach(
     Ok(link)
 }
 
-/// The id of the link that is pinned at a path; none when nothing is.
+/// The id of the link that is pinned at a path; none if there is no pin.
 fn pinned_link(pin: &Path) -> io::Result<Option<u32>> {
     match sys::object_at(pin) {
         Ok(link) => Ok(Some(sys::link_info(link.as_fd())?.id)),
@@ -179,7 +179,7 @@ fn pinned_link(pin: &Path) -> io::Result<Option<u32>> {
     }
 }
 
-/// Pins a map or a link in place of what is pinned there.
+/// Pins a map or a link in place of the one that is pinned at this path.
 pub fn replace_pin(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
     match fs::remove_file(pin) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,11 +1,12 @@
-//! Calls of kernel functions in the programs' object: the loader gives them the number that the function has in this kernel.
+//! Calls of kernel functions in the object of the programs: the loader writes the BTF id that the function has in this
+//! kernel.
 //!
-//! To go when aya does it.
+//! Remove this file when aya does the same.
 
 use lb_common::kernel_function::{CAST_TO_KERNEL_CONTEXT, call};
 
-/// The object with its calls of `bpf_cast_to_kern_ctx` set to this BTF id; 0 where the kernel does not have it, and the
-/// verifier removes the calls.
+/// The object with its calls of `bpf_cast_to_kern_ctx` set to this BTF id. 0 if the kernel does not have the function;
+/// the verifier then removes the calls.
 pub fn link(object: &[u8], cast: u32) -> AlignedBytes {
     let mut linked = AlignedBytes::new(object);
     let (marker, wanted) = (call(CAST_TO_KERNEL_CONTEXT), call(cast));
@@ -18,7 +19,7 @@ pub fn link(object: &[u8], cast: u32) -> AlignedBytes {
     linked
 }
 
-/// Bytes that begin at an address divisible by 8, as whoever parses an object needs them.
+/// Bytes at an address divisible by 8, as parsers of an object require.
 #[derive(Debug)]
 pub struct AlignedBytes {
     words: Vec<u64>,

@@ -1,4 +1,4 @@
-//! The programs' object, which is part of this binary, and its way into the kernel.
+//! The object of the programs, which is part of this binary, and how it is loaded.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,21 +14,21 @@ use super::socket_fields::SocketFields;
 use crate::kernel::node::error::KernelError;
 use crate::kernel::node::memory_limit;
 
-/// Empty when `lb-ebpf` was not built before.
+/// Empty if `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// A map of the object: where it is pinned, or is to be.
+/// A map of the object, and the path of its pin.
 #[derive(Debug)]
 pub struct MapPin {
     pub name: &'static str,
     pub path: PathBuf,
-    /// How many elements it has, or a new one gets.
+    /// The number of elements of the existing map, or of a new one.
     pub length: u32,
 }
 
-/// Reopens the maps that are pinned and makes those that are not, and loads every program. Nothing is attached yet.
+/// Opens the pinned maps, makes the missing ones, and loads every program. Attaches nothing yet.
 ///
-/// `memory`: bytes of kernel memory that the maps take, for the error when there are not so many.
+/// `memory`: bytes of kernel memory for the maps, which the error names if there is not enough.
 pub fn load(maps: &[MapPin], memory: u64, log: LogLevel) -> Result<Ebpf, KernelError> {
     let mut result = Err(KernelError::NoObject);
     for fields in SocketFields::of_kernel().attempts() {
@@ -59,7 +59,7 @@ fn load_with(
     }
     let mut loader = EbpfLoader::new();
     for map in maps {
-        // aya takes a pinned map as it is, whatever its shape.
+        // aya accepts a pinned map whatever its shape is.
         loader.map_max_entries(map.name, map.length);
         loader.map_pin_path(map.name, &map.path);
     }
@@ -87,7 +87,7 @@ fn load_with(
             EbpfError::MapError(MapError::CreateError { name, io_error }) => {
                 KernelError::map("create", &name)(io_error)
             }
-            // aya cannot make sense of the object, or of a pinned map that is not like the object's.
+            // aya cannot parse the object, or a pinned map differs from the object's.
             error => KernelError::Object(chain(&error)),
         })?;
     for (name, program) in object.programs_mut() {
@@ -124,7 +124,7 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// The kernel's answer, and the last thing that its verifier said.
+/// The kernel's answer, and the last line of the verifier's log.
 fn reason(error: &ProgramError) -> String {
     let ProgramError::LoadError {
         io_error,

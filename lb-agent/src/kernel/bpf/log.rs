@@ -1,4 +1,4 @@
-//! What the programs log, when that is switched on. When it is off, the verifier takes the code out.
+//! The log of the programs. While it is off, the verifier removes the code.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::kernel::node::error::KernelError;
 
-/// From which level on the programs log.
+/// The least severe level at which the programs log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     #[default]
@@ -21,7 +21,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As `aya_log_common::Level` numbers them; 0 is none.
+    /// The number of the level in `aya_log_common::Level`; 0 means off.
     pub const fn number(self) -> u8 {
         match self {
             Self::Off => 0,
@@ -40,7 +40,7 @@ impl fmt::Debug for ProgramLog {
     }
 }
 
-/// The reader of the programs' log; none when it is off.
+/// The reader of the programs' log; none if the log is off.
 pub fn reader(object: &mut Ebpf, level: LogLevel) -> Result<Option<ProgramLog>, KernelError> {
     if level == LogLevel::Off {
         return Ok(None);
@@ -51,9 +51,9 @@ pub fn reader(object: &mut Ebpf, level: LogLevel) -> Result<Option<ProgramLog>, 
 }
 
 impl ProgramLog {
-    /// Hands records on to `log` for as long as it is polled.
+    /// Passes records on to `log` as long as it is polled.
     pub async fn forward(self) -> io::Result<()> {
-        // SAFETY: the logger's descriptor is its own, and stays open for as long as it lives.
+        // SAFETY: the logger owns its descriptor, which stays open as long as the logger exists.
         let mut logger = unsafe { AsyncFd::register(self.0) }?;
         loop {
             let mut ready = logger.readable_mut().await?;

@@ -1,4 +1,4 @@
-//! What the programs have refused.
+//! The calls that the programs have refused.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

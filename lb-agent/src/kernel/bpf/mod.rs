@@ -1,4 +1,4 @@
-//! System calls, the programs' object, and what it brings: hooks, log, counters.
+//! System calls, the object of the programs, and its parts: hooks, log, counters.
 
 pub mod btf;
 pub mod crash_points;

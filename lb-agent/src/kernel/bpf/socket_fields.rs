@@ -1,20 +1,21 @@
-//! What the programs may read of the kernel's own sockets, and how: it depends on the kernel.
+//! The fields of the kernel's own sockets that the programs may read, and how they read them: both depend on the
+//! kernel.
 
 use super::btf;
 
-/// What the loader sets in the programs (`lb-ebpf/src/identity.rs`).
+/// The values that the loader sets in the programs (`lb-ebpf/src/identity.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketFields {
-    /// `sock_common.skc_cookie` (include/net/sock.h), the beginning of every kind of socket: its offset in bytes. 0: the
-    /// programs read nothing.
+    /// `sock_common.skc_cookie` (include/net/sock.h), the beginning of every kind of socket: its offset in bytes. 0:
+    /// the programs read nothing.
     pub cookie: u32,
     /// `mptcp_sock.first` (net/mptcp/protocol.h): its offset in bytes. 0: without MPTCP.
     pub first_subflow: u32,
-    /// Without: read through a helper, for TCP sockets and in the release hook only.
+    /// None: the programs read through a helper, for TCP sockets and in the release hook only.
     pub kernel_context: Option<KernelContext>,
 }
 
-/// How a program gets at the kernel's structure behind its context.
+/// How a program accesses the kernel's structure behind its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelContext {
     /// BTF id of `bpf_cast_to_kern_ctx` (kernel/bpf/helpers.c, since Linux 6.2).
@@ -24,7 +25,7 @@ pub struct KernelContext {
 }
 
 impl SocketFields {
-    /// Those of the running kernel.
+    /// The values for the running kernel.
     pub fn of_kernel() -> Self {
         let btf = btf::kernel().unwrap_or_else(|error| {
             tracing::debug!(
@@ -63,10 +64,11 @@ impl SocketFields {
         fields
     }
 
-    /// What to load the programs with, one after the other until the kernel takes them; the last reads nothing.
+    /// The values to load the programs with, tried in this order until the kernel accepts them; with the last the
+    /// programs read nothing.
     ///
-    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`), which MPTCP sockets
-    /// need, and without the kernel function the release hook too.
+    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`). MPTCP sockets
+    /// need that helper, and so does the release hook without the kernel function.
     pub fn attempts(self) -> Vec<Self> {
         let without_mptcp = Self {
             first_subflow: 0,

@@ -1,4 +1,4 @@
-//! What the programs have counted, over all CPUs.
+//! The counters of the programs, summed over all CPUs.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use lb_common::stats::{REFUSED_NO_BACKEND, REFUSED_UNKNOWN_ADDRESS, REFUSED_UNKN
 use super::loader::take_map;
 use crate::kernel::node::error::KernelError;
 
-/// The programs' own counters.
+/// The counters of the programs.
 pub struct Stats(PerCpuArray<MapData, u64>);
 
 impl fmt::Debug for Stats {
@@ -34,7 +34,7 @@ impl Stats {
             .map_err(|error| KernelError::Object(format!("map STATS: {error}")))
     }
 
-    /// Since the tables were made.
+    /// The counts since the tables were made.
     #[must_use]
     pub fn refusals(&self) -> Refusals {
         Refusals {

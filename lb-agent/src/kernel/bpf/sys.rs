@@ -1,7 +1,7 @@
-//! The calls of bpf(2) that aya does not offer: links that are pinned already, many elements at once, and a map of maps. And one of the C library's
-//! that nobody else offers.
+//! The calls of bpf(2) that aya does not offer: pinned links, batches of elements, and a map of maps. Also one call of
+//! the C library that no other crate offers.
 //!
-//! To go when aya does (`attach_to_link` for all cgroup programs, `LinkInfo` with the cgroup).
+//! Remove each when aya offers it (`attach_to_link` for all cgroup programs, `LinkInfo` with the cgroup).
 
 use std::ffi::CString;
 use std::io;
@@ -14,13 +14,13 @@ use aya_obj::generated::{
 };
 use lb_common::{FrontendKey, FrontendValue};
 
-/// Gives the kernel back what the allocator keeps and nobody uses: reading a whole cluster leaves much of that.
+/// Returns unused memory of the allocator to the kernel: reading a whole cluster leaves much of it.
 pub fn give_memory_back() {
-    // SAFETY: the function only looks at what is free.
+    // SAFETY: the function only accesses free memory.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Opens what is pinned at a path (BPF_OBJ_GET).
+/// Opens the object that is pinned at a path (BPF_OBJ_GET).
 pub fn object_at(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = zeroed();
@@ -29,7 +29,8 @@ pub fn object_at(path: &Path) -> io::Result<OwnedFd> {
     Ok(owned(fd))
 }
 
-/// Puts another program into a link, atomically (BPF_LINK_UPDATE): every call of the hook runs the old one or the new one.
+/// Puts another program into a link, atomically (BPF_LINK_UPDATE): every call of the hook runs the old one or the new
+/// one.
 pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_update.link_fd = number(link);
@@ -37,19 +38,19 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
-/// Takes a link's program out of its hook now (BPF_LINK_DETACH); removing the last pin does it only some time later.
+/// Detaches the program of a link at once (BPF_LINK_DETACH). Removing the last pin detaches it only some time later.
 pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_detach.link_fd = number(link);
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
-/// What a link is now (BPF_OBJ_GET_INFO_BY_FD).
+/// The current state of a link (BPF_OBJ_GET_INFO_BY_FD).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkInfo {
     pub id: u32,
     pub program: u32,
-    /// The id of the cgroup that it is attached to; 0 when it is detached, or the cgroup is gone.
+    /// The id of its cgroup; 0 if the link is detached, or the cgroup was removed.
     pub cgroup: u64,
 }
 
@@ -81,9 +82,9 @@ fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
 }
 
-/// Attaches a program to a cgroup, behind those that are there (BPF_LINK_CREATE).
+/// Attaches a program to a cgroup, after the programs that are attached already (BPF_LINK_CREATE).
 ///
-/// No flag is what the kernel wants of a link; it allows many all the same.
+/// The flags are 0, as the kernel requires for a link; several links on one hook work all the same.
 pub fn create_link(
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
@@ -96,7 +97,7 @@ pub fn create_link(
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
 }
 
-/// Pins a map or a link at a path where nothing is (BPF_OBJ_PIN).
+/// Pins a map or a link at an unused path (BPF_OBJ_PIN).
 pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = zeroed();
@@ -105,10 +106,11 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
-/// Reads some elements of FRONTENDS, as many as there is room for (BPF_MAP_LOOKUP_BATCH).
+/// Reads elements of FRONTENDS, up to the capacity of the buffers (BPF_MAP_LOOKUP_BATCH).
 ///
-/// `position`: 0, or what the call before gave. Returns how many there are, and where to go on; none: that was all. Other
-/// than by keys, what goes meanwhile does not lead back to the beginning: the kernel goes on from a bucket of the hash.
+/// `position`: 0, or the result of the previous call. Returns the number of elements and the next position; none after
+/// the last element. The kernel continues at a bucket of the hash. An element that is removed meanwhile therefore does
+/// not restart the iteration, as it does for an iteration by keys.
 pub fn read_frontends(
     map: BorrowedFd<'_>,
     position: u32,
@@ -135,7 +137,7 @@ pub fn read_frontends(
     }
 }
 
-/// How often a program ran and for how many ns (BPF_OBJ_GET_INFO_BY_FD).
+/// How often a program ran, and for how many ns in total (BPF_OBJ_GET_INFO_BY_FD).
 pub fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     // SAFETY: all bytes zero is a value of this plain C structure, and asks for nothing that needs room elsewhere.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -148,12 +150,12 @@ pub fn create_array() -> io::Result<OwnedFd> {
     create_map(bpf_map_type::BPF_MAP_TYPE_ARRAY, None)
 }
 
-/// Makes an array of one map that is shaped like `inner`.
+/// Makes an array with one map of the same shape as `inner`.
 pub fn create_array_of_maps(inner: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     create_map(bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, Some(inner))
 }
 
-/// Puts a map into the first cell of an array of maps.
+/// Stores a map in the first element of an array of maps.
 ///
 /// Returns only when every program that was running has ended (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 pub fn put_map(outer: BorrowedFd<'_>, inner: BorrowedFd<'_>) -> io::Result<()> {
@@ -179,7 +181,8 @@ fn create_map(kind: bpf_map_type, inner: Option<BorrowedFd<'_>>) -> io::Result<O
 }
 
 fn zeroed() -> bpf_attr {
-    // SAFETY: all bytes zero is a value of this union of plain C structures, and what the kernel wants of unused ones.
+    // SAFETY: all bytes zero is a value of this union of plain C structures, and the value that the kernel requires for
+    // unused ones.
     unsafe { std::mem::zeroed() }
 }
 
@@ -188,12 +191,12 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
 }
 
 fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just made it for us, and nobody else knows it.
+    // SAFETY: the kernel has just made the descriptor for this call, and no other code has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
-    // SAFETY: `attr` is valid for its whole size, and what its fields point to outlives the call.
+    // SAFETY: `attr` is valid for its whole size, and its pointers stay valid until the call returns.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,

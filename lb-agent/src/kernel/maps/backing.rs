@@ -1,4 +1,4 @@
-//! The kernel's maps as a backing of the tables: arrays in our own memory, hashes by system call.
+//! The kernel's maps as a backing of the tables: arrays in the agent's memory, hashes by system call.
 
 use std::collections::HashSet;
 use std::io;
@@ -20,10 +20,10 @@ use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
 use crate::tables::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
 
-/// How many elements are read at once.
+/// The number of elements in one read.
 const BATCH: usize = 512;
 
-/// The maps, for as long as this lives; in the kernel they stay.
+/// The maps, open as long as this value exists; the pinned maps stay in the kernel.
 #[derive(Debug)]
 pub struct Maps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
@@ -39,8 +39,8 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of the object, whose programs must be loaded by now, but not in their places: they rely on
-    /// FILTER and NEAR_FRONTENDS, which are made here from what FRONTENDS has.
+    /// Takes the maps out of the object. Its programs must be loaded by now, but not attached: they rely on FILTER and
+    /// NEAR_FRONTENDS, which this function builds from the contents of FRONTENDS.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let frontends = hash(object, "FRONTENDS")?;
         let mut maps = Self {
@@ -64,7 +64,7 @@ impl Maps {
         Ok(maps)
     }
 
-    /// What tells of single sockets, on any thread.
+    /// A reader of single sockets' entries, for use on any thread.
     pub fn entry_reader(&self) -> Result<EntryReader, KernelError> {
         self.entries.reader(Arc::clone(&self.backends))
     }
@@ -75,7 +75,7 @@ impl Maps {
         Ok(())
     }
 
-    /// A bit of FILTER may be set for nothing from now on.
+    /// Counts one more bit of FILTER that may be stale.
     fn count_stale(&mut self) {
         if self.filter.remove()
             && let Err(error) = self.make_filter()
@@ -99,7 +99,8 @@ impl Maps {
     }
 }
 
-/// A socket that was counted at its backend is not there any more. Never below 0: a pinned table may say anything.
+/// Subtracts a socket that no longer exists from `active` of its backend. Never goes below 0, since a pinned table may
+/// contain any value.
 fn uncount(backends: &Mapped, pair: Pair) {
     if pair.frontend != 0 && pair.backend < backends.length {
         let active = backends.word(pair.backend, Backend::ACTIVE_WORD);

@@ -1,4 +1,4 @@
-//! What sockets hold: ORIGINS, and SPILL for those whose set there is full.
+//! The entries of sockets: ORIGINS, and SPILL for those whose set there is full.
 
 use std::collections::HashSet;
 use std::io;
@@ -24,7 +24,7 @@ pub struct SocketEntries {
     /// Cookie to pair.
     spill: HashMap<MapData, u64, u64>,
     spill_length: u32,
-    /// How many elements SPILL has.
+    /// The number of elements in SPILL.
     spilled: Arc<Mapped>,
 }
 
@@ -40,7 +40,7 @@ impl SocketEntries {
         })
     }
 
-    /// Those that are pinned; none when one of the three is not there.
+    /// Opens the pinned maps. None if one of the three is missing.
     pub fn pinned(folder: &Path) -> Result<Option<Self>, KernelError> {
         let paths = ["ORIGINS", "SPILL", "SPILLED"].map(|name| folder.join(name));
         if !paths.iter().all(|path| path.exists()) {
@@ -55,7 +55,7 @@ impl SocketEntries {
         }))
     }
 
-    /// Shows the cookie and the pair of each socket that has an entry.
+    /// Calls `see` with the cookie and the pair of each socket that has an entry.
     pub fn for_each(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
         for [cookie, pair] in self.entries() {
             let cookie = cookie.load(Ordering::Acquire);
@@ -72,9 +72,9 @@ impl SocketEntries {
         Ok(())
     }
 
-    /// Removes the entries of sockets that are closed, as `forget` in lb-ebpf does when it sees a socket end, and has each
-    /// pair counted off at its backend. One after the other: what an agent that is killed has taken and not counted
-    /// off, nobody ever counts off. Returns how many there were.
+    /// Removes the entries of closed sockets, as `forget` in lb-ebpf does at the end of a socket, and calls `uncount`
+    /// for each pair. Handles them one by one: an agent that is killed between removing an entry and counting it off
+    /// leaves that count wrong for good. Returns the number of removed entries.
     pub fn clear(&mut self, of: &HashSet<u64>, mut uncount: impl FnMut(Pair)) -> io::Result<usize> {
         let mut cleared = 0;
         for [cookie, pair] in self.entries() {
@@ -116,7 +116,7 @@ impl SocketEntries {
         Ok(cleared)
     }
 
-    /// How full either is.
+    /// How full each of the two maps is.
     pub fn in_use(&self) -> [Usage; 2] {
         let taken = |[cookie, _]: &[&AtomicU64; 2]| cookie.load(Ordering::Relaxed) != 0;
         [
@@ -133,7 +133,7 @@ impl SocketEntries {
         ]
     }
 
-    /// What tells of single sockets, on any thread.
+    /// A reader of single sockets' entries, for use on any thread.
     ///
     /// `backends`: BACKENDS.
     pub fn reader(&self, backends: Arc<Mapped>) -> Result<EntryReader, KernelError> {

@@ -1,4 +1,4 @@
-//! What the tables say of one socket at this moment, for a thread that does not own them.
+//! Reads the current entry of one socket, for a thread that does not own the tables.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use super::mapped::Mapped;
 /// Length of an entry in 64-bit words.
 pub const ENTRY_WORDS: usize = size_of::<Entry>() / 8;
 
-/// Reads only.
+/// Opened for reading only.
 #[derive(Debug)]
 pub struct EntryReader {
     pub(super) origins: Arc<Mapped>,
@@ -24,7 +24,7 @@ pub struct EntryReader {
 }
 
 impl EntryReader {
-    /// What a socket asked for and was given, as `recall` in lb-ebpf finds it.
+    /// The frontend that a socket asked for and the backend that it got, found as `recall` in lb-ebpf finds them.
     #[must_use]
     pub fn pair(&self, cookie: u64) -> Option<Pair> {
         let set = set_of(cookie, self.origins.length.saturating_sub(1));
@@ -41,7 +41,7 @@ impl EntryReader {
         self.spill.get(&cookie, 0).ok().map(Pair::from_word)
     }
 
-    /// The bits of [`lb_common::backend::state`] that a backend has.
+    /// The bits of [`lb_common::backend::state`] that are set for a backend.
     #[must_use]
     pub fn state(&self, backend: u32) -> u64 {
         if backend >= self.backends.length {

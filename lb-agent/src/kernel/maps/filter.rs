@@ -1,8 +1,8 @@
-//! FILTER: which keys FRONTENDS surely does not have.
+//! FILTER: a filter of keys that are certainly not in FRONTENDS.
 //!
-//! A bit is set before its key goes in. When a key goes out its bit stays, since another key may have the same; once that
-//! has happened often, the filter is made anew from the keys that are there. Bits of keys that are in FRONTENDS are set at
-//! every moment of that, so readers go on meanwhile.
+//! The bit is set before the key is added. Its bit stays when the key is removed, since another key may have the same
+//! bit. After many removals the filter is rebuilt from the keys in FRONTENDS. The bits of keys in FRONTENDS stay set
+//! throughout a rebuild, so readers continue meanwhile.
 
 use std::sync::atomic::Ordering;
 
@@ -13,18 +13,18 @@ use lb_common::frontend::filter::{WORDS, word_and_bit};
 use super::mapped::Mapped;
 use crate::kernel::node::error::KernelError;
 
-/// Bits that may be set for nothing, of half a million: 1.6 % of the misses then cost a look-up.
+/// The limit of stale bits, of half a million: 1.6 % of the misses then cost a look-up.
 const MOST_STALE: usize = 8_192;
 
 #[derive(Debug)]
 pub struct Filter {
     words: Mapped,
-    /// Keys that went out, or did not come in, since it was made.
+    /// The number of keys that were removed, or not added, since the last rebuild.
     stale: usize,
 }
 
 impl Filter {
-    /// To be made anew before it is relied on.
+    /// The filter must be rebuilt before use.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let words = Mapped::take(object, "FILTER", 1)?;
         if words.length != WORDS {
@@ -36,26 +36,26 @@ impl Filter {
         Ok(Self { words, stale: 0 })
     }
 
-    /// A key is about to go in.
+    /// Sets the bit of a key. Call it before adding the key.
     pub fn add(&self, key: &FrontendKey) {
         let (word, bit) = word_and_bit(key.tag());
         self.words.word(word, 0).fetch_or(bit, Ordering::Release);
     }
 
-    /// A key has gone out, or did not come in. Returns whether the filter is to be made anew.
+    /// Counts a key that was removed, or not added. Returns whether the filter should be rebuilt.
     #[must_use]
     pub fn remove(&mut self) -> bool {
         self.stale += 1;
         self.stale > MOST_STALE
     }
 
-    /// Sets the bit of a key that is in FRONTENDS. Returns whether it was not.
+    /// Sets the bit of a key that is in FRONTENDS. Returns whether the bit was missing.
     pub fn repair(&self, key: &FrontendKey) -> bool {
         let (word, bit) = word_and_bit(key.tag());
         self.words.word(word, 0).fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
-    /// Clears bits that are set for nothing, if there are more than keys that went out. Returns how many words were wrong.
+    /// Clears stale bits if there are more of them than removed keys. Returns the number of wrong words.
     pub fn prune(&mut self, keys: impl Iterator<Item = FrontendKey>) -> usize {
         let wanted = words(keys);
         let mut surplus = 0;
@@ -72,7 +72,7 @@ impl Filter {
         wrong
     }
 
-    /// Makes it anew from all keys that are in FRONTENDS.
+    /// Rebuilds the filter from all keys in FRONTENDS.
     pub fn make(&mut self, keys: impl Iterator<Item = FrontendKey>) {
         self.store(&words(keys));
     }
@@ -85,7 +85,7 @@ impl Filter {
     }
 }
 
-/// With the bits of these keys and no others.
+/// The words with the bits of exactly these keys.
 fn words(keys: impl Iterator<Item = FrontendKey>) -> Vec<u64> {
     let mut words = vec![0; WORDS as usize];
     for key in keys {

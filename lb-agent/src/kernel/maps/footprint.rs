@@ -1,6 +1,7 @@
-//! How much kernel memory the maps take, which the kernel charges to the cgroup of the agent that made them.
+//! The kernel memory of the maps, which the kernel charges to the cgroup of the agent that made them.
 //!
-//! Counted as the kernel does for maps that it allocates whole (kernel/bpf/{arraymap,hashtab}.c), which ours are.
+//! The sizes follow the kernel's code for maps that it allocates as a whole (kernel/bpf/{arraymap,hashtab}.c), which
+//! ours are.
 
 use std::fs;
 
@@ -12,7 +13,7 @@ const ELEMENT: u64 = 48;
 /// `struct bucket`.
 const BUCKET: u64 = 16;
 
-/// Bytes of all maps of these shapes on a machine with so many possible CPUs.
+/// Bytes of all maps of these shapes on a machine with this number of possible CPUs.
 pub fn bytes(shapes: impl Iterator<Item = Shape>, cpus: u64) -> u64 {
     shapes.map(|shape| of(&shape, cpus)).sum()
 }
@@ -21,24 +22,24 @@ fn of(shape: &Shape, cpus: u64) -> u64 {
     let (key, value) = (shape.key as u64, shape.value as u64);
     let (value, length) = (value.next_multiple_of(8), u64::from(shape.length));
     match shape.kind {
-        // One page for the map itself, since its values begin on another.
+        // One page is for the map itself, since its values begin on another.
         MapKind::Array => PAGE + (value * length).next_multiple_of(PAGE),
         MapKind::PerCpuArray => PAGE + (8 + value * cpus) * length,
         MapKind::Hash | MapKind::LruHash => {
             let element = ELEMENT + key.next_multiple_of(8) + value;
-            // One more for each CPU, so that an update needs no free one.
+            // There is one more element for each CPU, so that an update needs no free element.
             PAGE + element * (length + cpus) + BUCKET * length.next_power_of_two()
         }
     }
 }
 
-/// How many CPUs this machine may have; 1 where it does not say.
+/// The number of possible CPUs of this machine; 1 if it is unreadable.
 pub fn possible_cpus() -> u64 {
     let list = fs::read_to_string("/sys/devices/system/cpu/possible");
     list.ok().and_then(|list| last_cpu(&list)).unwrap_or(0) + 1
 }
 
-/// Of a list like `0-3` or `0,2-7`.
+/// The last CPU of a list like `0-3` or `0,2-7`.
 fn last_cpu(list: &str) -> Option<u64> {
     list.trim().rsplit([',', '-']).next()?.parse().ok()
 }
@@ -52,7 +53,7 @@ mod tests {
     use crate::kernel::maps::sizes::Sizes;
     use crate::kernel::node::memory_limit::AGENT;
 
-    /// More than most nodes have.
+    /// More CPUs than most nodes have.
     const CPUS: u64 = 256;
 
     /// The memory limit at a place of a YAML file of deploy/, in Mi.
@@ -65,7 +66,7 @@ mod tests {
         number.parse::<u64>().expect("a number") << 20
     }
 
-    /// Also while an upgrade fills new tables beside the old ones.
+    /// Covers an upgrade too, which fills new tables beside the old ones.
     #[test]
     fn limits_leave_room_for_the_tables_twice_and_the_agent() {
         let all = || shapes::all(Sizes::default());

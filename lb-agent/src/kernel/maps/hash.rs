@@ -1,4 +1,4 @@
-//! Hash maps: taken out of the object, or opened where they are pinned.
+//! Hash maps: taken out of the object, or opened by their pins.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub fn hash<K: aya::Pod, V: aya::Pod>(
         .map_err(|error| KernelError::Object(format!("map {name}: {error}")))
 }
 
-/// How many elements a hash may have.
+/// The capacity of a hash, in elements.
 pub fn capacity<K: aya::Pod, V: aya::Pod>(
     hash: &HashMap<MapData, K, V>,
     name: &'static str,
@@ -27,7 +27,7 @@ pub fn capacity<K: aya::Pod, V: aya::Pod>(
     Ok(info.max_entries())
 }
 
-/// A hash that is pinned somewhere, LRU or not.
+/// Opens a pinned hash, LRU or not.
 pub fn hash_at<K: aya::Pod, V: aya::Pod>(
     path: &Path,
 ) -> Result<HashMap<MapData, K, V>, KernelError> {
@@ -42,7 +42,7 @@ pub fn hash_at<K: aya::Pod, V: aya::Pod>(
     map.map_err(|error| KernelError::pin("open the pinned map", path)(io_error(error)))
 }
 
-/// The error number that a system call gave, where there was one.
+/// The error number of the failed system call, if there was one.
 pub fn io_error(error: MapError) -> io::Error {
     match error {
         MapError::KeyNotFound => io::ErrorKind::NotFound.into(),

@@ -1,9 +1,9 @@
-//! How many elements each map has.
+//! The number of elements of each map.
 
 use super::shapes::{Shape, all};
 use super::sizes::Sizes;
 
-/// How many elements each map has or is to have, in the order of the shapes.
+/// The present or wanted number of elements of each map, in the order of the shapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lengths(Vec<(&'static str, u32)>);
 
@@ -14,12 +14,12 @@ impl FromIterator<(&'static str, u32)> for Lengths {
 }
 
 impl Lengths {
-    /// Those of new maps.
+    /// The lengths of new maps.
     pub fn of_new(sizes: Sizes) -> Self {
         all(sizes).map(|shape| (shape.name, shape.length)).collect()
     }
 
-    /// None for what is no map of ours, or is not there.
+    /// None if the name is none of our maps, or the map is missing.
     pub fn of(&self, name: &str) -> Option<u32> {
         let length = self.0.iter().find(|(other, _)| *other == name);
         length.map(|&(_, length)| length)
@@ -32,7 +32,7 @@ impl Lengths {
         }
     }
 
-    /// Our shapes, with these lengths where there are any, and otherwise the usual ones.
+    /// Our shapes with these lengths, or with the default length if there is none here.
     pub fn shapes(&self) -> impl Iterator<Item = Shape> {
         all(Sizes::default()).map(|shape| Shape {
             length: self.of(shape.name).unwrap_or(shape.length),

@@ -1,4 +1,4 @@
-//! An array map in our own memory: loads and stores instead of system calls.
+//! An array map in the agent's own memory: loads and stores instead of system calls.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,7 +13,7 @@ use super::hash::io_error;
 use crate::kernel::bpf::loader::take_map;
 use crate::kernel::node::error::KernelError;
 
-/// An array, mapped into our memory as words.
+/// An array, mapped into the agent's memory as words.
 #[derive(Debug)]
 pub struct Mapped {
     words: *mut AtomicU64,
@@ -21,7 +21,7 @@ pub struct Mapped {
     size: usize,
     /// In elements.
     pub length: u32,
-    /// Words of an element.
+    /// Words per element.
     width: usize,
 }
 
@@ -37,9 +37,9 @@ impl Mapped {
         Self::new(data.fd(), length, width).map_err(KernelError::map("map into memory", name))
     }
 
-    /// An array that is pinned somewhere.
+    /// Opens a pinned array.
     ///
-    /// `width`: words of an element; it must have as many.
+    /// `width`: the words per element; the map must have the same.
     pub fn at(path: &Path, width: usize) -> Result<Self, KernelError> {
         let failed = KernelError::pin::<io::Error>("open the pinned map", path);
         let map = MapData::from_pin(path).map_err(|error| failed(io_error(error)))?;
@@ -53,12 +53,12 @@ impl Mapped {
             .map_err(KernelError::pin("map into memory the pinned map", path))
     }
 
-    /// An element's words.
+    /// The words of an element.
     pub fn element<const N: usize>(&self, index: u32) -> [u64; N] {
         std::array::from_fn(|word| self.word(index, word).load(Ordering::Acquire))
     }
 
-    /// Writes an element of an array that is new, word by word: what is to be 0 is so already.
+    /// Writes an element of a new array, word by word. A word to be 0 is 0 already.
     pub fn fill<const N: usize>(&self, index: u32, words: [u64; N]) {
         for (word, value) in words.into_iter().enumerate() {
             if value != 0 {
@@ -89,21 +89,20 @@ impl Mapped {
     }
 
     /// # Panics
-    /// Outside of the array: a mistake of ours, never of what comes from outside.
     pub fn word(&self, index: u32, word: usize) -> &AtomicU64 {
         assert!(
             index < self.length && word < self.width,
             "outside of a table"
         );
-        // SAFETY: within the mapping, which lives as long as `self`; aligned, since a mapping begins on a page;
-        // everybody else, the kernel too, writes these words atomically.
+        // SAFETY: within the mapping, which exists as long as `self`; aligned, since a mapping begins on a page; all
+        // other writers, the kernel too, write these words atomically.
         unsafe { &*self.words.add(index as usize * self.width + word) }
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference to it outlives `self`. There is nothing to do if it fails.
+        // SAFETY: the mapping is ours, and no reference to it outlives `self`. There is nothing to do on failure.
         let _ = unsafe { munmap(self.words.cast(), self.size) };
     }
 }

@@ -1,4 +1,4 @@
-//! The tables as maps of the kernel: how large they are, and how they are read and written.
+//! The tables as maps of the kernel: their sizes, and how the agent reads and writes them.
 
 pub mod backing;
 pub mod entries;

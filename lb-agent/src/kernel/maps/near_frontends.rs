@@ -1,7 +1,7 @@
-//! NEAR_FRONTENDS: a copy of what FRONTENDS says of IPv4 frontends, as far as their lines have room.
+//! NEAR_FRONTENDS: a copy of the IPv4 frontends in FRONTENDS, as far as their lines have room.
 //!
-//! A frontend goes into FRONTENDS before it comes here, and leaves from here before it leaves FRONTENDS; so whoever does not
-//! find it here finds the truth there.
+//! A frontend is added to FRONTENDS before it is added here, and removed from here before it is removed from FRONTENDS.
+//! A reader that does not find it here finds it in FRONTENDS.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -17,12 +17,12 @@ use crate::tables::Elements;
 #[derive(Debug)]
 pub struct NearFrontends {
     lines: Mapped,
-    /// Those that found no room in their lines.
+    /// Frontends for which their lines have no room.
     omitted: HashSet<FrontendKey>,
 }
 
 impl NearFrontends {
-    /// Empty, whatever an earlier agent left there.
+    /// Takes the map out of the object and clears what an earlier agent left there.
     pub fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let lines = Mapped::take(object, "NEAR_FRONTENDS", NearLine::WORDS)?;
         if lines.length != LINES {
@@ -43,12 +43,12 @@ impl NearFrontends {
         Ok(near)
     }
 
-    /// An element of FRONTENDS is new, or says something else now.
+    /// Copies a new or changed element of FRONTENDS.
     pub fn put(&mut self, key: &FrontendKey, value: &FrontendValue) {
         self.repair(key, value);
     }
 
-    /// As [`Self::put`], when an element should be as it was. Returns whether what it said here was something else.
+    /// Does the same as [`Self::put`] for an element that should be unchanged. Returns whether the copy was different.
     pub fn repair(&mut self, key: &FrontendKey, value: &FrontendValue) -> bool {
         let Some(word) = NearFrontend::key_word(key) else {
             return false;
@@ -74,8 +74,8 @@ impl NearFrontends {
         false
     }
 
-    /// Clears cells, in some lines from this one on, that are no copy of an element, and mends those that say something
-    /// else. Returns how many there were, and the line to go on from; none: those were all.
+    /// Checks some lines from this one on: clears cells that are no copy of an element, and repairs those with another
+    /// value. Returns the number of wrong cells, and the next line; none after the last.
     pub fn prune(&self, from: u32, elements: &dyn Elements) -> (usize, Option<u32>) {
         let end = from.saturating_add(PORTION).min(LINES);
         let mut wrong = 0;
@@ -102,7 +102,7 @@ impl NearFrontends {
         (wrong, (end < LINES).then_some(end))
     }
 
-    /// An element of FRONTENDS is about to go.
+    /// Removes the copy of an element. Call it before removing the element from FRONTENDS.
     pub fn remove(&mut self, key: &FrontendKey) {
         let Some(word) = NearFrontend::key_word(key) else {
             return;
@@ -133,13 +133,13 @@ impl NearFrontends {
     }
 }
 
-/// The word for what an element of FRONTENDS says; none where it has no place here.
+/// The word for the value of an element of FRONTENDS; none if it cannot be stored here.
 fn copy_of(key: &FrontendKey, value: &FrontendValue) -> Option<u64> {
     let target = value.read(key.tag())?;
     NearFrontend::value_word(key.tag(), target)
 }
 
-/// How many lines are looked at together: some hundred µs.
+/// The number of lines in one check, which takes some hundred µs.
 const PORTION: u32 = 4_096;
 
 /// Words of a cell.

@@ -1,4 +1,4 @@
-//! Tables that are pinned, to be read while an agent runs or when none does.
+//! Pinned tables for reading, whether an agent runs or not.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::mapped::Mapped;
 use crate::kernel::node::error::KernelError;
 use crate::tables::{ReadTables, Table};
 
-/// The maps of one set of tables. Nothing is written to them.
+/// The maps of one set of tables, opened for reading only.
 #[derive(Debug)]
 pub struct PinnedMaps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
@@ -22,7 +22,7 @@ pub struct PinnedMaps {
     slots: Mapped,
     backends: Mapped,
     config: Mapped,
-    /// None: no agent has pinned them yet.
+    /// None if no agent has pinned them yet.
     entries: Option<SocketEntries>,
 }
 

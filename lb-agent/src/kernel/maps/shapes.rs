@@ -1,4 +1,4 @@
-//! What each map looks like: the sizes that the loader sets, and what a pinned one must have.
+//! The shape of each map: the sizes that the loader sets, and that a pinned map must have.
 
 use aya::maps::{MapInfo, MapType};
 use lb_common::affinity::AffinityKey;
@@ -10,15 +10,15 @@ use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config
 
 use super::sizes::Sizes;
 
-/// In which folder of the pin folder a map is pinned, and so which version it has.
+/// The folder of a map's pin in the pin folder, and so the version of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subfolder {
     Tables,
-    /// ORIGINS and what belongs to it outlive a change of the other layouts.
+    /// ORIGINS and its companion maps outlive a change of the other layouts.
     Origins,
 }
 
-/// How a map is kept.
+/// The kind of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapKind {
     Array,
@@ -46,7 +46,7 @@ pub struct Shape {
     pub kind: MapKind,
     pub key: usize,
     pub value: usize,
-    /// How many elements a new one gets.
+    /// The number of elements of a new map.
     pub length: u32,
 }
 
@@ -83,12 +83,12 @@ const fn lru<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Sha
 const FLOWS: u32 = 16_384;
 /// Clients of service ports with session affinity.
 const AFFINITIES: u32 = 65_536;
-/// Four sockets a set; a power of two.
+/// Four sockets in a set; the number of sets is a power of two.
 const ORIGIN_SETS: u32 = 65_536;
-/// Sockets that found no entry in their set.
+/// Sockets whose set was full.
 const SPILLED: u32 = 16_384;
 
-/// All maps that are pinned, with the lengths that new ones get.
+/// All pinned maps, with the lengths of new ones.
 pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
     let (frontends, backends) = (sizes.frontends(), sizes.backends());
     [
@@ -116,7 +116,7 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
 }
 
 impl Shape {
-    /// What a map that is there has and should not; none when it fits.
+    /// The first property in which an existing map differs, and its wanted value; none if the map fits.
     pub fn mismatch(&self, info: &MapInfo) -> Option<(String, String)> {
         let kind = info.map_type().ok();
         let found = (info.key_size() as usize, info.value_size() as usize);

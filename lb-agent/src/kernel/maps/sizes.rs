@@ -1,6 +1,6 @@
-//! How large the tables are: what the flags say, and the lengths that follow from it.
+//! The sizes of the tables: the values of the flags, and the lengths that follow from them.
 
-/// What the tables are to have room for.
+/// What the tables must have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Services, each with about six frontends.
@@ -18,25 +18,25 @@ impl Default for Sizes {
     }
 }
 
-/// Below these nothing is saved.
+/// Smaller tables save nothing.
 pub const LEAST: u32 = 16;
-/// The frontends' ids of more have no place in NEAR_FRONTENDS.
+/// NEAR_FRONTENDS has no room for the frontend ids of more Services.
 pub const MOST_SERVICES: u32 = 200_000;
-/// 320 MB of BACKENDS and SLOTS.
+/// More would exceed 320 MB of BACKENDS and SLOTS.
 pub const MOST_ENDPOINTS: u32 = 4_000_000;
 
-/// A few ports and both families, now and then a NodePort.
+/// A few ports in both families, and sometimes a NodePort.
 const FRONTENDS_OF_A_SERVICE: u32 = 6;
-/// Maglev tables and weights want many cells of few backends.
+/// Maglev tables and weights need many slots even for few backends.
 const FEWEST_SLOTS: u32 = 4_096;
 
 impl Sizes {
-    /// Ids of frontends and indexes of views.
+    /// The number of frontend ids and of view indexes.
     pub fn frontends(self) -> u32 {
         with_reserve(self.services.saturating_mul(FRONTENDS_OF_A_SERVICE))
     }
 
-    /// Elements of FRONTENDS: the frontends, and one beside them for each ClusterIP.
+    /// The number of elements of FRONTENDS: the frontends, and one guard for each ClusterIP.
     pub fn frontend_keys(self) -> u32 {
         2 * self.frontends()
     }
@@ -45,14 +45,14 @@ impl Sizes {
         with_reserve(self.endpoints)
     }
 
-    /// Each cell holds two slots; a view that changes has two runs for a moment.
+    /// Each cell holds two slots. A view that changes has two runs for a moment.
     pub fn slots(self) -> u32 {
         self.backends().max(FEWEST_SLOTS)
     }
 }
 
-/// Room for so many at a time. Ids rest before they are used again, so there is 1/25 more, and then up to a sixteenth of
-/// the power of two above.
+/// Room for this number at a time. Freed ids are quarantined before they are reused, so there is 1/25 more. The result
+/// is rounded up to a sixteenth of the power of two above.
 fn with_reserve(number: u32) -> u32 {
     let number = number.saturating_add(number / 25 + 8);
     number.next_multiple_of((number.next_power_of_two() / 16).max(1))
@@ -96,7 +96,7 @@ mod tests {
                 // A sixteenth of the power of two is at most an eighth of the number.
                 prop_assert!(room <= (asked + asked / 25 + 8) / 8 * 9 + 8);
             }
-            // What the programs and NEAR_FRONTENDS have bits for.
+            // The bits of an id in the programs and in NEAR_FRONTENDS.
             prop_assert!(sizes.frontends() < 1 << 23);
             prop_assert!(sizes.slots() < 1 << 29);
         }

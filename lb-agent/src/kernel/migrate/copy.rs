@@ -1,5 +1,5 @@
-//! Fills a set of tables from another: every element under the index, id or key that it has, since ORIGINS names frontends
-//! and backends by their ids.
+//! Fills a set of tables from another. Every element keeps its index, id or key, since ORIGINS contains the ids of
+//! frontends and backends.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::kernel::pins::table_set::{COPIED, TableSet};
 /// linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
 
-/// Copies a map that the two sets do not share. What is made anew from the others (FILTER, NEAR_FRONTENDS) is left alone.
+/// Copies a map that the two sets do not share. Skips the maps that are rebuilt from others (FILTER, NEAR_FRONTENDS).
 pub fn copy(
     name: &str,
     layout: &Layout,
@@ -37,7 +37,7 @@ pub fn copy(
     }
 }
 
-/// Copies what the programs put into a map after it was copied, as far as the new one does not know better.
+/// Copies what the programs added to a map after the first copy. Elements of the new map take precedence.
 pub fn again(
     name: &str,
     layout: &Layout,
@@ -65,7 +65,7 @@ fn array<const N: usize>(
     Ok(())
 }
 
-/// Elements that the new map has already stay as they are.
+/// Leaves existing elements of the new map unchanged.
 fn hash<K: aya::Pod, V: aya::Pod>(
     from: &Path,
     to: &Path,
@@ -89,7 +89,7 @@ fn hash<K: aya::Pod, V: aya::Pod>(
     Ok(())
 }
 
-/// And notes what the counters were, since programs go on adding to the old ones until the hooks are moved.
+/// Also notes the values of the counters, since programs add to the old ones until the hooks are moved.
 fn backends(layout: &Layout, from: &Path, to: &Path) -> Result<(), KernelError> {
     let copied = to.with_file_name(COPIED);
     let (from, to) = (

@@ -1,5 +1,4 @@
-//! How long the maps must be at least: what is in use keeps its ids, so a table that is made smaller must have room for the
-//! highest.
+//! The least lengths of the maps. Elements in use keep their ids, so a shrunk table must have room for the highest.
 
 use std::collections::BTreeSet;
 
@@ -36,9 +35,9 @@ const GROUPS: [Group; 2] = [
     },
 ];
 
-/// The lengths that were asked for, but those that there are where what is in use would not fit.
+/// The lengths that the flags ask for. A group of maps whose contents would not fit keeps its present lengths.
 ///
-/// `present`: of the set, or of those of its maps that are there.
+/// `present`: the lengths of the existing maps of the set.
 pub fn lengths(
     pins: &Pins,
     set: &TableSet,
@@ -84,7 +83,7 @@ pub fn lengths(
     Ok(wanted)
 }
 
-/// The least length of each map that has ids or cells in use.
+/// The least length of each map that has ids or slots in use.
 fn needed(
     pins: &Pins,
     set: &TableSet,
@@ -129,13 +128,13 @@ fn needed(
     Ok(highest.lengths())
 }
 
-/// The highest ids in use, and how much of what is kept without ids.
+/// The highest ids in use, and the number of elements of tables without ids.
 #[derive(Debug, Default)]
 struct Highest {
     elements: u32,
     frontend: u32,
     views: BTreeSet<u32>,
-    /// Where the last run ends.
+    /// The end of the last run.
     cells: u32,
     backend: u32,
 }
@@ -143,7 +142,7 @@ struct Highest {
 impl Highest {
     fn count_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) {
         self.elements = self.elements.saturating_add(1);
-        // Other elements say what becomes of an address's ports that are no frontends.
+        // Elements without a protocol apply to the ports of an address that are no frontends.
         if key.protocol != 0
             && let Some(target) = value.read(key.tag())
         {
@@ -192,7 +191,7 @@ mod tests {
             };
             highest.count_frontend(&key, &FrontendValue::new(&key, target));
         }
-        // A guard names no view, and what is another key's says nothing.
+        // A guard names no view, and a value of another key counts for nothing.
         let guard = FrontendKey::new(mapped(1), 0, 0);
         let stray = FrontendKey::new(mapped(2), 1, 6);
         let target = Target {

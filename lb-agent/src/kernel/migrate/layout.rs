@@ -1,4 +1,4 @@
-//! How one version's tables are laid out, and what becomes of them in ours.
+//! The layout of one version's tables, and how to convert it to the current one.
 
 use lb_common::{Backend, TABLES_VERSION, View};
 
@@ -6,7 +6,7 @@ use lb_common::{Backend, TABLES_VERSION, View};
 #[derive(Debug)]
 pub struct Layout {
     pub version: u32,
-    /// The maps whose elements are laid out in another way than ours.
+    /// The maps whose elements have another layout than the current one.
     pub differs: &'static [&'static str],
     pub backend: fn([u64; Backend::WORDS]) -> Backend,
     pub view: fn([u64; View::WORDS]) -> View,
@@ -15,10 +15,10 @@ pub struct Layout {
     pub counters: [usize; COUNTERS],
 }
 
-/// How many counters a backend has.
+/// The number of counters of a backend.
 pub const COUNTERS: usize = 3;
 
-/// This version's own.
+/// The layout of this version.
 pub static OURS: Layout = Layout {
     version: TABLES_VERSION,
     differs: &[],

@@ -1,13 +1,13 @@
-//! Takes over what is pinned, whatever its sizes and as long as its layouts can be read, without a gap.
+//! Takes over the pinned data path without a gap, whatever its sizes are, if its layouts are readable.
 //!
-//! Where it fits, programs are swapped and that is all. Where it does not, a new set of tables is filled from the old one
-//! (`copy`), the hooks are moved to it one by one, and then what was counted in the old one meanwhile is added (`settle`).
-//! Maps that neither have another length nor another layout are in both sets, so nothing of them is copied. ORIGINS is always
-//! the same: a socket may be remembered by an old program and released by a new one.
+//! If the pinned tables fit, only the programs are swapped. If not, the agent fills a new set of tables from the old
+//! one (`copy`), moves the hooks to it one by one, and then adds what the programs counted in the old set meanwhile
+//! (`settle`). A map whose length and layout stay the same is in both sets and not copied. All sets share ORIGINS: an
+//! old program may add an entry that a new one removes.
 //!
-//! An agent may be killed at any point of this. Until the first hook is moved, the next one begins anew; from then on it
-//! goes on, whatever its own sizes are, and looks at those after that. While hooks use two sets, `active` of neither is whole,
-//! so least-conn may choose badly: for some milliseconds, or until the next agent.
+//! An agent may be killed at any point. Before the first hook is moved, the next agent starts again. After that, the
+//! next agent continues whatever its own sizes are, and applies its sizes afterwards. While hooks use two sets,
+//! `active` is complete in neither, so least-conn may choose badly: for some milliseconds, or until the next agent.
 
 mod copy;
 mod in_use;

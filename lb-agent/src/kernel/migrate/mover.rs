@@ -1,4 +1,4 @@
-//! Moves hooks from the tables that are pinned to tables that fit.
+//! Moves hooks from the pinned tables to tables that fit.
 
 use std::io;
 
@@ -25,17 +25,17 @@ use crate::kernel::pins::folder::Pins;
 use crate::kernel::pins::sets;
 use crate::kernel::pins::table_set::TableSet;
 
-/// A data path that is in place.
+/// A data path in place.
 #[derive(Debug)]
 pub struct InPlace {
     pub object: Ebpf,
     pub maps: Maps,
     pub hooks: Vec<HookState>,
-    /// Of all maps.
+    /// The lengths of all maps.
     pub lengths: Lengths,
 }
 
-/// Puts the data path into place, on tables that go on from what is pinned.
+/// Puts the data path in place, on tables that continue the pinned ones.
 pub fn put_into_place(
     pins: &Pins,
     sizes: Sizes,
@@ -70,12 +70,12 @@ pub fn put_into_place(
     mover.go_on_from(sets)
 }
 
-/// Whether the maps that there are have these lengths.
+/// Whether the existing maps have these lengths.
 fn fits(present: &Lengths, wanted: &Lengths) -> bool {
     differences(present, wanted).next().is_none()
 }
 
-/// The tables that have another length than they are to have, and both.
+/// The tables whose length is not the wanted one, with both lengths.
 fn differences(
     present: &Lengths,
     wanted: &Lengths,
@@ -98,7 +98,7 @@ struct Mover<'a> {
 }
 
 impl Mover<'_> {
-    /// `sets`: where the tables are now, the last one being the one to go on from; none: nowhere yet.
+    /// `sets`: the existing sets, of which the last one is the source; empty: there are no tables yet.
     fn go_on_from(&self, sets: Vec<TableSet>) -> Result<InPlace, KernelError> {
         let ours = TableSet::ours(self.pins.folder());
         let Some(source) = sets.last() else {
@@ -117,7 +117,7 @@ impl Mover<'_> {
         let object = match self.fill(source, layout, &present, &next, &wanted) {
             Ok(object) => object,
             Err(error) => {
-                // What was begun takes memory and is of no use.
+                // The unfinished tables take memory and are of no use.
                 if let Err(error) = next.remove() {
                     tracing::warn!(
                         event = "migration.clean_up_failed",
@@ -159,7 +159,7 @@ impl Mover<'_> {
         })
     }
 
-    /// Programs on a set that all hooks are to use and nobody has to be moved to.
+    /// Loads programs on a set and attaches them. No hook uses another set, so none has to be moved.
     fn put(&self, set: &TableSet, lengths: Lengths) -> Result<InPlace, KernelError> {
         let object = self.load(set, &lengths)?;
         self.attach(set, object, lengths)
@@ -172,7 +172,7 @@ impl Mover<'_> {
         loader::load(&pins, memory, self.log)
     }
 
-    /// Makes the next set, with all that its source says.
+    /// Makes the next set, with the whole contents of its source.
     fn fill(
         &self,
         source: &TableSet,
@@ -209,7 +209,7 @@ impl Mover<'_> {
         Ok(object)
     }
 
-    /// Puts the programs into the hooks; once one is there, the set that it uses is what the tables are.
+    /// Attaches the programs. Once one is attached, its set counts as the tables.
     fn attach(
         &self,
         set: &TableSet,
@@ -229,12 +229,13 @@ impl Mover<'_> {
         })
     }
 
-    /// All hooks use the next set now: adds what the programs did in the old ones until then, and takes these away.
+    /// All hooks use the next set now: transfers what the programs did in the old sets until then, and removes the old
+    /// sets.
     fn finish(&self, old: Vec<TableSet>, next: TableSet) -> Result<TableSet, KernelError> {
         end_at("moved");
-        // The old sets' programs end.
+        // Wait for the end of the old sets' programs.
         self.grace.wait()?;
-        // Each was copied from the one before it.
+        // Each set was copied from the one before it.
         let sets: Vec<&TableSet> = old.iter().chain([&next]).collect();
         for pair in sets.windows(2) {
             if let &[from, to] = pair

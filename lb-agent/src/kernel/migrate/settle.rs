@@ -1,4 +1,4 @@
-//! What the programs counted in the old tables after they were copied.
+//! Transfers what the programs counted in the old tables after the copy.
 
 use std::sync::atomic::Ordering;
 
@@ -9,18 +9,19 @@ use crate::kernel::maps::mapped::Mapped;
 use crate::kernel::node::error::KernelError;
 use crate::kernel::pins::table_set::{COPIED, TableSet};
 
-/// Adds it to the new counters, while programs count there. No program of the old set may be running any more.
+/// Adds the difference to the new counters, while programs count there. No program of the old set may be running any
+/// more.
 ///
-/// May be done again where it was left: COPIED says what of a counter has been added. An agent that is killed between
-/// noting that and adding it, two stores, one after the other, loses that one counter's difference: `active` may then
-/// be off for that backend for as long as its id is in use.
+/// An interrupted run can be resumed: COPIED contains the part of each counter that has been added. Noting that part
+/// and adding it are two stores. If an agent is killed between the two, the difference of that one counter is lost:
+/// `active` may then be wrong for that backend for as long as its id is in use.
 pub fn settle(from: (&TableSet, &Layout), to: (&TableSet, &Layout)) -> Result<(), KernelError> {
     let [old, copied, new] = [
         from.0.folder.join("BACKENDS"),
         to.0.folder.join(COPIED),
         to.0.folder.join("BACKENDS"),
     ];
-    // Shared, or what is left of a set from which all was taken over.
+    // The sets share the map, or the rest of an old set has been transferred already.
     if !copied.exists() || !old.exists() {
         return Ok(());
     }

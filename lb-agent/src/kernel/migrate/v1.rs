@@ -1,4 +1,4 @@
-//! The layouts of version 1, as the rehearsal of version 2 reads them.
+//! The layouts of version 1 for the rehearsal of version 2.
 
 use bytemuck::{Pod, Zeroable};
 use lb_common::affinity::AffinityKey;

@@ -1,10 +1,10 @@
-//! The layouts of the versions that can be read.
+//! The layouts of the readable versions.
 //!
-//! A release that changes a layout puts what it was into a file of its own here, as `v1.rs` does for the rehearsal.
+//! A release that changes a layout puts the old one into a file of its own here, as `v1.rs` does for the rehearsal.
 
 use super::layout::{Layout, OURS};
 
-/// None for a version that cannot be read.
+/// None for an unreadable version.
 pub fn of(version: u32) -> Option<&'static Layout> {
     let known = [
         &OURS,

@@ -1,4 +1,4 @@
-//! May this process do what it is about to do? Asked first, since the kernel itself only says EPERM.
+//! Checks the capabilities of this process before the work begins, since the kernel's only answer is EPERM.
 
 use super::error::KernelError;
 
@@ -8,7 +8,7 @@ const SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
 const PERFMON: (u32, &str) = (38, "CAP_PERFMON");
 const BPF: (u32, &str) = (39, "CAP_BPF");
 
-/// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as in the kernel's `bpf_capable`.
+/// CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as in the kernel's `bpf_capable`.
 pub fn check() -> Result<(), KernelError> {
     let status = std::fs::read_to_string("/proc/self/status")
         .map_err(KernelError::system("read /proc/self/status"))?;
@@ -21,7 +21,7 @@ pub fn check() -> Result<(), KernelError> {
     })
 }
 
-/// The effective set of a `/proc/PID/status`.
+/// The effective set in the text of a `/proc/PID/status`.
 fn effective(status: &str) -> u64 {
     status
         .lines()

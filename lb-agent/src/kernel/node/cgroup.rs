@@ -1,4 +1,4 @@
-//! The cgroup whose sockets are balanced.
+//! The cgroup whose sockets are load-balanced.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,23 +11,23 @@ use super::mountinfo;
 /// linux/magic.h: CGROUP2_SUPER_MAGIC.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
-/// The root's id: the first that kernfs gives (`kernfs_create_root` in fs/kernfs/dir.c).
+/// The id of the root: the first id that kernfs assigns (`kernfs_create_root` in fs/kernfs/dir.c).
 const ROOT: u64 = 1;
 
 /// An open folder of a cgroup2 hierarchy.
 #[derive(Debug)]
 pub struct Cgroup {
     pub path: PathBuf,
-    /// Its inode number, which is what the kernel calls the cgroup's id.
+    /// Its inode number, which the kernel uses as the id of the cgroup.
     pub id: u64,
-    /// Nobody asked for this one.
+    /// The settings name no cgroup.
     pub is_default: bool,
     folder: File,
 }
 
 impl Cgroup {
-    /// Opens a cgroup: the one given, or the hierarchy that is mounted in a folder of it; without one the root of the hierarchy where
-    /// that is mounted, else what is mounted of it.
+    /// Opens the given cgroup, or the hierarchy that is mounted in a folder below it. Without a given one, opens the
+    /// root of the hierarchy if that is mounted, else the part that is mounted.
     pub fn open(path: Option<&Path>) -> Result<Self, KernelError> {
         let Some(given) = path else {
             let path = best(mounted_at(&mountinfo()?)).ok_or(KernelError::NoCgroup2)?;
@@ -72,7 +72,8 @@ impl Cgroup {
 }
 
 impl Cgroup {
-    /// Whether all processes of the machine are in it. In a cgroup namespace what is mounted is not the root.
+    /// Whether the cgroup contains all processes of the machine. In a cgroup namespace the mounted folder is not the
+    /// root.
     #[must_use]
     pub const fn is_root(&self) -> bool {
         self.id == ROOT
@@ -91,9 +92,9 @@ fn best(mounts: Vec<PathBuf>) -> Option<PathBuf> {
     best.or_else(|| mounts.into_iter().find(|path| path.is_dir()))
 }
 
-/// With the hierarchies of version 1 beside it cgroup2 is mounted in a folder of theirs: in `unified`, by systemd.
+/// If version 1 is in use too, cgroup2 is mounted in a folder below its hierarchies; systemd uses `unified`.
 fn below(path: &Path, mut mounts: Vec<PathBuf>) -> Vec<PathBuf> {
-    // Mount points are written without symbolic links.
+    // Mountinfo contains mount points without symbolic links.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     mounts.retain(|mount| mount.parent() == Some(&path));
     mounts
@@ -103,7 +104,7 @@ fn mountinfo() -> Result<String, KernelError> {
     mountinfo::read("self").map_err(KernelError::system("find where cgroup2 is mounted"))
 }
 
-/// Where cgroup2 hierarchies are mounted.
+/// The mount points of cgroup2 hierarchies.
 fn mounted_at(mountinfo: &str) -> Vec<PathBuf> {
     mountinfo::mounts(mountinfo)
         .filter(|mount| mount.kind == "cgroup2")
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_hybrid_hierarchy_has_its_cgroup2_below() {
-        // In a container that has the host's at /host/cgroup.
+        // A container with the host's hierarchy at /host/cgroup.
         let mountinfo = "\
             30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
             31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\

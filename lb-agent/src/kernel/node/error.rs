@@ -1,11 +1,11 @@
-//! What can be wrong with a node, each with what to do about it.
+//! The errors of a node, each with what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::memory_limit::{self, Limit};
 
-/// Why the data path could not be made ready. Each says what could not be done, why, and what to do about it.
+/// Why the data path could not be made ready. Each error names the failed action, the reason, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     #[error(
@@ -107,7 +107,7 @@ pub enum KernelError {
         pin_dir: PathBuf,
         found: u32,
     },
-    /// The fault is in what this binary contains, not in the kernel.
+    /// The fault is in this binary, not in the kernel.
     #[error(
         "cannot use the BPF object of this lb-agent: {0}; build it again with `cargo xtask build`, or report a bug"
     )]
@@ -122,7 +122,7 @@ pub enum KernelError {
     #[error("cannot allocate memory for {what}: {}", memory(*tables, limit.as_ref()))]
     Memory {
         what: String,
-        /// Bytes that all tables take.
+        /// Bytes of all tables.
         tables: u64,
         limit: Option<Limit>,
     },
@@ -167,7 +167,7 @@ impl KernelError {
     }
 }
 
-/// What to do when a path of the pin folder cannot be used.
+/// What to do when a path of the pin folder is unusable.
 fn pin_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run lb-agent as root",
@@ -189,7 +189,7 @@ fn process(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
-/// What to do about a lack of memory.
+/// What to do when memory is short.
 fn memory(tables: u64, limit: Option<&Limit>) -> String {
     let take = format!(
         "the tables take {} MB of kernel memory",
@@ -212,7 +212,7 @@ fn memory(tables: u64, limit: Option<&Limit>) -> String {
     }
 }
 
-/// What to do when a program cannot be attached. With the capabilities checked before, this is what EPERM means
+/// What to do when a program cannot be attached. After the check of the capabilities this is the meaning of EPERM
 /// (`hierarchy_allows_attach` and `__cgroup_bpf_attach` in kernel/bpf/cgroup.c).
 fn attach_remedy(error: &io::Error, cgroup: &Path) -> String {
     if error.raw_os_error() != Some(libc::EPERM) {

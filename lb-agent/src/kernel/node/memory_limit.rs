@@ -1,4 +1,4 @@
-//! How much memory the kernel lets this process have: what cgroups of either version say.
+//! The memory limit of this process in its cgroups, of version 1 or 2.
 
 use std::fmt;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::mountinfo;
 
-/// A limit, and which file has it.
+/// A limit, and the file that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub bytes: u64,
@@ -19,32 +19,33 @@ impl fmt::Display for Limit {
     }
 }
 
-/// From here on a limit of version 1 means that there is none (`PAGE_COUNTER_MAX` in linux/page_counter.h).
+/// Version 1 writes a limit of this size or more if there is none (`PAGE_COUNTER_MAX` in linux/page_counter.h).
 const NO_LIMIT: u64 = 1 << 62;
 
-/// Bytes that the agent itself needs, at least.
+/// The least memory, in bytes, for the agent itself.
 pub const AGENT: u64 = 64 << 20;
 
-/// The memory limit, in bytes, that an agent needs whose tables take so much: an upgrade fills new tables beside the old ones.
+/// The memory limit, in bytes, that an agent needs with tables of this size. An upgrade fills new tables beside the old
+/// ones.
 pub const fn needed(tables: u64) -> u64 {
     2 * tables + AGENT
 }
 
-/// The lowest limit of this process's cgroup and of those above it, as far as they can be seen from here. None where there is
-/// none, or nothing can be read.
+/// The lowest limit of this process's cgroup and of its visible ancestors. None if there is no limit or no file is
+/// readable.
 pub fn limit() -> Option<Limit> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mountinfo = mountinfo::read("self").ok()?;
     let files = files(&cgroups, &mountinfo);
     let limits = files.into_iter().filter_map(|file| {
-        // `max` is none.
+        // The value `max` means no limit.
         let bytes: u64 = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
         (bytes < NO_LIMIT).then_some(Limit { bytes, file })
     });
     limits.min_by_key(|limit| limit.bytes)
 }
 
-/// The files that may have a limit for a process with these cgroups (`/proc/PID/cgroup`, cgroups(7)) and mounts.
+/// The files that may contain a limit for a process with these cgroups (`/proc/PID/cgroup`, cgroups(7)) and mounts.
 fn files(cgroups: &str, mountinfo: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {
@@ -65,7 +66,7 @@ fn files(cgroups: &str, mountinfo: &str) -> Vec<PathBuf> {
             if mount.kind != kind || !is_of_memory(mount.options) {
                 continue;
             }
-            // What lies above a cgroup namespace's root begins with `/..`, and is not ours.
+            // A path above the root of the cgroup namespace begins with `/..`; it is not in this mount.
             if let Ok(below) = Path::new(path).strip_prefix(mount.folder) {
                 let up_to = Path::new(mount.point);
                 let own = up_to.join(below);

@@ -1,4 +1,4 @@
-//! What a node gives the agent, and what can be wrong with it.
+//! The properties of a node that the agent depends on, and the errors of a node.
 
 pub mod capabilities;
 pub mod cgroup;

@@ -3,31 +3,30 @@
 use std::fs;
 use std::io;
 
-/// What is mounted somewhere.
+/// One mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount<'a> {
     /// Major and minor number.
     pub device: &'a str,
-    /// Which folder of the file system is mounted.
+    /// The folder of the file system that is mounted.
     pub folder: &'a str,
-    /// Blanks in it are written as `\040`.
+    /// The mount point, with spaces written as `\040`.
     pub point: &'a str,
     pub kind: &'a str,
     /// The file system's own options, separated by commas.
     pub options: &'a str,
 }
 
-/// The mountinfo of a process, `self` or a number.
+/// Reads the mountinfo of a process, `self` or a number.
 ///
 /// # Errors
-/// There is no such process, or it may not be looked at; the error names the file.
 pub fn read(process: &str) -> io::Result<String> {
     let path = format!("/proc/{process}/mountinfo");
     fs::read_to_string(&path)
         .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
 }
 
-/// The mounts, in the order in which they were made; what cannot be read is left out.
+/// The mounts, in the order in which they were made, without unreadable lines.
 pub fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
     mountinfo.lines().filter_map(|line| {
         let (mount, of_kind) = line.split_once(" - ")?;

@@ -1,4 +1,4 @@
-//! The host's network namespace: the agent's own, since it runs in it.
+//! The host's network namespace, in which the agent runs.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -8,10 +8,10 @@ use super::error::KernelError;
 /// linux/socket.h; since Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// What the programs know the agent's network namespace by (SO_NETNS_COOKIE).
+/// The value that identifies the agent's network namespace to the programs (SO_NETNS_COOKIE).
 ///
-/// Not what `bpf_get_netns_cookie` gives without a socket: that is the first namespace of the machine, and another
-/// one when the node is a container itself.
+/// `bpf_get_netns_cookie` without a socket is no substitute: it returns the cookie of the first namespace of the
+/// machine, which is another one if the node itself is a container.
 pub fn cookie() -> Result<u64, KernelError> {
     ask().map_err(KernelError::system(
         "read the cookie of the network namespace",

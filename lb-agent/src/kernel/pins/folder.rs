@@ -1,8 +1,8 @@
-//! The folder in which maps and links outlive the agent.
+//! The folder whose maps and links outlive the agent.
 //!
-//! `<pin-dir>/links/` has the hooks' links, `<pin-dir>/tables-v1/` the tables (`table_set.rs` knows which others there may be),
-//! `<pin-dir>/origins-v1/` has ORIGINS and what belongs to it. The folder itself is locked (flock) by the agent that writes
-//! the tables.
+//! `<pin-dir>/links/` contains the links of the hooks. `<pin-dir>/tables-v1/` contains the tables; `table_set.rs` lists
+//! the other possible sets. `<pin-dir>/origins-v1/` contains ORIGINS and its companion maps. The agent that writes the
+//! tables holds a lock (flock) on the folder itself.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,17 +26,17 @@ use crate::kernel::node::error::KernelError;
 /// The folder of the links.
 pub const LINKS: &str = "links";
 
-/// The pin folder, locked for as long as this lives.
+/// The pin folder, locked as long as this value exists.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
-    /// Its lock ends with the process, however that ends.
+    /// The kernel releases the lock when the process ends, in whatever way.
     lock: File,
 }
 
 impl Pins {
-    /// Makes the folder if need be, and locks it; [`KernelError::Locked`] when somebody has it. The tables' own folder is not
-    /// made here.
+    /// Makes the folder if necessary, and locks it. Returns [`KernelError::Locked`] if another process holds the lock.
+    /// Does not make the folder of the tables.
     pub fn open(folder: &Path) -> Result<Self, KernelError> {
         check_bpffs(folder)?;
         Self::locked(
@@ -45,7 +45,7 @@ impl Pins {
         )
     }
 
-    /// As [`Self::open`], but waits until nobody has it, however long that takes.
+    /// Does the same as [`Self::open`], but waits until the lock is free, however long that takes.
     pub fn wait(folder: &Path) -> Result<Self, KernelError> {
         check_bpffs(folder)?;
         Self::locked(folder, lock(folder, FlockOperation::LockExclusive)?)
@@ -63,7 +63,7 @@ impl Pins {
         Ok(pins)
     }
 
-    /// Makes the folder anew and locks it, if it is not the one any more that is locked. Returns whether that was so.
+    /// If the path no longer leads to the locked folder, makes the folder again and locks it. Returns whether it did.
     pub fn restore(&mut self) -> Result<bool, KernelError> {
         let identity = |data: &fs::Metadata| (data.dev(), data.ino());
         let locked = self.lock.metadata();
@@ -90,12 +90,12 @@ impl Pins {
         &self.folder
     }
 
-    /// Where a map is pinned.
+    /// The path of a map's pin.
     pub fn map(&self, shape: &Shape) -> PathBuf {
         self.map_of(&TableSet::ours(&self.folder), shape)
     }
 
-    /// Where a map of this set of tables is pinned; ORIGINS and what belongs to it are in all of them.
+    /// The path of a map's pin in this set of tables. All sets share ORIGINS and its companion maps.
     pub fn map_of(&self, set: &TableSet, shape: &Shape) -> PathBuf {
         match shape.subfolder {
             Subfolder::Tables => set.folder.join(shape.name),
@@ -103,7 +103,7 @@ impl Pins {
         }
     }
 
-    /// The lengths of those of a set's maps that are there, which must be such maps.
+    /// The lengths of the existing maps of a set. Fails if one of them has another shape.
     pub fn lengths(&self, set: &TableSet) -> Result<Lengths, KernelError> {
         let mut lengths = Vec::new();
         for shape in all(Sizes::default()) {
@@ -114,7 +114,7 @@ impl Pins {
         Ok(lengths.into_iter().collect())
     }
 
-    /// Where a set's maps are pinned, or are to be; those that are there must be such maps.
+    /// The paths of the pins of a set's maps, whether they exist or not. Fails if an existing map has another shape.
     pub fn map_pins(&self, set: &TableSet, shapes: &[Shape]) -> Result<Vec<MapPin>, KernelError> {
         let pin = |shape: &Shape| {
             let path = self.map_of(set, shape);
@@ -127,7 +127,8 @@ impl Pins {
         shapes.iter().map(pin).collect()
     }
 
-    /// The length of the map at a path, if there is one, which must be such a map, of whatever length.
+    /// The length of the map at a path, if there is one. Fails if the map differs from the shape in anything but the
+    /// length.
     fn length(&self, shape: &Shape, path: &Path) -> Result<Option<u32>, KernelError> {
         let Some(info) = self.existing(path)? else {
             return Ok(None);
@@ -143,7 +144,7 @@ impl Pins {
         }
     }
 
-    /// What is pinned at a path, if anything is.
+    /// The map that is pinned at a path, if any.
     pub fn existing(&self, path: &Path) -> Result<Option<MapInfo>, KernelError> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -159,7 +160,7 @@ impl Pins {
         self.folder.join(LINKS)
     }
 
-    /// The folder of ORIGINS and what belongs to it.
+    /// The folder of ORIGINS and its companion maps.
     pub fn origins(&self) -> PathBuf {
         self.folder.join(format!("{}{ORIGINS_VERSION}", ORIGINS))
     }

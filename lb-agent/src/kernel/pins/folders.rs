@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::owner;
 use crate::kernel::node::error::KernelError;
 
-/// Makes a folder that is root's alone, and refuses one that is not.
+/// Makes a folder that only root can use, and refuses an existing one that others can use.
 pub fn make(folder: &Path) -> Result<(), KernelError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);

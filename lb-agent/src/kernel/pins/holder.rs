@@ -1,9 +1,9 @@
-//! Who holds the pin folder's lock, as far as this process can see.
+//! The process that holds the lock of the pin folder, as far as this process can see it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// The process that has locked a folder; none where the kernel names none that this process can see.
+/// The process that has locked a folder. None if the kernel reports no process that is visible here.
 pub fn of(folder: &Path) -> Option<u32> {
     let folder = folder.metadata().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
@@ -11,7 +11,8 @@ pub fn of(folder: &Path) -> Option<u32> {
     in_locks(&locks, device, folder.ino())
 }
 
-/// Format in proc_locks(5): `1: FLOCK  ADVISORY  WRITE 123 00:1f:456 0 EOF`; those who wait have `->` after the number.
+/// Parses the format of proc_locks(5): `1: FLOCK  ADVISORY  WRITE 123 00:1f:456 0 EOF`. A process that waits has `->`
+/// after the number.
 fn in_locks(locks: &str, (major, minor): (u32, u32), inode: u64) -> Option<u32> {
     let file = format!("{major:02x}:{minor:02x}:{inode}");
     locks.lines().find_map(|line| {

@@ -1,8 +1,9 @@
-//! Whose BPF file system is it? What is pinned in a container's own one is gone with the container.
+//! Checks that the BPF file system is the host's. Pins in a container's own file system disappear with the container.
 //!
-//! A container is a process whose root is not that of the first process; then only a BPF file system that the first
-//! process sees too is the host's. Told from `mountinfo`, which takes no capability to read. With a process namespace of
-//! the container's own the first process is the container's, and nothing can be told: that is said.
+//! A process is in a container if its root differs from that of the first process. Then only a BPF file system that is
+//! visible to the first process is the host's. `mountinfo` shows both, and reading it needs no capability. In a process
+//! namespace of its own a container sees itself as the first process, so the check is impossible: the log contains a
+//! warning.
 
 use std::path::Path;
 
@@ -11,12 +12,12 @@ use rustix::fs::{major, minor, stat};
 use crate::kernel::node::error::KernelError;
 use crate::kernel::node::mountinfo::{self, Mount, mounts};
 
-/// Where the host's is, by convention.
+/// The conventional mount point of the host's BPF file system.
 const USUAL: &str = "/sys/fs/bpf";
 
-/// The BPF file system that `parent` is on must not be this container's own.
+/// Fails if the BPF file system of `parent` is this container's own.
 ///
-/// `folder`: where pins are to go.
+/// `folder`: the pin folder.
 pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
     if std::process::id() == 1 {
         tracing::warn!(
@@ -51,7 +52,7 @@ pub fn check(folder: &Path, parent: &Path) -> Result<(), KernelError> {
     }
 }
 
-/// Where the host has BPF file systems mounted, if the device is none of these and we are in a container.
+/// The mount points of the host's BPF file systems if this process is in a container and the device is none of them.
 fn foreign<'a>(own: &str, first: &'a str, device: &str) -> Option<Vec<&'a str>> {
     if root(own) == root(first) {
         return None;
@@ -79,7 +80,7 @@ fn remedy(host: Vec<&str>) -> String {
     }
 }
 
-/// What is at `/`: of several mounts the last one.
+/// The file system at `/`: the last one of several mounts.
 fn root(mountinfo: &str) -> Option<(&str, &str)> {
     let roots = mounts(mountinfo).filter(|mount| mount.point == "/");
     roots.last().map(|mount| (mount.device, mount.folder))
@@ -94,7 +95,7 @@ mod tests {
         24 22 0:22 / /sys rw shared:2 - sysfs sysfs rw\n\
         30 24 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw,mode=700\n";
 
-    /// A container whose BPF file system has this device.
+    /// The mountinfo of a container whose BPF file system has this device.
     fn container(device: &str) -> String {
         format!(
             "500 400 0:70 / / ro - overlay overlay ro\n\

@@ -1,4 +1,4 @@
-//! What keeps the data path in place while the agent runs: pins that go, links that are detached, a cgroup that is replaced.
+//! Keeps the data path in place while the agent runs: restores removed pins, detached links, and a replaced cgroup.
 
 use std::fs;
 use std::io;
@@ -14,16 +14,16 @@ use crate::kernel::maps::sizes::Sizes;
 use crate::kernel::node::cgroup::Cgroup;
 use crate::kernel::node::error::KernelError;
 
-/// A map and where it is to be pinned.
+/// A map and the path of its pin.
 #[derive(Debug)]
 pub struct PinnedMap {
     path: PathBuf,
     id: u32,
-    /// Open, so that it can be pinned again.
+    /// Kept open, so that the map can be pinned again.
     open: OwnedFd,
 }
 
-/// All that is pinned, and the cgroup that it is for.
+/// All pinned objects, and their cgroup.
 #[derive(Debug)]
 pub struct Keeper {
     pins: Pins,
@@ -32,16 +32,16 @@ pub struct Keeper {
     hooks: Vec<HookState>,
 }
 
-/// What was put back into its place.
+/// What was restored.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// The names of hooks, and what had happened to them.
+    /// The names of hooks, and what had happened to each.
     pub hooks: Vec<(&'static str, &'static str)>,
-    /// Maps that are pinned again.
+    /// The number of maps that were pinned again.
     pub maps: usize,
-    /// The pin folder was gone; the new one is locked.
+    /// The pin folder was missing; the new one is locked.
     pub is_new_folder: bool,
-    /// What could not be put back.
+    /// What could not be restored.
     pub errors: Vec<KernelError>,
 }
 
@@ -60,7 +60,7 @@ impl PinnedMap {
             .collect()
     }
 
-    /// Returns whether it had to be pinned again.
+    /// Returns whether the map had to be pinned again.
     fn repair(&self) -> io::Result<bool> {
         let pinned = match sys::object_at(&self.path) {
             Ok(map) => Some(sys::map_id(map.as_fd())?),
@@ -97,7 +97,7 @@ impl Keeper {
         self.pins.folder()
     }
 
-    /// Keeps nothing any more.
+    /// Stops keeping anything.
     #[must_use]
     pub fn into_pins(self) -> Pins {
         self.pins
@@ -113,12 +113,12 @@ impl Keeper {
         &self.hooks
     }
 
-    /// Puts back what is not in its place any more; what is in place is not touched. Some tens of system calls.
+    /// Restores what is no longer in place, and leaves the rest untouched. Takes some tens of system calls.
     pub fn keep(&mut self) -> Kept {
         let mut kept = Kept::default();
         match self.pins.restore() {
             Ok(is_new) => kept.is_new_folder = is_new,
-            // Without the folder, or with another agent's, there is nowhere to pin.
+            // Without the folder, or with another agent's, there is no place for pins.
             Err(error) => {
                 kept.errors.push(error);
                 return kept;
@@ -151,7 +151,7 @@ impl Keeper {
         kept
     }
 
-    /// Opens the cgroup again if its path leads to another now.
+    /// Opens the cgroup again if its path leads to another one now.
     fn find_cgroup(&mut self) -> Result<(), KernelError> {
         let path = &self.cgroup.path;
         let now = fs::metadata(path).map_err(|error| KernelError::Cgroup {

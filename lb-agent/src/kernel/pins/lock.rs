@@ -14,7 +14,7 @@ use crate::kernel::node::error::KernelError;
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
 
-/// The folder, or the nearest one above it that is there, must be on a BPF file system, and on the host's.
+/// Checks that the folder, or its nearest existing ancestor, is on a BPF file system, and on the host's.
 pub fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
     let parent = folder
         .ancestors()
@@ -30,14 +30,14 @@ pub fn check_bpffs(folder: &Path) -> Result<(), KernelError> {
     })
 }
 
-/// Makes the folder if need be, and locks it.
+/// Makes the folder if necessary, and locks it.
 pub fn lock(folder: &Path, how: FlockOperation) -> Result<File, KernelError> {
     loop {
         make(folder)?;
         let file = File::open(folder).map_err(KernelError::pin("open the pin folder", folder))?;
         match retry_on_intr(|| flock(&file, how)) {
             Ok(()) if is_still_there(folder, &file) => return Ok(file),
-            // Whoever had it took it away.
+            // The previous holder removed the folder.
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(KernelError::Locked {

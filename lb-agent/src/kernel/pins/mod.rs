@@ -1,4 +1,4 @@
-//! The folder in which maps and links outlive the agent.
+//! The folder whose maps and links outlive the agent.
 
 pub mod folder;
 pub mod folders;

@@ -1,6 +1,7 @@
-//! Whose are the folders that pins are in? Whoever may put something else there decides where connections go.
+//! Checks who owns the folders of the pins. A user who can replace a pin decides where connections go.
 //!
-//! A BPF file system that is mounted without options is open to all users, as /tmp is (`bpf_fill_super` in kernel/bpf/inode.c).
+//! A BPF file system that is mounted without options is writable by all users, as /tmp is (`bpf_fill_super` in
+//! kernel/bpf/inode.c).
 
 use std::fs;
 use std::io;
@@ -16,14 +17,13 @@ const FIND_OWNER: &str = "find the owner of";
 /// Write permission of the group and of others.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Only the owner of an entry may rename or remove it.
+/// The sticky bit: only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// What is at a path already is nobody else's, also if it is a link: where `fs.protected_symlinks` is on, the kernel does not
-/// follow one, and would only say that there is something.
+/// Checks that an existing file at a path belongs to root or this process's user. A symbolic link is not followed,
+/// since with `fs.protected_symlinks` the kernel does not follow one either and only reports that the path exists.
 ///
 /// # Errors
-/// It is somebody else's, or cannot be looked at.
 pub fn check_found(path: &Path) -> Result<(), KernelError> {
     match fs::symlink_metadata(path) {
         Ok(found) => check_owner(path, found.uid()),
@@ -32,13 +32,12 @@ pub fn check_found(path: &Path) -> Result<(), KernelError> {
     }
 }
 
-/// Nobody but root and this process's user may change the folder, or put another in its place.
+/// Checks that only root and this process's user can change the folder or replace it.
 ///
 /// # Errors
-/// Somebody else may: the message says who and what to do. Or one of the folders cannot be looked at.
 pub fn check(folder: &Path) -> Result<(), KernelError> {
     let failed = KernelError::pin(FIND_OWNER, folder);
-    // A link of somebody else's may lead elsewhere tomorrow.
+    // The owner of a link can make it lead elsewhere later.
     let owner = fs::symlink_metadata(folder).map_err(&failed)?.uid();
     check_owner(folder, owner)?;
     let whole = fs::canonicalize(folder).map_err(&failed)?;

@@ -10,7 +10,7 @@ use super::table_set::{ORIGINS, TableSet};
 use crate::kernel::maps::pinned::PinnedMaps;
 use crate::kernel::node::error::KernelError;
 
-/// The tables that an agent of this version works with, whether one runs or not. None: there are none.
+/// The tables of an agent of this version, whether it runs or not. None if there are none.
 pub fn read_tables(folder: &Path) -> Result<Option<PinnedMaps>, KernelError> {
     check_bpffs(folder)?;
     let set = TableSet::ours(folder).folder;

@@ -1,9 +1,10 @@
 //! The sets of tables in the pin folder, and which of them the hooks use.
 //!
-//! `tables-v1` is the set that an agent works with, named after the version of its layouts. `tables-v1-next` is one that is
-//! being filled from another, or that hooks were being moved to when the agent ended. The programs that are to use it are
-//! pinned beside its maps, so that the links say whether any hook does: a program's id is asked of the kernel by its link.
-//! (Which maps a program uses, it tells only to those with CAP_SYS_ADMIN, for a program that nobody has pinned.)
+//! An agent works with the set `tables-v1`, named after the version of its layouts. The set `tables-v1-next` is being
+//! filled from another one, or the hooks were being moved to it when an agent ended. The programs for that set are
+//! pinned beside its maps, so the links show whether any hook uses it: the kernel reports a link's program by its id.
+//! (It reports
+//! the maps of an unpinned program only to a process with CAP_SYS_ADMIN.)
 
 use std::os::fd::AsFd as _;
 
@@ -15,10 +16,10 @@ use super::table_set::{TableSet, refuse_newer};
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
 
-/// The sets that are there, each filled from the one before it; the last one goes on. One that was begun and that no hook
-/// has come to yet is taken away.
+/// The existing sets, each filled from the one before it; the last one is current. Removes an unfinished set that no
+/// hook uses yet.
 ///
-/// Errors: a newer agent made one of them.
+/// Errors: a newer agent made one of the sets.
 pub fn found(pins: &Pins) -> Result<Vec<TableSet>, KernelError> {
     let mut sets = Vec::new();
     for set in list(pins.folder())?.into_iter().filter_map(TableSet::at) {
@@ -31,7 +32,7 @@ pub fn found(pins: &Pins) -> Result<Vec<TableSet>, KernelError> {
     sets.sort_by_key(|set| (set.is_next, set.version));
     let hooks = programs_in_hooks(pins)?;
     let mut begun = Vec::new();
-    // Of one that hooks have come to, what it was filled from still counts. And one whose source is gone has all that there is.
+    // The source of a set that hooks use still counts. A set without a source is complete.
     while sets.len() > 1
         && let Some(set) = sets.pop_if(|set| set.is_next)
     {

@@ -1,4 +1,4 @@
-//! The folder of a set of tables: its name, and what is pinned in it.
+//! The folder of a set of tables: its name and its pins.
 
 use std::fs;
 use std::io;
@@ -12,13 +12,13 @@ use super::folders::{list, make, remove_empty, remove_pin};
 use crate::kernel::bpf::loader::chain;
 use crate::kernel::node::error::KernelError;
 
-/// What the folder's name of a set begins with, before the version.
+/// The beginning of the name of a set's folder, before the version.
 pub const TABLES: &str = "tables-v";
-/// The same of ORIGINS and what belongs to it.
+/// The same for the folder of ORIGINS and its companion maps.
 pub const ORIGINS: &str = "origins-v";
-/// What the name of a program's pin begins with.
+/// The beginning of the name of a program's pin.
 pub const PROGRAM: &str = "program_";
-/// The pin of what was copied into a set ([`crate::kernel::migrate`]).
+/// The pin of the counters that were copied into a set ([`crate::kernel::migrate`]).
 pub const COPIED: &str = "COPIED";
 
 const NEXT: &str = "-next";
@@ -28,7 +28,7 @@ const NEXT: &str = "-next";
 pub struct TableSet {
     pub folder: PathBuf,
     pub version: u32,
-    /// Being made, or being moved to.
+    /// The set is being made, or the hooks are being moved to it.
     pub is_next: bool,
 }
 
@@ -42,7 +42,7 @@ impl TableSet {
         }
     }
 
-    /// The one that it makes from another.
+    /// The set that an agent of this version fills from another.
     pub fn next(folder: &Path) -> Self {
         Self {
             folder: folder.join(format!("{TABLES}{TABLES_VERSION}{NEXT}")),
@@ -51,7 +51,7 @@ impl TableSet {
         }
     }
 
-    /// None for a folder of another kind.
+    /// None for any other folder.
     pub fn at(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_prefix(TABLES)?;
         let (version, is_next) = match name.strip_suffix(NEXT) {
@@ -84,7 +84,7 @@ impl TableSet {
         Ok(())
     }
 
-    /// The ids of the programs that are pinned here.
+    /// The ids of the programs that are pinned in this folder.
     pub fn programs(&self) -> Result<Vec<u32>, KernelError> {
         let is_program = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -101,7 +101,7 @@ impl TableSet {
         .collect()
     }
 
-    /// Takes its pins and its folder away.
+    /// Removes the pins and the folder.
     pub fn remove(&self) -> Result<(), KernelError> {
         for pin in list(&self.folder)? {
             remove_pin(&pin)?;
@@ -109,7 +109,7 @@ impl TableSet {
         remove_empty(&self.folder)
     }
 
-    /// Gives the set that all hooks use now the name of the one that an agent works with. There must be none other.
+    /// Renames a set that all hooks use to the name that an agent works with. No other set may exist.
     pub fn promote(self, pin_dir: &Path) -> Result<Self, KernelError> {
         let ours = Self::ours(pin_dir);
         match fs::remove_dir(&ours.folder) {
@@ -123,7 +123,7 @@ impl TableSet {
         Ok(ours)
     }
 
-    /// Takes away what is only of use while hooks are being moved to it.
+    /// Removes the pins that only serve while hooks are being moved to the set.
     pub fn tidy(&self) -> Result<(), KernelError> {
         for pin in list(&self.folder)? {
             let name = pin.file_name().unwrap_or_default().to_string_lossy();
@@ -135,7 +135,7 @@ impl TableSet {
     }
 }
 
-/// ORIGINS of a newer version, with something in its folder, is not for us.
+/// Fails if a folder with ORIGINS of a newer version is not empty.
 pub fn refuse_newer_origins(folder: &Path) -> Result<(), KernelError> {
     for subfolder in list(folder)? {
         let name = subfolder.file_name().unwrap_or_default().to_string_lossy();

@@ -1,4 +1,4 @@
-//! Takes away all that is pinned.
+//! Removes all pins.
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use crate::kernel::bpf::hooks::LINK;
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
 
-/// What [`unload`] took away.
+/// What [`unload`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unloaded {
     pub links: usize,
     pub maps: usize,
 }
 
-/// Takes the data path away: first the links, which detaches the programs, then the maps, then the folder.
+/// Removes the data path: first the links, which detaches the programs, then the maps, then the folder.
 ///
-/// Takes nothing that is not ours, and of ours every version. None when there is no such folder.
+/// Removes only our own pins, of every version. None if there is no such folder.
 pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     check_bpffs(folder)?;
     if !folder.exists() {
@@ -60,7 +60,7 @@ pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
     for folder in &folders {
         remove_empty(folder)?;
     }
-    // Whoever put something else into the folder keeps it.
+    // A folder with pins of other programs stays.
     if list(folder)?.is_empty() {
         remove_empty(folder)?;
     }
