@@ -1,4 +1,4 @@
-//! `lb-agent backends`: who is connected where, by the kernel's own counters.
+//! `lb-agent backends`: the connections of each backend, by the kernel's own counters.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::serve::{self, BackendStatus};
 /// Asks the agent that listens on `socket`.
 ///
 /// # Errors
-/// Nobody listens there, or stdout cannot be written.
+/// No agent listens there, or stdout cannot be written.
 pub fn backends(socket: &Path, output: Output) -> anyhow::Result<()> {
     let backends: Vec<BackendStatus> =
         block_on(async { Ok(serve::fetch(socket, serve::BACKENDS).await?) })?;

@@ -21,9 +21,9 @@ pub enum LogFormat {
 /// Starts logging.
 ///
 /// # Errors
-/// The filter makes no sense, or there is a log already.
+/// The filter is invalid, or a log was started already.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    // notify warns twice when a folder is removed; the watches report what kube reports.
+    // notify warns twice when a folder is removed. The watches log what kube reports.
     let quiet = "notify=error,kube_client=off,kube_runtime=off";
     let filter = EnvFilter::try_new(format!("error,{quiet},{filter}")).with_context(|| {
         format!("cannot use --log {filter:?}: write a level, or pairs like lb_agent=debug")
@@ -41,8 +41,8 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 
 /// Writes an event's message, then its fields: `read the manifests event=source.listed files=2`.
 ///
-/// Values come from outside. Here they can neither begin another line or field nor contain anything that a terminal obeys;
-/// tracing-subscriber's own format escapes only messages, and of these not line breaks.
+/// Values come from outside. The format ensures that they cannot begin another line or field, and that they contain no
+/// control characters for a terminal. tracing-subscriber's own format escapes only messages, and not their line breaks.
 struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {
@@ -65,7 +65,7 @@ struct Line<'w> {
 
 impl Line<'_> {
     fn add(&mut self, field: &Field, value: &str) {
-        // Of a record from the crate `log`: its level and target are in the line already.
+        // These are fields of a record from the crate `log`: its level and target are in the line already.
         if field.name().starts_with("log.") || self.result.is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! One file for each subcommand; here what they share.
+//! One file for each subcommand, and what the subcommands share.
 
 pub mod backends;
 pub mod dump;
@@ -21,7 +21,7 @@ pub use self::logging::LogFormat;
 use crate::policy::{Options, RefuseUnknown};
 use crate::source::Source;
 
-/// Where Services come from, and for which node.
+/// The source of Services, and the node to select for.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
     pub source: Source,
@@ -29,10 +29,11 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
-    /// Refuses what no Service has: in these networks, or, if there are none, where the cluster's ServiceCIDRs say.
+    /// Refuses addresses that no Service has: in these networks, or in those of the cluster's ServiceCIDRs if there are
+    /// none.
     pub fn refuse_unknown(&mut self, cidrs: Vec<IpNet>) {
         if let Source::Kubernetes(settings) = &mut self.source {
-            // Their addresses must not be refused.
+            // These addresses must not be refused.
             settings.wants_foreign = true;
             settings.wants_service_cidrs = cidrs.is_empty();
         }
@@ -44,14 +45,14 @@ impl SourceSettings {
     }
 }
 
-/// How a command shows what it has to say.
+/// The output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     Table,
     Json,
 }
 
-/// Tells an error on stderr.
+/// Prints an error to stderr, and returns the exit code.
 #[must_use]
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -64,14 +65,14 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The host's name in small letters: the node's name where nobody says otherwise, as with the kubelet.
+/// The host's name in lower case: the default node name, as for the kubelet.
 #[must_use]
 pub fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().trim().to_lowercase()
 }
 
-/// Whoever read our output has seen enough.
+/// The reader of stdout has closed the pipe.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let error = cause.downcast_ref::<io::Error>();

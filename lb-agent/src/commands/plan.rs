@@ -1,4 +1,4 @@
-//! `lb-agent plan`: what would be programmed, from the same source and rules as `run`, without the kernel.
+//! `lb-agent plan`: what the agent would program, by the same source and rules as `run`, without the kernel.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, Problem};
 use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
 use crate::source::{Kubernetes, Manifests, Source, kubernetes};
 
-/// Writes the plan to stdout; problems of objects do not make it fail.
+/// Writes the plan to stdout. Problems of objects are no errors.
 ///
 /// # Errors
 /// A path cannot be read, the API server does not answer, or stdout cannot be written.
@@ -46,10 +46,10 @@ pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long the API server may be of no use.
+/// How long to wait for an answer of the API server before its trouble counts as an error.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Everything that the API server has; gives what is wrong with it.
+/// Lists everything at the API server. Returns the problems.
 async fn list(
     settings: kubernetes::KubernetesSettings,
     catalog: &mut Catalog,
@@ -207,7 +207,7 @@ fn frontends_cell(view: &View<'_>) -> String {
     cells.collect::<Vec<_>>().join(",")
 }
 
-/// As `kubectl get endpoints` has it: the first three, and how many more.
+/// Formats addresses as `kubectl get endpoints` does: the first three, and the number of further ones.
 fn backends_cell(view: &View<'_>) -> String {
     const SHOWN: usize = 3;
     if view.backends.is_empty() {

@@ -1,4 +1,4 @@
-//! `lb-agent probe`: what the exec probes of an agent's pod run.
+//! `lb-agent probe`: the command of the exec probes of an agent's pod.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use super::block_on;
 use crate::serve;
 
-/// A process that does not answer within this is stuck. Shorter than the timeout of the pods' probes, so that the kubelet has the
-/// reason, and longer than the process itself waits for its main loop.
+/// A process that does not answer within this time is stuck. The time is shorter than the timeout of the pods' probes,
+/// so that the kubelet receives the reason, and longer than the process itself waits for its main loop.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
 /// What a probe wants to know.
@@ -22,10 +22,10 @@ pub enum Probe {
     Ready,
 }
 
-/// Asks the process that has this `--probe-socket`.
+/// Asks the process with this `--probe-socket`.
 ///
 /// # Errors
-/// It is not so, or nobody answers.
+/// The condition is false, or no process answers.
 pub fn probe(what: Probe, socket: &Path) -> anyhow::Result<()> {
     let document = match what {
         Probe::Live => serve::LIVE,

@@ -10,7 +10,7 @@ use crate::agent::{self, AgentSettings};
 /// `log`: a level or a filter.
 ///
 /// # Errors
-/// The filter makes no sense, or the agent cannot work.
+/// The filter is invalid, or the agent fails.
 pub fn run(settings: &AgentSettings, log: &str, format: LogFormat) -> anyhow::Result<ExitCode> {
     logging::start(log, format)?;
     match agent::run(settings) {

@@ -1,4 +1,4 @@
-//! `lb-agent status`: what runs where, and how much of it.
+//! `lb-agent status`: what runs, where, and how much of it.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::serve::{self, DriftStatus, Status, TableStatus, TerminationStatus, Wa
 /// Asks the agent that listens on `socket`.
 ///
 /// # Errors
-/// Nobody listens there, or stdout cannot be written.
+/// No agent listens there, or stdout cannot be written.
 pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     let status: Status = block_on(async { Ok(serve::fetch(socket, serve::STATUS).await?) })?;
     let mut stdout = io::stdout().lock();
@@ -76,7 +76,7 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many sockets were ended, and what stands in the way.
+/// The number of ended sockets, and why others cannot be ended.
 fn ended(status: &TerminationStatus) -> String {
     let mut line = format!("{} UDP sockets", status.udp);
     if status.includes_tcp {
@@ -97,7 +97,7 @@ fn ended(status: &TerminationStatus) -> String {
     line
 }
 
-/// What somebody else had changed, and when that was last looked at.
+/// The repairs of changes by other programs, and the time of the last check.
 fn drift_line(drift: &DriftStatus) -> String {
     let of = |(what, number): (&String, &u64)| (*number > 0).then(|| format!("{what} {number}"));
     let repairs: Vec<String> = drift.repairs.iter().filter_map(of).collect();
@@ -112,7 +112,7 @@ fn drift_line(drift: &DriftStatus) -> String {
     line
 }
 
-/// The table of which the largest part is in use.
+/// The table with the highest share in use.
 fn fullest(status: &Status) -> String {
     let percent = |table: &TableStatus| table.used * 100 / table.capacity.max(1);
     let fullest = status.tables.iter().max_by_key(|table| percent(table));
@@ -126,7 +126,7 @@ fn fullest(status: &Status) -> String {
     })
 }
 
-/// Whether a kind comes, and how long ago something last did.
+/// Whether changes of a kind arrive, and the time since the last message.
 fn watch_line(watch: &WatchStatus) -> String {
     let ago = |seconds: Option<f64>| match seconds {
         Some(seconds) => format!("{seconds:.0} s ago"),

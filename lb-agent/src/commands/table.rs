@@ -1,11 +1,11 @@
-//! Columns the way kubectl writes them: padded to the widest cell, three spaces apart, nothing after the last.
+//! Columns in kubectl's format: padded to the widest cell, three spaces apart, with nothing after the last.
 
 use std::io::{self, Write};
 
-/// Writes a head and rows.
+/// Writes a header and rows.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer fails.
 pub fn write<const N: usize>(
     mut to: impl Write,
     head: [&str; N],
@@ -24,7 +24,7 @@ pub fn write<const N: usize>(
     Ok(())
 }
 
-/// A port's name in a cell, as `kubectl describe` has it.
+/// The name of a port in a cell, as `kubectl describe` prints it.
 pub const fn port_name(name: &str) -> &str {
     if name.is_empty() { "<unset>" } else { name }
 }

@@ -1,4 +1,4 @@
-//! `lb-agent unload`: takes the data path away.
+//! `lb-agent unload`: removes the data path.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::block_on;
 use crate::kernel;
 
-/// Detaches the programs and removes the tables; connections that are open stay open.
+/// Detaches the programs and removes the tables. Open connections stay open.
 ///
-/// `then_wait`: stay until SIGTERM, as a DaemonSet's container has to.
+/// `then_wait`: stay until SIGTERM, as the container of a DaemonSet must.
 pub fn unload(pin_dir: &Path, then_wait: bool) -> anyhow::Result<()> {
     match kernel::unload(pin_dir)? {
         None => println!("nothing to take away: {} does not exist", pin_dir.display()),

@@ -1,4 +1,4 @@
-//! `lb-agent wait-for-daemonset`: what the Job of the chart's uninstall hook runs.
+//! `lb-agent wait-for-daemonset`: the command of the Job in the chart's uninstall hook.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::block_on;
 use crate::source::kubernetes::{Access, DaemonSetRollout, DaemonSets};
 
-/// How often to ask.
+/// The interval between two requests.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Waits until every node that a DaemonSet selects has an available pod of its current revision. Errors of the API server are
-/// waited for too.
+/// Waits until every node that a DaemonSet selects has an available pod of its current revision. Retries after errors
+/// of the API server.
 ///
 /// # Errors
-/// That has not come about within the time, or there are no credentials.
+/// The time is over before that, or there are no credentials.
 pub fn wait(access: Access, name: &str, within: Duration) -> anyhow::Result<()> {
     block_on(async {
         let daemon_sets = DaemonSets::open(access).await?;

@@ -1,7 +1,8 @@
-//! System calls that the agent never makes, and that whoever gets into it would like to: refused with EPERM (seccomp(2)).
+//! Denies system calls that the agent never makes and that an intruder could use: they fail with EPERM (seccomp(2)).
 //!
-//! A list of what is denied, not of what is allowed: libraries may call what they like tomorrow, but none of them loads modules. So it
-//! has only what no library of an ordinary program calls, or does well without.
+//! The list contains the denied calls, not the allowed ones. A new version of a library may make other calls than
+//! today, but none will load a kernel module. So the list has only calls that libraries of ordinary programs do not
+//! make, or can do without.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +11,17 @@ use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter,
 };
 
-/// Which of the calls a thread makes all the same.
+/// The calls that a thread is allowed in spite of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// It starts other programs, which may do what programs do: nothing that the system itself hangs on.
+    /// The thread starts other programs. They may make ordinary programs' calls, but none of those that control the
+    /// system.
     pub programs: bool,
-    /// It enters network namespaces.
+    /// The thread enters network namespaces.
     pub namespaces: bool,
 }
 
-/// Why nothing is denied.
+/// Why no call is denied.
 #[derive(Debug, thiserror::Error)]
 pub enum CallsError {
     #[error("cannot make a filter of system calls: {0}")]
@@ -29,12 +31,13 @@ pub enum CallsError {
 }
 
 impl Calls {
-    /// Denies the calling thread all others, and the threads and programs that it starts; sets no_new_privs.
+    /// Denies the other calls to the calling thread and to the threads and programs that it starts; sets no_new_privs.
     ///
-    /// A call by the numbers of another architecture ends the process: no thread of it makes one, but a 32-bit program would.
+    /// A call by the numbers of another architecture ends the process. No thread of the agent makes one, but a 32-bit
+    /// program would.
     ///
     /// # Errors
-    /// The kernel has no filters of system calls (CONFIG_SECCOMP_FILTER), or one is in the way.
+    /// The kernel has no filters of system calls (CONFIG_SECCOMP_FILTER), or an existing filter prevents it.
     pub fn allow_only(self) -> Result<(), CallsError> {
         let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
         let rules: BTreeMap<i64, _> = self.denied().map(|call| (call, Vec::new())).collect();
@@ -59,9 +62,9 @@ impl Calls {
     }
 }
 
-/// Of who runs a system, or looks into other processes.
+/// Calls of programs that manage a system, or access other processes.
 const SYSTEM: &[c_long] = &[
-    // Mounts, and what else makes containers.
+    // Mounts, and other parts of containers.
     libc::SYS_chroot,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -107,7 +110,7 @@ const SYSTEM: &[c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// Of programs of all kinds, but not of this one.
+/// Calls of all kinds of programs that this one does not make.
 const PROGRAMS: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_execve,
@@ -120,7 +123,7 @@ const PROGRAMS: &[c_long] = &[
     libc::SYS_request_key,
 ];
 
-/// What only x86-64 has.
+/// Calls that only x86-64 has.
 #[cfg(target_arch = "x86_64")]
 mod machine {
     use libc::c_long;
@@ -134,10 +137,10 @@ mod machine {
         libc::SYS_uselib,
     ];
 
-    /// asm/unistd.h: the same kernel takes calls of programs with 32-bit pointers (x32) by these numbers.
+    /// asm/unistd.h: the kernel accepts calls of programs with 32-bit pointers (x32) by these numbers.
     const X32: c_long = 0x4000_0000;
 
-    /// Those that x32 has of its own, execve and ptrace among them (arch/x86/entry/syscalls/syscall_64.tbl).
+    /// Calls of x32 with numbers of their own, execve and ptrace among them (arch/x86/entry/syscalls/syscall_64.tbl).
     pub const ALL_OF: std::ops::RangeInclusive<c_long> = X32 + 512..=X32 + 547;
 
     pub const fn numbers(call: c_long) -> [c_long; 2] {
@@ -169,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// What a thread that may make only these calls comes to.
+    /// Runs `work` on a thread that is allowed only these calls.
     fn within<T: Send + 'static>(calls: Calls, work: impl FnOnce() -> T + Send + 'static) -> T {
         let thread = thread::spawn(move || {
             calls.allow_only().expect("the kernel has seccomp");
@@ -178,7 +181,7 @@ mod tests {
         thread.join().expect("it does not panic")
     }
 
-    /// Anybody may.
+    /// This call needs no privilege.
     fn unshare_files() -> nix::Result<()> {
         unshare(CloneFlags::CLONE_FILES)
     }
@@ -195,7 +198,7 @@ mod tests {
         assert_eq!(started, Err(io::ErrorKind::PermissionDenied));
         let read = within(nothing, || std::fs::read_to_string("/proc/self/status"));
         assert!(read.is_ok());
-        // Only that thread's.
+        // The filter applies to that thread only.
         assert_eq!(unshare_files(), Ok(()));
     }
 
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn namespaces_may_be_allowed() {
-        // The kernel says EINVAL to a file that is no namespace, if it is asked.
+        // Without a filter the kernel answers EINVAL for a file that is no namespace.
         let enter = || {
             let file = File::open("/proc/self/status").expect("procfs is there");
             setns(file.as_fd(), CloneFlags::CLONE_NEWNET)
@@ -224,7 +227,7 @@ mod tests {
         assert_eq!(within(Calls::default(), enter), Err(nix::Error::EPERM));
     }
 
-    /// By its number only: no program that is built here makes such calls.
+    /// Checks the numbers only, since no program that is built here makes such calls.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn numbers_of_x32_do_not_lead_around_it() {

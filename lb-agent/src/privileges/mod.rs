@@ -1,7 +1,7 @@
-//! What a thread of this process may do: no more than its work takes.
+//! Limits a thread of this process to the privileges that its work needs.
 //!
-//! The kernel keeps capabilities, no_new_privs and filters of system calls for each thread; a thread that is started has those of the
-//! one that starts it. What is given up here is gone for good.
+//! The kernel keeps capabilities, no_new_privs and filters of system calls for each thread. A new thread inherits those
+//! of the thread that starts it. A thread cannot get back what it drops here.
 
 mod calls;
 
@@ -15,13 +15,13 @@ use rustix::thread::{
 
 pub use self::calls::{Calls, CallsError};
 
-/// Programs and tables, also those that are to come.
+/// For programs and tables, including those made later.
 pub const OF_TABLES: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::NET_ADMIN)
     .union(CapabilitySet::PERFMON);
 
-/// To find network namespaces and enter them: also those that only an open file of another user's process holds
-/// (`proc_fd_permission` in fs/proc/fd.c), or a mount below another user's folder. And to end sockets there.
+/// For finding and entering network namespaces, including those that only an open file of another user's process holds
+/// (`proc_fd_permission` in fs/proc/fd.c), or a mount below another user's folder. Also for ending sockets there.
 pub const OF_SOCKETS: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::DAC_READ_SEARCH)
@@ -30,12 +30,12 @@ pub const OF_SOCKETS: CapabilitySet = CapabilitySet::SYS_ADMIN
 /// The calling thread's effective capabilities.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// The kernel does not report them.
 pub fn held() -> io::Result<CapabilitySet> {
     Ok(capabilities(None)?.effective)
 }
 
-/// No program that the calling thread starts may do more than the thread itself, whoever owns the file.
+/// Ensures that no program that the calling thread starts gets more privileges than the thread, whoever owns its file.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -43,12 +43,13 @@ pub fn no_more() -> io::Result<()> {
     Ok(set_no_new_privs(true)?)
 }
 
-/// Gives up all capabilities of the calling thread but these; gives none that it does not have.
+/// Drops all capabilities of the calling thread except these; adds none.
 ///
-/// The bounding set shrinks too while CAP_SETPCAP is there. Without that it stays, and means nothing after [`no_more`].
+/// Shrinks the bounding set too if the thread has CAP_SETPCAP. Otherwise the bounding set stays, and has no effect
+/// after [`no_more`].
 ///
 /// # Errors
-/// The kernel refuses, which it does for nobody: a filter of system calls is in the way.
+/// The kernel refuses only if a filter of system calls prevents it.
 pub fn keep(wanted: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
     if held.effective.contains(CapabilitySet::SETPCAP) {
@@ -75,14 +76,14 @@ fn shrink_bounding_set(wanted: CapabilitySet) -> io::Result<()> {
                 remove_capability_from_bounding_set(capability)?;
             }
             Ok(_) => {}
-            // Beyond the last that this kernel knows.
+            // The number is above the last capability of this kernel.
             Err(_) => break,
         }
     }
     Ok(())
 }
 
-/// `CAP_BPF, CAP_NET_ADMIN`.
+/// Formats a set, such as `CAP_BPF, CAP_NET_ADMIN`.
 #[must_use]
 pub fn names(capabilities: CapabilitySet) -> String {
     let names = capabilities.iter_names().map(|(name, _)| name);
@@ -103,7 +104,7 @@ mod tests {
         let after = thread::spawn(move || {
             no_more().expect("anybody may");
             keep(wanted).expect("less is always allowed");
-            // Nothing comes back.
+            // A dropped capability does not come back.
             keep(CapabilitySet::all()).expect("the same again is no more");
             capabilities(None).expect("the kernel tells")
         });

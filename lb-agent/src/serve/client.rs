@@ -1,4 +1,4 @@
-//! The unix socket's client side.
+//! The client side of the unix socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-/// Why an agent could not be asked.
+/// Why a request to an agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("cannot connect to an agent on {}: {error}; start one with `lb-agent run`, or name its socket", path.display())]
@@ -31,12 +31,12 @@ pub enum FetchError {
     },
 }
 
-/// Gets one of the documents that an agent serves.
+/// Requests one of the documents that an agent serves.
 pub async fn fetch<T: DeserializeOwned>(socket: &Path, document: &str) -> Result<T, FetchError> {
     send(socket, Method::GET, document, Bytes::new()).await
 }
 
-/// Asks an agent for something to be done.
+/// Requests an action from an agent.
 pub async fn post<T: DeserializeOwned>(
     socket: &Path,
     document: &str,
@@ -49,7 +49,7 @@ pub async fn post<T: DeserializeOwned>(
     send(socket, Method::POST, document, body.into()).await
 }
 
-/// Asks a process for [`super::LIVE`] or [`super::READY`]: whether it is so, and what it says to that.
+/// Requests [`super::LIVE`] or [`super::READY`] from a process. Returns whether it is so, and the text of the answer.
 pub async fn probe(socket: &Path, what: &str) -> Result<(bool, String), FetchError> {
     let (status, body) = exchange(socket, Method::GET, what, Bytes::new()).await?;
     let answer = String::from_utf8_lossy(&body).trim().to_owned();
@@ -76,7 +76,7 @@ async fn send<T: DeserializeOwned>(
     })
 }
 
-/// Sends a request, and gives back the status and the body of the answer.
+/// Sends a request, and returns the status and the body of the answer.
 async fn exchange(
     socket: &Path,
     method: Method,

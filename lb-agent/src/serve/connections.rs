@@ -1,4 +1,5 @@
-//! Serves few connections over TCP at a time, and none for long: anybody who reaches the address may be at the other end.
+//! Serves a limited number of TCP connections, each for a limited time, since any client that reaches the address can
+//! connect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +14,17 @@ use tokio::sync::Semaphore;
 
 use super::serving::Closed;
 
-/// More than probes and scrapes need, and far less than the process may have open. Others wait in the kernel.
+/// The limit of open connections: more than probes and scrapes need, and far fewer than the process's limit of files.
+/// Further ones wait in the kernel.
 const AT_ONCE: usize = 64;
 
-/// Whoever connects has something to ask.
+/// The time limit for the header of the request.
 const ASKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// From the connect to the last byte of the answer.
 const OVER_WITHIN: Duration = Duration::from_secs(20);
 
-/// Answers one request on each connection, until it is closed and those that are open are over.
+/// Answers one request on each connection, until the server is closed and the open connections have ended.
 pub async fn serve(mut listener: TcpListener, router: Router, mut closed: Closed) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     loop {
@@ -43,7 +45,7 @@ pub async fn serve(mut listener: TcpListener, router: Router, mut closed: Closed
                 TowerToHyperService::new(router.clone()),
             );
         tokio::spawn(async move {
-            // Whoever asks for nothing, or does not wait for the answer, needs none.
+            // A client that sends no request, or does not wait for the answer, needs none.
             let _ = tokio::time::timeout(OVER_WITHIN, connection).await;
             drop(permit);
         });

@@ -1,7 +1,7 @@
-//! Metrics and health over HTTP, for Prometheus and for whoever wants to know of a node, whichever agent serves it.
+//! Metrics and health over HTTP, for Prometheus and for other clients that ask about a node, whichever agent serves it.
 //!
-//! `/metrics`; `/healthz` (and `/livez`): the agent answers; `/readyz`: what the source says is in effect, and from where no
-//! changes come. A pod's own probes do not ask here but at `super::Probes`.
+//! `/metrics`: metrics. `/healthz` and `/livez`: the agent answers. `/readyz`: whether the contents of the source are
+//! in effect, and which kinds have no incoming changes. A pod's own probes use `super::Probes` instead.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const UPDATE_WITHIN: Duration = Duration::from_secs(5);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Why nothing is served over HTTP.
+/// Why HTTP is not served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on --http {address}: {error}; name another address and port")]
 pub struct HttpError {
@@ -31,7 +31,7 @@ pub struct HttpError {
     error: std::io::Error,
 }
 
-/// An address that is listened on.
+/// An address with a listener.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
@@ -45,7 +45,7 @@ struct HttpState {
 
 impl HttpServer {
     /// # Errors
-    /// The address is not this node's, or somebody listens there.
+    /// The address is not this node's, or a process listens there already.
     pub async fn bind(address: SocketAddr) -> Result<Self, HttpError> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| HttpError { address, error })?;

@@ -11,7 +11,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Only the agent's version; `register` adds the rest.
+    /// A registry with the agent's version only; `register` adds the rest.
     pub fn new(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::with_prefix("socklb");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -20,7 +20,7 @@ impl Metrics {
         Self { registry }
     }
 
-    /// In the OpenMetrics text format.
+    /// The metrics in the OpenMetrics text format.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.

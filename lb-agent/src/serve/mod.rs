@@ -1,8 +1,8 @@
-//! What the agent says of itself: JSON over a unix socket, read by the other subcommands.
+//! The interfaces on which the agent reports about itself. The other subcommands read JSON over a unix socket.
 //!
-//! `GET /v1/status` gives a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]; `POST /v1/hand-over` with a
-//! [`HandOver`] has it make way for another agent. Over TCP, where asked for, metrics and health: [`HttpServer`]. For the
-//! probes of a pod a socket of the process's own: [`Probes`].
+//! `GET /v1/status` returns a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]. `POST /v1/hand-over` with a
+//! [`HandOver`] asks the agent to hand over to another one. [`HttpServer`] serves metrics and health over TCP, if the
+//! settings ask for it. [`Probes`] answers the probes of a pod on the process's own socket.
 
 mod client;
 mod connections;
@@ -31,35 +31,35 @@ pub const STATUS: &str = "/v1/status";
 /// The path of the list of [`BackendStatus`].
 pub const BACKENDS: &str = "/v1/backends";
 
-/// Where [`HandOver`] is taken.
+/// The path that accepts [`HandOver`].
 pub const HAND_OVER: &str = "/v1/hand-over";
 
-/// Where a process says whether it works.
+/// The path that reports whether a process works.
 pub const LIVE: &str = "/livez";
 
-/// Where it says whether it is ready.
+/// The path that reports whether a process is ready.
 pub const READY: &str = "/readyz";
 
-/// Asks the agent that holds a pin folder to make way. It says so with [`HandingOver`], closes its ports and lets go of
-/// the folder; one that holds another folder answers 409.
+/// Asks the agent that holds a pin folder to hand it over. The agent answers with [`HandingOver`], closes its ports and
+/// unlocks the folder. An agent that holds another folder answers 409.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandOver {
-    /// Of the one that asks.
+    /// The version of the agent that asks.
     pub version: String,
-    /// The pin folder's, which may have another path for each of the two.
+    /// The device of the pin folder, whose path may differ between the two agents.
     pub device: u64,
     pub inode: u64,
 }
 
-/// The answer of an agent that makes way.
+/// The answer of an agent that hands over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandingOver {
     pub version: String,
 }
 
-/// What runs where, and how much of it.
+/// What the agent runs, where, and how much of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -67,7 +67,7 @@ pub struct Status {
     pub node_name: String,
     pub cgroup: String,
     pub pin_dir: String,
-    /// What the source says is in effect; before, what an earlier agent left is.
+    /// The contents of the source are in effect. Before, those of an earlier agent are.
     pub ready: bool,
     pub source: SourceStatus,
     pub syncs: SyncStatus,
@@ -78,11 +78,11 @@ pub struct Status {
     pub service_ports: usize,
     pub frontends: usize,
     pub backends: usize,
-    /// Ids and runs that wait to be used again.
+    /// The number of quarantined ids and runs.
     pub resting: usize,
-    /// How full each table is; ORIGINS and SPILL once they were looked at.
+    /// How full each table is; ORIGINS and SPILL appear after their first check.
     pub tables: Vec<TableStatus>,
-    /// Service ports that do not fit into the tables, or not as they are now; each is among the problems.
+    /// Service ports whose current or earlier contents do not fit into the tables; each is among the problems.
     pub service_ports_refused: usize,
     /// Calls refused because the frontend had no backend.
     pub refused_no_backend: u64,
@@ -91,30 +91,30 @@ pub struct Status {
     /// Calls refused because no Service has the address (`--refuse-unknown`).
     pub refused_unknown_address: u64,
     pub socket_termination: TerminationStatus,
-    /// What could not be used, one line each.
+    /// The problems, one line each.
     pub problems: Vec<String>,
 }
 
-/// Sockets that are ended because their backends have stopped serving.
+/// Sockets that the agent ends because their backends have stopped serving.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminationStatus {
-    /// Whether those in the agent's own network namespace can be ended.
+    /// Whether sockets in the agent's own network namespace can be ended.
     pub own_namespace: bool,
-    /// Whether those of pods can.
+    /// Whether sockets of pods can be ended.
     pub other_namespaces: bool,
-    /// Why not.
+    /// Why they cannot.
     pub lack: Option<String>,
-    /// TCP connections too (`--terminate-tcp`).
+    /// End TCP connections too (`--terminate-tcp`).
     pub includes_tcp: bool,
-    /// How many UDP sockets were ended.
+    /// The number of ended UDP sockets.
     pub udp: u64,
     pub tcp: u64,
-    /// Sockets that the kernel did not end, and network namespaces that could not be looked into.
+    /// Sockets that the kernel did not end, and network namespaces that could not be searched.
     pub failures: u64,
 }
 
-/// Where Services come from, and how fresh they are.
+/// The source of Services, and how current it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
@@ -122,21 +122,21 @@ pub struct SourceStatus {
     pub kind: String,
     /// Paths, or the API server's URL.
     pub from: String,
-    /// One for each kind that is watched at an API server.
+    /// One element for each kind that is watched at an API server.
     pub watches: Vec<WatchStatus>,
 }
 
-/// How changes come into effect.
+/// How the agent applies changes.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncStatus {
-    /// How often changes came into effect.
+    /// How often the agent has applied changes.
     pub count: u64,
-    /// From the arrival of the last changes to the tables saying so, in µs.
+    /// From the arrival of the last changes to the end of their writing to the tables, in µs.
     pub last_micros: u64,
-    /// CPU time, in µs, for all that was there at the start, once it was decoded.
+    /// CPU time, in µs, for all objects at the start, after they were decoded.
     pub first_cpu_micros: u64,
-    /// The part of it since the last object of the last kind was there.
+    /// The part of it after the last object of the last kind arrived.
     pub first_tables_cpu_micros: u64,
 }
 
@@ -145,35 +145,35 @@ pub struct SyncStatus {
 #[serde(rename_all = "camelCase")]
 pub struct WatchStatus {
     pub kind: String,
-    /// All objects of the kind were listed once.
+    /// All objects of the kind have been listed once.
     pub listed: bool,
-    /// How often they were.
+    /// The number of lists.
     pub lists: u64,
     pub errors: u64,
-    /// Since the server last said anything, bookmarks too.
+    /// The time since the last message of the server, bookmarks included.
     pub heard_seconds_ago: Option<f64>,
-    /// Since an object last came.
+    /// The time since the last object.
     pub event_seconds_ago: Option<f64>,
-    /// Why nothing comes; none while all is well.
+    /// Why no changes arrive; none while they do.
     pub trouble: Option<String>,
     pub trouble_seconds: Option<f64>,
 }
 
-/// Whether the kernel still has what it was given.
+/// Whether the kernel still contains what the agent gave it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftStatus {
     /// How often all tables were read back.
     pub checks: u64,
-    /// Since that was done last.
+    /// The time since the last such check.
     pub checked_seconds_ago: Option<f64>,
-    /// How much had to be restored: words and elements by table, `active` counts of backends, `hooks` and `pins`.
+    /// The number of repairs: words and elements by table, `active` counts of backends, `hooks` and `pins`.
     pub repairs: BTreeMap<String, u64>,
-    /// What cannot be checked or restored now, one line each.
+    /// What cannot be checked or repaired now, one line each.
     pub trouble: Vec<String>,
 }
 
-/// A program in its place.
+/// An attached program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookStatus {
@@ -191,7 +191,7 @@ pub struct HookStatus {
 pub struct TableStatus {
     /// The map's name.
     pub table: String,
-    /// Elements; what rests before it is used again counts.
+    /// In elements, including quarantined ones.
     pub used: usize,
     pub capacity: usize,
 }
@@ -202,18 +202,18 @@ pub struct TableStatus {
 pub struct BackendStatus {
     pub namespace: String,
     pub name: String,
-    /// The port's name; "" when it has none.
+    /// The name of the port; "" if it has none.
     pub port: String,
     pub protocol: String,
     pub family: String,
-    /// With its port.
+    /// The address with the port.
     pub address: String,
-    /// A choice for the ClusterIP.
+    /// The backend is a choice for the ClusterIP.
     pub internal: bool,
-    /// A choice for the other frontends.
+    /// The backend is a choice for the other frontends.
     pub external: bool,
     pub serving: bool,
-    /// Connections sent there since it was added.
+    /// Connections sent to it since it was added.
     pub connections: u64,
     /// Sockets that are connected to it now.
     pub active: u64,

@@ -1,12 +1,12 @@
-//! Probes of one process, over a unix socket of its own.
+//! Probes of one process, over its own unix socket.
 //!
-//! A pod on the host's network shares its ports with every other pod there: a probe over TCP is answered by whichever agent
-//! has the port, so during an update the old agent would vouch for the new one. This socket is at a path that only one pod
-//! has (an emptyDir), and its process answers there from its start to its end, also while it waits for another agent to
-//! hand over and while it stands by.
+//! A pod on the host's network shares its ports with every other such pod. The agent that has the port answers every
+//! probe over TCP, so during an update the old agent would answer for the new one. The path of this socket belongs to
+//! one pod only (an emptyDir). The process answers on it from its start to its end, also while it waits for another
+//! agent to hand over and while it stands by.
 //!
-//! `GET /livez`: the process works. `GET /readyz`: it holds the pin folder and what its source says is in effect, or it has
-//! been there and has handed over to another agent.
+//! `GET /livez`: the process works. `GET /readyz`: the process holds the pin folder and the contents of its source are
+//! in effect; or that was so, and it has handed over to another agent since.
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -24,23 +24,23 @@ use super::readiness::{Readiness, alive, no_answer};
 use super::server::{OwnSocket, ServerError};
 use super::{LIVE, Question, READY, Serving};
 
-/// What the process is doing.
+/// The stage of the process.
 #[derive(Clone, Debug)]
 pub enum ProcessStage {
-    /// It opens the source and the data path.
+    /// The process opens the source and the data path.
     Starting,
     /// Another agent holds the pin folder.
     Waiting,
-    /// It holds the folder; its main loop answers.
+    /// The process holds the folder; its main loop answers.
     Running(mpsc::Sender<Question>),
-    /// It has handed over, and takes up again when the other agent is gone.
+    /// The process has handed over, and starts again when the other agent has exited.
     StandingBy {
-        /// Everything was in effect when it handed over.
+        /// Everything was in effect at the hand-over.
         was_ready: bool,
     },
 }
 
-/// The stage of a process, and the socket where it tells it.
+/// The stage of a process, and the socket that reports it.
 #[derive(Debug)]
 pub struct Probes {
     socket: Option<OwnSocket<UnixListener>>,
@@ -48,10 +48,10 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Binds the socket, readable by its owner alone; none: nobody asks.
+    /// Binds the socket, accessible to its owner only. Without a path there is no socket.
     ///
     /// # Errors
-    /// Another process listens there, or the path cannot be used.
+    /// Another process listens there, or the path is unusable.
     pub fn bind(path: Option<&Path>) -> Result<Self, ServerError> {
         let bind = |path: &Path| {
             OwnSocket::bind("--probe-socket", path, |path| {
@@ -66,10 +66,10 @@ impl Probes {
         })
     }
 
-    /// Answers for as long as the current runtime lasts; those who ask between two runtimes wait.
+    /// Answers as long as the current runtime exists. Requests between two runtimes wait.
     ///
     /// # Errors
-    /// The process has too many files open.
+    /// The process has too many open files.
     pub fn serve(&self) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
@@ -100,7 +100,7 @@ async fn live(State(stage): State<SharedStage>) -> Response {
     };
     match Readiness::ask(&questions).await {
         Some(_) => alive(),
-        // It may have left that stage meanwhile.
+        // The process may have left that stage meanwhile.
         None if !matches!(current(&stage), ProcessStage::Running(_)) => alive(),
         None => no_answer(),
     }

@@ -1,4 +1,4 @@
-//! What liveness and readiness probes get, over HTTP and over a process's own socket.
+//! The answers to liveness and readiness probes, over HTTP and over a process's own socket.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Question, SourceStatus};
 
-/// An agent that does not answer within this is stuck. Shorter than the timeout of the pods' probes, so that the answer says why.
+/// An agent that does not answer within this time is stuck. The time is shorter than the timeout of the pods' probes,
+/// so that the answer contains the reason.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
-/// How the agent that holds the pin folder is doing.
+/// The readiness of the agent that holds the pin folder.
 #[derive(Debug)]
 pub struct Readiness {
-    /// Everything that the source says is in effect.
+    /// The contents of the source are in effect.
     pub is_ready: bool,
     pub source: SourceStatus,
 }
 
 impl Readiness {
-    /// Asks the agent's main loop. None if it is stuck or ends.
+    /// Asks the agent's main loop. None if the agent is stuck or ending.
     pub async fn ask(questions: &mpsc::Sender<Question>) -> Option<Self> {
         answer_within(ANSWER_WITHIN, questions, Question::Readiness).await
     }
@@ -34,7 +35,7 @@ impl Readiness {
     }
 }
 
-/// Asks the agent's main loop something. None if no answer comes in time, or the agent ends.
+/// Sends a question to the agent's main loop. None if no answer comes in time, or the agent ends.
 pub async fn answer_within<T>(
     time: Duration,
     questions: &mpsc::Sender<Question>,
@@ -57,7 +58,7 @@ pub fn no_answer() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
 }
 
-/// One line for each kind that was not listed yet.
+/// One line for each kind that is not listed yet.
 fn why_not(source: &SourceStatus) -> String {
     let missing = source.watches.iter().filter(|watch| !watch.listed);
     let lines = missing.map(|watch| match &watch.trouble {
@@ -67,8 +68,8 @@ fn why_not(source: &SourceStatus) -> String {
     lines.collect()
 }
 
-/// One line for each kind of which no changes come. What is known stays in effect, so that is no reason not to be ready: all
-/// nodes would be unready at once.
+/// One line for each kind without incoming changes. The last contents stay in effect, so the agent remains ready:
+/// otherwise all nodes would become unready at once.
 fn in_trouble(source: &SourceStatus) -> String {
     let lines = source.watches.iter().filter_map(|watch| {
         let (why, seconds) = (watch.trouble.as_ref()?, watch.trouble_seconds?);

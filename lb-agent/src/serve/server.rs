@@ -1,4 +1,4 @@
-//! The unix socket's server side.
+//! The server side of the unix socket.
 
 use std::fs;
 use std::io;
@@ -20,19 +20,19 @@ use super::{
     BACKENDS, BackendStatus, HAND_OVER, HandOver, HandingOver, Readiness, STATUS, Serving, Status,
 };
 
-/// What is asked of the task that owns the tables.
+/// A question to the task that owns the tables.
 #[derive(Debug)]
 pub enum Question {
     Status(oneshot::Sender<Status>),
-    /// To bring all metrics up to date.
+    /// Update all metrics.
     Metrics(oneshot::Sender<()>),
     Readiness(oneshot::Sender<Readiness>),
     Backends(oneshot::Sender<Vec<BackendStatus>>),
-    /// Whether this agent makes way.
+    /// Whether this agent hands over.
     HandOver(HandOver, oneshot::Sender<bool>),
 }
 
-/// Why there is no socket.
+/// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {flag} {}: {error}; name another path with {flag}", path.display())]
 pub struct ServerError {
@@ -41,31 +41,31 @@ pub struct ServerError {
     error: io::Error,
 }
 
-/// A unix socket that is readable by its owner alone; its file is removed when this goes.
+/// A unix socket that only its owner can access. Its file is removed on drop.
 #[derive(Debug)]
 pub struct OwnSocket<L> {
     pub listener: L,
     path: SocketFile,
 }
 
-/// The file of a socket, removed when this goes.
+/// The file of a socket, removed on drop.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
+        // Another process may have removed it already.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl<L> OwnSocket<L> {
-    /// Makes the folder if need be, and removes a socket on which nobody listens any more.
+    /// Makes the folder if necessary, and removes a socket without a listener.
     ///
-    /// `flag`: names the path on the command line.
+    /// `flag`: the flag that sets the path.
     ///
     /// # Errors
-    /// Somebody listens there, something else is there, or the path cannot be used.
+    /// A process listens there, the path is another kind of file, or it is unusable.
     pub fn bind(
         flag: &'static str,
         path: &Path,
@@ -85,7 +85,8 @@ impl<L> OwnSocket<L> {
                 .map_err(failed)?;
         }
         remove_stale(path).map_err(failed)?;
-        // The socket is the owner's from the first moment on, whatever the umask was. No other thread makes files meanwhile.
+        // The socket is accessible to its owner only from the first moment on, whatever the umask was. No other thread
+        // makes files meanwhile.
         let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
         let listener = bind(path);
         umask(before);
@@ -96,7 +97,7 @@ impl<L> OwnSocket<L> {
     }
 }
 
-/// A socket that is bound; removed when this goes.
+/// A bound socket, removed on drop.
 #[derive(Debug)]
 pub struct Server {
     listener: Option<UnixListener>,
@@ -105,9 +106,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the socket, readable by its owner alone.
+    /// Binds the socket, accessible to its owner only.
     ///
-    /// Call it with the pin folder locked: then a socket that is there is one that nobody listens on any more.
+    /// Call it with the pin folder locked: then an existing socket has no listener any more.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
         let OwnSocket { listener, path } =
             OwnSocket::bind("--socket", path, |path| UnixListener::bind(path))?;
@@ -130,7 +131,7 @@ impl Server {
         self.serving = Some(Serving::router(listener, router, "agent"));
     }
 
-    /// Ends it, and its file, before the process ends.
+    /// Closes the server and removes its file before the process ends.
     pub async fn close(mut self) {
         if let Some(serving) = self.serving.take() {
             serving.close().await;
@@ -138,7 +139,7 @@ impl Server {
     }
 }
 
-/// Removes a socket that an agent left; anything else at that path is somebody's.
+/// Removes a socket that an agent left. Any other file at that path stays.
 fn remove_stale(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt as _;
     match fs::symlink_metadata(path) {

@@ -1,4 +1,4 @@
-//! A server at work, that can be closed before the process ends.
+//! A running server that can be closed before the process ends.
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -9,28 +9,28 @@ use axum::serve::Listener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long those who asked get to take their answers.
+/// How long clients have to receive their answers.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Answers until it is closed, or its runtime ends.
+/// Serves until it is closed, or its runtime ends.
 #[derive(Debug)]
 pub struct Serving {
     close: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-/// Ready when the server is to be closed.
+/// Completes when the server must close.
 pub type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Serving {
-    /// `serve`: takes no new connections once it is closed, and is over when those are that were open.
+    /// `serve`: must stop accepting connections when `Closed` completes, and return when the open ones have ended.
     pub fn start<F>(serve: impl FnOnce(Closed) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (close, closed) = oneshot::channel();
         let closed = async {
-            // Without a sender nobody will close it.
+            // Without a sender there is no request to close.
             if closed.await.is_err() {
                 std::future::pending().await
             }
@@ -41,7 +41,7 @@ impl Serving {
         }
     }
 
-    /// `what`: its name in the log.
+    /// `what`: the name of the server in the log.
     pub fn router<L>(listener: L, router: Router, what: &'static str) -> Self
     where
         L: Listener,
@@ -60,9 +60,9 @@ impl Serving {
         })
     }
 
-    /// Takes no new connections, and closes those that are open when they have the answers that they wait for.
+    /// Stops accepting connections, and closes the open ones when they have their answers.
     pub async fn close(mut self) {
-        // It may have ended by itself.
+        // The server may have ended by itself.
         let _ = self.close.send(());
         if tokio::time::timeout(ANSWERED_WITHIN, &mut self.task)
             .await

@@ -1,4 +1,4 @@
-//! What the kernel and the thread's capabilities let it do with sockets.
+//! What the kernel and the thread's capabilities allow the thread to do with sockets.
 
 use std::io;
 
@@ -8,14 +8,14 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::diag::{AF_INET, Diag, nonexistent};
 
-/// What the thread can do; tried when it starts.
+/// What the thread can do, tested when it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Ability {
     /// Why no socket can be ended.
     pub no_end: Option<Limitation>,
-    /// Why other network namespaces than the agent's own are out of reach, wholly or in part.
+    /// Why network namespaces other than the agent's own are out of reach, wholly or in part.
     pub no_reach: Option<Limitation>,
-    /// Whether other namespaces can be entered as far as they are found.
+    /// Whether the thread can enter other namespaces that it finds.
     pub(super) may_enter: bool,
 }
 
@@ -33,7 +33,7 @@ pub enum Limitation {
 }
 
 impl Ability {
-    /// Of the calling thread, in its network namespace.
+    /// The ability of the calling thread, in its network namespace.
     pub fn of_this_thread() -> Self {
         let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
         Self {
@@ -52,13 +52,13 @@ impl Ability {
 }
 
 impl Ability {
-    /// Whether sockets of the agent's own network namespace can be ended.
+    /// Whether sockets in the agent's own network namespace can be ended.
     #[must_use]
     pub const fn includes_own_namespace(&self) -> bool {
         self.no_end.is_none()
     }
 
-    /// Whether those of pods can.
+    /// Whether sockets of pods can be ended.
     #[must_use]
     pub const fn includes_other_namespaces(&self) -> bool {
         self.no_end.is_none() && self.no_reach.is_none()
@@ -77,8 +77,8 @@ fn missing_capabilities(
     (!missing.is_empty()).then_some(Limitation::Capabilities(missing))
 }
 
-/// Ends a socket that does not exist. The kernel says ENOENT also where it cannot list UDP sockets, so that is tried too;
-/// whether the thread may, it only looks at once it has found the socket (`sock_diag_destroy`).
+/// Ends a socket that does not exist. The kernel also answers ENOENT if it cannot list UDP sockets, so this function
+/// tests that too. The kernel checks the thread's permission only after it has found the socket (`sock_diag_destroy`).
 fn try_to_end() -> Result<(), Limitation> {
     let mut diag = Diag::open().map_err(|error| Limitation::Diag(error.to_string()))?;
     let connected = StateFlags::ESTABLISHED;
@@ -87,7 +87,7 @@ fn try_to_end() -> Result<(), Limitation> {
     judge(diag.destroy(&nonexistent(IPPROTO_UDP)))
 }
 
-/// What the kernel's answer says of it, to a request to end a socket that does not exist.
+/// Interprets the kernel's answer to a request to end a socket that does not exist.
 fn judge(answer: io::Result<()>) -> Result<(), Limitation> {
     match answer {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -107,7 +107,7 @@ mod tests {
     fn a_kernel_without_it_is_told_from_one_with_it() {
         let answer = |number| judge(Err(io::Error::from_raw_os_error(number)));
         assert_eq!(answer(libc::ENOENT), Ok(()));
-        // As `inet_diag_cmd_exact` (net/ipv4/inet_diag.c), where a protocol has no `destroy`.
+        // `inet_diag_cmd_exact` (net/ipv4/inet_diag.c) does the same for a protocol without `destroy`.
         assert_eq!(answer(libc::EOPNOTSUPP), Err(Limitation::Destroy));
         assert!(matches!(answer(libc::EPERM), Err(Limitation::Diag(_))));
         assert!(matches!(judge(Ok(())), Err(Limitation::Diag(_))));

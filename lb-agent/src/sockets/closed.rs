@@ -1,4 +1,4 @@
-//! Which sockets are gone.
+//! Searches for closed sockets.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,22 +11,22 @@ use super::SocketsError;
 use super::diag::{AF_INET, AF_INET6, Diag};
 use super::namespaces::Home;
 
-/// Those of these sockets, by their cookies, that are gone.
+/// Returns the closed ones of these sockets, by their cookies.
 ///
-/// A second or so on a node with very many sockets. A socket counts as open while the kernel has it in a table of TCP or
-/// UDP sockets, so also when it was closed and still sends; one that is neither bound nor connected does not, but then it
-/// has no peer either.
+/// Takes about a second on a node with very many sockets. A socket counts as open while it is in one of the kernel's
+/// tables of TCP or UDP sockets, so a closed socket that still sends counts as open too. A socket that is neither bound
+/// nor connected is in no table, but then it has no peer either.
 ///
-/// `between`: called between two namespaces; the thread may be elsewhere afterwards.
+/// `between`: called between two namespaces; the thread may be in another namespace afterwards.
 ///
 /// # Errors
-/// A single namespace that can't be asked makes the answer worthless.
+/// A single namespace that cannot be listed makes the whole result unusable.
 pub fn find_closed(
     home: &Home,
     mut of: HashSet<u64>,
     between: &mut dyn FnMut(),
 ) -> Result<HashSet<u64>, SocketsError> {
-    // Twice: a listing may pass over a socket.
+    // List twice, since a listing may skip a socket.
     for _ in 0..2 {
         if of.is_empty() {
             break;
@@ -43,10 +43,10 @@ pub fn find_closed(
     Ok(of)
 }
 
-/// Adds the cookies of the sockets of the calling thread's network namespace.
+/// Adds the cookies of the sockets in the calling thread's network namespace.
 fn list(cookies: &mut HashSet<u64>) -> io::Result<()> {
     let mut diag = Diag::open()?;
-    // What is in TIME_WAIT is no socket any more.
+    // An element in TIME_WAIT is no longer a socket.
     let states = StateFlags::all() - StateFlags::TIME_WAIT;
     for family in [AF_INET, AF_INET6] {
         for protocol in [IPPROTO_TCP, IPPROTO_UDP] {

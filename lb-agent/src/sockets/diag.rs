@@ -16,27 +16,28 @@ use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
 
 pub use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 
-/// The kernel fills up to this much at a time (`netlink_dump` in net/netlink/af_netlink.c).
+/// The kernel fills up to this many bytes at a time (`netlink_dump` in net/netlink/af_netlink.c).
 const ANSWER: usize = 32 * 1024;
 
-/// Asks about the network namespace in which it was opened, wherever its thread goes.
+/// A netlink socket. It lists the network namespace in which it was opened, wherever its thread goes later.
 pub struct Diag {
     socket: Socket,
     answer: Vec<u8>,
 }
 
-/// A socket as the kernel describes it.
+/// A socket in the kernel's answer.
 #[derive(Clone, Debug)]
 pub struct ListedSocket {
     pub family: u8,
     pub protocol: u8,
-    /// One state of [`StateFlags`]; UDP sockets are ESTABLISHED when they are connected, and CLOSE when not.
+    /// One state of [`StateFlags`]. A UDP socket is ESTABLISHED when connected, and CLOSE otherwise.
     pub state: StateFlags,
     pub id: SocketId,
 }
 
 impl ListedSocket {
-    /// What the hooks know it by. Two words, the lower one first (`sock_diag_save_cookie` in net/core/sock_diag.c).
+    /// The cookie that the hooks use too: two words, the lower one first (`sock_diag_save_cookie` in
+    /// net/core/sock_diag.c).
     pub fn cookie(&self) -> u64 {
         let [a, b, c, d, e, f, g, h] = self.id.cookie;
         let (low, high) = (
@@ -46,7 +47,7 @@ impl ListedSocket {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// Where it is connected to; an IPv4 address that an IPv6 socket has in its mapped form is one of IPv4.
+    /// The peer. An IPv4 address in its mapped form at an IPv6 socket counts as IPv4.
     pub fn peer(&self) -> SocketAddr {
         let address = self.id.destination_address.to_canonical();
         SocketAddr::new(address, self.id.destination_port)
@@ -54,7 +55,7 @@ impl ListedSocket {
 }
 
 impl Diag {
-    /// In the calling thread's network namespace.
+    /// Opens it in the calling thread's network namespace.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
@@ -65,8 +66,8 @@ impl Diag {
         })
     }
 
-    /// Shows the sockets of one family and protocol that are in one of these states. A socket may be passed over when
-    /// another one ahead of it in the kernel's table ends meanwhile.
+    /// Calls `see` with the sockets of one family and protocol that are in one of these states. The kernel may skip a
+    /// socket if another one before it in its table ends meanwhile.
     pub fn list(
         &mut self,
         family: u8,
@@ -89,12 +90,13 @@ impl Diag {
         self.take_answers(|found| see(of_response(found, protocol)))
     }
 
-    /// Ends a socket (SOCK_DESTROY), if it is still what was found: the kernel looks for its addresses and ports, then at
-    /// its cookie. What its owner does next fails, with ECONNABORTED where an error is waited for, and what waits wakes up.
+    /// Ends a socket (SOCK_DESTROY) if it is still the listed one: the kernel looks it up by its addresses and ports,
+    /// then compares its cookie. The next call of its owner fails, with ECONNABORTED where the owner waits for an
+    /// error, and waiting calls wake up.
     ///
     /// # Errors
-    /// ENOENT: it is gone, or another socket has its addresses too. EOPNOTSUPP: the kernel has no
-    /// CONFIG_INET_DIAG_DESTROY. EPERM: no CAP_NET_ADMIN.
+    /// ENOENT: the socket has ended, or another socket has the same addresses. EOPNOTSUPP: the kernel has no
+    /// CONFIG_INET_DIAG_DESTROY. EPERM: the thread does not have CAP_NET_ADMIN.
     pub fn destroy(&mut self, found: &ListedSocket) -> io::Result<()> {
         let request = SockDiagMessage::InetRequest(InetRequest {
             family: found.family,
@@ -117,7 +119,7 @@ impl Diag {
         self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// Until the last one, which is the end of a dump, an acknowledgement, or an error.
+    /// Reads up to the last message: the end of a dump, an acknowledgement, or an error.
     fn take_answers(&mut self, mut see: impl FnMut(InetResponseHeader)) -> io::Result<()> {
         loop {
             self.answer.clear();
@@ -130,7 +132,7 @@ impl Diag {
                     NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
                         see(socket.header);
                     }
-                    // A dump that fails ends like any other, with an error number (`netlink_dump_done`).
+                    // A failed dump ends like any other, with an error number (`netlink_dump_done`).
                     NetlinkPayload::Done(done) if done.code < 0 => {
                         return Err(io::Error::from_raw_os_error(-done.code));
                     }
@@ -156,7 +158,7 @@ fn of_response(socket: InetResponseHeader, protocol: u8) -> ListedSocket {
     }
 }
 
-/// What no socket is: port 0 is never in the kernel's tables, and no cookie is 0.
+/// The description of no existing socket: port 0 is never in the kernel's tables, and no cookie is 0.
 pub fn nonexistent(protocol: u8) -> ListedSocket {
     ListedSocket {
         family: AF_INET,

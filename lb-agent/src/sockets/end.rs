@@ -1,8 +1,8 @@
 //! Ends sockets whose backends have stopped serving.
 //!
-//! A connected UDP socket stays with the backend that its `connect` was given; no packet tells it that nobody is there any
-//! more. Where kube-proxy deletes the conntrack entries of such flows (pkg/proxy/conntrack/cleanup.go), here the socket is
-//! told: its owner's next call fails, and whoever means to go on connects again, to a backend that serves.
+//! A connected UDP socket stays with the backend of its `connect`. No packet tells it that the backend has stopped.
+//! kube-proxy deletes the conntrack entries of such flows (pkg/proxy/conntrack/cleanup.go). Here the agent ends the
+//! socket: its owner's next call fails, and an owner that continues connects again, to a backend that serves.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,7 +17,7 @@ use super::SocketsError;
 use super::diag::{AF_INET, AF_INET6, Diag, ListedSocket};
 use super::namespaces::Home;
 
-/// A socket to be ended if it is connected to this peer.
+/// A socket to end if it is connected to this peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketTarget {
     pub cookie: u64,
@@ -26,20 +26,21 @@ pub struct SocketTarget {
     pub peer: SocketAddr,
 }
 
-/// Whether a socket, by its cookie, is still to be ended: asked right before, since it may have connected elsewhere.
+/// Whether to end a socket, given its cookie. Checked immediately before, since the socket may have connected
+/// elsewhere.
 pub type IsStillStale = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
-/// What became of the targets.
+/// The results for the targets.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// By cookie.
+    /// Cookies.
     pub udp: HashSet<u64>,
     pub tcp: HashSet<u64>,
-    /// Sockets that the kernel did not end, and namespaces that could not be looked into.
+    /// Sockets that the kernel did not end, and namespaces that could not be searched.
     pub failures: u64,
-    /// What the last of them was.
+    /// The last of these failures.
     pub failure: Option<String>,
-    /// How many namespaces were looked into.
+    /// The number of searched namespaces.
     pub namespaces: usize,
 }
 
@@ -50,13 +51,13 @@ impl Ended {
     }
 }
 
-/// Ends those of the targets that are found connected to their peers: in all network namespaces that can be entered, until
-/// each target was found, or in the calling thread's own.
+/// Ends the targets that are connected to their peers: in all network namespaces that can be entered, until every
+/// target is found, or in the calling thread's own.
 ///
-/// A socket that is not connected, or to somebody else, is never touched, nor one that `is_still` does not confirm.
+/// Does not touch a socket that is unconnected or connected to another peer, or that `is_still` does not confirm.
 ///
 /// # Errors
-/// What is wrong with one namespace or socket is counted, and the rest goes on.
+/// Counts the errors of single namespaces and sockets, and continues with the rest.
 pub fn end(
     home: &Home,
     may_enter: bool,
@@ -85,10 +86,10 @@ pub fn end(
     Ok(ended)
 }
 
-/// What is looked for.
+/// What to search for.
 struct Search {
     targets: HashMap<u64, SocketTarget>,
-    /// Those that no namespace had so far.
+    /// The targets that no namespace has had so far.
     left: HashSet<u64>,
     lists: Vec<(u8, u8)>,
 }
@@ -101,7 +102,7 @@ impl Search {
             if peers.clone().any(|target| target.peer.is_ipv4()) {
                 lists.push((AF_INET, protocol));
             }
-            // IPv6 sockets speak to IPv4 too.
+            // IPv6 sockets can have IPv4 peers.
             if peers.next().is_some() {
                 lists.push((AF_INET6, protocol));
             }
@@ -126,7 +127,7 @@ impl Search {
                     }
                 }
             })?;
-            // Of sockets with the same addresses the kernel finds one at a time.
+            // Of several sockets with the same addresses the kernel finds one at a time.
             let mut before = usize::MAX;
             while (1..before).contains(&connected.len()) {
                 before = connected.len();
@@ -138,7 +139,8 @@ impl Search {
     }
 }
 
-/// Ends a socket, and counts that. Whether the kernel found it: it may have ended or gone elsewhere by itself.
+/// Ends a socket, and counts it. Returns false if the kernel did not find it: the socket may have ended or connected
+/// elsewhere by itself.
 fn destroy(diag: &mut Diag, found: &ListedSocket, ended: &mut Ended) -> bool {
     let ended_ones = match found.protocol {
         IPPROTO_UDP => &mut ended.udp,
@@ -152,8 +154,8 @@ fn destroy(diag: &mut Diag, found: &ListedSocket, ended: &mut Ended) -> bool {
     true
 }
 
-/// The states in which a target may be found; of UDP also that of a socket that is not connected, so that it need not be
-/// looked for any further.
+/// The states in which a target may be found. UDP includes the state of unconnected sockets, so that the search for
+/// such a socket can end.
 fn states(protocol: u8) -> StateFlags {
     if protocol == IPPROTO_UDP {
         StateFlags::ESTABLISHED | StateFlags::CLOSE

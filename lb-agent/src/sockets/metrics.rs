@@ -1,4 +1,4 @@
-//! Which sockets were ended, and whether any can be.
+//! Which sockets were ended, and whether any can be ended.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use super::Ability;
 use crate::metrics::{set_bool, set_total};
 
-/// How many sockets were ended since the agent started.
+/// The numbers of ended sockets since the agent started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndedCounts {
     pub udp: u64,

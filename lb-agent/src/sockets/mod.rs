@@ -1,12 +1,13 @@
-//! Sockets, asked about and ended in every network namespace (sock_diag(7)).
+//! Lists and ends sockets in every network namespace (sock_diag(7)).
 //!
-//! *Which are gone*: the programs learn of a socket's end in `inet_release` (net/ipv4/af_inet.c), which does
-//! not run the hook for the kernel's own sockets. The agent finds their entries by asking which sockets are left.
+//! *Closed sockets*: the programs learn of a socket's end in `inet_release` (net/ipv4/af_inet.c), which does not run
+//! the hook for the kernel's own sockets. The agent finds the entries of such sockets by listing the sockets that still
+//! exist.
 //!
-//! *To be ended*: those whose backend has stopped serving, so that their owners connect again (SOCK_DESTROY).
+//! *Sockets to end*: those whose backend has stopped serving, so that their owners connect again (SOCK_DESTROY).
 //!
-//! Both happen on one thread, [`Worker`], which needs capabilities that nobody else in the agent does: CAP_SYS_ADMIN and
-//! CAP_SYS_PTRACE, to enter other namespaces and to find them.
+//! Both run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
+//! CAP_SYS_PTRACE, which it uses to enter other namespaces and to find them.
 
 mod ability;
 mod closed;
@@ -23,7 +24,7 @@ pub use self::end::{Ended, IsStillStale, SocketTarget};
 pub use self::metrics::{EndedCounts, SocketMetrics};
 pub use self::worker::{Answer, Worker};
 
-/// Why sockets could not be asked about or ended.
+/// Why sockets could not be listed or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketsError {
     #[error("cannot list the network namespaces: {0}")]

@@ -1,4 +1,4 @@
-//! Every network namespace that something holds: a thread, a mount, an open file.
+//! Finds every network namespace that a thread, a mount or an open file holds.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -16,26 +16,27 @@ use super::SocketsError;
 /// linux/magic.h.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// What is done in a namespace, once the thread is in it, or could not get there: whether to go on to the next.
+/// Called in a namespace after the thread has entered it, or with the error of entering. Returns whether to continue
+/// with the next one.
 type Visit<'a> = dyn FnMut(io::Result<()>) -> Result<ControlFlow<()>, SocketsError> + 'a;
 
-/// The namespace to which a thread comes back.
+/// The namespace to which a thread returns.
 pub struct Home(File);
 
 impl Home {
-    /// The calling thread's.
+    /// The calling thread's namespace.
     pub fn of_this_thread() -> Result<Self, SocketsError> {
         File::open("/proc/thread-self/ns/net")
             .map(Self)
             .map_err(SocketsError::Namespaces)
     }
 
-    /// Calls `visit` here, then in each other namespace until it says that this is enough: first those of processes, where
-    /// nearly all sockets are, then those that only a thread, a mount or an open file holds. One is looked for, entered and
-    /// let go after the other, so nothing is kept alive. The thread is here again afterwards.
+    /// Calls `visit` here, then in each other namespace, until it ends the walk. Namespaces of processes come first,
+    /// since they contain nearly all sockets; then come those that only a thread, a mount or an open file holds. The
+    /// walk finds, enters and closes one after the other, so it keeps none alive. The thread is here again afterwards.
     ///
-    /// A namespace that only sockets hold is not found, nor is one of processes only that even CAP_SYS_PTRACE does not open
-    /// (those of a user namespace around the agent's own).
+    /// The walk does not find a namespace that only sockets hold. It does not find either a namespace of processes that
+    /// even CAP_SYS_PTRACE does not open (those of a user namespace around the agent's own).
     pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), SocketsError> {
         let mut walk = Walk {
             known: HashSet::new(),
@@ -43,7 +44,7 @@ impl Home {
             visit,
         };
         let result = walk.everywhere(&self.0);
-        // Home by all means, also after an error.
+        // Return in every case, also after an error.
         let back = enter(&self.0).map_err(SocketsError::Enter);
         match result {
             Ok(_) => back,
@@ -57,10 +58,10 @@ fn enter(namespace: &File) -> io::Result<()> {
 }
 
 struct Walk<'a, 'v> {
-    /// Inode numbers. A namespace that is made meanwhile may get the number of one that is gone, but nobody asks for the
-    /// sockets of such a new one.
+    /// Inode numbers. A namespace that is made meanwhile may reuse the number of a removed one. It is skipped then,
+    /// which is harmless, since no target is in such a new one.
     known: HashSet<u64>,
-    /// Inode numbers of the mount namespaces whose mounts were looked at.
+    /// Inode numbers of the mount namespaces whose mounts were searched.
     mounts: HashSet<u64>,
     visit: &'a mut Visit<'v>,
 }
@@ -97,17 +98,17 @@ impl Walk<'_, '_> {
             return Ok(ControlFlow::Continue(()));
         };
         match enter(&file) {
-            // It is of another kind, mounted over one of ours.
+            // The file is a namespace of another kind, mounted over a network namespace.
             Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(ControlFlow::Continue(())),
             entered => (self.visit)(entered),
         }
     }
 }
 
-/// Opens a namespace whose inode number is not known yet.
+/// Opens a namespace if its inode number is new.
 ///
-/// What is mounted over a namespace is somebody's: to open a FIFO would wait, and a device may do anything. So first only
-/// the name is opened.
+/// Any file may be mounted over a namespace: opening a FIFO would block, and opening a device may do anything. So the
+/// function first opens only the path (O_PATH).
 fn open(path: &Path, known: &mut HashSet<u64>) -> io::Result<Option<File>> {
     let mut name = OpenOptions::new();
     name.read(true).custom_flags(libc::O_PATH);
@@ -131,9 +132,9 @@ fn processes() -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Where a process may hold further namespaces than its own.
+/// Paths at which a process may hold more namespaces than its own.
 ///
-/// `mounts`: the mount namespaces that were looked at, by inode number.
+/// `mounts`: the searched mount namespaces, by inode number.
 fn namespace_files(process: &Path, mounts: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
     let threads = entries(&process.join("task"))?;
     let mut files: Vec<PathBuf> = threads.iter().map(|thread| thread.join("ns/net")).collect();
@@ -150,7 +151,7 @@ fn namespace_files(process: &Path, mounts: &mut HashSet<u64>) -> io::Result<Vec<
     Ok(files)
 }
 
-/// As `ip netns` and container runtimes keep them.
+/// Named namespaces are mounted, as by `ip netns` and container runtimes.
 fn mounted(process: &Path, seen: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
     let Some(metadata) = if_there(fs::metadata(process.join("ns/mnt")))? else {
         return Ok(Vec::new());
@@ -163,7 +164,7 @@ fn mounted(process: &Path, seen: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> 
     Ok(net_mounts(&mounts).map(|point| root.join(point)).collect())
 }
 
-/// Where network namespaces are mounted, without the leading `/`. The fields are in proc_pid_mountinfo(5).
+/// The mount points of network namespaces, without the leading `/`. proc_pid_mountinfo(5) describes the fields.
 fn net_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
     mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);
@@ -173,7 +174,7 @@ fn net_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The paths in a folder; none when it has gone meanwhile.
+/// The paths in a folder; none if it was removed meanwhile.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let Some(entries) = if_there(fs::read_dir(folder))? else {
         return Ok(Vec::new());
@@ -184,7 +185,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Processes end while they are looked at, some may not be looked at, and what they mount they also move.
+/// Processes end during the search, some are not accessible, and their mounts move.
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! The thread that asks about sockets and ends them.
+//! The thread that lists sockets and ends them.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -14,11 +14,11 @@ use super::end::{Ended, IsStillStale, SocketTarget, end};
 use super::namespaces::Home;
 use super::{Limitation, SocketsError};
 
-/// What comes back, once; an error of the receiver itself says that the thread has ended.
+/// Receives the result, once. An error of the receiver itself means that the thread has ended.
 pub type Answer<T> = oneshot::Receiver<Result<T, SocketsError>>;
 
-/// A thread of its own for as long as this lives: it goes from one network namespace to the next, and is the only one of the
-/// agent that needs CAP_SYS_ADMIN and CAP_SYS_PTRACE. Start it before the rest of the process gives them up.
+/// A thread that runs as long as this value exists. It enters one network namespace after the other. No other thread of
+/// the agent needs CAP_SYS_ADMIN and CAP_SYS_PTRACE. Start it before the rest of the process drops them.
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
@@ -38,9 +38,9 @@ enum Job {
 }
 
 impl Worker {
-    /// Starts the thread in the caller's network namespace, and waits until it has tried what it can do.
+    /// Starts the thread in the caller's network namespace, and waits until the thread has tested what it can do.
     ///
-    /// `first`: what the thread does before anything else.
+    /// `first`: runs on the thread before anything else.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -77,15 +77,16 @@ impl Worker {
         &self.ability
     }
 
-    /// Asks which of these sockets, by their cookies, are gone.
+    /// Requests the closed ones of these sockets, by their cookies.
     pub fn find_closed(&self, of: HashSet<u64>) -> Answer<HashSet<u64>> {
         let (answer, answers) = oneshot::channel();
-        // Of a thread that has ended the receiver tells.
+        // If the thread has ended, the receiver reports it.
         let _ = self.jobs.send(Job::FindClosed { of, answer });
         answers
     }
 
-    /// Has sockets ended. Comes before what [`Self::find_closed`] asked for, even when that has begun.
+    /// Requests the end of sockets. The thread does this before the work of [`Self::find_closed`], even if that has
+    /// begun.
     pub fn end(&self, targets: Vec<SocketTarget>, is_still: IsStillStale) -> Answer<Ended> {
         let (answer, answers) = oneshot::channel();
         let _ = self.jobs.send(Job::End {
@@ -114,7 +115,7 @@ impl Thread {
                     Err(_) => return,
                 },
             };
-            // Whoever asked may be gone.
+            // The receiver of the answer may have been dropped.
             match job {
                 Job::FindClosed { of, answer } => {
                     let _ = answer.send(self.find_closed(of, &mut put_off));

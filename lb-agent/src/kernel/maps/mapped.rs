@@ -89,6 +89,7 @@ impl Mapped {
     }
 
     /// # Panics
+    /// The index or the word is outside of the array: a fault of this crate, never of input from outside.
     pub fn word(&self, index: u32, word: usize) -> &AtomicU64 {
         assert!(
             index < self.length && word < self.width,

@@ -20,6 +20,7 @@ pub struct Mount<'a> {
 /// Reads the mountinfo of a process, `self` or a number.
 ///
 /// # Errors
+/// There is no such process, or it is not accessible; the error names the file.
 pub fn read(process: &str) -> io::Result<String> {
     let path = format!("/proc/{process}/mountinfo");
     fs::read_to_string(&path)

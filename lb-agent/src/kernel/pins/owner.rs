@@ -24,6 +24,7 @@ const STICKY: u32 = 0o1000;
 /// since with `fs.protected_symlinks` the kernel does not follow one either and only reports that the path exists.
 ///
 /// # Errors
+/// The file belongs to another user, or is inaccessible.
 pub fn check_found(path: &Path) -> Result<(), KernelError> {
     match fs::symlink_metadata(path) {
         Ok(found) => check_owner(path, found.uid()),
@@ -35,6 +36,7 @@ pub fn check_found(path: &Path) -> Result<(), KernelError> {
 /// Checks that only root and this process's user can change the folder or replace it.
 ///
 /// # Errors
+/// Another user can; the message names the user and what to do. Or one of the folders is inaccessible.
 pub fn check(folder: &Path) -> Result<(), KernelError> {
     let failed = KernelError::pin(FIND_OWNER, folder);
     // The owner of a link can make it lead elsewhere later.

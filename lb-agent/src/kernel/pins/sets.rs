@@ -3,8 +3,7 @@
 //! An agent works with the set `tables-v1`, named after the version of its layouts. The set `tables-v1-next` is being
 //! filled from another one, or the hooks were being moved to it when an agent ended. The programs for that set are
 //! pinned beside its maps, so the links show whether any hook uses it: the kernel reports a link's program by its id.
-//! (It reports
-//! the maps of an unpinned program only to a process with CAP_SYS_ADMIN.)
+//! (It reports the maps of an unpinned program only to a process with CAP_SYS_ADMIN.)
 
 use std::os::fd::AsFd as _;
 
