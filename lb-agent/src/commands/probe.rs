@@ -13,7 +13,7 @@ use crate::serve;
 /// so that the kubelet receives the reason, and longer than the process itself waits for its main loop.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
-/// What a probe wants to know.
+/// The condition that a probe checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Probe {
     /// Whether the process is working, even if it is still starting, waiting for another agent, or standing by

@@ -67,7 +67,7 @@ pub struct Status {
     pub node_name: String,
     pub cgroup: String,
     pub pin_dir: String,
-    /// The contents of the source are in effect. Before, those of an earlier agent are.
+    /// The contents of the source are in effect. Before that, those of an earlier agent are.
     pub ready: bool,
     pub source: SourceStatus,
     pub syncs: SyncStatus,
@@ -82,7 +82,7 @@ pub struct Status {
     pub resting: usize,
     /// How full each table is; ORIGINS and SPILL appear after their first check.
     pub tables: Vec<TableStatus>,
-    /// Service ports whose current or earlier contents do not fit into the tables; each is among the problems.
+    /// Service ports that do not fit into the tables, or only with earlier contents; each is among the problems.
     pub service_ports_refused: usize,
     /// Calls refused because the frontend had no backend.
     pub refused_no_backend: u64,
@@ -132,7 +132,7 @@ pub struct SourceStatus {
 pub struct SyncStatus {
     /// How often the agent has applied changes.
     pub count: u64,
-    /// From the arrival of the last changes to the end of their writing to the tables, in µs.
+    /// From the arrival of the last changes until the tables contained them, in µs.
     pub last_micros: u64,
     /// CPU time, in µs, for all objects at the start, after they were decoded.
     pub first_cpu_micros: u64,

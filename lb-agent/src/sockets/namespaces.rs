@@ -35,8 +35,8 @@ impl Home {
     /// since they contain nearly all sockets; then come those that only a thread, a mount or an open file holds. The
     /// walk finds, enters and closes one after the other, so it keeps none alive. The thread is here again afterwards.
     ///
-    /// The walk does not find a namespace that only sockets hold. It does not find either a namespace of processes that
-    /// even CAP_SYS_PTRACE does not open (those of a user namespace around the agent's own).
+    /// The walk does not find a namespace that only sockets hold. Nor does it find one that only processes hold
+    /// and that even CAP_SYS_PTRACE does not open (those of a user namespace around the agent's own).
     pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), SocketsError> {
         let mut walk = Walk {
             known: HashSet::new(),

@@ -27,7 +27,7 @@ pub const MOST_ENDPOINTS: u32 = 4_000_000;
 
 /// A few ports in both families, and sometimes a NodePort.
 const FRONTENDS_OF_A_SERVICE: u32 = 6;
-/// Maglev tables and weights need many slots even for few backends.
+/// Maglev tables and weights need many cells even for few backends.
 const FEWEST_SLOTS: u32 = 4_096;
 
 impl Sizes {
@@ -52,7 +52,7 @@ impl Sizes {
 }
 
 /// Room for this number at a time. Freed ids are quarantined before they are reused, so there is 1/25 more. The result
-/// is rounded up to a sixteenth of the power of two above.
+/// is rounded up to a multiple of a sixteenth of the next power of two.
 fn with_reserve(number: u32) -> u32 {
     let number = number.saturating_add(number / 25 + 8);
     number.next_multiple_of((number.next_power_of_two() / 16).max(1))

@@ -83,7 +83,7 @@ pub fn lengths(
     Ok(wanted)
 }
 
-/// The least length of each map that has ids or slots in use.
+/// The least length of each map that has ids or cells in use.
 fn needed(
     pins: &Pins,
     set: &TableSet,
