@@ -1,4 +1,4 @@
-//! The fields of an EndpointSlice (discovery.k8s.io/v1) that are used, as written: the policy judges them.
+//! The used fields of an EndpointSlice (discovery.k8s.io/v1), as written. The policy validates them.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct EndpointSlice {
 }
 
 impl EndpointSlice {
-    /// The Service that it belongs to; its name is empty when the label is not there.
+    /// The Service that it belongs to. The name is empty if the label is missing.
     #[must_use]
     pub fn service(&self) -> ObjectName {
         ObjectName {
@@ -40,7 +40,7 @@ impl EndpointSlice {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct EndpointPort {
-    /// Absent means "", as the API server has it.
+    /// Absent means "", as in the API server.
     #[serde(deserialize_with = "text::or_empty")]
     pub name: Arc<str>,
     /// Absent means TCP.
@@ -53,7 +53,7 @@ pub struct EndpointPort {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {
-    /// The first of `addresses`: the others are not used.
+    /// The first of `addresses`. The others are not used.
     #[serde(rename = "addresses", deserialize_with = "first")]
     pub address: Option<Box<str>>,
     #[serde(deserialize_with = "null_is_default")]
@@ -81,13 +81,13 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Takes new connections.
+    /// Whether the endpoint takes new connections.
     #[must_use]
     pub fn is_ready(self) -> bool {
         self.ready.unwrap_or(true)
     }
 
-    /// Answers, terminating or not. Absent means true, whatever `ready` says.
+    /// Whether the endpoint responds, terminating or not. Absent means true, whatever the value of `ready`.
     #[must_use]
     pub fn is_serving(self) -> bool {
         self.serving.unwrap_or(true)
@@ -99,7 +99,7 @@ impl Conditions {
     }
 }
 
-/// `hints` of an endpoint: where it wants its clients to be.
+/// `hints` of an endpoint: the zones and nodes whose clients should use it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Hints {

@@ -1,4 +1,4 @@
-//! The fields of `metadata` that are used; of labels and annotations too only those.
+//! The used fields of `metadata`, including only the used labels and annotations.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{ObjectName, text};
 pub struct Metadata {
     #[serde(deserialize_with = "text::text")]
     pub name: Arc<str>,
-    /// "default" when a manifest has none, null or ""; a Node's says nothing.
+    /// "default" if the manifest has none, null or "". A Node has no namespace, so its value means nothing.
     #[serde(default = "default_namespace", deserialize_with = "default_when_empty")]
     pub namespace: Arc<str>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -35,14 +35,14 @@ impl Metadata {
     }
 }
 
-/// When an API server made the object.
+/// The time at which an API server created the object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum CreationTimestamp {
-    /// The manifest was never in a cluster.
+    /// The manifest has never been in a cluster.
     #[default]
     Absent,
     At(Timestamp),
-    /// Something else, as written: no reason to lose the object.
+    /// Any other value, as written. The object is used nevertheless.
     Unreadable(String),
 }
 
@@ -66,7 +66,7 @@ impl<'de> Deserialize<'de> for CreationTimestamp {
     }
 }
 
-/// The labels that kube-proxy looks at.
+/// The labels that kube-proxy uses.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Labels {
@@ -76,13 +76,13 @@ pub struct Labels {
         deserialize_with = "text::present"
     )]
     pub service_name: Option<Arc<str>>,
-    /// Any value, even an empty one, leaves the Service to the proxy of that name.
+    /// Any value, even an empty one, assigns the Service to the proxy of that name.
     #[serde(
         rename = "service.kubernetes.io/service-proxy-name",
         deserialize_with = "text::present"
     )]
     pub service_proxy_name: Option<Arc<str>>,
-    /// Any value marks what belongs to a headless Service.
+    /// Any value marks the objects of a headless Service.
     #[serde(
         rename = "service.kubernetes.io/headless",
         deserialize_with = "text::present"
@@ -116,7 +116,7 @@ fn default_when_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<
         .unwrap_or_else(default_namespace))
 }
 
-/// What Go writes as `null` is what serde calls absent.
+/// Treats null as absent: Go writes `null` for an empty value.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! How many objects are known.
+//! Metrics of the number of objects in the catalog.
 
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;

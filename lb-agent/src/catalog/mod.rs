@@ -1,7 +1,7 @@
-//! What is known now: Services, their EndpointSlices, the node and the ServiceCIDRs, and which Services a change touches.
+//! The current Services, their EndpointSlices, the node and the ServiceCIDRs, and the Services that a change touches.
 //!
-//! A source feeds it with [`Change`]s, the policy reads it. A slice may come before its Service and stays when
-//! the Service goes: the two arrive on different watches, in any order.
+//! A source feeds the catalog with [`Change`]s, and the policy reads it. A slice may arrive before its Service, and stays when
+//! the Service is removed: the two arrive on different watches, in any order.
 
 mod endpoint_slice;
 mod metadata;
@@ -41,24 +41,24 @@ pub use self::service_cidr::{ServiceCidr, ServiceCidrSpec};
 #[derive(Debug)]
 pub struct Catalog {
     node_name: Arc<str>,
-    /// None also when the label is empty, as kube-proxy has it.
+    /// None also if the label is empty, as in kube-proxy.
     zone: Option<Arc<str>>,
-    /// There is a Node with the agent's node's name.
+    /// A Node with the name of the agent's node exists.
     has_node: bool,
     node_names: NodeNames,
     services: HashMap<ObjectName, Arc<Service>>,
-    /// Every slice by the Service that it names; sorted by their own names.
+    /// Every slice, by the Service that it names. The slices of a Service are sorted by name.
     slices: HashMap<ObjectName, Vec<Arc<EndpointSlice>>>,
-    /// The Service, of the same namespace, under which a slice is kept: its label may have changed since.
+    /// The Service, of the same namespace, under which a slice is stored. The slice's label may have changed since.
     owners: HashMap<ObjectName, Arc<str>>,
-    /// Services that are there and cannot be read.
+    /// Services that exist but are unreadable.
     unread: HashSet<ObjectName>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     touched: BTreeSet<ObjectName>,
 }
 
 impl Catalog {
-    /// An empty catalog, for the node of that name.
+    /// Creates an empty catalog for the node of that name.
     #[must_use]
     pub fn new(node_name: &str) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Catalog {
         }
     }
 
-    /// Takes over a change and notes which Services it touches.
+    /// Applies a change and records which Services it touches.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Set(Object::Service(service)) => self.set_service(service),
@@ -103,9 +103,9 @@ impl Catalog {
         }
     }
 
-    /// The Services that changes have touched since the last call: to be worked out again.
+    /// Returns the Services that changes have touched since the last call, for the policy to evaluate again.
     ///
-    /// Among them may be names without a Service: those that went, and those that only slices name.
+    /// They may include names without a Service: removed Services, and Services that only slices name.
     pub fn take_touched(&mut self) -> BTreeSet<ObjectName> {
         std::mem::take(&mut self.touched)
     }
@@ -115,48 +115,48 @@ impl Catalog {
         self.services.get(name).map(Arc::as_ref)
     }
 
-    /// All Services, in no order.
+    /// Returns all Services, in no particular order.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.values().map(Arc::as_ref)
     }
 
-    /// Whether there is such a Service, of which nothing is known since it cannot be read.
+    /// Whether this Service exists but is unreadable, and no earlier version of it is stored.
     #[must_use]
     pub fn is_unread(&self, name: &ObjectName) -> bool {
         self.unread.contains(name)
     }
 
-    /// The slices that name this Service, sorted by their names.
+    /// Returns the slices that name this Service, sorted by name.
     pub fn slices(&self, name: &ObjectName) -> impl Iterator<Item = &EndpointSlice> + Clone {
         let slices = self.slices.get(name).into_iter();
         slices.flatten().map(Arc::as_ref)
     }
 
-    /// The agent's own node.
+    /// The name of the agent's own node.
     #[must_use]
     pub fn node_name(&self) -> &str {
         &self.node_name
     }
 
-    /// Whether slices name nodes, none of them the agent's, and there is no Node of that name either: the agent may have been given
-    /// a wrong one.
+    /// Whether slices name nodes but never the agent's, and no Node of that name exists. The agent may have been started with a
+    /// wrong name.
     #[must_use]
     pub const fn is_node_unknown(&self) -> bool {
         !self.has_node && self.node_names.are_all_others()
     }
 
-    /// The own node's `topology.kubernetes.io/zone`, when it is known and not empty.
+    /// The own node's `topology.kubernetes.io/zone`, if present and not empty.
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
     }
 
-    /// The cluster's ServiceCIDRs, sorted by their names.
+    /// Returns the cluster's ServiceCIDRs, sorted by name.
     pub fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidr> {
         self.service_cidrs.values().map(Arc::as_ref)
     }
 
-    /// How many Services and how many slices there are.
+    /// Returns the number of Services and of slices.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         (self.services.len(), self.owners.len())
@@ -227,7 +227,7 @@ impl Catalog {
         }
     }
 
-    /// Removes the objects of a kind that are not among these.
+    /// Removes the objects of a kind that are not in `names`.
     fn retain(&mut self, kind: Kind, names: &HashSet<ObjectName>) {
         let is_gone = |name: &&ObjectName| !names.contains(*name);
         let gone: Vec<ObjectName> = match kind {
@@ -276,7 +276,7 @@ impl Catalog {
     }
 }
 
-/// Where the slice of that name is, or would be.
+/// The index of the slice with that name, or the index where it would be inserted.
 fn index_of(slices: &[Arc<EndpointSlice>], name: &str) -> Result<usize, usize> {
     slices.binary_search_by(|slice| (*slice.metadata.name).cmp(name))
 }

@@ -1,4 +1,4 @@
-//! The fields of a Node (v1) that are used.
+//! The used fields of a Node (v1).
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Metadata;
 
-/// A node; only the agent's own matters.
+/// A node. Only the agent's own node is used.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Node {
     pub metadata: Metadata,

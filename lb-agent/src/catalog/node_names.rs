@@ -1,4 +1,4 @@
-//! Whose endpoints the slices have: the agent's node's, or only others'.
+//! Counts which nodes the slices' endpoints run on: the agent's node, or only others.
 
 use std::sync::Arc;
 
@@ -29,14 +29,14 @@ impl NodeNames {
         self.on_others += usize::from(others);
     }
 
-    /// Takes back what [`Self::add`] counted.
+    /// Reverts [`Self::add`].
     pub(super) fn remove(&mut self, slice: &EndpointSlice) {
         let [own, others] = self.named_by(slice);
         self.on_own -= usize::from(own);
         self.on_others -= usize::from(others);
     }
 
-    /// Nodes are named, and the agent's is not one of them.
+    /// Whether endpoints name nodes, but never the agent's.
     pub(super) const fn are_all_others(&self) -> bool {
         self.on_own == 0 && self.on_others > 0
     }

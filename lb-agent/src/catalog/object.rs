@@ -1,4 +1,4 @@
-//! The objects that sources speak of, and how they are named.
+//! The objects that sources deliver, and their names.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use super::{EndpointSlice, Node, Service, ServiceCidr, text};
 
-/// Something that a source has learnt.
+/// A change that a source reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// The object is new or different.
     Set(Object),
-    /// The object is no more.
+    /// The object was removed.
     Remove(ObjectId),
-    /// There is such an object, but it cannot be read: what is known of it stays, if anything is.
+    /// The object exists, but is unreadable. If the catalog has an earlier version of it, that stays.
     Unread(ObjectId),
-    /// There are no objects of this kind but these.
+    /// These are all objects of this kind.
     Only(Kind, HashSet<ObjectName>),
 }
 
-/// One of the objects that the agent reads; cheap to clone.
+/// An object that the agent reads. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
     Service(Arc<Service>),
@@ -41,7 +41,7 @@ impl Object {
     }
 }
 
-/// Which kind of object.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     Service,
@@ -95,7 +95,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// Names one object; shown as `Service default/web`.
+/// Identifies one object. It is displayed as `Service default/web`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
     pub kind: Kind,
@@ -103,7 +103,7 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
-    /// The namespace of what has none is forgotten.
+    /// Drops the namespace if the kind has none.
     #[must_use]
     pub fn new(kind: Kind, mut name: ObjectName) -> Self {
         if !kind.is_namespaced() {

@@ -1,4 +1,4 @@
-//! What is wrong with an object, in one line that says what to do.
+//! A problem with an object, in one line that names the remedy.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::ObjectId;
 
-/// Something in an object that could not be used; the rest of it may be in use.
+/// Something in an object that the agent could not use. It may use the rest of the object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// `Service default/web`, `EndpointSlice default/web-abc`, or a file.
@@ -36,7 +36,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text in one line, whatever a manifest or a path had in it.
+/// Prints a text in one line, whatever characters a manifest or a path contains.
 struct Printable<'a>(&'a str);
 
 impl fmt::Display for Printable<'_> {

@@ -1,11 +1,11 @@
-//! The few words of the Kubernetes API that decide which tables an object ends in.
+//! The values of the Kubernetes API that decide which tables an object goes to.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// Whether it can be the name of an object or a port.
+/// Whether the text can be the name of an object or a port.
 ///
-/// The API server is stricter; this keeps out what would not be one word where it is shown.
+/// The API server is stricter. This check only rejects names that would not display as one word.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
@@ -20,7 +20,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The API's word for it, in capitals; None for any other, SCTP among them.
+    /// Parses the API's name, in capitals. None for any other, SCTP included.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         match word {
@@ -48,7 +48,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The API's word for it; None for any other, FQDN among them.
+    /// Parses the API's name. None for any other, FQDN included.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         match word {
@@ -58,7 +58,7 @@ impl Family {
         }
     }
 
-    /// An address's family; an IPv4-mapped IPv6 address counts as what it is written as.
+    /// Returns an address's family. An IPv4-mapped IPv6 address is not converted.
     #[must_use]
     pub const fn of(address: IpAddr) -> Self {
         match address {

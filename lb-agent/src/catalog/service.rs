@@ -1,4 +1,4 @@
-//! The fields of a Service (v1) that are used, as written: the policy judges them.
+//! The used fields of a Service (v1), as written. The policy validates them.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ pub struct LoadBalancerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancerIngress {
-    /// Absent where the load balancer has only a host name.
+    /// Absent if the load balancer has only a host name.
     #[serde(deserialize_with = "text::maybe")]
     pub ip: Option<Arc<str>>,
     /// Absent means VIP.

@@ -1,11 +1,11 @@
-//! The fields of a ServiceCIDR (networking.k8s.io/v1) that are used.
+//! The used fields of a ServiceCIDR (networking.k8s.io/v1).
 
 use serde::Deserialize;
 
 use super::Metadata;
 use super::metadata::null_is_default;
 
-/// Ranges from which the cluster gives its Services addresses.
+/// Ranges from which the cluster assigns addresses to its Services.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ServiceCidr {
     pub metadata: Metadata,

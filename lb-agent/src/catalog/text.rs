@@ -1,5 +1,5 @@
-//! Texts that many objects have in common are kept once: a cluster's objects say `default`, `http`, `TCP` and the names of
-//! Services and nodes over and over.
+//! Stores texts that many objects share only once: a cluster's objects repeat `default`, `http`, `TCP` and the names of
+//! Services and nodes.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use serde::de::{Deserializer, Error, Visitor};
 #[derive(Default)]
 struct Texts {
     known: HashSet<Arc<str>>,
-    /// At so many it is time to let go of those that nobody has any more.
+    /// When the number of texts reaches this, the unused ones are removed.
     sweep_at: usize,
 }
 
@@ -23,7 +23,7 @@ thread_local! {
 
 const FEW: usize = 1_024;
 
-/// The one copy of a text.
+/// Returns the shared copy of a text.
 #[must_use]
 pub fn shared(text: &str) -> Arc<str> {
     TEXTS.with_borrow_mut(|texts| {
@@ -40,7 +40,7 @@ pub fn shared(text: &str) -> Arc<str> {
     })
 }
 
-/// For fields that must be there.
+/// For required fields.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
     SharedText::deserialize(deserializer).map(|text| text.0)
 }
@@ -53,12 +53,12 @@ pub(super) fn maybe<'de, D: Deserializer<'de>>(
     Ok(text.map(|text| text.0))
 }
 
-/// For fields of which absent and null mean "".
+/// For fields in which absent and null mean "".
 pub(super) fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
     maybe(deserializer).map(Option::unwrap_or_default)
 }
 
-/// For labels and annotations, of which null means "" and absent does not (Go's `encoding/json` of a `map[string]string`).
+/// For labels and annotations: null means "", absent does not (Go's `encoding/json` of a `map[string]string`).
 pub(super) fn present<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Arc<str>>, D::Error> {

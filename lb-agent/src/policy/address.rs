@@ -1,4 +1,4 @@
-//! Reads addresses and ports the way kube-proxy does.
+//! Parses addresses and ports as kube-proxy does.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use ipnet::IpNet;
 
 use crate::catalog::{Family, is_name};
 
-/// An address that clients or backends may have, as the API server's validation has it.
+/// Parses an address that clients or backends may have, with the rules of the API server's validation.
 ///
-/// Leading zeros are decimal (as Go's `ParseIPSloppy` has it, for old objects); an IPv4-mapped address is the
-/// IPv4 address in it. `Err` says what is wrong, to stand after the field's name.
+/// Numbers with leading zeros are decimal (as in Go's `ParseIPSloppy`, for old objects). An IPv4-mapped address counts as the
+/// IPv4 address in it. `Err` contains the reason, worded to follow the field's name.
 pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
     let text = text.trim();
     let address =
@@ -21,7 +21,7 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
-/// [`parse`], and it must be of the family.
+/// Like [`parse`], but the address must be of the given family.
 pub(super) fn parse_of(family: Family, text: &str) -> Result<IpAddr, String> {
     let address = parse(text)?;
     if Family::of(address) == family {
@@ -31,7 +31,7 @@ pub(super) fn parse_of(family: Family, text: &str) -> Result<IpAddr, String> {
     }
 }
 
-/// A TCP or UDP port. `Err` says what is wrong, to stand after the field's name.
+/// Parses a TCP or UDP port. `Err` contains the reason, worded to follow the field's name.
 pub(super) fn port(number: Option<i32>) -> Result<u16, String> {
     let Some(number) = number else {
         return Err("is missing: write a port from 1 to 65535".into());
@@ -42,7 +42,7 @@ pub(super) fn port(number: Option<i32>) -> Result<u16, String> {
     }
 }
 
-/// A port's name, which may be empty. `Err` says what is wrong, to stand after the field's name.
+/// Parses a port's name, which may be empty. `Err` contains the reason, worded to follow the field's name.
 pub(super) fn port_name(name: &str) -> Result<(), String> {
     if name.is_empty() || is_name(name) {
         return Ok(());
@@ -52,14 +52,14 @@ pub(super) fn port_name(name: &str) -> Result<(), String> {
     ))
 }
 
-/// The family of a range like 10.0.0.0/8, and the length of its prefix. Leading zeros are decimal here too.
+/// Returns the family and the prefix length of a range like 10.0.0.0/8. Numbers with leading zeros are decimal here too.
 pub(super) fn range(text: &str) -> Option<(Family, u8)> {
     let (address, length) = text.trim().split_once('/')?;
     let range = IpNet::new(lenient(address)?, length.parse().ok()?).ok()?;
     Some((Family::of(range.addr()), range.prefix_len()))
 }
 
-/// What the address means to every host by itself, so that it cannot be a Service's or an endpoint's.
+/// The special meaning of an address that no Service and no endpoint can have, such as loopback or multicast.
 const fn special(address: IpAddr) -> Option<&'static str> {
     let (is_link_local, is_broadcast) = match address {
         IpAddr::V4(address) => (address.is_link_local(), address.is_broadcast()),

@@ -1,4 +1,4 @@
-//! Which addresses of the Service CIDRs Services have, whoever serves them: all others are unallocated.
+//! The addresses of the Service CIDRs that Services have, whichever proxy serves them. All others are unallocated.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use lb_common::config::MOST_SERVICE_CIDRS;
 use super::{Update, address};
 use crate::catalog::{Catalog, Kind, ObjectId, ObjectName, Problem, Service};
 
-/// Costs nothing without CIDRs.
+/// It costs nothing without CIDRs.
 #[derive(Debug, Default)]
 pub(super) struct AllocatedAddresses {
     cidrs: Vec<IpNet>,
     of: HashMap<ObjectName, BTreeSet<IpAddr>>,
-    /// How many Services have an address.
+    /// The number of Services that have each address.
     services: BTreeMap<IpAddr, usize>,
 }
 
@@ -30,7 +30,7 @@ impl AllocatedAddresses {
         &self.cidrs
     }
 
-    /// The cluster has other Service CIDRs: looks at every Service again.
+    /// Sets the cluster's Service CIDRs. If they differ, all Services are evaluated again.
     pub(super) fn set_cidrs(&mut self, cidrs: Vec<IpNet>, catalog: &Catalog, update: &mut Update) {
         if self.cidrs == cidrs {
             return;
@@ -47,7 +47,7 @@ impl AllocatedAddresses {
         }
     }
 
-    /// A Service may have other addresses, or be no more.
+    /// Updates the addresses of a Service that was changed or removed.
     pub(super) fn update(
         &mut self,
         name: &ObjectName,
@@ -87,7 +87,7 @@ impl AllocatedAddresses {
     }
 }
 
-/// The ranges that the cluster's ServiceCIDRs name.
+/// Returns the ranges in the cluster's ServiceCIDRs.
 pub(super) fn cidrs_of(catalog: &Catalog) -> (Vec<IpNet>, Vec<Problem>) {
     let mut nets = BTreeSet::new();
     let mut problems = Vec::new();
@@ -124,7 +124,8 @@ pub(super) fn cidrs_of(catalog: &Catalog) -> (Vec<IpNet>, Vec<Problem>) {
     (nets.into_iter().collect(), problems)
 }
 
-/// Every address that clients of a Service may use. What is none (`None` of a headless Service) is not reported here.
+/// Returns every address that clients of a Service may use. Values that are not addresses (`None` of a headless Service) are
+/// not reported here.
 fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> {
     let spec = &service.spec;
     let ingress = &service.status.load_balancer.ingress;

@@ -1,9 +1,11 @@
-//! Which service port keeps a frontend that several want: one to which it is the ClusterIP, else the one whose Service is oldest.
+//! Decides which service port keeps a frontend that several service ports want. A service port that has it as its ClusterIP
+//! comes first, then the one with the oldest Service.
 //!
-//! A ClusterIP is the API server's to give, and it gives none twice. External IPs are whatever their owner writes: without this order
-//! whoever has an old Service could write a younger one's ClusterIP there and have its connections (CVE-2020-8554).
+//! The API server assigns ClusterIPs, and assigns none twice. Owners of Services choose external IPs freely. Without this order
+//! the owner of an old Service could set the ClusterIP of a younger Service as external IP and take over its connections
+//! (CVE-2020-8554).
 //!
-//! Kept by frontend, so that a change costs only those who want the same one.
+//! Claims are stored by frontend, so that a change costs only the service ports that want the same frontend.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +16,7 @@ use jiff::Timestamp;
 use super::service_port::{Frontend, FrontendKind, ServicePortKey};
 use crate::catalog::{Family, Kind, ObjectId, ObjectName, Problem, Protocol};
 
-/// What can be had only once on a node.
+/// An address and port that only one service port on a node can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Site {
     family: Family,
@@ -35,9 +37,9 @@ impl Site {
     }
 }
 
-/// A service port that wants a frontend; the least one gets it.
+/// A service port that wants a frontend. The smallest claimant gets it.
 ///
-/// The order is the age of its Service, then its name. A Service that no API server has dated counts as oldest.
+/// Claimants are ordered by the age of the Service, then by name. A Service without a creation timestamp counts as oldest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Claimant {
     pub(super) created: Option<Timestamp>,
@@ -46,13 +48,13 @@ pub(super) struct Claimant {
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// Sorted; nearly always one.
+    /// Sorted; nearly always one claim.
     by_site: HashMap<Site, Vec<Claim>>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
-    /// It is no ClusterIP.
+    /// The Service's owner chose the address: it is not a ClusterIP.
     is_own_choice: bool,
     claimant: Arc<Claimant>,
 }
@@ -91,7 +93,7 @@ impl Claims {
     }
 }
 
-/// What to tell the owner of a service port that did not get a frontend.
+/// The problem that the owner of a service port sees when it did not get a frontend.
 pub(super) fn problem(
     key: &ServicePortKey,
     frontend: &Frontend,

@@ -1,4 +1,4 @@
-//! The endpoints of a Service: its slices merged, sorted by port and address.
+//! The endpoints of a Service: merged from its slices, sorted by port and address.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,14 +27,14 @@ type PortKey<'a> = (Family, &'a str, Protocol);
 #[derive(Debug, Default)]
 pub(super) struct Endpoints<'a> {
     by_port: BTreeMap<PortKey<'a>, BTreeMap<SocketAddr, Candidate<'a>>>,
-    /// The ports that slices with endpoints have, usable or not.
+    /// The ports of the slices with endpoints, usable or not.
     named: BTreeSet<(&'a str, &'a str)>,
-    /// The names of ports whose protocol is not known, which has been told.
+    /// The names of ports with an unknown protocol, which is already reported.
     doubtful: BTreeSet<&'a str>,
 }
 
 impl<'a> Endpoints<'a> {
-    /// Merges the slices of these families, in the order given.
+    /// Merges the slices of these families, in the given order.
     pub(super) fn merge(
         slices: impl Iterator<Item = &'a EndpointSlice>,
         families: &[Family],
@@ -49,13 +49,13 @@ impl<'a> Endpoints<'a> {
         merged
     }
 
-    /// The endpoints of one service port, sorted by address.
+    /// Returns the endpoints of one service port, sorted by address.
     pub(super) fn of(&self, family: Family, port: &str, protocol: Protocol) -> Vec<Candidate<'a>> {
         let at = self.by_port.get(&(family, port, protocol));
         at.into_iter().flat_map(BTreeMap::values).copied().collect()
     }
 
-    /// What the slices have instead of this port; none when they have it, or have no ports.
+    /// Returns the ports that the slices have instead of this one. None if they have this port, or no ports at all.
     pub(super) fn instead(&self, port: &str, protocol: &str) -> Option<String> {
         let is_reported = self.named.is_empty() || self.doubtful.contains(port);
         if is_reported || self.named.contains(&(port, protocol)) {
@@ -112,7 +112,7 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    /// The slice's usable ports.
+    /// Returns the slice's usable ports.
     fn ports(
         &mut self,
         slice: &'a EndpointSlice,
@@ -175,9 +175,9 @@ impl<'a> Endpoints<'a> {
 }
 
 impl Candidate<'_> {
-    /// Of two entries for one address the one that is not terminating counts, then the one that is ready.
+    /// If two endpoints have the same address, the one that is not terminating counts, then the one that is ready.
     ///
-    /// kube-proxy leaves the second to chance.
+    /// In kube-proxy the second choice is arbitrary.
     fn is_better_than(&self, other: &Self) -> bool {
         let rank = |of: &Self| (!of.conditions.is_terminating(), of.conditions.is_ready());
         rank(self) > rank(other)

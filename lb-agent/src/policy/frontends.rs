@@ -15,7 +15,7 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// The addresses by family, in the order of the Service; a family without a ClusterIP is not served.
+    /// Returns the addresses by family, in the order of the Service. A family without a ClusterIP is not served.
     pub(super) fn of(service: &Service, report: &mut Report<'_>) -> Vec<Self> {
         let mut families = Vec::new();
         for (family, address) in cluster_ips(service, report) {
@@ -29,7 +29,7 @@ impl Addresses {
         families
     }
 
-    /// The frontends of one port of the Service, sorted; of two for one address the first kind counts.
+    /// Returns the frontends of one port of the Service, sorted. If two have the same address, the first kind counts.
     pub(super) fn frontends(&self, port: u16, node_port: Option<u16>) -> Vec<Frontend> {
         let mut frontends: Vec<Frontend> = Vec::with_capacity(self.by_kind.len() + 1);
         for &(kind, address) in &self.by_kind {
@@ -61,9 +61,9 @@ impl Addresses {
     }
 }
 
-/// At most one ClusterIP for each family.
+/// Returns at most one ClusterIP for each family.
 ///
-/// `clusterIPs` and `ipFamilies` may be absent in a manifest that no API server has filled in.
+/// `clusterIPs` and `ipFamilies` may be absent in a manifest that never passed through an API server.
 fn cluster_ips(service: &Service, report: &mut Report<'_>) -> Vec<(Family, IpAddr)> {
     let spec = &service.spec;
     let (field, texts) = if spec.cluster_ips.is_empty() {
@@ -109,7 +109,7 @@ fn add_external_ips(service: &Service, families: &mut [Addresses], report: &mut 
     }
 }
 
-/// Load balancers whose packets come to the node unchanged, unless the packet path filters who may come.
+/// Adds the addresses of load balancers that deliver packets to the node unchanged, unless the packet path filters clients.
 fn add_load_balancer_ips(service: &Service, families: &mut [Addresses], report: &mut Report<'_>) {
     let filtered = filtered_families(service, report);
     for (index, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
@@ -143,7 +143,7 @@ fn add_load_balancer_ips(service: &Service, families: &mut [Addresses], report: 
     }
 }
 
-/// The families in which `loadBalancerSourceRanges` lets only some clients in.
+/// The families in which `loadBalancerSourceRanges` restricts the clients.
 fn filtered_families(service: &Service, report: &mut Report<'_>) -> Vec<Family> {
     let mut filtered = Vec::new();
     let mut open = Vec::new();

@@ -1,8 +1,8 @@
-//! Who serves whom: kube-proxy's rules, pure. What the catalog knows goes in, service ports come out.
+//! Decides which backends serve which frontends by kube-proxy's rules, without side effects: from the catalog to service ports.
 //!
-//! `service` judges one Service with `frontends`, `endpoints` and `topology`; `claims` settles which of several
-//! Services keeps a frontend that they all want; this file remembers the last answer and gives what differs.
-//! The rules are those of kube-proxy 1.36 (pkg/proxy), where nothing else is said.
+//! `service` evaluates one Service with `frontends`, `endpoints` and `topology`. `claims` decides which of several Services
+//! keeps a frontend that they all want. This file stores the last result and returns the differences. The rules are those of
+//! kube-proxy 1.36 (pkg/proxy), unless a comment states otherwise.
 
 mod address;
 mod allocated;
@@ -36,70 +36,70 @@ pub use self::view::{Scope, View};
 pub use crate::catalog::Problem;
 use crate::catalog::{Catalog, Family, ObjectName, Protocol};
 
-/// What the rules need to know beside the objects.
+/// The settings that the rules need besides the objects.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The agent's node, as `nodeName` of endpoints and `forNodes` of hints name it.
+    /// The name of the agent's node, as in `nodeName` of endpoints and `forNodes` of hints.
     pub node_name: String,
-    /// Services with this value of the label `service.kubernetes.io/service-proxy-name` are ours too.
+    /// The agent also serves Services with this value of the label `service.kubernetes.io/service-proxy-name`.
     pub service_proxy_name: Option<String>,
-    /// For Services whose annotations say nothing.
+    /// For Services without an annotation for it.
     pub default_algorithm: Algorithm,
-    /// Where addresses that no Service has are to be refused.
+    /// The ranges in which connections to addresses without a Service are refused.
     pub refuse_unknown: RefuseUnknown,
 }
 
-/// Where addresses that no Service has are refused.
+/// The ranges in which connections to addresses without a Service are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RefuseUnknown {
     #[default]
     Nowhere,
     In(Vec<IpNet>),
-    /// In what the cluster's ServiceCIDRs say.
+    /// In the ranges of the cluster's ServiceCIDRs.
     InServiceCidrs,
 }
 
-/// The service ports that this node is to serve, and what is wrong with the objects they come from.
+/// The service ports that this node serves, and the problems of the objects they come from.
 #[derive(Debug)]
 pub struct Policy {
     options: Options,
-    /// Boxed, for nodes of a tree that grows in order are half empty.
+    /// Boxed, because tree nodes are half empty when keys are inserted in order.
     entries: BTreeMap<ServicePortKey, Box<ClaimedPort>>,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
-    /// Slices whose Service is not there, by its name.
+    /// Slices without a Service, by the Service's name.
     orphans: BTreeMap<ObjectName, Vec<Problem>>,
     own_node: Option<Problem>,
-    /// About frontends that service ports did not get.
+    /// Problems with frontends that service ports did not get.
     lost: BTreeMap<ServicePortKey, Vec<Problem>>,
     named: AllocatedAddresses,
     cidr_problems: Vec<Problem>,
 }
 
-/// What [`Policy::update`] found to be different.
+/// The differences that [`Policy::update`] found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Update {
-    /// New service ports, and those that differ in anything.
+    /// New service ports, and changed ones.
     pub changed: Vec<ServicePort>,
-    /// Service ports that are no more.
+    /// Removed service ports.
     pub removed: Vec<ServicePortKey>,
-    /// Addresses that a Service has now, whoever serves it; only of [`Policy::refuse_unknown_in`].
+    /// Addresses that a Service has now, whichever proxy serves it. Only addresses in [`Policy::refuse_unknown_in`].
     pub named: Vec<IpAddr>,
-    /// Addresses that no Service has any more.
+    /// Addresses that no Service has any longer.
     pub unnamed: Vec<IpAddr>,
 }
 
-/// A service port as it is: published when it has a frontend.
+/// The current state of a service port. It is published when it has a frontend.
 #[derive(Debug)]
 struct ClaimedPort {
     port: ServicePort,
     claimant: Arc<Claimant>,
-    /// The frontends that it wants and somebody else keeps.
+    /// The frontends that it wants and another service port keeps.
     lost: Vec<Frontend>,
 }
 
 impl ClaimedPort {
-    /// All the frontends it wants, sorted.
+    /// Returns all the frontends it wants, sorted.
     fn wanted(&self) -> Vec<Frontend> {
         let mut wanted = self.port.frontends.clone();
         wanted.extend_from_slice(&self.lost);
@@ -108,13 +108,13 @@ impl ClaimedPort {
     }
 }
 
-/// What a Service wants of one of its ports now.
+/// The current requirements of a Service for one of its ports.
 struct Wanted {
     port: ServicePort,
     claimant: Arc<Claimant>,
 }
 
-/// The holders that frontends had before an update.
+/// The service ports that held frontends before an update.
 type Holders = HashMap<Site, Option<Arc<Claimant>>>;
 
 impl Policy {
@@ -136,9 +136,9 @@ impl Policy {
         }
     }
 
-    /// Works out the touched Services again.
+    /// Evaluates the touched Services again.
     ///
-    /// Call it first when every source has listed once: until then a slice's Service may just not be here yet.
+    /// Call it only after every source has completed its first list: before that, a slice's Service may not have arrived yet.
     pub fn update(
         &mut self,
         catalog: &Catalog,
@@ -173,37 +173,37 @@ impl Policy {
         update
     }
 
-    /// Where addresses that no Service has are to be refused; empty: nowhere.
+    /// The ranges in which connections to addresses without a Service are refused. Empty: none are refused.
     #[must_use]
     pub fn refuse_unknown_in(&self) -> &[IpNet] {
         self.named.cidrs()
     }
 
-    /// All service ports, sorted by key.
+    /// Returns all service ports, sorted by key.
     pub fn service_ports(&self) -> impl Iterator<Item = &ServicePort> {
         let ports = self.entries.values().map(|entry| &entry.port);
         ports.filter(|port| !port.frontends.is_empty())
     }
 
-    /// All that is wrong with the objects now.
+    /// Returns all current problems of the objects.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.lasting_problems().chain(self.passing_problems())
     }
 
-    /// What only a change of the objects resolves.
+    /// The problems that only a change of the objects resolves.
     pub fn lasting_problems(&self) -> impl Iterator<Item = &Problem> {
         let lost = self.lost.values().flatten();
         let of_objects = self.problems.values().flatten().chain(&self.cidr_problems);
         of_objects.chain(lost)
     }
 
-    /// What is normal for some seconds: objects of different kinds come on different watches, and controllers make and delete
-    /// them one after the other.
+    /// Problems that are normal for some seconds: objects of different kinds arrive on different watches, and controllers
+    /// create and delete them one after the other.
     pub fn passing_problems(&self) -> impl Iterator<Item = &Problem> {
         self.orphans.values().flatten().chain(&self.own_node)
     }
 
-    /// Judges one Service; moves its claims, and says who held the frontends before.
+    /// Evaluates one Service, moves its claims, and records the previous holders of the frontends.
     fn judge(
         &mut self,
         catalog: &Catalog,
@@ -265,9 +265,9 @@ impl Policy {
         }
     }
 
-    /// Gives a service port the frontends that it holds, and notes whether anything differs.
+    /// Assigns a service port the frontends that it holds, and records whether anything differs.
     ///
-    /// `wanted`: none when only the frontends may have changed hands.
+    /// `wanted`: none when only the holders of the frontends may have changed.
     fn settle(&mut self, key: ServicePortKey, wanted: Option<Wanted>, update: &mut Update) {
         let before = self.entries.remove(&key);
         let (mut port, claimant, wanted) = match (wanted, &before) {
@@ -326,7 +326,7 @@ impl Policy {
         }
     }
 
-    /// The service ports that a Service has had so far.
+    /// Returns the service ports that a Service has had so far.
     fn keys(&self, name: &ObjectName) -> BTreeSet<ServicePortKey> {
         let first = ServicePortKey {
             namespace: Arc::clone(&name.namespace),
@@ -344,7 +344,7 @@ impl Policy {
     }
 }
 
-/// What is wrong by the name of the Service; none where nothing is.
+/// Stores the problems by the Service's name. A Service without problems is not stored.
 fn keep(all: &mut BTreeMap<ObjectName, Vec<Problem>>, name: &ObjectName, problems: Vec<Problem>) {
     if problems.is_empty() {
         all.remove(name);

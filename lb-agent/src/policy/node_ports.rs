@@ -1,21 +1,22 @@
-//! NodePorts on the node's own addresses: one frontend for each, so that a client's `getpeername` can say which.
+//! NodePorts on the node's own addresses. Each address is a frontend of its own, so that `getpeername` can return the address
+//! that the client used.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::service_port::{Frontend, FrontendKind, ServicePort};
 use crate::catalog::Family;
 
-/// Where NodePorts answer.
+/// The addresses and ports on which the node serves NodePorts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePorts {
-    /// The node's addresses, sorted; loopback is not among them.
+    /// The node's addresses, sorted, without loopback.
     pub addresses: Vec<IpAddr>,
-    /// First and last; NodePorts outside are left to others.
+    /// First and last port. The agent does not serve NodePorts outside this range.
     pub range: (u16, u16),
 }
 
 impl NodePorts {
-    /// Puts the node's addresses, and loopback for the host's own processes, in the place of the NodePorts' `*`.
+    /// Replaces the wildcard address of NodePorts with the node's addresses, and with loopback for the host's own processes.
     #[must_use]
     pub fn expand(&self, mut port: ServicePort) -> ServicePort {
         let is_open = |frontend: &&Frontend| frontend.address.is_none();

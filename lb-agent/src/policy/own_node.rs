@@ -1,9 +1,9 @@
-//! Whether the agent's node is one of the cluster's.
+//! Checks that the agent's node is one of the cluster's nodes.
 
 use crate::catalog::{Catalog, Kind, ObjectId, ObjectName, Problem};
 
-/// A node's name that nothing in the cluster has. It is as if the node had no endpoints and no zone: what is `Local` has no
-/// backends here, and hints are not for it.
+/// Reports a node name that does not occur in the cluster. The agent then behaves as if the node had no endpoints and no zone:
+/// the policy Local yields no backends here, and no hints apply.
 pub(super) fn problem(catalog: &Catalog) -> Option<Problem> {
     let id = ObjectId::new(Kind::Node, ObjectName::new("", catalog.node_name()));
     catalog.is_node_unknown().then(|| {

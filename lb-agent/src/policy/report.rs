@@ -1,4 +1,4 @@
-//! Collects what is wrong with the object at hand.
+//! Collects the problems of the current object.
 
 use crate::catalog::{ObjectId, Problem};
 

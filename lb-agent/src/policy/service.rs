@@ -1,4 +1,4 @@
-//! Judges one Service: whether it is ours, and what its ports come to.
+//! Evaluates one Service: whether the agent serves it, and the service ports that result from it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::catalog::{
     Service,
 };
 
-/// What the API server writes when `timeoutSeconds` is not given.
+/// The API server's default for `timeoutSeconds`.
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
-/// The longest that the API server takes.
+/// The largest value that the API server accepts.
 const MAX_AFFINITY_SECONDS: u32 = 86_400;
 
-/// What the rules need beside the Service and its slices.
+/// The data that the rules need besides the Service and its slices.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) node_name: &'a str,
@@ -28,7 +28,7 @@ pub(super) struct Context<'a> {
     pub(super) default_algorithm: Algorithm,
 }
 
-/// The service ports of a Service with all the frontends they want, and what is wrong.
+/// Returns the service ports of a Service with all the frontends they want, and the problems.
 pub(super) fn judge(
     context: &Context<'_>,
     catalog: &Catalog,
@@ -36,7 +36,7 @@ pub(super) fn judge(
 ) -> (Vec<ServicePort>, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some(service) = catalog.service(name) else {
-        // Of one that cannot be read the source has told.
+        // The source has already reported an unreadable Service.
         if !catalog.is_unread(name) {
             report_orphans(catalog, name, &mut problems);
         }
@@ -91,7 +91,7 @@ pub(super) fn judge(
     (ports, problems)
 }
 
-/// Slices that name a Service that is not there, or none.
+/// Reports slices whose Service is missing, or that name none.
 fn report_orphans(catalog: &Catalog, name: &ObjectName, problems: &mut Vec<Problem>) {
     for slice in catalog.slices(name) {
         if slice.metadata.labels.headless.is_some() {
@@ -105,7 +105,7 @@ fn report_orphans(catalog: &Catalog, name: &ObjectName, problems: &mut Vec<Probl
     }
 }
 
-/// Whether the Service is nothing for us; silently where that is how it is meant.
+/// Whether the agent skips the Service. It reports nothing if the skip is intended.
 fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> bool {
     let metadata = &service.metadata;
     let spec = &service.spec;
@@ -140,7 +140,7 @@ fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>)
     false
 }
 
-/// What all ports of a Service have in common.
+/// The settings that all ports of a Service share.
 struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
@@ -208,7 +208,7 @@ fn affinity_seconds(service: &Service, report: &mut Report<'_>) -> Option<u32> {
     valid.or(Some(DEFAULT_AFFINITY_SECONDS))
 }
 
-/// A port of a Service that can be served.
+/// A port of a Service that the agent can serve.
 struct UsablePort {
     name: Arc<str>,
     protocol: Protocol,

@@ -1,4 +1,4 @@
-//! What the policy hands to the tables: one service port, with all that it takes to balance it.
+//! The result of the policy: one service port, with all data that the tables need to balance it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ pub struct ServicePortKey {
 }
 
 impl fmt::Display for ServicePortKey {
-    /// As kube-proxy writes it, with the family: `default/web:http/TCP (IPv4)`.
+    /// In kube-proxy's format, with the family added: `default/web:http/TCP (IPv4)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)?;
         if !self.port.is_empty() {
@@ -31,22 +31,22 @@ impl fmt::Display for ServicePortKey {
     }
 }
 
-/// How a backend is picked from the slots of a view.
+/// How a hook picks a backend from the slots of a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// Uniformly at random.
     #[default]
     Random,
-    /// Of two random backends the one with fewer active connections.
+    /// The one of two random backends that has fewer active connections.
     LeastConn,
-    /// By a hash of the client, which keeps most clients where they are when backends change.
+    /// By a hash of the client. Most clients keep their backend when backends change.
     Maglev,
-    /// One after the other.
+    /// In turn, one after the other.
     RoundRobin,
 }
 
 impl Algorithm {
-    /// All of them, as annotations and flags name them.
+    /// All algorithms, by the names in annotations and flags.
     pub const NAMES: [(&str, Self); 4] = [
         ("random", Self::Random),
         ("least-conn", Self::LeastConn),
@@ -67,7 +67,7 @@ impl FromStr for Algorithm {
     }
 }
 
-/// Where clients of a service port connect to.
+/// The kinds of address that clients of a service port connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrontendKind {
     ClusterIp,
@@ -80,37 +80,37 @@ pub enum FrontendKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Frontend {
     pub kind: FrontendKind,
-    /// None for a NodePort, which answers on all of the node's addresses.
+    /// None for a NodePort, which is served on all of the node's addresses.
     pub address: Option<IpAddr>,
     /// In host order.
     pub port: u16,
 }
 
-/// One endpoint of one service port, and where it may be used.
+/// One endpoint of one service port, and the views that contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Always of the service port's family.
     pub address: SocketAddr,
     pub node: Option<Arc<str>>,
     pub zone: Option<Arc<str>>,
-    /// How many slots it gets; at least 1.
+    /// The number of its slots, at least 1.
     pub weight: u16,
-    /// A choice for the ClusterIP.
+    /// It is in the view of the ClusterIP.
     pub internal: bool,
-    /// A choice for NodePort, external IP and LoadBalancer IP, for clients on this node.
+    /// It is in the view of NodePort, external IP and LoadBalancer IP, for clients on this node.
     pub external: bool,
-    /// Keeps the UDP flows it has, whether it gets new ones or not.
+    /// It keeps its existing UDP flows, whether it gets new ones or not.
     pub serving: bool,
 }
 
-/// All that it takes to balance one service port.
+/// All data needed to balance one service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     pub key: ServicePortKey,
-    /// When an API server made its Service.
+    /// The creation timestamp of its Service.
     pub created: Option<Timestamp>,
     pub algorithm: Algorithm,
-    /// `sessionAffinity: ClientIP`: for how many seconds a client stays with its backend.
+    /// `sessionAffinity: ClientIP`: the time in seconds for which a client keeps its backend.
     pub affinity_seconds: Option<u32>,
     /// Sorted, without duplicates.
     pub frontends: Vec<Frontend>,
@@ -119,7 +119,8 @@ pub struct ServicePort {
 }
 
 impl ServicePort {
-    /// Where room is short, those with a lower one come first: the oldest. What no API server has dated comes last.
+    /// When the tables are short of room, service ports with a lower value come first: the oldest ones. Service ports without a
+    /// creation timestamp come last.
     #[must_use]
     pub fn seniority(&self) -> Timestamp {
         self.created.unwrap_or(Timestamp::MAX)

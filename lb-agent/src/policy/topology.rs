@@ -1,20 +1,20 @@
-//! Which endpoints of a service port clients on this node may use.
+//! Selects the endpoints of a service port that clients on this node may use.
 //!
-//! The rules of kube-proxy's `CategorizeEndpoints` (pkg/proxy/topology.go).
+//! The rules are those of kube-proxy's `CategorizeEndpoints` (pkg/proxy/topology.go).
 
 use super::endpoints::Candidate;
 use super::service_port::Backend;
 
-/// Where the choice is made.
+/// The node for which the endpoints are selected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NodeLocation<'a> {
     pub(super) node_name: &'a str,
     pub(super) zone: Option<&'a str>,
 }
 
-/// The backends among the candidates: those in a view, and those that still answer UDP flows.
+/// Returns the candidates that are backends: those in a view, and those that still serve existing UDP flows.
 ///
-/// `internal_local`: `internalTrafficPolicy: Local`.
+/// `internal_local`: the Service has `internalTrafficPolicy: Local`.
 pub(super) fn backends(
     location: NodeLocation<'_>,
     internal_local: bool,
@@ -39,12 +39,12 @@ pub(super) fn backends(
             serving: candidate.conditions.is_serving(),
         })
         .collect();
-    // They are kept, and there may be very many.
+    // The agent keeps them, and there may be very many.
     backends.shrink_to_fit();
     backends
 }
 
-/// For the policy Cluster: the ready ones that hints do not send elsewhere.
+/// For the policy Cluster: the ready endpoints, without those that hints reserve for other zones or nodes.
 fn cluster_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
     let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
     if ready().next().is_none() {
@@ -69,7 +69,7 @@ fn cluster_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<
     flags(candidates, |c| c.conditions.is_ready())
 }
 
-/// For the policy Local: those of this node, whatever hints say.
+/// For the policy Local: the endpoints on this node. Hints are ignored.
 fn local_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
     let is_local = |c: &Candidate<'_>| c.node.is_some_and(|node| **node == *location.node_name);
     let ready = flags(candidates, |c| is_local(c) && c.conditions.is_ready());
@@ -79,7 +79,7 @@ fn local_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bo
     flags(candidates, |c| is_local(c) && is_last_resort(c))
 }
 
-/// Used when no endpoint is ready.
+/// Such an endpoint is used when no endpoint is ready.
 fn is_last_resort(candidate: &Candidate<'_>) -> bool {
     candidate.conditions.is_serving() && candidate.conditions.is_terminating()
 }

@@ -1,13 +1,13 @@
-//! The views of a service port: which of its backends each of its frontends offers.
+//! The views of a service port: the backends that each of its frontends offers.
 
 use std::fmt;
 
 use super::service_port::{Backend, Frontend, FrontendKind, ServicePort};
 
-/// Which frontends a view is for.
+/// The frontends that use a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// All of them: they have the same backends.
+    /// All frontends: they have the same backends.
     All,
     /// NodePort, external IP and LoadBalancer IP.
     External,
@@ -25,7 +25,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The choice that some frontends of a service port offer.
+/// The backends that some frontends of a service port offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<'a> {
     pub scope: Scope,
