@@ -1,5 +1,5 @@
-//! The way to the API server: from a kubeconfig or from inside a pod; made anew when the server no longer takes the
-//! credentials.
+//! Clients of the API server, configured from a kubeconfig or from inside a pod. The client is created again when the server no
+//! longer accepts the credentials.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -22,18 +22,18 @@ use super::monitor::MonitorLayer;
 use super::pace::Pace;
 use super::unreached::Unreached;
 
-/// Where the API server is, and as whom to speak.
+/// The API server's address and the identity to use.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// None: as a pod's service account.
+    /// None: use the pod's service account.
     pub kubeconfig: Option<PathBuf>,
-    /// Of the kubeconfig; none: its current one.
+    /// The context of the kubeconfig. None: its current context.
     pub context: Option<String>,
-    /// In the place of the address that the kubeconfig or the pod's environment gives.
+    /// Replaces the address from the kubeconfig or from the pod's environment.
     pub api_server: Option<http::Uri>,
 }
 
-/// Why there is no way to an API server.
+/// The reason why no client could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error(
@@ -50,16 +50,16 @@ pub enum AccessError {
     Client(kube::Error),
 }
 
-/// Within this a server must take a connection, TLS included. The kernel asks again after 1 s and after 3 s when packets are
-/// lost (`tcp_syn_retries` in ip-sysctl of the kernel's documentation).
+/// The limit for a connect, including TLS. The kernel repeats a lost SYN after 1 s and after 3 s (`tcp_syn_retries` in
+/// ip-sysctl of the kernel's documentation).
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// A connection on which nothing came for this long is asked for a sign of life.
+/// The kernel sends a keepalive probe on a connection that was idle for this long.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
-/// And asked again.
+/// The interval between further keepalive probes.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
-/// A connection on which what was sent is not acknowledged within this time is over (TCP_USER_TIMEOUT of tcp(7)).
+/// A connection ends when sent data is not acknowledged within this time (TCP_USER_TIMEOUT of tcp(7)).
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than a watch is silent: it ends after five minutes at most.
+/// Longer than any silence of a watch: a watch ends after five minutes at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(330);
 
 impl Access {
@@ -86,12 +86,12 @@ impl Access {
         }
         config.connect_timeout = Some(CONNECT_WITHIN);
         config.read_timeout = Some(ANSWER_WITHIN);
-        // The watches do that, and say so.
+        // The watches retry, and log that they do.
         config.default_retry = false;
         Ok(config)
     }
 
-    /// The server's address is the one that pods are given.
+    /// Whether the server's address is the one that pods get in their environment.
     const fn is_of_pods(&self) -> bool {
         self.kubeconfig.is_none() && self.api_server.is_none()
     }
@@ -107,7 +107,7 @@ pub struct Clients {
     current: Arc<Mutex<Numbered>>,
 }
 
-/// A client, and how many there were before it.
+/// A client, and the number of clients before it.
 #[derive(Clone)]
 pub struct Numbered {
     pub number: u64,
@@ -123,7 +123,7 @@ impl std::fmt::Debug for Numbered {
 }
 
 impl Clients {
-    /// Reads the credentials; the server is not asked yet.
+    /// Reads the credentials, but sends no request to the server yet.
     pub async fn new(access: Access) -> Result<(Self, Arc<Health>), AccessError> {
         let config = access.config().await?;
         if is_open_to_others(&config.cluster_url) {
@@ -150,7 +150,7 @@ impl Clients {
         Ok((clients, health))
     }
 
-    /// With a server that is this service.
+    /// Creates clients of a server that is this service.
     #[cfg(feature = "fuzzing")]
     pub fn at<S, R>(server: S) -> (Self, Arc<Health>)
     where
@@ -177,7 +177,7 @@ impl Clients {
         (clients, health)
     }
 
-    /// When to ask again after a failure.
+    /// Decides when to retry after a failure.
     pub fn pace(&self) -> Arc<Pace> {
         Arc::clone(&self.pace)
     }
@@ -186,7 +186,7 @@ impl Clients {
         self.current.lock().await.clone()
     }
 
-    /// Reads the credentials again, unless somebody has since the client of this number was made.
+    /// Reads the credentials again, unless another task has done so since the client with this number was created.
     pub async fn renew(&self, number: u64) -> Result<(), AccessError> {
         let mut current = self.current.lock().await;
         if current.number == number {
@@ -201,7 +201,7 @@ impl Clients {
     }
 }
 
-/// Whether others than this machine see what is said to a server.
+/// Whether other machines could read the traffic to a server.
 fn is_open_to_others(server: &http::Uri) -> bool {
     let host = server.host().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -209,8 +209,8 @@ fn is_open_to_others(server: &http::Uri) -> bool {
     server.scheme_str() != Some("https") && !is_loopback
 }
 
-/// kube's own client (`make_generic_builder` in kube-client), but for connections that notice when the server has gone without
-/// a word: kube's would wait until the watch's time is over.
+/// Like kube's own client (`make_generic_builder` in kube-client), but its connections notice when the server has gone without
+/// closing them. With kube's client they would wait until the watch times out.
 fn build(
     config: Config,
     monitor: MonitorLayer,

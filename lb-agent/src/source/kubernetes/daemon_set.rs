@@ -1,4 +1,4 @@
-//! How far the pods of a DaemonSet are.
+//! The rollout state of a DaemonSet.
 
 use kube::api::GetParams;
 use kube::core::Request;
@@ -7,35 +7,35 @@ use serde::Deserialize;
 use super::client::{Access, AccessError, Clients};
 use super::trouble;
 
-/// DaemonSets of one namespace.
+/// The DaemonSets of one namespace.
 #[derive(Debug)]
 pub struct DaemonSets {
     clients: Clients,
 }
 
-/// How far a DaemonSet is.
+/// The rollout state of a DaemonSet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DaemonSetRollout {
-    /// Its controller has not seen it as it is now.
+    /// Its controller has not observed its latest generation.
     NotObserved,
-    /// So many of its pods are of its current revision and available.
+    /// The number of its pods that have the current revision and are available.
     Pods { available: u64, wanted: u64 },
 }
 
 impl DaemonSets {
-    /// Of the kubeconfig's or the pod's namespace. Reads the credentials; the server is not asked yet.
+    /// Uses the namespace of the kubeconfig or the pod. It reads the credentials, but sends no request to the server yet.
     ///
     /// # Errors
-    /// There are no credentials that make sense.
+    /// The credentials are missing or invalid.
     pub async fn open(access: Access) -> Result<Self, AccessError> {
         let (clients, _) = Clients::new(access).await?;
         Ok(Self { clients })
     }
 
-    /// Takes the verb `get`, and no more.
+    /// Needs only the verb `get`.
     ///
     /// # Errors
-    /// Why the server does not say it.
+    /// The server does not return the DaemonSet. The error contains the reason.
     pub async fn rollout(&self, name: &str) -> Result<DaemonSetRollout, String> {
         let client = self.clients.current().await.client;
         let namespace = client.default_namespace();
@@ -58,7 +58,7 @@ impl DaemonSetRollout {
     }
 }
 
-/// The fields of apps/v1 that `kubectl rollout status` looks at (polymorphichelpers/rollout_status.go).
+/// The fields of apps/v1 that `kubectl rollout status` reads (polymorphichelpers/rollout_status.go).
 #[derive(Debug, Deserialize)]
 struct DaemonSet {
     metadata: DaemonSetMetadata,

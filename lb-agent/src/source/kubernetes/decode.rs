@@ -1,5 +1,5 @@
-//! The objects that are watched, as the API server sends them: only fields that are used are decoded, and one that
-//! cannot be decoded is no reason to lose the others.
+//! The watched objects as the API server sends them. Only used fields are decoded. An object that cannot be decoded does not
+//! affect the others.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -21,9 +21,9 @@ use crate::source::object_errors::{plain, well_named};
 pub trait WatchedKind: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
     const KIND: Kind;
     const GROUP: &'static str;
-    /// In lower case, as paths have it.
+    /// In lower case, as in paths.
     const PLURAL: &'static str;
-    /// Old servers do not have it, and an agent can do without.
+    /// Old servers do not have this kind, and the agent works without it.
     const IS_OPTIONAL: bool = false;
 
     fn into_object(self: Arc<Self>) -> Object;
@@ -70,7 +70,7 @@ impl WatchedKind for ServiceCidr {
     }
 }
 
-/// An object as it was sent: what kube needs of it, and what it says.
+/// An object as received: the metadata that kube needs, and the content.
 #[derive(Clone, Debug)]
 pub struct Sent<T> {
     /// Name, namespace and resourceVersion only.
@@ -87,7 +87,7 @@ impl<T: WatchedKind> Sent<T> {
         ObjectId::new(T::KIND, ObjectName::new(namespace, name))
     }
 
-    /// What it says; `Err` names the field and what was expected.
+    /// The content. `Err` names the field and what was expected.
     pub fn into_object(self) -> Result<Object, String> {
         self.decoded.map(T::into_object)
     }
@@ -122,14 +122,14 @@ impl<'de, T: WatchedKind> Deserialize<'de> for Sent<T> {
 fn typed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        // Lines and columns are those of a text that nobody sees.
+        // Lines and columns refer to a text that no user sees.
         let message = error.inner().to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         format!("{}: {}", error.path(), plain(message))
     })
 }
 
-/// What tells an object from others.
+/// The fields that identify an object.
 #[derive(Deserialize)]
 struct Head {
     metadata: HeadMetadata,
@@ -145,7 +145,7 @@ struct HeadMetadata {
 
 impl<T: WatchedKind> Resource for Sent<T> {
     type DynamicType = ();
-    /// All of them are read in all namespaces.
+    /// All kinds are read in all namespaces.
     type Scope = ClusterResourceScope;
 
     fn kind((): &()) -> Cow<'_, str> {

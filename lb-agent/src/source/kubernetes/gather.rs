@@ -1,4 +1,4 @@
-//! Where the watches of all kinds meet: each hands on its changes with what is true of all of them.
+//! Combines the watches of all kinds: adds the state of all kinds to the changes of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::catalog::{Change, Kind, Problem};
 use crate::source::Batch;
 
-/// Cheap to clone; each watch has one.
+/// Cheap to clone. Each watch has one.
 #[derive(Clone, Debug)]
 pub struct Gatherer {
     batches: mpsc::Sender<Batch>,
@@ -18,20 +18,20 @@ pub struct Gatherer {
 
 #[derive(Debug)]
 struct Gathered {
-    /// Kinds that were not listed yet.
+    /// Kinds that have not been listed yet.
     awaited: BTreeSet<Kind>,
     problems: BTreeMap<Kind, Vec<Problem>>,
 }
 
-/// What the watch of one kind hands on.
+/// The data that the watch of one kind passes on.
 #[derive(Debug)]
 pub struct Learnt {
     pub changes: Vec<Change>,
-    /// All that is wrong with objects of this kind now.
+    /// All current problems of objects of this kind.
     pub problems: Vec<Problem>,
-    /// With these changes all objects of the kind were listed, or they were before.
+    /// All objects of the kind have been listed, including those in these changes.
     pub has_listed: bool,
-    /// When the first of the changes came.
+    /// The time at which the first of the changes arrived.
     pub heard: Option<Instant>,
 }
 
@@ -47,10 +47,10 @@ impl Gatherer {
         }
     }
 
-    /// Hands on what a watch has learnt. `Err`: nobody listens any more.
+    /// Passes on the news of a watch. `Err`: the receiver was dropped.
     ///
-    /// What is true of all kinds is looked at with a slot in the queue at hand: a batch that says that all were listed must
-    /// not overtake the one with the last of them.
+    /// The state of all kinds is read only after a slot in the queue is reserved: a batch that reports all kinds as listed must
+    /// not overtake the batch that completes the last list.
     pub async fn send(&self, kind: Kind, learnt: Learnt) -> Result<(), mpsc::error::SendError<()>> {
         let slot = self.batches.reserve().await?;
         let mut state = self.state();
@@ -70,7 +70,7 @@ impl Gatherer {
         Ok(())
     }
 
-    /// Waits until nobody listens any more.
+    /// Waits until the receiver is dropped.
     pub async fn closed(&self) {
         self.batches.closed().await;
     }
@@ -102,7 +102,7 @@ mod tests {
         let gatherer = Gatherer::new(sender, kinds);
         let sent = gatherer.send(Kind::Service, learnt(Kind::Service, true));
         sent.await.expect("there is room");
-        // Two wait for room: one with the last kind's list, one that only has more of the first kind.
+        // Two senders wait for a slot: one with the list of the last kind, one with more changes of the first kind.
         let waiting = [Kind::EndpointSlice, Kind::Service].map(|kind| {
             let gatherer = gatherer.clone();
             async move { gatherer.send(kind, learnt(kind, true)).await }

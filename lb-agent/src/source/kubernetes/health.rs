@@ -1,4 +1,4 @@
-//! How fresh what is known of the cluster is: for `status`, metrics and `/readyz`.
+//! How fresh the agent's copy of the cluster's objects is: for `status`, metrics and `/readyz`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,29 +7,29 @@ use std::time::Instant;
 
 use crate::catalog::Kind;
 
-/// How the watches are doing.
+/// The state of all watches.
 #[derive(Debug)]
 pub struct Health {
     server: String,
     kinds: Mutex<BTreeMap<Kind, KindHealth>>,
-    /// The highest revision from which a watch was asked for.
+    /// The highest revision from which a watch was started.
     position: AtomicU64,
 }
 
-/// How the watch of one kind is doing.
+/// The state of the watch of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct KindHealth {
-    /// All objects were listed once.
+    /// All objects have been listed once.
     pub has_listed: bool,
-    /// How often all objects were listed.
+    /// The number of times that all objects were listed.
     pub lists: u64,
-    /// When anything at all first came from the server.
+    /// The time of the first data from the server, of any type.
     pub first_heard: Option<Instant>,
-    /// When anything at all last came from the server.
+    /// The time of the latest data from the server, of any type.
     pub heard: Option<Instant>,
-    /// When an object last came from the server.
+    /// The time of the latest object from the server.
     pub event: Option<Instant>,
-    /// Since when, and why, the server is not heard.
+    /// Since when the watch fails, and why.
     pub trouble: Option<(Instant, String)>,
     pub errors: u64,
 }
@@ -49,7 +49,7 @@ impl Health {
         &self.server
     }
 
-    /// Every kind that is watched.
+    /// Returns the state of every watched kind.
     #[must_use]
     pub fn kinds(&self) -> BTreeMap<Kind, KindHealth> {
         self.kinds
@@ -58,19 +58,19 @@ impl Health {
             .clone()
     }
 
-    /// Whether objects of another kind than this one had come by that time.
+    /// Whether objects of another kind than this one had arrived by that time.
     pub(super) fn heard_others(&self, than: Kind, by: Instant) -> bool {
         let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut others = kinds.iter().filter(|(kind, _)| **kind != than);
         others.any(|(_, health)| health.first_heard.is_some_and(|at| at <= by))
     }
 
-    /// A watch is asked for from this revision.
+    /// Records that a watch starts from this revision.
     pub(super) fn asks_from(&self, revision: u64) {
         self.position.fetch_max(revision, Ordering::Relaxed);
     }
 
-    /// The highest revision from which a watch was asked for since this was last called.
+    /// Returns the highest revision from which a watch was started since the last call.
     pub(super) fn take_position(&self) -> u64 {
         self.position.swap(0, Ordering::Relaxed)
     }
@@ -83,7 +83,7 @@ impl Health {
         });
     }
 
-    /// When anything at all last came.
+    /// Returns the time of the latest data of this kind, of any type.
     pub(super) fn last_heard(&self, kind: Kind) -> Option<Instant> {
         self.note(kind, |of_kind| of_kind.heard)
     }

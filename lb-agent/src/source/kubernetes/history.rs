@@ -1,5 +1,5 @@
-//! Notices when the cluster's history goes back: a watch from a revision that a restored server has not reached yet is
-//! silent until it has, and looks well all the time.
+//! Detects that the cluster's history went back. A watch from a revision that a restored server has not reached yet receives
+//! nothing until the server reaches it, and looks healthy all that time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::decode::Sent;
 use super::health::Health;
 use crate::catalog::Node;
 
-/// Changes whenever the history went back.
+/// Changes each time the history goes back.
 pub type HistoryResets = watch::Receiver<u64>;
 
-/// Asks now and then, from a task of its own, how far the server is; until nobody listens.
+/// Starts a task that regularly asks the server for its current revision. The task ends when all receivers are dropped.
 pub fn follow(
     clients: Clients,
     health: Arc<Health>,
@@ -27,7 +27,7 @@ pub fn follow(
     tokio::spawn(async move {
         let mut last = 0;
         while !sender.is_closed() {
-            // Before the server is asked: it is to have come as far.
+            // Read this before the request: the server must have reached at least this revision.
             last = health.take_position().max(last);
             if let Some(now) = revision(&clients, &node_name).await {
                 if now < last {
@@ -47,7 +47,7 @@ pub fn follow(
     resets
 }
 
-/// None while it cannot be asked; the watches tell why.
+/// None while the request fails. The watches report the reason.
 async fn revision(clients: &Clients, node_name: &str) -> Option<u64> {
     let params = ListParams::default()
         .fields(&format!("metadata.name={node_name}"))

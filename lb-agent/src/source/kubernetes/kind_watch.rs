@@ -1,7 +1,7 @@
-//! The watch of one kind: kube's events become changes, and trouble is lived through.
+//! The watch of one kind. It turns kube's events into changes, and survives errors.
 //!
-//! What is known stays whatever happens here: an object goes only when the server says that it is gone, or lists all
-//! objects without it.
+//! An error never removes an object. An object is removed only when the server reports its deletion, or lists all objects
+//! without it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::marker::PhantomData;
@@ -23,25 +23,25 @@ use super::trouble::{self, Remedy};
 use super::{version, watch_log};
 use crate::catalog::{Change, ObjectId, Problem};
 
-/// How long a list may come to a halt.
+/// The longest pause within a list.
 const LIST_WITHIN: Duration = Duration::from_secs(30);
-/// So many changes are handed on at once at most.
+/// The largest number of changes in a batch.
 const BATCH: usize = 1_000;
-/// When to ask again for a kind that the server does not have.
+/// The time until the next request for a kind that the server does not have.
 const ABSENT_FOR: Duration = Duration::from_secs(300);
-/// How often a watch in trouble is looked at, whether it has come to rest.
+/// How often a failed watch is checked for recovery.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Which of a kind's objects, and how.
+/// Which of a kind's objects to watch, and how.
 #[derive(Clone, Debug, Default)]
 pub struct WatchScope {
     pub labels: Option<&'static str>,
     pub fields: Option<String>,
-    /// A watch is begun anew when nothing was heard for so long.
+    /// A watch is restarted when the server sends nothing for this long.
     pub silent_within: Duration,
 }
 
-/// Watches one kind until nobody listens.
+/// Watches one kind until the receiver is dropped.
 pub struct KindWatch<T> {
     clients: Clients,
     gatherer: Gatherer,
@@ -49,26 +49,26 @@ pub struct KindWatch<T> {
     resets: HistoryResets,
     scope: WatchScope,
     attempts: Attempts,
-    /// Not known until the server was asked.
+    /// None until the server has been asked.
     streams: Option<bool>,
     changes: Vec<Change>,
-    /// All objects were listed once, or there are none; the last of them may be among the changes.
+    /// All objects have been listed once, or there are none. The last of them may still be in `changes`.
     has_listed: bool,
     /// The server has this kind: it has listed it once.
     is_there: bool,
-    /// A warning of the trouble that there is was logged.
+    /// A warning about the current trouble has been logged.
     has_warned: bool,
-    /// When the first of these came.
+    /// The time at which the first of the changes arrived.
     heard: Option<Instant>,
-    /// Objects that cannot be read.
+    /// Unreadable objects.
     problems: BTreeMap<ObjectId, Problem>,
-    /// What the list under way has had.
+    /// The objects that the current list has delivered so far.
     listing: Option<HashSet<ObjectId>>,
     refusals: u32,
     kind: PhantomData<T>,
 }
 
-/// Nobody listens any more.
+/// The receiver was dropped.
 struct ReceiverDropped;
 
 impl<T: WatchedKind> KindWatch<T> {
@@ -104,7 +104,7 @@ impl<T: WatchedKind> KindWatch<T> {
         while self.watch().await.is_ok() {}
     }
 
-    /// From one beginning to the next.
+    /// Runs one watch, from its start to its next restart.
     async fn watch(&mut self) -> Result<(), ReceiverDropped> {
         let current = self.clients.current().await;
         if self.streams.is_none() {
@@ -126,7 +126,7 @@ impl<T: WatchedKind> KindWatch<T> {
             }
             Remedy::ListInPages => self.streams = Some(false),
             Remedy::Absent => {
-                // Nothing is missing then.
+                // The kind has no objects, so nothing is missing.
                 self.changes.push(Change::Only(T::KIND, HashSet::new()));
                 self.listed();
                 self.trouble_is_over();
@@ -152,13 +152,14 @@ impl<T: WatchedKind> KindWatch<T> {
         }
     }
 
-    /// In seconds, how long the server is to keep a watch open: agents that began together do not stay together.
+    /// How long the server should keep a watch open, in seconds. It is random, so that agents that started together do not
+    /// restart their watches together.
     fn timeout(&self) -> u32 {
         let most = u32::try_from(self.scope.silent_within.as_secs()).unwrap_or(u32::MAX);
         fastrand::u32(most - most / 4..=most).max(1)
     }
 
-    /// Follows the events until they must begin anew.
+    /// Follows the events until the watch must be restarted.
     async fn follow<S>(&mut self, mut events: S, streams: bool) -> Result<Remedy, ReceiverDropped>
     where
         S: Stream<Item = watcher::Result<Event<Sent<T>>>> + Unpin,
@@ -183,11 +184,11 @@ impl<T: WatchedKind> KindWatch<T> {
             } else {
                 self.trouble("the server does not answer".to_owned());
                 self.wait(Failure::Broken).await?;
-                // Or it does not say when a list is over.
+                // Or the server does not mark the end of a streamed list.
                 return Ok(Remedy::ListInPages);
             };
             self.heard = self.health.last_heard(T::KIND);
-            // All that is there already is handed on together.
+            // All available events are passed on together.
             loop {
                 match event {
                     None => return Ok(Remedy::ListAgain),
@@ -272,7 +273,7 @@ impl<T: WatchedKind> KindWatch<T> {
         });
     }
 
-    /// Something came that could be read.
+    /// A readable event arrived.
     fn is_well(&mut self) {
         self.refusals = 0;
         let now = Instant::now();
@@ -312,7 +313,7 @@ impl<T: WatchedKind> KindWatch<T> {
             Remedy::ListInPages => watch_log::lists_in_pages(T::KIND, &line),
             _ => {
                 if is_optional && trouble::is_absence(error) {
-                    // Whether it is trouble is not known before the server has given other kinds.
+                    // It counts as trouble only once the server has delivered other kinds.
                     self.note_trouble(line);
                 } else {
                     self.trouble(line);
@@ -323,7 +324,7 @@ impl<T: WatchedKind> KindWatch<T> {
         Ok(remedy)
     }
 
-    /// Warns of trouble, once until it is over.
+    /// Logs a warning about trouble, once until the trouble is over.
     fn trouble(&mut self, error: String) {
         let is_again = std::mem::replace(&mut self.has_warned, true);
         watch_log::failed(T::KIND, &error, is_again);

@@ -1,4 +1,4 @@
-//! How fresh each watched kind is.
+//! Metrics of how fresh each watched kind is.
 
 use std::sync::atomic::AtomicU64;
 

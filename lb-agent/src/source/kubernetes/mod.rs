@@ -1,10 +1,11 @@
-//! The Kubernetes API as a source: Services, EndpointSlices, the own Node and, where they matter, ServiceCIDRs, listed and
-//! watched for as long as the agent runs.
+//! The Kubernetes API as a source. It lists and watches Services, EndpointSlices, the own Node and, if needed, ServiceCIDRs for
+//! as long as the agent runs.
 //!
-//! `client` finds the server (`unreached` says why it may not), `version` says what it can do, and `monitor` listens to it; `decode`
-//! reads what it sends; `kind_watch` follows one kind (`trouble` says what its errors mean, `pace` when to ask again); `history`
-//! notices when the server's goes back, `gather` puts the kinds together, `health` says how fresh all is. `daemon_set` has nothing to
-//! do with the watches: it asks about a DaemonSet.
+//! `client` connects to the server, and `unreached` explains why a connect may fail. `version` determines the server's
+//! capabilities, and `monitor` observes its answers. `decode` decodes the objects. `kind_watch` follows one kind: `trouble`
+//! classifies its errors, and `pace` decides when to retry. `history` detects when the server's history goes back, `gather`
+//! combines the kinds, and `health` reports how fresh the data is. `daemon_set` is independent of the watches: it requests the
+//! state of a DaemonSet.
 
 mod client;
 mod daemon_set;
@@ -40,21 +41,21 @@ use self::kind_watch::{KindWatch, WatchScope};
 use super::Batch;
 use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
 
-/// What to watch, and where.
+/// The objects to watch, and the API server.
 #[derive(Clone, Debug)]
 pub struct KubernetesSettings {
     pub access: Access,
-    /// The agent's own node.
+    /// The name of the agent's own node.
     pub node_name: String,
-    /// Services for other proxies matter too.
+    /// Also watch Services that are assigned to other proxies.
     pub wants_foreign: bool,
-    /// ServiceCIDRs matter.
+    /// Also watch ServiceCIDRs.
     pub wants_service_cidrs: bool,
-    /// A watch is begun anew when nothing was heard for so long, bookmarks included.
+    /// A watch is restarted when the server sends nothing for this long, bookmarks included.
     pub silent_within: Duration,
 }
 
-/// A cluster that can be watched.
+/// A cluster to watch.
 #[derive(Debug)]
 pub struct Kubernetes {
     settings: KubernetesSettings,
@@ -70,10 +71,10 @@ const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 const WITH_CLUSTER_IP: &str = "spec.clusterIP!=None";
 
 impl Kubernetes {
-    /// Reads the credentials; the server is not asked yet, and need not be there.
+    /// Reads the credentials, but sends no request yet. The server need not be reachable.
     ///
     /// # Errors
-    /// There are no credentials that make sense.
+    /// The credentials are missing or invalid.
     pub async fn open(settings: KubernetesSettings) -> Result<Self, AccessError> {
         let (clients, health) = Clients::new(settings.access.clone()).await?;
         Ok(Self {
@@ -83,7 +84,7 @@ impl Kubernetes {
         })
     }
 
-    /// A cluster whose server is this service.
+    /// Creates a cluster whose server is this service.
     #[cfg(feature = "fuzzing")]
     pub fn at<S, R>(settings: KubernetesSettings, server: S) -> Self
     where
@@ -108,7 +109,7 @@ impl Kubernetes {
         Arc::clone(&self.health)
     }
 
-    /// Sends all there is and then what changes, until nobody receives.
+    /// Sends all objects and then the changes, until the receiver is dropped.
     pub fn watch(self, batches: mpsc::Sender<Batch>) {
         let mut kinds = BTreeSet::from([Kind::Service, Kind::EndpointSlice, Kind::Node]);
         if self.settings.wants_service_cidrs {

@@ -1,6 +1,7 @@
-//! Notes what kube keeps to itself: when the API server last said anything about a kind of object, bookmarks too, for a watch
-//! that has gone silent looks just like a quiet cluster otherwise; and from which revision a watch goes on. Tells [`Pace`] of the
-//! server's answers. And ends an answer that never ends by itself, and a wait for one that never begins.
+//! Records data that kube does not expose: the time at which the API server last sent anything about a kind of object,
+//! bookmarks included, and the revision from which a watch continues. Without the time a watch that has gone silent looks like
+//! a quiet cluster. The monitor also reports the server's answers to [`Pace`]. It ends an answer that grows without end, and a
+//! wait for an answer that never starts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use super::health::Health;
 use super::pace::Pace;
 use crate::catalog::Kind;
 
-/// A layer that monitors what comes through a client.
+/// A layer that monitors the responses that a client receives.
 #[derive(Clone, Debug)]
 pub struct MonitorLayer {
     health: Arc<Health>,
@@ -42,7 +43,7 @@ impl<S> Layer<S> for MonitorLayer {
     }
 }
 
-/// A client's service with [`MonitorLayer`].
+/// A client's service, wrapped in [`MonitorLayer`].
 #[derive(Debug)]
 pub struct Monitored<S> {
     inner: S,
@@ -50,18 +51,18 @@ pub struct Monitored<S> {
     pace: Arc<Pace>,
 }
 
-/// A watch that goes on from a revision is let in at once: the server has nothing to look up first.
+/// The server accepts a watch that continues from a revision at once: it has nothing to look up first.
 const LET_IN_WITHIN: Duration = Duration::from_secs(15);
 
-/// The server took a request, and says nothing.
+/// The server accepted a request, but does not respond.
 #[derive(Debug, thiserror::Error)]
 #[error("the server does not answer")]
 struct Silent;
 
-/// An object has 1.5 MiB at most, by etcd's default, and kube keeps a line of a watch until it ends.
+/// By etcd's default an object has at most 1.5 MiB. kube buffers a line of a watch until the line ends.
 const LONGEST_LINE: usize = 16 << 20;
 
-/// A page has 500 objects; kube keeps all of it.
+/// A page has 500 objects. kube buffers all of it.
 const LONGEST_PAGE: usize = 256 << 20;
 
 impl<S, B, R> Service<Request<B>> for Monitored<S>
@@ -119,14 +120,14 @@ where
     }
 }
 
-/// A body that is heard, and of which nothing grows without end.
+/// A body that is monitored and limited in size.
 #[derive(Debug)]
 pub struct MonitoredBody<R> {
     body: R,
     kind: Option<Kind>,
     health: Arc<Health>,
     is_watch: bool,
-    /// In bytes: of a watch's last line, so far; else of all.
+    /// In bytes: the length of the current line of a watch, else of the whole body.
     length: usize,
 }
 
@@ -183,13 +184,13 @@ impl<R> MonitoredBody<R> {
     }
 }
 
-/// Of the two forms of `Retry-After` the one that Kubernetes uses: seconds.
+/// Kubernetes uses only one of the two forms of `Retry-After`: seconds.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// The kind whose objects a path lists.
+/// Returns the kind whose objects a path lists.
 fn kind_of(path: &str) -> Option<Kind> {
     match path.rsplit('/').next()? {
         "services" => Some(Kind::Service),
@@ -200,7 +201,7 @@ fn kind_of(path: &str) -> Option<Kind> {
     }
 }
 
-/// The revision that a query names.
+/// Returns the revision in a query.
 fn revision_of(query: &str) -> Option<u64> {
     let mut words = query.split('&');
     words.find_map(|word| word.strip_prefix("resourceVersion=")?.parse().ok())
@@ -215,7 +216,7 @@ mod tests {
 
     const PIECE: usize = 1 << 20;
 
-    /// How much of an answer is taken that comes in so many pieces.
+    /// Returns how much of an answer in that many pieces is accepted.
     async fn taken(uri: &str, piece: &'static [u8], pieces: usize) -> (usize, bool) {
         let health = Arc::new(Health::new(String::new()));
         let monitor = MonitorLayer::new(health, Arc::new(Pace::new()));
@@ -247,7 +248,7 @@ mod tests {
         let no_line: &[u8] = vec![b'x'; PIECE].leak();
         let watch = "/api/v1/services?a=b&watch=true";
         assert_eq!(taken(watch, no_line, 40).await, (16 * PIECE, false));
-        // Neither are many lines too much, nor is a long list.
+        // Many lines, or a long list, are not too much.
         assert_eq!(taken(watch, line, 40).await, (40 * PIECE, true));
         let list = "/api/v1/services?limit=500";
         assert_eq!(taken(list, no_line, 40).await, (40 * PIECE, true));

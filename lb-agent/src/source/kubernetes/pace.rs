@@ -1,5 +1,5 @@
-//! When to ask the API server again after a failure: soon enough that an agent follows within seconds of the server's
-//! return, and spread out enough that thousands of agents do not overwhelm it.
+//! Decides when to retry a request to the API server after a failure. Retries are frequent enough that an agent recovers within
+//! seconds of the server's return, and spread out enough that thousands of agents do not overwhelm it.
 //!
 //! * Every wait is random. Agents that lost the server at the same moment do not come back at the same moment.
 //! * The watches of one agent take turns: together they ask as often as one would.
@@ -18,38 +18,39 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::catalog::Kind;
 
-/// The first wait takes at most this long, and no later one has a lower limit.
+/// The upper limit of the first wait. Later waits have no lower limit than the first one.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// A watch that another one's success wakes asks within this time.
+/// A watch that is woken by the success of another one retries within this time.
 const WAKE_WITHIN: Duration = Duration::from_secs(1);
-/// A watch whose revision is too old lists all again within this time.
+/// A watch whose revision is too old lists all objects again within this time.
 const LIST_AGAIN_WITHIN: Duration = Duration::from_millis(500);
-/// So often other watches' successes wake a watch: otherwise two that keep failing after a good start would keep each other
-/// awake.
+/// How often the success of other watches may wake a watch. Without a limit, two watches that keep failing after a good start
+/// would keep waking each other.
 const WAKE_UPS: u32 = 3;
-/// And once more for each time that has passed.
+/// One wake-up is given back each time this has passed.
 const WAKE_UP_EVERY: Duration = Duration::from_secs(5);
-/// A watch that was open for this long was well; what fails next is new trouble.
+/// A watch that was open for this long counts as recovered: the next failure is new trouble.
 const HELD_FOR: Duration = Duration::from_secs(10);
-/// A watch that is open for this long is well even if no object changes.
+/// A watch that is open for this long counts as recovered, even if no object changes.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// So many failed connects in a row are an outage: the first answer afterwards comes from a server that is starting.
+/// After this many failed connects in a row there is an outage: the next answer comes from a server that is starting.
 const OUTAGE: u32 = 3;
 /// The longest `Retry-After` that is respected.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// How many watches an agent has besides the one that asks for its turn.
+/// The number of watches that an agent has besides the one that retries.
 const OTHERS: u32 = 3;
 
-/// What came of an attempt that failed.
+/// The result of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// There is no connection. Another attempt costs the server nothing: its kernel answers, or nobody does.
+    /// There is no connection. Another attempt costs the server nothing: its kernel answers, or there is no answer at all.
     Unreachable,
-    /// The server answers, and is not well: 5xx, an answer that stops or that cannot be read.
+    /// The server answers, but fails: 5xx, or an answer that is cut off or unreadable.
     Broken,
-    /// The server is well, and refuses: 4xx, a certificate that is not accepted.
+    /// The server works, but refuses: 4xx, or a certificate that is not accepted.
     Refused,
-    /// The server does not know what happened since the watch's revision: all is to be listed again. Usual after a restart.
+    /// The server has no record of the events since the watch's revision, so all objects must be listed again. This is usual
+    /// after a restart.
     Outdated,
 }
 
@@ -63,26 +64,26 @@ impl Failure {
     }
 }
 
-/// What the watches of one agent know together.
+/// The state that the watches of one agent share.
 #[derive(Debug)]
 pub struct Pace {
     state: Mutex<PaceState>,
-    /// The number of good answers.
+    /// The number of successful answers.
     answers: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct PaceState {
-    /// The latest turn that was given since the last good answer, for each [`Failure`].
+    /// For each [`Failure`], the latest turn assigned since the last successful answer.
     turns: [Option<Instant>; 4],
     kinds: BTreeMap<Kind, Answers>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Answers {
-    /// When the current attempt was first let in; a watch whose time is over goes on in the same attempt.
+    /// The time at which the server first accepted the current attempt. A watch that times out continues in the same attempt.
     let_in: Option<Instant>,
-    /// The server does not want to be asked before.
+    /// The server asked for no request before this time.
     not_before: Option<Instant>,
 }
 
@@ -94,10 +95,10 @@ impl Pace {
         }
     }
 
-    /// The server gave a good answer. `is_watch`: the watch of this kind is open now.
+    /// Records a successful answer of the server. `is_watch`: the watch of this kind is open now.
     pub fn answered(&self, kind: Kind, is_watch: bool) {
         let mut state = self.state();
-        // Those who had later ones are woken.
+        // This wakes the watches with later turns.
         state.turns = Default::default();
         let of_kind = state.kinds.entry(kind).or_default();
         of_kind.not_before = None;
@@ -108,18 +109,18 @@ impl Pace {
         self.answers.send_modify(|number| *number += 1);
     }
 
-    /// The server answered with an error, and perhaps with a `Retry-After`.
+    /// Records that the server answered with an error, possibly with a `Retry-After`.
     pub fn refused(&self, kind: Kind, retry_after: Option<Duration>) {
         let not_before = retry_after.map(|time| Instant::now() + time.min(LONGEST_RETRY_AFTER));
         self.state().kinds.entry(kind).or_default().not_before = not_before;
     }
 
-    /// When a watch may ask that waits this long after the one before it.
+    /// Assigns the time at which a watch may retry: this wait after the watch before it.
     fn turn(&self, failure: Failure, wait: &RangeInclusive<Duration>) -> Instant {
         let now = Instant::now();
         let mut state = self.state();
         let last = &mut state.turns[failure as usize];
-        // Whoever waits longer than this one wants to does not hold it up.
+        // A watch with a longer wait does not delay this one.
         let latest = now + *wait.end() * OTHERS;
         let after = last.map_or(now, |last| last.clamp(now, latest));
         let turn = after + random(wait);
@@ -152,12 +153,12 @@ pub struct Attempts {
     wake_ups: WakeUps,
 }
 
-/// Failures without a success that lasted.
+/// Failures since the last success that lasted.
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
     since: Instant,
     last: Failure,
-    /// How often the last one has come in sequence.
+    /// How often the last failure has occurred in sequence.
     in_sequence: u32,
 }
 
@@ -165,7 +166,7 @@ struct Trouble {
 #[derive(Debug)]
 struct WakeUps {
     left: u32,
-    /// When the last one was given back.
+    /// The time at which the last wake-up was given back.
     since: Instant,
 }
 
@@ -210,7 +211,7 @@ impl Attempts {
         let wait = self.wait_after(failure);
         let is_first = self.trouble.is_none_or(|trouble| trouble.in_sequence == 1);
         let turn = if failure == Failure::Outdated && is_first {
-            // Each watch has its own list to ask for.
+            // Each watch requests its own list, so they need no turns.
             Instant::now() + random(&(Duration::ZERO..=LIST_AGAIN_WITHIN))
         } else {
             self.pace.turn(failure, &wait)
@@ -235,7 +236,7 @@ impl Attempts {
         self.began = Instant::now();
     }
 
-    /// Whether the watch was let in by this attempt, some time ago.
+    /// Whether the server accepted the watch in this attempt, some time ago.
     pub fn has_settled(&self) -> bool {
         self.was_let_in_for(SETTLED_AFTER)
     }
@@ -253,7 +254,7 @@ impl Attempts {
     fn wait_after(&mut self, failure: Failure) -> RangeInclusive<Duration> {
         let now = Instant::now();
         if self.was_let_in_for(Duration::ZERO) {
-            // That others were let in too is no news.
+            // The success of other watches before this moment is not news.
             self.answers.borrow_and_update();
         }
         if self.was_let_in_for(HELD_FOR) {

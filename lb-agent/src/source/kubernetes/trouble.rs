@@ -1,4 +1,4 @@
-//! What an error of a watch means, and what is to be done about it.
+//! The meaning of a watch's errors, and the remedy for each.
 
 use std::io;
 
@@ -8,30 +8,31 @@ use kube::runtime::watcher::Error;
 
 use super::pace::Failure;
 
-/// What to do after an error, once some time has passed.
+/// The remedy for an error, after a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Go on: kube begins where it was.
+    /// Continue: kube resumes where it was.
     GoOn,
     /// List everything again.
     ListAgain,
     /// Read the credentials again, and list everything again.
     Renew,
-    /// The server does not give lists as streams: list in pages.
+    /// The server does not stream lists: list in pages.
     ListInPages,
-    /// The server has no such kind, or not for us, and that is no trouble.
+    /// The server does not have the kind or does not grant access to it, which is acceptable.
     Absent,
 }
 
 impl Remedy {
-    /// `may_be_absent`: this kind has never been listed, an agent can do without it, and the server has given other kinds. A server
-    /// that is starting answers 403 until it has loaded RBAC, and 404 until it has all kinds: that says nothing of what it has.
-    /// `is_streaming`: the first list was asked for as a stream, and has not come.
-    /// `refusals`: how often in sequence the server has answered that it will not watch from where we are.
+    /// `may_be_absent`: this kind has never been listed, the agent works without it, and the server has delivered other kinds.
+    /// A server that is starting answers 403 until it has loaded RBAC, and 404 until it has registered all kinds. Such answers
+    /// do not show which kinds it has.
+    /// `is_streaming`: the first list was requested as a stream and has not arrived.
+    /// `refusals`: how often in sequence the server has refused to watch from our revision.
     pub fn of(error: &Error, may_be_absent: bool, is_streaming: bool, refusals: u32) -> Self {
         let Some(status) = status(error) else {
             return match error {
-                // Something that was sent could not be read, so something may have been missed.
+                // An answer was unreadable, so events may have been missed.
                 Error::WatchFailed(ClientError::SerdeError(_)) | Error::NoResourceVersion => {
                     Self::ListAgain
                 }
@@ -43,29 +44,29 @@ impl Remedy {
         }
         match status.code {
             401 => Self::Renew,
-            // Of Services a 404 is a lie, perhaps somebody's who stands in for the server.
+            // Every API server has Services, so a 404 for them is wrong. It may come from another server at this address.
             403 | 404 if may_be_absent => Self::Absent,
-            // kube lists again by itself only where it comes in the stream.
+            // kube lists again by itself only if the 410 arrives in the stream.
             410 => Self::ListAgain,
             400 | 422 if is_streaming => Self::ListInPages,
-            // Whatever it is that it does not like, it may be where we were.
+            // The reason is unknown; it may be our revision.
             _ if refusals >= MOST_REFUSALS => Self::ListAgain,
             _ => Self::GoOn,
         }
     }
 }
 
-/// Whether the server has not come to where we are: it may have another history.
+/// Whether the server has not reached our revision. It may have another history.
 fn is_behind(status: &Status) -> bool {
     let details = status.details.as_ref();
     let mut causes = details.into_iter().flat_map(|details| &details.causes);
     causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
 }
 
-/// So often a server may refuse to go on from where we were.
+/// The number of refusals in sequence to continue from our revision that are tolerated.
 const MOST_REFUSALS: u32 = 3;
 
-/// Whether the server answered, and refused to watch from where we were.
+/// Whether the server answered, and refused to watch from our revision.
 pub fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::WatchStartFailed(ClientError::Api(_)))
 }
@@ -75,7 +76,7 @@ pub fn is_absence(error: &Error) -> bool {
     matches!(status(error).map(|status| status.code), Some(403 | 404))
 }
 
-/// What the server answered, if it did.
+/// The server's answer, if there was one.
 fn status(error: &Error) -> Option<&Status> {
     match error {
         Error::InitialListFailed(ClientError::Api(status))
@@ -86,7 +87,7 @@ fn status(error: &Error) -> Option<&Status> {
     }
 }
 
-/// Who is to blame for an error: how long to wait depends on it.
+/// Classifies an error by its cause, which decides how long to wait.
 pub fn failure(error: &Error) -> Failure {
     match error {
         Error::InitialListFailed(error)
@@ -97,7 +98,7 @@ pub fn failure(error: &Error) -> Failure {
     }
 }
 
-/// The same for what is not a watch.
+/// The same for errors of other requests than watches.
 pub fn client_failure(error: &ClientError) -> Failure {
     match error {
         ClientError::Api(status) => status_failure(status),
@@ -116,7 +117,7 @@ fn status_failure(status: &Status) -> Failure {
     }
 }
 
-/// The kernel's word for it is somewhere among the causes.
+/// Searches the causes for the kernel's error.
 fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
     use io::ErrorKind;
     let mut next = Some(error);
@@ -134,18 +135,18 @@ fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
                 | ErrorKind::BrokenPipe
                 | ErrorKind::UnexpectedEof,
             ) => return Failure::Unreachable,
-            // rustls': the certificate is not accepted, by either side.
+            // From rustls: one of the two sides does not accept the certificate.
             Some(ErrorKind::InvalidData) => return Failure::Refused,
             _ => {}
         }
-        // `source` of an io::Error leaves out what it is made of.
+        // `source` of an io::Error skips the error that it wraps.
         let inside = io.and_then(io::Error::get_ref);
         next = inside.map_or_else(|| error.source(), |inside| Some(inside as _));
     }
     Failure::Broken
 }
 
-/// An error in one line: kube's own words repeat themselves.
+/// Formats an error in one line. kube's own texts are repetitive.
 pub fn line(error: &Error) -> String {
     match error {
         Error::InitialListFailed(error)
@@ -156,7 +157,7 @@ pub fn line(error: &Error) -> String {
     }
 }
 
-/// The same for what is not a watch.
+/// The same for errors of other requests than watches.
 pub fn client_line(error: &ClientError) -> String {
     match error {
         ClientError::Api(status) => status_line(status),
@@ -179,7 +180,7 @@ fn status_line(status: &Status) -> String {
     format!("{} {message}{remedy}", status.code)
 }
 
-/// An error and what it comes from.
+/// Formats an error and its causes.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

@@ -1,6 +1,6 @@
-//! What to do about an API server that was never reached at the address that pods are given for it.
+//! Advice for the case that the agent never reached the API server at the address that pods get for it.
 //!
-//! That address (`KUBERNETES_SERVICE_HOST`) is the ClusterIP of the Service `kubernetes`. On a node without kube-proxy nobody
+//! That address (`KUBERNETES_SERVICE_HOST`) is the ClusterIP of the Service `kubernetes`. On a node without kube-proxy nothing
 //! serves it before the agent does, and the agent needs the API server for that.
 
 use std::error::Error;
@@ -15,10 +15,10 @@ use tower::{BoxError, Layer, Service};
 
 use super::trouble;
 
-/// Adds advice to errors of connecting, until a connect has worked.
+/// Adds advice to connect errors, until a connect has succeeded.
 #[derive(Clone, Debug)]
 pub struct Unreached {
-    /// None: the address was given by hand, so there is no advice.
+    /// None: the user configured the address, so there is no advice.
     advice: Option<Arc<Advice>>,
 }
 
@@ -29,7 +29,7 @@ struct Advice {
 }
 
 impl Unreached {
-    /// `host`: of a server that has the address that pods are given; none: it has another.
+    /// `host`: the server's host, if it is the address that pods get. None: it is another address.
     pub fn new(host: Option<&str>) -> Self {
         let advice = |host: &str| {
             Arc::new(Advice {
@@ -54,7 +54,7 @@ impl<S> Layer<S> for Unreached {
     }
 }
 
-/// A client's service with [`Unreached`].
+/// A client's service, wrapped in [`Unreached`].
 #[derive(Clone, Debug)]
 pub struct Advised<S> {
     inner: S,
@@ -105,7 +105,7 @@ impl Advice {
     }
 }
 
-/// The server cannot be reached at the address of a Service.
+/// The server is unreachable at the address of a Service.
 #[derive(Debug)]
 struct NotReached {
     why: String,
@@ -125,7 +125,8 @@ impl fmt::Display for NotReached {
 
 impl Error for NotReached {}
 
-/// What a connect gives when nobody translates a Service's address: the packets are lost, or go where nobody takes them.
+/// Whether a connect failed as it does when nothing translates a Service's address: the packets are lost, or reach a host that
+/// does not accept them.
 fn is_of_connecting(error: &(dyn Error + 'static)) -> bool {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     let mut system = causes.filter_map(|error| error.downcast_ref::<io::Error>());
@@ -146,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of an answer, for a server of which the address is a Service's or not.
+    /// Returns the error after an answer, for a server whose address is a Service's or not.
     async fn said(layer: &Unreached, answer: Result<(), ErrorKind>) -> Option<String> {
         let server = service_fn(move |()| async move { answer.map_err(io::Error::from) });
         let result = layer.layer(server).oneshot(()).await;

@@ -1,14 +1,14 @@
-//! What the server's version says of what it can do.
+//! Derives the server's capabilities from its version.
 
 use std::time::Duration;
 
 use super::pace::Failure;
 use super::trouble;
 
-/// The first minor version of Kubernetes 1 that gives lists as streams by default.
+/// The first minor version of Kubernetes 1 that streams lists by default.
 const STREAMS_SINCE: u32 = 32;
 
-/// Whether the server gives lists as streams; none: it does not say. `Err` says why it cannot be asked.
+/// Whether the server streams lists. None: its answer does not show that. `Err` contains the reason why the request failed.
 pub async fn gives_streams(
     client: &kube::Client,
     within: Duration,
@@ -26,7 +26,7 @@ pub async fn gives_streams(
             );
             Ok(Some(minor >= STREAMS_SINCE))
         }
-        // It answers, only not that: lists in pages every server gives.
+        // The server answers, but without its version. Every server can list in pages.
         Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 401 => Ok(None),
         Ok(Err(error)) => Err((
             trouble::client_failure(&error),

@@ -1,10 +1,10 @@
-//! The log events of a watch in trouble, and of its end.
+//! The log events of a failing watch, and of its recovery.
 
 use std::time::Instant;
 
 use crate::catalog::Kind;
 
-/// The API server does not offer an optional kind. `is_again`: that was logged before.
+/// The API server does not offer an optional kind. `is_again`: this was logged before.
 pub fn absent(kind: Kind, error: &str, is_again: bool) {
     if is_again {
         tracing::debug!(
@@ -33,7 +33,7 @@ pub fn lists_in_pages(kind: Kind, error: &str) {
     );
 }
 
-/// A watch has failed. `is_again`: that was logged before, and it has not recovered since.
+/// A watch has failed. `is_again`: this was logged before, and the watch has not recovered since.
 pub fn failed(kind: Kind, error: &str, is_again: bool) {
     if is_again {
         tracing::debug!(
@@ -52,7 +52,7 @@ pub fn failed(kind: Kind, error: &str, is_again: bool) {
     }
 }
 
-/// A watch works again that had failed since then.
+/// A watch that had failed since then has recovered.
 pub fn recovered(kind: Kind, since: Instant) {
     tracing::info!(
         event = "source.recovered",
