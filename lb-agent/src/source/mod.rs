@@ -1,4 +1,4 @@
-//! Where Services, EndpointSlices and Nodes come from: the Kubernetes API, or files with ordinary manifests.
+//! The sources of Services, EndpointSlices and Nodes: the Kubernetes API, or files with ordinary manifests.
 
 pub mod kubernetes;
 pub mod manifests;
@@ -13,7 +13,7 @@ use crate::catalog::{Change, Problem};
 pub use self::kubernetes::Kubernetes;
 pub use self::manifests::{Manifests, OpenError};
 
-/// Where Services come from.
+/// The source of Services.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Files and folders.
@@ -21,37 +21,37 @@ pub enum Source {
     Kubernetes(kubernetes::KubernetesSettings),
 }
 
-/// All that manifests have, the first time they are read.
+/// The result of reading manifests for the first time.
 #[derive(Debug, Default)]
 pub struct Listing {
     pub changes: Vec<Change>,
     pub problems: Vec<Problem>,
-    /// Nothing is missing because it could not be read.
+    /// Everything was readable, so nothing is missing.
     pub is_complete: bool,
-    /// How many objects were read.
+    /// The number of objects read.
     pub objects: usize,
-    /// How many files were read.
+    /// The number of files read.
     pub files: usize,
-    /// How many objects of other kinds were passed over.
+    /// The number of ignored objects of other kinds.
     pub passed_over: usize,
 }
 
-/// What a source has learnt since.
+/// The news of a source since the last batch.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub changes: Vec<Change>,
-    /// All that is wrong with the source now, not only what is new.
+    /// All current problems of the source, not only new ones.
     pub problems: Vec<Problem>,
-    /// Every kind of object was listed once: what is not known is not there.
+    /// Every kind of object has been listed once: an object that the catalog does not have does not exist.
     pub has_listed: bool,
-    /// Nothing is missing because it could not be read.
+    /// Everything was readable, so nothing is missing.
     pub is_complete: bool,
-    /// When the first of the changes came; none where that is not known.
+    /// The time at which the first of the changes arrived. None if unknown.
     pub heard: Option<Instant>,
 }
 
 impl Batch {
-    /// Adds what came after it.
+    /// Adds a later batch.
     pub fn append(&mut self, mut later: Self) {
         self.changes.append(&mut later.changes);
         *self = Self {

@@ -1,4 +1,4 @@
-//! The addresses of this node, as the kernel has them: NodePorts answer there.
+//! The addresses of this node, as the kernel lists them. The node serves NodePorts on them.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,16 +10,16 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::mpsc::Sender;
 
-/// linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
+/// From linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
 const ADDRESS_CHANGES: u32 = 0x10 | 0x100;
 
-/// After an error.
+/// The wait after an error.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Longer than any message of those groups; what does not fit is not needed.
+/// Longer than any message of those groups, in bytes. The agent does not need the content of a longer one.
 const MESSAGE: usize = 8192;
 
-/// The addresses of all interfaces, sorted, but for loopback and link-local ones.
+/// Returns the addresses of all interfaces, sorted, without loopback and link-local addresses.
 ///
 /// # Errors
 /// The kernel does not list them.
@@ -45,10 +45,10 @@ fn is_reachable(address: &IpAddr) -> bool {
         }
 }
 
-/// Sends the addresses again after each change, from a thread of its own, until nobody receives.
+/// Starts a thread that sends all addresses after each change, until the receiver is dropped.
 ///
 /// # Errors
-/// The kernel does not tell of changes, or the thread cannot be started.
+/// The kernel does not report changes, or the thread cannot be started.
 pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, ADDRESS_CHANGES))?;
@@ -56,7 +56,7 @@ pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
         .name("addresses".to_owned())
         .spawn(move || {
             let mut message = Vec::with_capacity(MESSAGE);
-            // Listed first: they may have changed before the kernel was asked to tell.
+            // List first: the addresses may have changed before the subscription to the kernel's messages.
             loop {
                 match list() {
                     Ok(addresses) => {
@@ -72,7 +72,7 @@ pub fn watch(changes: Sender<Vec<IpAddr>>) -> io::Result<JoinHandle<()>> {
                 }
                 message.clear();
                 match socket.recv(&mut message, 0) {
-                    // A message that was lost tells of a change as well as one that came.
+                    // ENOBUFS means that a message was lost, which also shows that an address has changed.
                     Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => {
                         tracing::warn!(
                             event = "node_addresses.watch_failed",

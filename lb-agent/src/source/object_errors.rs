@@ -1,8 +1,8 @@
-//! Words about objects that cannot be read, whatever they came from.
+//! Error texts for unreadable objects, common to all sources.
 
 use crate::catalog::{ObjectName, is_name};
 
-/// serde's words, for people who write YAML and not Rust.
+/// Rewords serde's errors for users who write YAML and not Rust.
 pub(super) fn plain(message: &str) -> String {
     let message = message.replace("expected i32", "expected a whole number");
     let Some((before, after)) = message.split_once("expected struct ") else {
@@ -13,7 +13,7 @@ pub(super) fn plain(message: &str) -> String {
     format!("{before}expected a mapping{rest}")
 }
 
-/// `Err` says which field of `metadata` is no name.
+/// `Err` states which field of `metadata` is not a valid name.
 pub(super) fn well_named(name: &ObjectName) -> Result<(), String> {
     if name.name.is_empty() {
         return Err("metadata.name is empty: write one".to_owned());

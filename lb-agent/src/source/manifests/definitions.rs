@@ -1,4 +1,5 @@
-//! Which file's definition of an object counts: the last, in the order of the paths, as if `kubectl apply` had got the same paths.
+//! Selects the file whose definition of an object counts: the last one in the order of the paths, as if `kubectl apply` had
+//! received the same paths.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,12 +12,12 @@ pub(super) struct Definitions {
     by_object: HashMap<ObjectId, BTreeMap<FileKey, Object>>,
     /// Objects that more than one file defines.
     repeated: BTreeSet<ObjectId>,
-    /// What counted, before the changes that nobody has taken yet.
+    /// The definitions that counted before the changes that have not been taken yet.
     before: BTreeMap<ObjectId, Option<Object>>,
 }
 
 impl Definitions {
-    /// Takes over what a file defines now instead of what it defined.
+    /// Replaces a file's old definitions by its new ones.
     pub(super) fn replace(
         &mut self,
         file: &FileKey,
@@ -33,7 +34,7 @@ impl Definitions {
         }
     }
 
-    /// What counts differently since the last call.
+    /// Returns the changes of the definitions that count, since the last call.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         let before = std::mem::take(&mut self.before);
         let changes = before.into_iter().filter_map(|(id, before)| {
@@ -53,7 +54,7 @@ impl Definitions {
         self.by_object.contains_key(id)
     }
 
-    /// A line for each object that is defined more than once.
+    /// Returns a line for each object that is defined more than once.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         self.repeated.iter().flat_map(|id| {
             let mut files = self.by_object.get(id).into_iter().flat_map(BTreeMap::keys);

@@ -1,6 +1,6 @@
-//! Splits a file into documents, each read for itself: an error in one must not hide the others.
+//! Splits a file into documents and reads each separately: an error in one must not hide the others.
 //!
-//! The rules are those of kubectl's `YAMLOrJSONDecoder` (k8s.io/apimachinery/pkg/util/yaml): what the text begins with decides
+//! The rules are those of kubectl's `YAMLOrJSONDecoder` (k8s.io/apimachinery/pkg/util/yaml): the start of the text decides
 //! whether it is JSON, and the file's name does not. docs/decisions/0002-manifests.md compares the two.
 
 use std::borrow::Cow;
@@ -8,23 +8,23 @@ use std::borrow::Cow;
 use super::tree::Tree;
 use super::yaml;
 
-/// Something that could not be read as YAML or JSON.
+/// An error in a text that is neither valid YAML nor valid JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     /// From 1.
     pub(super) line: u64,
-    /// From 1; 0 when it is not known.
+    /// From 1; 0 if unknown.
     pub(super) column: u64,
     pub(super) message: String,
 }
 
-/// A document and the line, from 1, of the first thing that it says.
+/// A document, and the line, from 1, of its first content.
 pub(super) type Document = (u64, Result<Tree, SyntaxError>);
 
-/// What some editors put before a text, and what stands within it when such files are joined.
+/// Some editors put it before a text. It occurs within a text when such files are joined.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The documents of a file.
+/// Returns the documents of a file.
 pub(super) fn all(text: &str) -> Vec<Document> {
     if !text.trim_start().starts_with('{') {
         return yaml_documents(text, 1);
@@ -32,7 +32,7 @@ pub(super) fn all(text: &str) -> Vec<Document> {
     let (mut documents, rest) = json_documents(text);
     if let Some(rest) = rest {
         let mut more = yaml_documents(&text[rest.offset..], rest.line);
-        // It began as JSON, so the JSON reader's words fit better.
+        // The text began as JSON, so the JSON reader's error fits better.
         if let Some((_, first @ Err(_))) = more.first_mut() {
             *first = Err(rest.error);
         }
@@ -41,17 +41,17 @@ pub(super) fn all(text: &str) -> Vec<Document> {
     documents
 }
 
-/// What is left of a text after its last JSON value.
+/// The rest of a text after its last JSON value.
 struct Rest {
     /// In bytes.
     offset: usize,
     /// From 1.
     line: u64,
-    /// Why it is not JSON.
+    /// The reason why it is not JSON.
     error: SyntaxError,
 }
 
-/// The JSON values at the start of a text, which may stand one after the other.
+/// Returns the JSON values at the start of a text, one after the other.
 fn json_documents(text: &str) -> (Vec<Document>, Option<Rest>) {
     let mut values = serde_json::Deserializer::from_str(text).into_iter();
     let mut documents = Vec::new();
@@ -79,9 +79,9 @@ fn json_documents(text: &str) -> (Vec<Document>, Option<Rest>) {
     }
 }
 
-/// The documents of a YAML text that begins in that line.
+/// Returns the documents of a YAML text that begins in that line.
 ///
-/// A line of `---` always ends a document, in whatever it stands, so no parser is needed to find the next one.
+/// A line of `---` always ends a document, whatever surrounds it, so no parser is needed to find the next one.
 fn yaml_documents(text: &str, first_line: u64) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut start = (0, first_line);
@@ -113,7 +113,7 @@ fn push_yaml(documents: &mut Vec<Document>, start: u64, text: &str) {
     }
 }
 
-/// Without the byte order marks that begin a line: YAML 1.1, and so kubectl, allows them there.
+/// Removes the byte order marks at the start of a line. YAML 1.1, and so kubectl, allows them there.
 fn without_marks(text: &str) -> Cow<'_, str> {
     if !text.contains(BYTE_ORDER_MARK) {
         return text.into();
@@ -124,7 +124,7 @@ fn without_marks(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
-/// What stands in the line of a `---`.
+/// Returns the rest of the line after a `---`.
 fn after_separator(line: &str) -> Option<&str> {
     let line = line.trim_start_matches(BYTE_ORDER_MARK);
     let rest = line.strip_prefix("---")?;
@@ -132,7 +132,7 @@ fn after_separator(line: &str) -> Option<&str> {
     is_separator.then_some(rest)
 }
 
-/// A line that says nothing: blank, a comment, a directive or a separator.
+/// A line without content: blank, a comment, a directive or a separator.
 fn is_empty(line: &str) -> bool {
     let line = line.trim_start_matches(BYTE_ORDER_MARK).trim_end();
     is_nothing(line) || line.starts_with('%') || line == "---" || line == "..."

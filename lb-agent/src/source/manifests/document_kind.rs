@@ -1,4 +1,4 @@
-//! What a document says that it is: a kind that we read, one of these misspelt, or something that is not for us.
+//! The kind of a document: a kind that the agent reads, a misspelt one, or one that the agent ignores.
 
 use serde_json::Value;
 
@@ -7,15 +7,15 @@ use crate::catalog::Kind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DocumentKind {
     One(Kind),
-    /// The items of this need not say their kind again.
+    /// The items of this list need not repeat their kind.
     ListOf(Kind),
     List,
-    /// The older form of EndpointSlices.
+    /// The predecessor of EndpointSlices.
     Endpoints,
-    /// An object that belongs in the folder of an application.
+    /// Any other kind. Such objects are normal in the folder of an application.
     Other,
     Nothing,
-    /// Meant for us, surely, but not written so.
+    /// Certainly meant for the agent, but misspelt.
     Wrong {
         kind: Option<Kind>,
         message: String,
@@ -26,7 +26,7 @@ const SLICES: &str = "discovery.k8s.io/v1";
 
 const CIDRS: &str = "networking.k8s.io/v1";
 
-/// What we read: `kind`, `apiVersion`.
+/// The kinds that the agent reads: `kind`, `apiVersion`.
 const READ: [(&str, &str, DocumentKind); 9] = [
     ("Service", "v1", DocumentKind::One(Kind::Service)),
     (
@@ -112,7 +112,7 @@ impl DocumentKind {
     }
 }
 
-/// Whether the group is one that others have made, and may have a Service of its own (Knative has).
+/// Whether the group is a third party's, which may have a Service of its own (Knative has).
 fn is_foreign(version: &str) -> bool {
     let group = version.split_once('/').map(|(group, _)| group);
     group.is_some_and(|group| group.contains('.') && group != "discovery.k8s.io")

@@ -1,5 +1,5 @@
-//! A file's encoding, decided as kubectl decides it: by a byte order mark, else UTF-8 (`FileVisitor.Visit` of cli-runtime, which
-//! reads through `unicode.BOMOverride`).
+//! Detects a file's encoding as kubectl does: by a byte order mark, else UTF-8 (`FileVisitor.Visit` of cli-runtime, which reads
+//! through `unicode.BOMOverride`).
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ const MARK: char = '\u{feff}';
 /// The text of a file.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Decoded {
-    /// Without the byte order mark. U+FFFD stands for each byte that is no text.
+    /// Without the byte order mark. U+FFFD replaces each invalid byte.
     pub(super) text: String,
-    /// The first place that is no text.
+    /// The first invalid position.
     pub(super) flaw: Option<Flaw>,
 }
 
-/// A place in a file that is no text. The file may be a secret one, so its bytes are not repeated.
+/// A position in a file that is not valid text. Its bytes are not shown, because the file may be secret.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flaw {
     /// From 1.
@@ -24,7 +24,7 @@ pub(super) struct Flaw {
     encoding: &'static str,
 }
 
-/// Decodes a whole file. This never fails: what is no text becomes U+FFFD.
+/// Decodes a whole file. This never fails: U+FFFD replaces invalid bytes.
 pub(super) fn decode(bytes: Vec<u8>) -> Decoded {
     match bytes.get(..2) {
         Some([0xff, 0xfe]) => utf16(&bytes, u16::from_le_bytes),
@@ -55,7 +55,7 @@ fn utf8(bytes: Vec<u8>) -> Decoded {
     Decoded { text, flaw }
 }
 
-/// `bytes`: with the byte order mark.
+/// `bytes` includes the byte order mark.
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Decoded {
     let (units, rest) = bytes.as_chunks();
     let mut decoded = Decoded::default();
@@ -72,7 +72,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Decoded {
                 .get_or_insert_with(|| flaw(line, at - line_start + 1));
             char::REPLACEMENT_CHARACTER
         });
-        // An unpaired surrogate is one unit, as its replacement is.
+        // An unpaired surrogate has one unit, and so has its replacement.
         at += 2 * character.len_utf16();
         if at > 2 {
             decoded.text.push(character);
@@ -92,7 +92,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Decoded {
 }
 
 impl Decoded {
-    /// Whether the text ends within a character: it may be half-written.
+    /// Whether the text ends within a character. The file may be half-written.
     pub(super) fn is_cut(&self) -> bool {
         self.flaw.is_some() && self.text.ends_with(char::REPLACEMENT_CHARACTER)
     }

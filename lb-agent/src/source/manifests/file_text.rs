@@ -1,4 +1,4 @@
-//! A file's text: a file that is too large, or no file after all, is reported and never waited for.
+//! Reads a file's text. A file that is too large, or is not a regular file, is reported, and reading it never blocks.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -8,19 +8,19 @@ use std::path::Path;
 
 use super::encoding::{self, Decoded};
 
-/// A dump of a large cluster is half of it; what never ends, like /dev/zero, ends here.
+/// In bytes. A dump of a large cluster has half of it. An endless file, like /dev/zero, is cut off here.
 const LARGEST: u64 = 64 << 20;
 
-/// What is wrong with a file, and what to do.
+/// The problem with a file, and the remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
     why: String,
     remedy: &'static str,
 }
 
-/// A file's text.
+/// Reads a file's text.
 ///
-/// `may_wait`: it was named though it is no regular file, and may be waited for.
+/// `may_wait`: the user named the file although it is not a regular one, and reading it may block.
 pub(super) fn read(path: &Path, may_wait: bool) -> Result<Decoded, Unreadable> {
     let file = open(path, may_wait)?;
     let mut bytes = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn read(path: &Path, may_wait: bool) -> Result<Decoded, Unreadable> {
     Ok(encoding::decode(bytes))
 }
 
-/// What was a regular file may be a FIFO now: opening that would wait for a writer.
+/// A former regular file may be a FIFO now. A blocking open would wait for its writer.
 fn open(path: &Path, may_wait: bool) -> Result<File, Unreadable> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -75,9 +75,9 @@ fn failed(error: &io::Error) -> Unreadable {
 }
 
 impl Unreadable {
-    /// The line to tell.
+    /// Formats the problem in one line.
     ///
-    /// `keeps`: the file has said something before, which still holds.
+    /// `keeps`: the file was read before, and its previous contents stay in effect.
     pub(super) fn line(&self, keeps: bool) -> String {
         if keeps {
             format!(

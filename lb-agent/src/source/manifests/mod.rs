@@ -1,9 +1,9 @@
-//! Manifests as a source: remembers what each file defines, and gives what differs when it reads again.
+//! Manifests as a source. It stores the definitions of each file, and returns the differences when it reads the files again.
 //!
-//! `paths` finds the files, `file_text` reads and `encoding` decodes them, `document` splits them (`yaml` and `tree` read one document),
-//! `parse` makes objects of them (`document_kind` finds their kinds, `strict` checks their types), `definitions` settles which file
-//! counts for an object, `watch` says when to look. A file that breaks keeps the objects that it last had: a typing
-//! error must not take a Service away.
+//! `paths` finds the files, `file_text` reads and `encoding` decodes them. `document` splits them into documents, and `yaml`
+//! and `tree` read one document. `parse` makes objects of them: `document_kind` finds their kinds, and `strict` checks their
+//! types. `definitions` selects the file that counts for an object, and `watch` decides when to check the files. A file that
+//! becomes invalid keeps its previous objects: a typing error must not remove a Service.
 
 mod definitions;
 mod document;
@@ -33,7 +33,7 @@ use self::paths::{FileKey, Stamp};
 use super::{Batch, Listing};
 use crate::catalog::{Change, Object, ObjectId, Problem};
 
-/// A path that was asked for cannot be read at all.
+/// A path that the user named is unreadable.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read manifests from {}: {error}; name a readable file or folder", path.display())]
 pub struct OpenError {
@@ -48,51 +48,51 @@ pub struct Manifests {
     paths: Vec<PathBuf>,
     files: BTreeMap<FileKey, File>,
     definitions: Definitions,
-    /// Objects that are there, of which nothing is known since they cannot be read.
+    /// Objects that exist but are unreadable, without an earlier version.
     unread: BTreeSet<ObjectId>,
-    /// About paths and folders; what is about a file is with the file.
+    /// Problems of paths and folders. Problems of a file are stored with the file.
     path_problems: Vec<Problem>,
-    /// The same, where nothing is missing for it.
+    /// The same, for problems because of which nothing is missing.
     path_notes: Vec<Problem>,
-    /// The problems that were last handed out.
+    /// The problems in the last batch.
     reported: Vec<Problem>,
-    /// A file looks half-written: worth another look soon.
+    /// A file looks half-written, and should be checked again soon.
     is_holding: bool,
 }
 
 #[derive(Debug, Default)]
 struct File {
-    /// While it stays the same the file need not be read again.
+    /// While it stays the same, the file need not be read again.
     stamp: Stamp,
-    /// Of the text that was read last.
+    /// Of the text at the last read.
     hash: Option<u64>,
     objects: BTreeMap<ObjectId, Object>,
     problems: Vec<Problem>,
-    /// Something in it could not be read.
+    /// A part of it was unreadable.
     is_broken: bool,
-    /// Objects in it that could not be read.
+    /// Its unreadable objects.
     unread: BTreeSet<ObjectId>,
     passed_over: usize,
 }
 
-/// How to read again.
+/// Options for reading the files again.
 #[derive(Debug, Default)]
 struct ReadOptions {
     /// Names of files to read even if their times and sizes look the same.
     suspects: BTreeSet<OsString>,
-    /// Leave a file that looks half-written as it was, this time.
+    /// This time, leave a file that looks half-written as it was.
     is_patient: bool,
-    /// Wait for what a pipe has to say: only before anything else depends on it.
+    /// Wait for the contents of a pipe. Only set while nothing else depends on the result yet.
     may_wait: bool,
 }
 
 impl Manifests {
-    /// Reads all files a first time.
+    /// Reads all files for the first time.
     ///
-    /// What is wrong within a file, or with a file in a folder, is among the listing's problems.
+    /// Problems within a file, or with a file in a folder, are among the listing's problems.
     ///
     /// # Errors
-    /// A path that does not exist or cannot be opened.
+    /// A path does not exist or cannot be opened.
     pub fn open(paths: Vec<PathBuf>) -> Result<(Self, Listing), OpenError> {
         for path in &paths {
             paths::probe(path).map_err(|error| OpenError {
@@ -127,7 +127,7 @@ impl Manifests {
         Ok((manifests, listing))
     }
 
-    /// Reads what may have changed; none when nothing differs.
+    /// Reads the files that may have changed. None if nothing differs.
     fn reread(&mut self, options: &ReadOptions) -> Option<Batch> {
         self.is_holding = false;
         let found = paths::find(&self.paths);
@@ -153,7 +153,7 @@ impl Manifests {
         self.batch()
     }
 
-    /// What has changed since the last call; none when nothing differs.
+    /// Returns the changes since the last call. None if nothing differs.
     fn batch(&mut self) -> Option<Batch> {
         let mut changes = self.definitions.take_changes();
         changes.extend(self.unread_changes());
@@ -186,7 +186,7 @@ impl Manifests {
         self.take_text(key, text, options.is_patient);
     }
 
-    /// Takes over what a file says.
+    /// Applies a file's new text.
     fn take_text(&mut self, key: FileKey, text: Result<Decoded, Unreadable>, is_patient: bool) {
         let file = self.files.entry(key.clone()).or_default();
         let text = match text {
@@ -227,7 +227,7 @@ impl Manifests {
         file.is_broken = parsed.is_broken;
     }
 
-    /// As if a file of that name had been read, and had said this.
+    /// Acts as if a file of that name with this content had been read.
     #[cfg(feature = "fuzzing")]
     pub fn hear(&mut self, path: &Path, bytes: Vec<u8>, is_patient: bool) -> Option<Batch> {
         let key = FileKey {
@@ -238,7 +238,7 @@ impl Manifests {
         self.batch()
     }
 
-    /// What has become unreadable, and what was and is gone.
+    /// Returns the objects that became unreadable, and the unreadable ones that were removed.
     fn unread_changes(&mut self) -> Vec<Change> {
         let is_defined = |id: &&ObjectId| self.definitions.defines(id);
         let found = self.files.values().flat_map(|file| &file.unread);
@@ -252,12 +252,12 @@ impl Manifests {
         changes
     }
 
-    /// Whether every path, file and document could be read.
+    /// Whether every path, file and document was readable.
     fn is_complete(&self) -> bool {
         self.path_problems.is_empty() && !self.files.values().any(|file| file.is_broken)
     }
 
-    /// All that is wrong now, in the order of the files.
+    /// Returns all current problems, in the order of the files.
     fn problems(&self) -> Vec<Problem> {
         let of_files = self.files.values().flat_map(|file| &file.problems);
         let of_paths = self.path_problems.iter().chain(&self.path_notes);
@@ -267,7 +267,7 @@ impl Manifests {
 }
 
 impl File {
-    /// In a file with an error, what is missing may be what the error hides.
+    /// Keeps the previous objects of a file with an error: the error may hide those that are missing.
     fn keep_what_broke(&self, parsed: &mut Parsed) {
         if !parsed.is_broken {
             return;

@@ -1,4 +1,4 @@
-//! From a file's text to objects: kinds that we read, lists of them, and what is wrong with the others.
+//! Converts a file's text to objects: the kinds that the agent reads, lists of them, and the problems of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,22 +15,22 @@ use super::tree::{self, Tree};
 use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
 use crate::source::object_errors::{plain, well_named};
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) objects: BTreeMap<ObjectId, Object>,
     pub(super) problems: Vec<Problem>,
-    /// Something could not be read, so an object may be missing.
+    /// A part was unreadable, so an object may be missing.
     pub(super) is_broken: bool,
-    /// Objects that are there and cannot be read.
+    /// Objects that exist but are unreadable.
     pub(super) unread: BTreeSet<ObjectId>,
-    /// Objects of other kinds.
+    /// The number of objects of other kinds.
     pub(super) passed_over: usize,
 }
 
-/// Reads a file's text, JSON or YAML.
+/// Parses a file's text, JSON or YAML.
 ///
-/// `known`: what the file last said, which stays where it cannot be read now.
+/// `known`: the file's previous objects. An object that is unreadable now keeps its previous version.
 pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) -> Parsed {
     let mut parser = Parser {
         path,
@@ -50,11 +50,11 @@ pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) 
     parser.parsed
 }
 
-/// A file on its way to objects.
+/// The state of parsing a file.
 struct Parser<'a> {
     path: &'a Path,
     known: &'a BTreeMap<ObjectId, Object>,
-    /// Of the document at hand.
+    /// The line of the current document.
     line: u64,
     /// The names of Endpoints.
     endpoints: Vec<String>,
@@ -116,7 +116,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Adds an object. Of two with the same name the later one counts, as if they were applied one after the other.
+    /// Adds an object. If two have the same name, the later one counts, as if they were applied one after the other.
     fn insert(&mut self, object: Object) {
         let id = object.id();
         if self.parsed.objects.insert(id.clone(), object).is_some() {
@@ -135,7 +135,7 @@ impl Parser<'_> {
         self.tell_of_repeated_keys(&object, &list.repeated);
         let message = match items {
             Some(Ok(items)) => return items,
-            // An empty list, as Go may write it.
+            // An empty list: Go may write it as null.
             Some(Err(Value::Null)) => return Vec::new(),
             Some(Err(_)) => "items is not a sequence: write one, with an object in each item",
             None => "items is missing: write the list's objects there",
@@ -144,7 +144,7 @@ impl Parser<'_> {
         Vec::new()
     }
 
-    /// One line for each object. Nothing is missing because of it.
+    /// Adds one line for each object. Nothing is missing because of it.
     fn tell_of_repeated_keys(&mut self, object: &str, keys: &BTreeSet<tree::Path>) {
         let Some(first) = keys.first() else {
             return;
@@ -160,7 +160,7 @@ impl Parser<'_> {
         });
     }
 
-    /// Tells of what an API server would refuse the object for, though nothing here depends on it.
+    /// Reports values for which an API server would refuse the object, though the agent does not need them.
     fn tell_of_refused_texts(&mut self, id: &ObjectId, fields: &[String]) {
         let Some(first) = fields.first() else {
             return;
@@ -173,7 +173,7 @@ impl Parser<'_> {
         self.parsed.problems.push(Problem::of(id, message));
     }
 
-    /// Tells of something that is meant for us and cannot be read, and what becomes of it.
+    /// Reports an unreadable object of a kind that the agent reads, and the consequence.
     fn broken(&mut self, kind: Option<Kind>, name: Option<ObjectName>, message: &str) {
         self.parsed.is_broken = true;
         let object = self.shown(kind, name.as_ref());
@@ -205,7 +205,7 @@ impl Parser<'_> {
         });
     }
 
-    /// One line about all of them: a dump of a cluster has one for each Service.
+    /// Adds one line for all of them, because a dump of a cluster has one for each Service.
     fn tell_of_endpoints(&mut self) {
         let Some(first) = self.endpoints.first() else {
             return;
@@ -219,7 +219,7 @@ impl Parser<'_> {
         });
     }
 
-    /// How an object is called in a problem: by its name, where it has one, else by its file.
+    /// The name of an object in a problem: its own name if it has one, else its file.
     fn shown(&self, kind: Option<Kind>, name: Option<&ObjectName>) -> String {
         let file = shown(self.path);
         match (kind, name) {
@@ -234,7 +234,7 @@ impl Parser<'_> {
     }
 }
 
-/// An object of ours. `Err` names the field and what was expected.
+/// Decodes an object. `Err` names the field and what was expected.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
         let mut message = plain(&error.inner().to_string());
@@ -248,7 +248,7 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     })
 }
 
-/// Labels and annotations that are no strings; null counts as an empty one (Go's `encoding/json`).
+/// Returns the labels and annotations that are not strings. Null counts as an empty string (Go's `encoding/json`).
 fn refused_texts(value: &Value) -> Vec<String> {
     let mut refused = Vec::new();
     for field in ["labels", "annotations"] {
@@ -262,7 +262,7 @@ fn refused_texts(value: &Value) -> Vec<String> {
     refused
 }
 
-/// Of so many, when the first is named.
+/// The number of the others, when the text names only the first.
 fn and_more(count: usize) -> String {
     match count {
         0 | 1 => String::new(),
@@ -270,7 +270,7 @@ fn and_more(count: usize) -> String {
     }
 }
 
-/// The namespace and name that a value gives itself.
+/// The namespace and name in a value.
 fn name(value: &Value) -> Option<ObjectName> {
     let metadata = value.get("metadata")?;
     let text = |key| {

@@ -1,7 +1,7 @@
-//! Finds the files, as `kubectl -f` does: a file as it is, of a folder its *.yaml, *.yml and *.json, not deeper.
+//! Finds the files, as `kubectl -f` does: a file itself, and the *.yaml, *.yml and *.json of a folder, without its subfolders.
 //!
-//! What is named may be a pipe or `/dev/stdin`; in a folder only regular files count, since a FIFO there would be
-//! waited for until somebody writes to it.
+//! A path that the user names may be a pipe or `/dev/stdin`. In a folder only regular files count: reading a FIFO there would
+//! block until a process writes to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Metadata};
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use super::shown;
 use crate::catalog::Problem;
 
-/// A file, in the order in which kubectl would apply it.
+/// A file. The order is that in which kubectl would apply the files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileKey {
-    /// Which of the given paths it was found at.
+    /// The index of the given path at which it was found.
     pub(super) given: usize,
     pub(super) path: PathBuf,
 }
 
-/// What tells that a file has changed, without reading it.
+/// The metadata that shows a change of a file without reading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -30,25 +30,25 @@ pub(super) struct Stamp {
     modified: (i64, i64),
     /// Seconds and nanoseconds.
     changed: (i64, i64),
-    /// Not a regular file: it says what it has to say once, and reading may wait.
+    /// Not a regular file: it can be read only once, and reading may block.
     pub(super) is_stream: bool,
 }
 
-/// All files there are.
+/// All files found.
 #[derive(Debug, Default)]
 pub(super) struct PathScan {
     pub(super) files: BTreeMap<FileKey, Stamp>,
-    /// Given paths that exist but could not be looked into: what was known of them still holds.
+    /// Given paths that exist but are unreadable. Their previous contents stay in effect.
     pub(super) unreadable: BTreeSet<usize>,
     pub(super) problems: Vec<Problem>,
-    /// What is passed over, and is no reason to miss anything.
+    /// Notes about ignored files. Nothing is missing because of them.
     pub(super) notes: Vec<Problem>,
 }
 
-/// The files that were found, by device and inode.
+/// The files found so far, by device and inode.
 type Seen = HashMap<(u64, u64), FileKey>;
 
-/// Whether a path can be read at all.
+/// Checks that a path is readable at all.
 pub(super) fn probe(path: &Path) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
@@ -59,7 +59,8 @@ pub(super) fn probe(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The files at the given paths. A file that is found twice counts once, where it is found last: kubectl applies it there last.
+/// Finds the files at the given paths. A file that is found twice counts once, at the last place: kubectl applies it there
+/// last.
 pub(super) fn find(given: &[PathBuf]) -> PathScan {
     let mut found = PathScan::default();
     let mut seen = Seen::new();
@@ -109,7 +110,7 @@ impl PathScan {
                     object: shown(&path),
                     message: "is not a regular file; passed over".to_owned(),
                 }),
-                // It went between the listing and now, or is a link to nothing: reading it will say so.
+                // It was removed after the listing, or is a broken link. Reading it will report the error.
                 Err(_) if path.is_symlink() => {
                     let key = FileKey { given: index, path };
                     self.files.insert(key, Stamp::default());
@@ -135,7 +136,7 @@ impl PathScan {
 }
 
 impl Stamp {
-    /// Only what says that it is the same file or folder, whatever is in it.
+    /// Only the fields that identify the file or folder, independent of its contents.
     pub(super) fn identity(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -145,7 +146,7 @@ impl Stamp {
         }
     }
 
-    /// A stream's changes with every write: only another in its place is worth a look.
+    /// The times of a stream change with every write, so only a different stream counts as a change.
     fn of(metadata: &Metadata) -> Self {
         let identity = Self::identity(metadata);
         if !metadata.is_file() {
@@ -160,7 +161,7 @@ impl Stamp {
     }
 }
 
-/// What else is in a folder, to say why nothing is read from it.
+/// Counts the other files in a folder, to explain why nothing is read from it.
 #[derive(Debug, Default)]
 struct Others {
     files: usize,
@@ -200,7 +201,7 @@ impl Others {
     }
 }
 
-/// Hidden files are editors' own.
+/// Editors keep their own files hidden.
 fn is_hidden(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes().starts_with(b".")

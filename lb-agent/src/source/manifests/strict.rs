@@ -1,13 +1,13 @@
-//! Values as serde sees them, but a mapping must be one.
+//! Passes values to serde, but accepts only a mapping for a struct.
 //!
-//! What serde derives also takes a sequence for a struct, item by item: `conditions: [false]` would mean something.
+//! Code that serde derives also accepts a sequence for a struct, item by item: `conditions: [false]` would be valid.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// A value whose sequences are sequences only.
+/// A value whose sequences are never read as structs.
 pub(super) struct Strict(pub(super) Value);
 
 impl<'de> Deserializer<'de> for Strict {

@@ -1,5 +1,5 @@
-//! A document as a tree of JSON values, made as kubectl makes JSON from YAML (sigs.k8s.io/yaml, `YAMLToJSON`): every key becomes a
-//! string, a whole number has no fraction, and of a key that a mapping has twice the last one counts.
+//! A document as a tree of JSON values, converted as kubectl converts YAML to JSON (sigs.k8s.io/yaml, `YAMLToJSON`): every key
+//! becomes a string, a whole number has no fraction, and the last of several equal keys in a mapping counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -7,21 +7,21 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// More repeated keys than this are not remembered of one document.
+/// The largest number of repeated keys stored for one document.
 const MOST_REPEATED: usize = 1_000;
 
-/// The key under which YAML 1.1 merges other mappings into this one.
+/// The key with which YAML 1.1 merges other mappings into this one.
 const MERGE: &str = "<<";
 
 /// A document, or an item of a list.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Tree {
     pub(super) value: Value,
-    /// The keys that their mapping has more than once.
+    /// The keys that occur more than once in their mapping.
     pub(super) repeated: BTreeSet<Path>,
 }
 
-/// Where in a tree a key stands: `metadata.labels.app`, `spec.ports[0].port`.
+/// The position of a key in a tree: `metadata.labels.app`, `spec.ports[0].port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Path(Vec<PathSegment>);
 
@@ -32,7 +32,7 @@ enum PathSegment {
 }
 
 impl Tree {
-    /// Takes the items out of a list, each with what is repeated in it. None when `items` is missing, `Err` when it is something else.
+    /// Takes the items out of a list, each with its repeated keys. None if `items` is missing, `Err` if it is not a list.
     pub(super) fn take_items(&mut self) -> Option<Result<Vec<Self>, Value>> {
         let values = match self.value.get_mut("items").map(Value::take)? {
             Value::Array(values) => values,
@@ -79,14 +79,14 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// Where reading is, and what it has met.
+/// The current position of reading, and the repeated keys found.
 #[derive(Default)]
 struct ReadingState {
     path: Path,
     repeated: BTreeSet<Path>,
 }
 
-/// The value that comes next.
+/// Reads the next value.
 struct ValueReader<'a>(&'a mut ReadingState);
 
 impl ValueReader<'_> {
@@ -180,10 +180,10 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
     }
 }
 
-/// The mappings that a merge key stands for, in the order in which they are to be stored; `Err` when this is no merge.
+/// Returns the mappings that a merge key stands for, in the order in which they must be stored. `Err` if this is not a merge.
 ///
-/// As in kubectl, and not as YAML 1.1 has it, a merge key overrides what stands before it; in a sequence the first mapping goes
-/// before the others.
+/// As in kubectl, and unlike in YAML 1.1, a merge key overrides the keys before it. In a sequence the first mapping overrides
+/// the others.
 fn merge_sources(key: &str, value: Value) -> Result<Vec<Map<String, Value>>, Value> {
     match value {
         Value::Object(map) if key == MERGE => Ok(vec![map]),
@@ -198,7 +198,7 @@ fn merge_sources(key: &str, value: Value) -> Result<Vec<Map<String, Value>>, Val
     }
 }
 
-/// A mapping's key, as the string that JSON has for it.
+/// A mapping's key, as the string that JSON uses for it.
 struct MappingKey(String);
 
 impl<'de> Deserialize<'de> for MappingKey {
@@ -236,9 +236,9 @@ impl<'de> Deserialize<'de> for MappingKey {
     }
 }
 
-/// JSON has no difference between 80 and 80.0, and Go writes 80.
+/// JSON does not distinguish 80 and 80.0, and Go writes 80.
 fn number(value: f64) -> Value {
-    // Beyond 2^53 not every whole number is a float.
+    // Beyond 2^53 a float cannot represent every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= EXACT {
         #[expect(
@@ -250,7 +250,7 @@ fn number(value: f64) -> Value {
     Number::from_f64(value).map_or(Value::Null, Value::Number)
 }
 
-/// What Go's `strconv.FormatFloat(value, 'g', -1, 32)` writes: 1.1 for 1.10, 1e+06 for a million.
+/// Formats a float like Go's `strconv.FormatFloat(value, 'g', -1, 32)`: 1.1 for 1.10, 1e+06 for a million.
 fn float_key(value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "Go has the key so")]
     let value = value as f32;

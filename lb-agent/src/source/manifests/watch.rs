@@ -1,7 +1,7 @@
-//! Looks at the manifests again when the kernel says that something happened to them.
+//! Checks the manifests again when the kernel reports a change.
 //!
-//! Folders are watched, never files: editors replace a file by renaming another over it, and a mounted ConfigMap
-//! swaps a link beside it. An unhurried look now and then covers file systems that say nothing (network mounts).
+//! The agent watches folders, never files: editors replace a file by renaming another over it, and a mounted ConfigMap replaces
+//! a link beside it. A check at long intervals covers file systems without events (network mounts).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,22 +18,23 @@ use tokio::sync::mpsc::Sender;
 use super::paths::Stamp;
 use super::{Batch, Manifests, ReadOptions};
 
-/// Changes that come together are looked at together.
+/// Changes within this time of each other are checked together.
 const QUIET: Duration = Duration::from_millis(20);
-/// However long they go on, a look is taken after this.
+/// The longest delay of a check, however long the changes continue.
 const LONGEST: Duration = Duration::from_millis(60);
-/// How long a file that looks half-written gets to become whole.
+/// The time in which a file that looks half-written may be completed.
 const PATIENCE: Duration = Duration::from_millis(30);
-/// Between looks that nothing asked for.
+/// The interval between checks without an event.
 const UNASKED: Duration = Duration::from_secs(10);
-/// The same, when the kernel gives no events.
+/// The same, if the kernel gives no events.
 const UNASKED_BLIND: Duration = Duration::from_secs(1);
 
-/// In bytes, like a process's first thread: a document may be deep (`yaml`), and a debug build takes 20 kB for each level.
+/// In bytes, as large as the stack of a process's first thread: a document may be deep (`yaml`), and a debug build takes 20 kB
+/// for each level.
 pub(super) const STACK: usize = 8 << 20;
 
 impl Manifests {
-    /// Sends what differs, from a thread of its own, until nobody receives.
+    /// Starts a thread that sends the differences, until the receiver is dropped.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -70,14 +71,14 @@ impl Manifests {
     }
 }
 
-/// The folders in which something may happen to the manifests.
+/// The folders in which events may concern the manifests.
 struct Folders {
-    /// None where the kernel cannot watch.
+    /// None if the kernel cannot watch.
     watcher: Option<RecommendedWatcher>,
     events: Receiver<notify::Result<Event>>,
-    /// With the folder's device and inode, to notice when another stands in its place.
+    /// With the folder's device and inode, to detect that another folder has replaced it.
     watched: BTreeMap<PathBuf, Stamp>,
-    /// A folder that matters is not watched: it is not there, or the kernel has no watch left.
+    /// A relevant folder is not watched: it does not exist, or the kernel has no watch left.
     is_blind: bool,
 }
 
@@ -101,7 +102,7 @@ impl Folders {
         }
     }
 
-    /// Watches the folders that matter now.
+    /// Watches the folders that are relevant now.
     fn watch(&mut self, paths: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -114,7 +115,7 @@ impl Folders {
             if stamp.is_some() && self.watched.get(&folder) == stamp.as_ref() {
                 continue;
             }
-            // A watch that is left is of what stood there before.
+            // An existing watch belongs to the previous folder at this path.
             self.watched.remove(&folder);
             let _ = watcher.unwatch(&folder);
             let Some(stamp) = stamp else {
@@ -138,7 +139,7 @@ impl Folders {
         }
     }
 
-    /// Takes note of an event, and of watches that may have gone with it.
+    /// Records an event, and drops watches that may have ended with it.
     fn hear(
         &mut self,
         event: notify::Result<Event>,
@@ -150,14 +151,15 @@ impl Folders {
             && is_move(event.kind)
             && event.paths.iter().any(is_watched)
         {
-            // What stands there next may have the same inode. All are watched anew: two paths may share a watch.
+            // The folder's replacement may have the same inode. All folders are watched again, because two paths may share a
+            // watch.
             self.watched.clear();
             suspects.insert(OsString::new());
         }
         note(event, paths, suspects);
     }
 
-    /// Waits until something happened and it is quiet again.
+    /// Waits for an event, and then until no more events arrive.
     fn wait(&mut self, paths: &[PathBuf]) -> ReadOptions {
         let mut suspects = BTreeSet::new();
         let unasked = if self.is_blind {
@@ -192,7 +194,7 @@ impl Folders {
     }
 }
 
-/// The folder itself, the one it stands in, and for a link also the one it leads to.
+/// Returns the folder itself, its parent, and for a link also the folder of its target.
 fn folders_of(path: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let Ok(path) = std::path::absolute(path) else {
@@ -209,7 +211,7 @@ fn folders_of(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Whether something has gone from where it was, or come there.
+/// Whether something was moved away, or moved here.
 const fn is_move(kind: EventKind) -> bool {
     matches!(
         kind,
@@ -217,10 +219,10 @@ const fn is_move(kind: EventKind) -> bool {
     )
 }
 
-/// Notes the names of what an event speaks of, if it may matter.
+/// Records the file names of an event that may be relevant.
 fn note(event: notify::Result<Event>, paths: &[PathBuf], suspects: &mut BTreeSet<OsString>) {
     let Ok(event) = event else {
-        // The queue ran over, or a watch broke: look at everything.
+        // The queue overflowed, or a watch failed: check everything.
         suspects.insert(OsString::new());
         return;
     };
@@ -242,11 +244,11 @@ fn note(event: notify::Result<Event>, paths: &[PathBuf], suspects: &mut BTreeSet
     }
 }
 
-/// Whether a change to one path may be one to the manifests at the other.
+/// Whether a change to one path may concern the manifests at the other.
 fn concerns(path: &Path, changed: &Path) -> bool {
     let Ok(path) = std::path::absolute(path) else {
         return true;
     };
-    // What stands beside a folder is no business of ours; beside a file it may be a link on the way to it.
+    // A change beside a folder is irrelevant. A change beside a file may concern a link on the way to it.
     changed == path || !path.is_dir() || changed.parent() == Some(&path)
 }

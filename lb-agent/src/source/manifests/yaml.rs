@@ -1,4 +1,4 @@
-//! One YAML document, read with the rules of kubectl's YAML library where the two differ.
+//! Reads one YAML document, with the rules of kubectl's YAML library where the two differ.
 
 use serde::Deserialize as _;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
@@ -6,16 +6,16 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPo
 use super::document::SyntaxError;
 use super::tree::Tree;
 
-/// What a text says.
+/// The result of reading a text.
 pub(super) struct Read {
     pub(super) tree: Result<Tree, SyntaxError>,
-    /// The first document ends before the text does, and here is more.
+    /// The first document ends before the text does, and the rest is invalid.
     pub(super) error_after: Option<SyntaxError>,
 }
 
-/// Reads the first document of a text; `first_line` is the text's first line in its file, from 1.
+/// Reads the first document of a text. `first_line` is the number, from 1, of the text's first line in its file.
 ///
-/// kubectl reads only the first too, and says nothing of the rest.
+/// kubectl also reads only the first one, and ignores the rest without a message.
 pub(super) fn read(text: &str, first_line: u64) -> Read {
     let mut tree = None;
     let options = options(text.len());
@@ -50,8 +50,8 @@ impl Read {
     }
 }
 
-/// A dump of a large cluster is one document, so what a document may hold grows with its length in bytes: by itself it says
-/// less than this, and its aliases may repeat that much.
+/// A dump of a large cluster is one document, so the limits grow with the document's length in bytes. The document's own
+/// content stays below them, and its aliases may repeat that much.
 fn options(length: usize) -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -60,13 +60,13 @@ fn options(length: usize) -> serde_saphyr::Options {
             max_total_scalar_bytes: length.saturating_mul(8).saturating_add(4_096),
             // The schema of a CustomResourceDefinition can be deeper than the default of 64. serde_json has this limit too.
             max_depth: 128,
-            // The limit below says enough.
+            // The limit below is sufficient.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: length.saturating_add(1_000),
         },
-        // `Tree` sees every key, and merges.
+        // `Tree` receives every key, and does the merges.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         legacy_octal_numbers: true,
@@ -93,7 +93,7 @@ fn text_of(error: &serde_saphyr::Error) -> String {
     cause(error).render_with_formatter(&serde_saphyr::UserMessageFormatter)
 }
 
-/// Whether the document is beyond a limit.
+/// Whether the document exceeds a limit.
 fn is_too_much(error: &serde_saphyr::Error) -> bool {
     use serde_saphyr::Error as E;
     matches!(
@@ -106,7 +106,7 @@ fn is_too_much(error: &serde_saphyr::Error) -> bool {
     )
 }
 
-/// The error in an alias: rendered, the alias's own would say in one breath where the anchor and the alias are.
+/// Returns the error inside an alias. The alias error's own text would combine the positions of the anchor and the alias.
 fn cause(error: &serde_saphyr::Error) -> &serde_saphyr::Error {
     let mut error = error.without_snippet();
     while let serde_saphyr::Error::AliasError { error: inner, .. } = error {
@@ -115,7 +115,7 @@ fn cause(error: &serde_saphyr::Error) -> &serde_saphyr::Error {
     error
 }
 
-/// The message alone: where it was is said apart.
+/// Returns the message without its position, which is reported separately.
 fn one_line(message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
     let end = first.rfind(" at line ").unwrap_or(first.len());
