@@ -29,7 +29,7 @@ pub struct Learnt {
     pub changes: Vec<Change>,
     /// All current problems of objects of this kind.
     pub problems: Vec<Problem>,
-    /// All objects of the kind have been listed, including those in these changes.
+    /// All objects of the kind have been listed, with these changes or before them.
     pub has_listed: bool,
     /// The time at which the first of the changes arrived.
     pub heard: Option<Instant>,

@@ -2,10 +2,10 @@
 //! seconds of the server's return, and spread out enough that thousands of agents do not overwhelm it.
 //!
 //! * Every wait is random. Agents that lost the server at the same moment do not come back at the same moment.
-//! * The watches of one agent take turns: together they ask as often as one would.
+//! * The watches of one agent take turns: together they send as many requests as one watch would.
 //! * A success of one watch wakes the others.
-//! * A wait is at most a quarter of the time for which there was trouble, at least [`FIRST_WAIT`], and at most
-//!   [`Failure::longest_wait`]. After a short outage the agent is back at once; a server that keeps refusing is asked rarely.
+//! * The upper limit of a wait is a quarter of the duration of the trouble, but at least [`FIRST_WAIT`] and at most
+//!   [`Failure::longest_wait`]. After a short outage the agent is back at once. A server that keeps refusing gets few requests.
 //! * `Retry-After` is respected (RFC 9110, section 10.2.3).
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::catalog::Kind;
 
-/// The upper limit of the first wait. Later waits have no lower limit than the first one.
+/// The upper limit of the first wait. The upper limit of a later wait is never below it.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// A watch that is woken by the success of another one retries within this time.
 const WAKE_WITHIN: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Reads a file's text. A file that is too large, or is not a regular file, is reported, and reading it never blocks.
+//! Reads a file's text. A file that is too large, or unexpectedly not a regular file, is reported, and reading it never blocks.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

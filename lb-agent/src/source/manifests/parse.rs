@@ -262,7 +262,7 @@ fn refused_texts(value: &Value) -> Vec<String> {
     refused
 }
 
-/// The number of the others, when the text names only the first.
+/// The end of a text that names only the first of `count` items.
 fn and_more(count: usize) -> String {
     match count {
         0 | 1 => String::new(),

@@ -211,7 +211,7 @@ fn folders_of(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Whether something was moved away, or moved here.
+/// Whether something was removed or renamed.
 const fn is_move(kind: EventKind) -> bool {
     matches!(
         kind,

@@ -9,7 +9,7 @@ use super::tree::Tree;
 /// The result of reading a text.
 pub(super) struct Read {
     pub(super) tree: Result<Tree, SyntaxError>,
-    /// The first document ends before the text does, and the rest is invalid.
+    /// The first document ends before the text does. The error has the position of the unread rest.
     pub(super) error_after: Option<SyntaxError>,
 }
 
