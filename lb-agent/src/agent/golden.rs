@@ -4,7 +4,7 @@
 //! A script's sections begin with a line `=== `:
 //!
 //! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR`: the settings of the agent (before the first
-//! step).
+//!   step).
 //! * `=== step TITLE`: all manifests that exist from now on.
 //! * `=== restart TITLE`: the same, but first another agent takes over the tables.
 //! * `=== tables`: the result. Its last line is the number of stores since the previous result.
