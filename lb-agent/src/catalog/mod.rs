@@ -29,7 +29,7 @@ pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
 pub use self::metrics::CatalogMetrics;
 pub use self::node::Node;
 pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
-pub use self::problem::Problem;
+pub use self::problem::{Printable, Problem};
 pub use self::protocol::{Family, Protocol, is_name};
 pub use self::service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, PortSpec, Service, ServiceSpec,

@@ -37,7 +37,8 @@ impl fmt::Display for Problem {
 }
 
 /// Prints a text in one line, whatever characters a manifest or a path contains.
-struct Printable<'a>(&'a str);
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! The log that `run` writes, to stderr.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use anyhow::Context as _;
@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+
+use crate::catalog::Printable;
 
 /// How to write the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,22 +99,6 @@ impl Visit for Line<'_> {
 fn is_word(value: &str) -> bool {
     let breaks = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '=');
     !value.is_empty() && !value.contains(breaks)
-}
-
-/// A text with its control characters escaped.
-struct Printable<'a>(&'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

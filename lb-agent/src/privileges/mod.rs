@@ -35,7 +35,8 @@ pub fn held() -> io::Result<CapabilitySet> {
     Ok(capabilities(None)?.effective)
 }
 
-/// Ensures that no program that the calling thread starts gets more privileges than the thread, whoever owns its file.
+/// Ensures that no program that the calling thread starts gets more privileges than the thread, even if its file has
+/// set-user-ID bits or capabilities.
 ///
 /// # Errors
 /// The kernel refuses.

@@ -169,7 +169,7 @@ pub struct DriftStatus {
     pub checked_seconds_ago: Option<f64>,
     /// The number of repairs: words and elements by table, `active` counts of backends, `hooks` and `pins`.
     pub repairs: BTreeMap<String, u64>,
-    /// What cannot be checked or repaired now, one line each.
+    /// Tables, hooks and pins that cannot be checked or repaired now, one line each.
     pub trouble: Vec<String>,
 }
 

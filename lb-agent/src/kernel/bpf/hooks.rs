@@ -71,7 +71,7 @@ impl HookState {
 }
 
 impl HookState {
-    /// Attaches and pins the program again if it is no longer in place. Returns what had happened.
+    /// Attaches and pins the program again if it is no longer in place. Returns why it was not.
     pub fn repair(&mut self, links: &Path, cgroup: &Cgroup) -> io::Result<Option<&'static str>> {
         let now = sys::link_info(self.link.as_fd())?;
         let pin = pin_of(links, self.name);

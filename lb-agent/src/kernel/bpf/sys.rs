@@ -84,7 +84,7 @@ fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
 
 /// Attaches a program to a cgroup, after the programs that are attached already (BPF_LINK_CREATE).
 ///
-/// The flags are 0, as the kernel requires for a link; several links on one hook work all the same.
+/// The flags are 0, as the kernel requires for a link; several links on one hook work nevertheless.
 pub fn create_link(
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap as _, MapData, MapError};
-use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
+use lb_common::{Backend, FrontendKey, FrontendValue, Pair};
 
+use super::arrays::Arrays;
 use super::entries::SocketEntries;
 use super::entry_reader::EntryReader;
 use super::filter::Filter;
@@ -30,11 +31,7 @@ pub struct Maps {
     most_frontends: u32,
     filter: Filter,
     near: NearFrontends,
-    frontend_list: Mapped,
-    views: Mapped,
-    slots: Mapped,
-    backends: Arc<Mapped>,
-    config: Mapped,
+    arrays: Arrays,
     entries: SocketEntries,
 }
 
@@ -48,11 +45,7 @@ impl Maps {
             near: NearFrontends::take(object)?,
             most_frontends: capacity(&frontends, "FRONTENDS")?,
             frontends,
-            frontend_list: Mapped::take(object, "FRONTEND_LIST", FrontendEntry::WORDS)?,
-            views: Mapped::take(object, "VIEWS", View::WORDS)?,
-            slots: Mapped::take(object, "SLOTS", 1)?,
-            backends: Arc::new(Mapped::take(object, "BACKENDS", Backend::WORDS)?),
-            config: Mapped::take(object, "CONFIG", 1)?,
+            arrays: Arrays::open(|name, width| Mapped::take(object, name, width))?,
             entries: SocketEntries::take(object)?,
         };
         let unreadable = |error| KernelError::map("read", "FRONTENDS")(io_error(error));
@@ -66,7 +59,7 @@ impl Maps {
 
     /// A reader of single sockets' entries, for use on any thread.
     pub fn entry_reader(&self) -> Result<EntryReader, KernelError> {
-        self.entries.reader(Arc::clone(&self.backends))
+        self.entries.reader(Arc::clone(&self.arrays.backends))
     }
 
     fn make_filter(&mut self) -> Result<(), MapError> {
@@ -87,16 +80,6 @@ impl Maps {
             );
         }
     }
-
-    fn table(&self, table: Table) -> &Mapped {
-        match table {
-            Table::FrontendList => &self.frontend_list,
-            Table::Views => &self.views,
-            Table::Slots => &self.slots,
-            Table::Backends => &self.backends,
-            Table::Config => &self.config,
-        }
-    }
 }
 
 /// Subtracts a socket that no longer exists from `active` of its backend. Never goes below 0, since a pinned table may
@@ -110,7 +93,7 @@ fn uncount(backends: &Mapped, pair: Pair) {
 
 impl ReadTables for Maps {
     fn length(&self, table: Table) -> u32 {
-        self.table(table).length
+        self.arrays.get(table).length
     }
 
     fn most_frontends(&self) -> u32 {
@@ -118,7 +101,10 @@ impl ReadTables for Maps {
     }
 
     fn load(&self, table: Table, index: u32, word: usize) -> u64 {
-        self.table(table).word(index, word).load(Ordering::Acquire)
+        self.arrays
+            .get(table)
+            .word(index, word)
+            .load(Ordering::Acquire)
     }
 
     fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
@@ -135,13 +121,14 @@ impl ReadTables for Maps {
 
 impl Backing for Maps {
     fn store(&mut self, table: Table, index: u32, word: usize, value: u64) {
-        self.table(table)
+        self.arrays
+            .get(table)
             .word(index, word)
             .store(value, Ordering::Release);
     }
 
     fn replace(&mut self, table: Table, index: u32, word: usize, from: u64, to: u64) -> bool {
-        let word = self.table(table).word(index, word);
+        let word = self.arrays.get(table).word(index, word);
         word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
@@ -204,7 +191,7 @@ impl Backing for Maps {
     }
 
     fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {
-        let backends = &self.backends;
+        let backends = &self.arrays.backends;
         self.entries.clear(of, |pair| uncount(backends, pair))
     }
 

@@ -1,5 +1,6 @@
 //! The tables as maps of the kernel: their sizes, and how the agent reads and writes them.
 
+pub mod arrays;
 pub mod backing;
 pub mod entries;
 pub mod entry_reader;

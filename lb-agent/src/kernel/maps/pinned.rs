@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData};
-use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
+use lb_common::{FrontendKey, FrontendValue, Pair};
 
+use super::arrays::Arrays;
 use super::entries::SocketEntries;
 use super::hash::{capacity, hash_at, io_error};
 use super::mapped::Mapped;
@@ -17,11 +18,7 @@ use crate::tables::{ReadTables, Table};
 pub struct PinnedMaps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
     most_frontends: u32,
-    frontend_list: Mapped,
-    views: Mapped,
-    slots: Mapped,
-    backends: Mapped,
-    config: Mapped,
+    arrays: Arrays,
     /// None if no agent has pinned them yet.
     entries: Option<SocketEntries>,
 }
@@ -29,34 +26,19 @@ pub struct PinnedMaps {
 impl PinnedMaps {
     /// `tables`: the folder of the set. `origins`: the folder of ORIGINS and SPILL.
     pub fn open(tables: &Path, origins: &Path) -> Result<Self, KernelError> {
-        let array = |name, width| Mapped::at(&tables.join(name), width);
         let frontends = hash_at(&tables.join("FRONTENDS"))?;
         Ok(Self {
             most_frontends: capacity(&frontends, "FRONTENDS")?,
             frontends,
-            frontend_list: array("FRONTEND_LIST", FrontendEntry::WORDS)?,
-            views: array("VIEWS", View::WORDS)?,
-            slots: array("SLOTS", 1)?,
-            backends: array("BACKENDS", Backend::WORDS)?,
-            config: array("CONFIG", 1)?,
+            arrays: Arrays::open(|name, width| Mapped::at(&tables.join(name), width))?,
             entries: SocketEntries::pinned(origins)?,
         })
-    }
-
-    const fn table(&self, table: Table) -> &Mapped {
-        match table {
-            Table::FrontendList => &self.frontend_list,
-            Table::Views => &self.views,
-            Table::Slots => &self.slots,
-            Table::Backends => &self.backends,
-            Table::Config => &self.config,
-        }
     }
 }
 
 impl ReadTables for PinnedMaps {
     fn length(&self, table: Table) -> u32 {
-        self.table(table).length
+        self.arrays.get(table).length
     }
 
     fn most_frontends(&self) -> u32 {
@@ -64,7 +46,7 @@ impl ReadTables for PinnedMaps {
     }
 
     fn load(&self, table: Table, index: u32, word: usize) -> u64 {
-        let word = self.table(table).word(index, word);
+        let word = self.arrays.get(table).word(index, word);
         word.load(std::sync::atomic::Ordering::Acquire)
     }
 
