@@ -81,6 +81,7 @@ fn check_port(port: &ServicePort) {
     let node_ports = NodePorts {
         addresses: vec![[10, 0, 0, 1].into()],
         range: (30_000, 32_767),
+        allowed: Vec::new(),
     };
     let expanded = node_ports.expand(port.clone());
     assert!(

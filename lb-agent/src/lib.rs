@@ -1,7 +1,7 @@
 //! The node agent as a library: one module for each step from a Service to the kernel.
 //!
 //! Imports run only downwards: cli, commands, agent, kernel, tables, then source, policy, serve, sockets and privileges, then catalog,
-//! then metrics.
+//! then metrics and route_changes.
 //! `cargo xtask test tidy` checks that.
 
 pub mod agent;
@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod metrics;
 pub mod policy;
 pub mod privileges;
+pub mod route_changes;
 pub mod serve;
 pub mod sockets;
 pub mod source;

@@ -2,15 +2,17 @@
 //!
 //! It is an LRU map. A client whose element was evicted gets a new backend.
 
+use crate::config::{first_half, last_half};
 #[cfg(feature = "next-layout")]
 pub use crate::next_layout::AffinityKey;
+use crate::{Address, is_mapped};
 
-/// Key of AFFINITY. A client is a network namespace: a pod, or the host.
+/// Key of AFFINITY. A client is a network namespace (a pod, or the host) at a socket, and an address in the packet path.
 #[cfg(not(feature = "next-layout"))]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct AffinityKey {
-    /// Cookie of the client's network namespace (SO_NETNS_COOKIE).
+    /// Cookie of the client's network namespace (SO_NETNS_COOKIE), or [`address_client`].
     pub client: u64,
     /// The service port's id.
     pub service_port: u32,
@@ -25,6 +27,20 @@ pub struct Affinity {
     pub backend: u32,
     /// Time of the client's last connection, from [`ticks`]. Wraps after nine years.
     pub last_use: u32,
+}
+
+/// The client that sends from an address. Differs from every cookie, since the kernel counts these upwards from 1. Of
+/// several IPv6 addresses with the same 63-bit hash, which are one client here, each still gets a backend.
+#[must_use]
+#[inline(always)]
+pub const fn address_client(address: Address) -> u64 {
+    const ADDRESS: u64 = 1 << 63;
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    if is_mapped(address) {
+        return ADDRESS | address[3] as u64;
+    }
+    let mixed = first_half(address).wrapping_mul(ODD) ^ last_half(address);
+    ADDRESS | mixed.wrapping_mul(ODD) >> 1
 }
 
 /// A tick is 2²⁶ ns: 67 ms.

@@ -53,4 +53,6 @@ pub mod state {
     pub const EXTERNAL: u64 = 2;
     /// It keeps its UDP flows.
     pub const SERVING: u64 = 4;
+    /// The view for packets from outside may choose it, with `externalTrafficPolicy: Local`.
+    pub const OUTSIDE: u64 = 8;
 }

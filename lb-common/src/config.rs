@@ -24,19 +24,28 @@ pub const GUARDED_IPV6: u32 = 3;
 /// never. A running agent keeps moving it into the future.
 pub const FAIL_OPEN_AT: u32 = 5;
 
-/// Number of Service CIDRs whose unknown addresses are refused, 0 to [`MOST_SERVICE_CIDRS`]. The words after it
-/// describe them, four words each: mask of the first and of the last half of an address, then the two halves of the
-/// address.
+/// 1: `--masquerade-all`, every connection of the packet path to a ClusterIP is masqueraded.
+pub const MASQUERADE_ALL: u32 = 6;
+
+/// Number of Service CIDRs whose unknown addresses are refused, 0 to [`MOST_CIDRS`]. The words after it describe them:
+/// see [`cidr`].
 pub const SERVICE_CIDRS: u32 = 8;
 
-/// Maximum number of Service CIDRs.
-pub const MOST_SERVICE_CIDRS: u32 = 4;
+/// Number of ranges of `--cluster-cidr`, 0 to [`MOST_CIDRS`]: packets from there are pods'. The words after it describe
+/// them: see [`cidr`].
+pub const CLUSTER_CIDRS: u32 = 32;
 
-/// Index of the first of a Service CIDR's four words.
+/// Maximum number of CIDRs in a list.
+pub const MOST_CIDRS: u32 = 4;
+
+/// Index of the first of a CIDR's four words: mask of the first and of the last half of an address, then the two halves
+/// of the address.
+///
+/// `list`: the index of the list's number.
 #[must_use]
 #[inline(always)]
-pub const fn service_cidr(number: u32) -> u32 {
-    SERVICE_CIDRS + 1 + 4 * number
+pub const fn cidr(list: u32, number: u32) -> u32 {
+    list + 1 + 4 * number
 }
 
 /// The first 64 bits of an address: its first word in the upper half, each word in network byte order.

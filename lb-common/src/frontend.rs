@@ -89,23 +89,33 @@ pub struct FrontendValue {
 pub struct Target {
     /// Index in VIEWS.
     pub view: u32,
-    /// Id in FRONTEND_LIST; below 2³¹.
+    /// Id in FRONTEND_LIST; below 2³⁰.
     pub frontend: u32,
     /// Only for clients in the host's network namespace.
     pub is_host_only: bool,
+    /// Only for packets from the service port's source ranges. A socket's own address is not known before the choice.
+    pub has_source_ranges: bool,
 }
 
 /// The bit beside a frontend id that is [`Target::is_host_only`].
 const HOST_ONLY: u32 = 1 << 31;
+
+/// The bit beside a frontend id that is [`Target::has_source_ranges`].
+const SOURCE_RANGES: u32 = 1 << 30;
 
 impl FrontendValue {
     #[must_use]
     pub const fn new(key: &FrontendKey, target: Target) -> Self {
         let tag = (key.tag() as u64) << 32;
         let host_only = if target.is_host_only { HOST_ONLY } else { 0 };
+        let ranges = if target.has_source_ranges {
+            SOURCE_RANGES
+        } else {
+            0
+        };
         Self {
             view: tag | target.view as u64,
-            frontend: tag | (target.frontend | host_only) as u64,
+            frontend: tag | (target.frontend | host_only | ranges) as u64,
         }
     }
 
@@ -127,8 +137,9 @@ impl FrontendValue {
         let frontend = self.frontend as u32;
         Some(Target {
             view: self.view as u32,
-            frontend: frontend & !HOST_ONLY,
+            frontend: frontend & !(HOST_ONLY | SOURCE_RANGES),
             is_host_only: frontend & HOST_ONLY != 0,
+            has_source_ranges: frontend & SOURCE_RANGES != 0,
         })
     }
 }
@@ -145,8 +156,8 @@ pub struct FrontendEntry {
     pub protocol: u8,
     /// One of [`kind`].
     pub kind: u8,
-    /// Padding, always 0.
-    pub zero: u32,
+    /// With `externalTrafficPolicy: Local`, the index of the view for packets from outside; 0: they use the frontend's own.
+    pub outside_view: u32,
 }
 
 impl FrontendEntry {

@@ -17,9 +17,11 @@ pub mod near;
 #[cfg(feature = "next-layout")]
 mod next_layout;
 pub mod origin;
+pub mod source_range;
 pub mod stats;
 #[cfg(feature = "user")]
 mod user;
+pub mod verdict;
 pub mod view;
 
 pub use backend::Backend;

@@ -47,7 +47,8 @@ pub struct NearFrontend {
 const VIEW_SHIFT: u32 = 24;
 const TAG_SHIFT: u32 = 48;
 const HOST_ONLY: u64 = 1 << 23;
-const MAX_FRONTENDS: u32 = 1 << 23;
+const SOURCE_RANGES: u64 = 1 << 22;
+const MAX_FRONTENDS: u32 = 1 << 22;
 const MAX_VIEWS: u32 = 1 << 24;
 
 impl NearFrontend {
@@ -75,15 +76,21 @@ impl NearFrontend {
     }
 
     /// A target as one word: upper half of the key's tag in bits 48 to 63, view in bits 24 to 47, `is_host_only` in bit
-    /// 23, frontend id in bits 0 to 22. None if one of the numbers is too large for that.
+    /// 23, `has_source_ranges` in bit 22, frontend id in bits 0 to 21. None if one of the numbers is too large for that.
     #[must_use]
     pub const fn value_word(tag: u32, target: Target) -> Option<u64> {
         if target.view >= MAX_VIEWS || target.frontend >= MAX_FRONTENDS {
             return None;
         }
         let host_only = if target.is_host_only { HOST_ONLY } else { 0 };
+        let ranges = if target.has_source_ranges {
+            SOURCE_RANGES
+        } else {
+            0
+        };
         let view = (target.view as u64) << VIEW_SHIFT;
-        Some(upper_half(tag) << TAG_SHIFT | view | host_only | target.frontend as u64)
+        let flags = host_only | ranges;
+        Some(upper_half(tag) << TAG_SHIFT | view | flags | target.frontend as u64)
     }
 
     /// The target of a value's word; none unless the word has this tag.
@@ -104,6 +111,7 @@ impl NearFrontend {
             view: (value >> VIEW_SHIFT) as u32 & (MAX_VIEWS - 1),
             frontend: value as u32 & (MAX_FRONTENDS - 1),
             is_host_only: value & HOST_ONLY != 0,
+            has_source_ranges: value & SOURCE_RANGES != 0,
         })
     }
 }
@@ -127,11 +135,13 @@ mod tests {
                 view: 0,
                 frontend: 1,
                 is_host_only: false,
+                has_source_ranges: true,
             },
             Target {
                 view: MAX_VIEWS - 1,
                 frontend: MAX_FRONTENDS - 1,
                 is_host_only: true,
+                has_source_ranges: false,
             },
         ] {
             let value =
@@ -148,6 +158,7 @@ mod tests {
                 view,
                 frontend,
                 is_host_only: false,
+                has_source_ranges: false,
             };
             assert_eq!(NearFrontend::value_word(KEY.tag(), target), None);
         }

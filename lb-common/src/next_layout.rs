@@ -31,7 +31,8 @@ pub struct View {
     pub service_port: u32,
     pub member: u32,
     pub algorithm: u32,
-    pub zero: u64,
+    pub flags: u32,
+    pub zero: u32,
     pub slots: u64,
     pub cells: [u64; OWN_CELLS],
 }

@@ -24,8 +24,10 @@ pub struct View {
     pub algorithm: u32,
     /// The [`crate::backend::state`] bit of backends that this view may choose.
     pub member: u32,
+    /// [`flag`] bits.
+    pub flags: u32,
     /// Padding, always 0.
-    pub zero: u64,
+    pub zero: u32,
     /// Cells for a short run, so that a pick reads one line less. Two banks: one is in use, the other may still have
     /// readers.
     pub cells: [u64; OWN_CELLS],
@@ -110,6 +112,13 @@ pub mod algorithm {
     pub const MAGLEV: u32 = 2;
     /// Each slot in turn.
     pub const ROUND_ROBIN: u32 = 3;
+}
+
+/// Bits of [`View::flags`].
+pub mod flag {
+    /// The view has no backend only because a policy is Local: other nodes have endpoints. kube-proxy then drops packets
+    /// instead of rejecting them.
+    pub const ENDPOINTS_ELSEWHERE: u32 = 1;
 }
 
 /// Consecutive cells, in SLOTS or among a view's own. A cell contains two slots, the first in its lower half.

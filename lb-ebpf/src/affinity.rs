@@ -6,24 +6,24 @@
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
-use aya_ebpf::programs::SockAddrContext;
 use lb_common::View;
 use lb_common::affinity::{Affinity, AffinityKey, ticks};
 
 use crate::atomic::Word;
 use crate::backend::BackendLine;
-use crate::{ctx, maps, pick};
+use crate::ctx::Client;
+use crate::{maps, pick};
 
 /// The backend for a new connection; none if the view has no backend.
 ///
 /// `index`: the view's in VIEWS.
 #[inline(always)]
-pub fn choose(ctx: &SockAddrContext, index: u32, view: &View) -> Option<BackendLine> {
+pub fn choose(client: &impl Client, index: u32, view: &View) -> Option<BackendLine> {
     if view.affinity_seconds == 0 {
-        return pick::pick(ctx, index, view);
+        return pick::pick(client, index, view);
     }
     let key = AffinityKey {
-        client: ctx::network_namespace(ctx),
+        client: client.id(),
         service_port: view.service_port,
         zero: 0,
     };
@@ -35,7 +35,7 @@ pub fn choose(ctx: &SockAddrContext, index: u32, view: &View) -> Option<BackendL
     {
         return Some(backend);
     }
-    let backend = pick::pick(ctx, index, view)?;
+    let backend = pick::pick(client, index, view)?;
     let affinity = Affinity {
         backend: backend.id,
         last_use: now,

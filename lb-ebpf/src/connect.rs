@@ -18,7 +18,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         _ => return PASS,
     };
     let destination = Destination::new::<F>(ctx, protocol, F::bound);
-    let Some(target) = frontend::find(ctx, &destination.lookup) else {
+    let Some(target) = frontend::find_for(ctx, &destination.lookup) else {
         return match guard::refusal(&destination.lookup) {
             Some(why) => verdict::refuse(ctx, why),
             None => pass(ctx),

@@ -168,9 +168,17 @@ pub fn is_connected(ctx: &SockAddrContext) -> bool {
 /// From include/net/tcp_states.h. Connected UDP sockets have it too.
 const TCP_ESTABLISHED: u32 = 1;
 
-/// The cookie of the client's network namespace (SO_NETNS_COOKIE).
-#[inline(always)]
-pub fn network_namespace(ctx: &SockAddrContext) -> u64 {
-    // SAFETY: the helper takes the hook's own context.
-    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+/// Who asks for a backend: the key of session affinity and of Maglev.
+pub trait Client {
+    /// See [`lb_common::affinity::AffinityKey`].
+    fn id(&self) -> u64;
+}
+
+impl Client for SockAddrContext {
+    /// The cookie of the client's network namespace (SO_NETNS_COOKIE).
+    #[inline(always)]
+    fn id(&self) -> u64 {
+        // SAFETY: the helper takes the hook's own context.
+        unsafe { bpf_get_netns_cookie(self.as_ptr()) }
+    }
 }

@@ -10,9 +10,18 @@ use lb_common::{FrontendKey, FrontendValue, Target};
 use crate::atomic::Word;
 use crate::{config, maps};
 
-/// The frontend with this key. None on a miss, if this client may not use the frontend, and if the programs fail open.
+/// The frontend with this key, for a socket. None on a miss, if this client may not use the frontend, and if the programs
+/// fail open.
 #[inline(always)]
-pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
+pub fn find_for(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
+    let target = find(key)?;
+    let is_for_host = target.is_host_only && !config::is_host(ctx);
+    (!is_for_host && !target.has_source_ranges).then_some(target)
+}
+
+/// The frontend with this key. None on a miss, and if the programs fail open.
+#[inline(always)]
+pub fn find(key: &FrontendKey) -> Option<Target> {
     if !may_exist(key) {
         return None;
     }
@@ -20,8 +29,7 @@ pub fn find(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
         Some(target) => target,
         None => find_in_hash(key)?,
     };
-    let is_for_client = !target.is_host_only || config::is_host(ctx);
-    (is_for_client && !config::fails_open()).then_some(target)
+    (!config::fails_open()).then_some(target)
 }
 
 /// Whether FRONTENDS may contain the key, by FILTER.

@@ -3,10 +3,7 @@
 //! kube-proxy's nftables mode rejects the former and drops the latter (the chain `cluster-ips-check` in
 //! pkg/proxy/nftables/proxier.go).
 
-use lb_common::config::{
-    GUARDED_IPV4, GUARDED_IPV6, MOST_SERVICE_CIDRS, SERVICE_CIDRS, first_half, last_half,
-    service_cidr,
-};
+use lb_common::config::{GUARDED_IPV4, GUARDED_IPV6, SERVICE_CIDRS, first_half};
 use lb_common::frontend::guard;
 use lb_common::{Address, FrontendKey, is_mapped};
 
@@ -25,7 +22,7 @@ pub fn refusal(key: &FrontendKey) -> Option<Refusal> {
     let port = key.port;
     let key = FrontendKey::new(key.address, 0, 0);
     let Some(element) = Element::find(&key) else {
-        let is_unknown = is_in_service_cidr(key.address);
+        let is_unknown = config::is_in_cidrs(SERVICE_CIDRS, key.address);
         return is_unknown.then_some(Refusal::UnknownAddress { port });
     };
     let is_refused = element
@@ -46,20 +43,4 @@ fn may_be_guarded(address: Address) -> bool {
         return address[3] & (subnet >> 32) as u32 == subnet as u32;
     }
     first_half(address) & config::word(GUARDED_IPV6) == config::word(GUARDED_IPV6 + 1)
-}
-
-#[inline(always)]
-fn is_in_service_cidr(address: Address) -> bool {
-    let (first, last) = (first_half(address), last_half(address));
-    let number = config::word(SERVICE_CIDRS);
-    for index in 0..MOST_SERVICE_CIDRS {
-        let word = service_cidr(index);
-        if u64::from(index) < number
-            && first & config::word(word) == config::word(word + 2)
-            && last & config::word(word + 1) == config::word(word + 3)
-        {
-            return true;
-        }
-    }
-    false
 }

@@ -12,9 +12,11 @@ mod ctx;
 mod flow;
 mod frontend;
 mod guard;
+mod header;
 mod identity;
 mod maps;
 mod origin;
+mod packet;
 mod pick;
 mod release;
 mod reply;
@@ -22,8 +24,8 @@ mod scope;
 mod send;
 mod verdict;
 
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
-use aya_ebpf::programs::{SockAddrContext, SockContext};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier};
+use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext};
 
 use crate::ctx::{V4, V6};
 
@@ -70,6 +72,11 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_release)]
 pub fn sock_release(ctx: SockContext) -> i32 {
     release::release(&ctx)
+}
+
+#[classifier]
+pub fn packet(ctx: TcContext) -> i32 {
+    packet::packet(&ctx)
 }
 
 /// The verifier rejects a program that can reach this. The build checks for it too.

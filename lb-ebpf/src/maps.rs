@@ -4,12 +4,14 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::near::NearLine;
 use lb_common::origin::Set;
+use lb_common::source_range::SourceRange;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
 
 use crate::atomic::Word;
@@ -69,6 +71,13 @@ pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 /// The backend of each client of a service port with session affinity: an [`lb_common::affinity::Affinity`] as a word.
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, u64, 1024> = LruHashMap::new();
+
+/// A key of SOURCE_RANGES with its number of bits.
+pub type SourceKey = Key<SourceRange>;
+
+/// The sources that may use the frontends with source ranges of a service port. The values mean nothing.
+#[btf_map]
+pub static SOURCE_RANGES: LpmTrie<SourceRange, u32, 1024> = LpmTrie::new();
 
 /// The number of connections of each view with round-robin, by the view's index. Not in VIEWS, whose cache lines
 /// programs only read.

@@ -2,13 +2,13 @@
 //! arm of [`pick`].
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use aya_ebpf::programs::SockAddrContext;
 use lb_common::view::{algorithm, home, is_own, own_cell_index, slot_of};
 use lb_common::{SlotRun, View};
 
 use crate::atomic;
 use crate::backend::BackendLine;
-use crate::{ctx, maps};
+use crate::ctx::Client;
+use crate::maps;
 
 /// Number of attempts to pick a backend of the view's service port: while the agent changes tables, a slot may contain
 /// an id that is another service port's by now.
@@ -31,7 +31,7 @@ pub fn prefetch(index: u32) {
 ///
 /// `index`: the view's in VIEWS.
 #[inline(always)]
-pub fn pick(ctx: &SockAddrContext, index: u32, view: &View) -> Option<BackendLine> {
+pub fn pick(client: &impl Client, index: u32, view: &View) -> Option<BackendLine> {
     for _ in 0..TRIES {
         let run = SlotRun::from_word(atomic::load(&view.slots));
         if run.length == 0 {
@@ -39,7 +39,7 @@ pub fn pick(ctx: &SockAddrContext, index: u32, view: &View) -> Option<BackendLin
         }
         let slot = match view.algorithm {
             algorithm::LEAST_CONN => less_loaded(view, run)?,
-            algorithm::MAGLEV => scale(client_hash(ctx, view), run.length),
+            algorithm::MAGLEV => scale(client_hash(client, view), run.length),
             algorithm::ROUND_ROBIN => next(index, run.length),
             _ => scale(random(), run.length),
         };
@@ -103,10 +103,9 @@ const ODD: u32 = 0x9e37_79b9;
 
 /// A hash of the client and the service port. Cookies of network namespaces come in sequence, so they are mixed.
 #[inline(always)]
-fn client_hash(ctx: &SockAddrContext, view: &View) -> u32 {
+fn client_hash(client: &impl Client, view: &View) -> u32 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mixed =
-        (ctx::network_namespace(ctx) ^ u64::from(view.service_port) << 32).wrapping_mul(ODD);
+    let mixed = (client.id() ^ u64::from(view.service_port) << 32).wrapping_mul(ODD);
     (mixed >> 32) as u32
 }
 

@@ -25,7 +25,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     }
     let destination = Destination::new::<F>(ctx, UDP, F::source);
-    let Some(target) = frontend::find(ctx, &destination.lookup) else {
+    let Some(target) = frontend::find_for(ctx, &destination.lookup) else {
         if let Some(why) = guard::refusal(&destination.lookup) {
             return verdict::refuse(ctx, why);
         }

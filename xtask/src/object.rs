@@ -16,6 +16,7 @@ const PROGRAMS: &[&str] = &[
     "cgroup/sendmsg4",
     "cgroup/sendmsg6",
     "cgroup/sock_release",
+    "classifier",
 ];
 
 /// Length of a BPF instruction in bytes.

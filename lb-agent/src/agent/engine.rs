@@ -165,6 +165,21 @@ impl<B: Backing> Engine<B> {
         }
     }
 
+    /// Compares the NAT maps of netfilter with the tables and repairs them. Returns how many elements differed.
+    pub fn repair_nat(&mut self) -> usize {
+        match self.tables.repair_nat() {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::warn!(
+                    event = "packet_path.nat_not_readable",
+                    %error,
+                    "cannot read the NAT maps of netfilter: trying again",
+                );
+                0
+            }
+        }
+    }
+
     /// Checks the next portion of the tables: see [`Tables::check`].
     pub fn check(&mut self, check: &mut Check) -> Option<Drift> {
         self.tables.check(check)

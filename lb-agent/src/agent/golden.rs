@@ -3,19 +3,20 @@
 //!
 //! A script's sections begin with a line `=== `:
 //!
-//! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR`: the settings of the agent (before the first
-//!   step).
+//! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR packet-path=on`: the settings of the agent (before
+//!   the first step).
 //! * `=== step TITLE`: all manifests that exist from now on.
 //! * `=== restart TITLE`: the same, but first another agent takes over the tables.
 //! * `=== tables`: the result. Its last line is the number of stores since the previous result.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::engine::Engine;
 use crate::catalog::{Change, Kind};
-use crate::policy::{NodePorts, Options, RefuseUnknown};
+use crate::policy::{Masquerading, NodePorts, Options, RefuseUnknown};
 use crate::source::Manifests;
 use crate::tables::testing::Memory;
 use crate::tables::{Tables, dump};
@@ -127,11 +128,14 @@ impl Agent {
                     options.refuse_unknown =
                         RefuseUnknown::In(vec![value.parse().expect("a CIDR")]);
                 }
+                "packet-path" => options.packets = (value == "on").then(Masquerading::default),
                 other => panic!("{other}: there is no such option"),
             }
         }
+        let mut memory = Memory::new(lengths);
+        memory.state.nat = options.packets.as_ref().map(|_| BTreeMap::new());
         Self {
-            engine: engine(&options, Memory::new(lengths)),
+            engine: engine(&options, memory),
             options,
             stores: 0,
         }
@@ -187,6 +191,7 @@ fn engine(options: &Options, memory: Memory) -> Engine<Memory> {
     let node_ports = NodePorts {
         addresses: vec![[10, 0, 0, 1].into()],
         range: (30_000, 32_767),
+        allowed: Vec::new(),
     };
     let tables = Tables::recover(memory).expect("memory can be read");
     Engine::new(options.clone(), node_ports, tables)

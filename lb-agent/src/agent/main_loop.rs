@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::grace_wait::GraceWait;
+use super::packets::{self, PacketEvent};
 use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
@@ -60,6 +61,7 @@ impl Agent {
                 }
                 () = self.drift.due() => self.drift.check(&mut self.engine),
                 closed = sweeper.closed() => self.engine.sweep(&closed),
+                event = packets::next(&mut self.packets) => self.take_packet_event(event),
                 signal = ends.next() => return Ok(self.stop(signal)),
             }
         }
@@ -93,6 +95,7 @@ impl Agent {
         self.entry_usage = sweeper.entry_usage;
         self.terminator.tick();
         self.drift.keep(&mut self.opened.keeper);
+        self.keep_packet_path();
     }
 
     /// Handles a signal that ends the process. The data path stays.
@@ -105,5 +108,25 @@ impl Agent {
             "stopping: the hooks stay attached and keep balancing; `lb-agent unload` removes them",
         );
         Ending::Signal
+    }
+
+    /// Takes an event of the packet path.
+    fn take_packet_event(&mut self, event: PacketEvent) {
+        let Some(packets) = &mut self.packets else {
+            return;
+        };
+        match event {
+            PacketEvent::Devices(devices) => packets.set_devices(&devices),
+        }
+    }
+
+    /// The work of each second on the packet path.
+    fn keep_packet_path(&mut self) {
+        if let Some(packets) = &mut self.packets {
+            packets.keep();
+        }
+        if self.engine.tables().is_nat_stale() {
+            self.engine.repair_nat();
+        }
     }
 }

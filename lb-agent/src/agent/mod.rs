@@ -11,6 +11,7 @@ mod hand_over;
 pub mod heartbeat;
 mod main_loop;
 mod metrics;
+mod packets;
 mod privileges;
 mod problem_log;
 mod refused_ports;

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::kernel::DataPathSettings;
 use crate::policy::Options;
 use crate::source::Source;
@@ -18,6 +20,8 @@ pub struct AgentSettings {
     pub node_addresses: Vec<IpAddr>,
     /// First and last port.
     pub node_port_range: (u16, u16),
+    /// The ranges of addresses on which NodePorts are served: see [`crate::policy::NodePorts`].
+    pub node_port_addresses: Vec<IpNet>,
     /// How often to sweep.
     pub sweep_interval: Duration,
     /// End TCP connections too when their backends have stopped serving.

@@ -9,12 +9,13 @@ use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::engine::Engine;
 use super::metrics::AgentMetrics;
+use super::packets::PacketPath;
 use super::settings::AgentSettings;
 use super::state::{Agent, Running};
 use super::take_over::Prepared;
 use super::terminator::{Terminator, TerminatorSettings};
 use crate::kernel::{self, DataPath, Keeper};
-use crate::policy::NodePorts;
+use crate::policy::{Masquerading, NodePorts};
 use crate::serve::{HttpServer, Server, SyncStatus};
 use crate::sockets::Worker;
 use crate::source::node_addresses;
@@ -39,6 +40,7 @@ impl Agent {
         let DataPath {
             maps,
             hooks,
+            packets,
             cgroup,
             grace,
             host_network,
@@ -65,9 +67,17 @@ impl Agent {
             );
         }
         tables.set_host_network(host_network);
+        if let Some(Masquerading {
+            cluster_cidrs,
+            is_for_all,
+        }) = &settings.policy.packets
+        {
+            tables.set_packet_path(cluster_cidrs, *is_for_all);
+        }
         let node_ports = NodePorts {
             addresses: addresses(&settings)?,
             range: settings.node_port_range,
+            allowed: settings.node_port_addresses.clone(),
         };
         let mut engine = Engine::new(settings.policy.clone(), node_ports, tables);
         engine.refuse_unknown(false);
@@ -75,6 +85,10 @@ impl Agent {
         let http = match settings.http {
             Some(address) => Some(HttpServer::bind(address).await?),
             None => None,
+        };
+        let packets = match (packets, &settings.kernel.packets) {
+            (Some(hook), Some(of_packets)) => Some(PacketPath::start(hook, of_packets)?),
+            _ => None,
         };
         let mut agent = Self {
             began,
@@ -92,6 +106,7 @@ impl Agent {
             changes: Changes::default(),
             entry_usage: None,
             is_ready: false,
+            packets,
             opened: Running {
                 grace: Arc::new(grace),
                 log,

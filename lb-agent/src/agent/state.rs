@@ -10,6 +10,7 @@ use super::drift::DriftWatch;
 use super::engine::Engine;
 use super::heartbeat;
 use super::metrics::AgentMetrics;
+use super::packets::PacketPath;
 use super::settings::AgentSettings;
 use super::source::WatchedSource;
 use super::terminator::Terminator;
@@ -33,6 +34,8 @@ pub struct Agent {
     /// same path.
     pub server: Server,
     pub opened: Running,
+    /// None if it is off.
+    pub packets: Option<PacketPath>,
     pub http: Option<HttpServer>,
     pub metrics: AgentMetrics,
     pub syncs: SyncStatus,

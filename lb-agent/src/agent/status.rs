@@ -1,5 +1,6 @@
 //! What a running agent reports about itself.
 
+use super::packets::PacketPath;
 use super::source::WatchedSource;
 use super::state::Agent;
 use crate::metrics::{set_bool, set_number};
@@ -72,6 +73,7 @@ impl Agent {
             source: self.source.status(),
             syncs: self.syncs,
             hooks: hooks.collect(),
+            packet_path: self.packets.as_ref().map(PacketPath::status),
             drift: self.drift.status(),
             services,
             endpoint_slices,

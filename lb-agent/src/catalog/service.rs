@@ -40,6 +40,8 @@ pub struct ServiceSpec {
     pub session_affinity_config: Option<SessionAffinityConfig>,
     #[serde(deserialize_with = "text::maybe")]
     pub internal_traffic_policy: Option<Arc<str>>,
+    #[serde(deserialize_with = "text::maybe")]
+    pub external_traffic_policy: Option<Arc<str>>,
 }
 
 /// One of `spec.ports`.

@@ -1,5 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
+mod packets;
 mod pod;
 mod source;
 mod values;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use ipnet::IpNet;
 
+pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
 use self::values::{duration, port_range, service_cidr, step_aside};
@@ -95,6 +97,9 @@ pub struct RunArgs {
     /// Serve only NodePorts in this range.
     #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
     pub nodeport_range: (u16, u16),
+
+    #[command(flatten)]
+    pub packets: PacketRunArgs,
 
     /// Refuse connections to addresses in the Service CIDRs that no Service has; otherwise they time out.
     #[arg(long)]
@@ -261,6 +266,7 @@ impl Cli {
 
 impl RunArgs {
     fn settings(self) -> agent::AgentSettings {
+        let packets = self.packets.settings(&self.source.packets);
         let mut source = self.source.settings();
         if self.refuse_unknown {
             source.refuse_unknown(self.service_cidr);
@@ -280,9 +286,11 @@ impl RunArgs {
                     BpfLog::Info => LogLevel::Info,
                     BpfLog::Debug => LogLevel::Debug,
                 },
+                packets,
             },
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,
+            node_port_addresses: self.packets.nodeport_addresses,
             sweep_interval: self.sweep_interval,
             terminate_tcp: self.terminate_tcp,
             check_interval: self.check_interval,

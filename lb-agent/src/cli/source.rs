@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::packets::PacketArgs;
 use super::values::{api_server, duration};
 use crate::commands;
 use crate::policy::{Algorithm, Options};
@@ -36,6 +37,9 @@ pub struct SourceArgs {
     /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value.
     #[arg(long, value_name = "NAME")]
     pub service_proxy_name: Option<String>,
+
+    #[command(flatten)]
+    pub packets: PacketArgs,
 }
 
 /// How to reach the Kubernetes API.
@@ -89,6 +93,8 @@ impl SourceArgs {
                 node_name,
                 service_proxy_name: self.service_proxy_name.clone(),
                 default_algorithm: self.default_algorithm,
+                packets: self.packets.masquerading(),
+                refuses_external_ips: self.packets.no_external_ips,
                 ..Options::default()
             },
         }

@@ -47,6 +47,23 @@ pub fn service_cidr(text: &str) -> Result<IpNet, String> {
     Ok(cidr.trunc())
 }
 
+/// The network of `10.244.0.0/16`.
+pub fn cidr(text: &str) -> Result<IpNet, String> {
+    match node_port_range(text)? {
+        all if all.prefix_len() == 0 => {
+            Err("that is every address: write the addresses of the cluster's pods".to_owned())
+        }
+        cidr => Ok(cidr),
+    }
+}
+
+/// Like [`cidr`], but `0.0.0.0/0` is allowed.
+pub fn node_port_range(text: &str) -> Result<IpNet, String> {
+    let cidr: Option<IpNet> = text.parse().ok();
+    let cidr = cidr.map(|cidr| cidr.trunc());
+    cidr.ok_or_else(|| "write an address and a prefix length, like 10.244.0.0/16".to_owned())
+}
+
 /// `30000-32767`.
 pub fn port_range(text: &str) -> Result<(u16, u16), String> {
     let range = text.split_once('-').and_then(|(first, last)| {

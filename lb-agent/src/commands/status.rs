@@ -24,6 +24,7 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         ("Node", status.node_name.clone()),
         ("Cgroup", status.cgroup.clone()),
         ("Hooks", hooks.join(", ")),
+        ("Packet path", packet_path(&status)),
         ("Pinned in", status.pin_dir.clone()),
         (
             "Source",
@@ -60,7 +61,8 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     for (name, value) in lines {
         writeln!(stdout, "{:<17}{value}", format!("{name}:"))?;
     }
-    for trouble in &status.drift.trouble {
+    let of_packets = status.packet_path.iter().flat_map(|of| &of.trouble);
+    for trouble in status.drift.trouble.iter().chain(of_packets) {
         writeln!(stdout, "  {trouble}")?;
     }
     for problem in &status.problems {
@@ -74,6 +76,25 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         writeln!(stdout, "  {kind:<16}{}", watch_line(watch))?;
     }
     Ok(())
+}
+
+/// The devices of the packet path.
+fn packet_path(status: &Status) -> String {
+    const SHOWN: usize = 5;
+    let Some(packets) = &status.packet_path else {
+        return "off".to_owned();
+    };
+    let shown: Vec<&str> = packets
+        .devices
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect();
+    let mut line = format!("on {} devices: {}", packets.devices.len(), shown.join(", "));
+    if packets.devices.len() > SHOWN {
+        line.push_str(", …");
+    }
+    line
 }
 
 /// The number of ended sockets, and why others cannot be ended.

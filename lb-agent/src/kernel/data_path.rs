@@ -2,17 +2,23 @@
 
 use std::path::PathBuf;
 
+use aya::Ebpf;
+
 use super::bpf::grace::Grace;
 use super::bpf::hooks::HookState;
+use super::bpf::loader::{PACKET, packet_program};
 use super::bpf::log::{self, LogLevel, ProgramLog};
 use super::bpf::stats::Stats;
+use super::bpf::sys;
 use super::maps::backing::Maps;
 use super::maps::footprint;
 use super::maps::sizes::Sizes;
-use super::migrate::{self, InPlace};
+use super::migrate::{self, InPlace, Programs};
 use super::node::cgroup::Cgroup;
 use super::node::error::KernelError;
 use super::node::{capabilities, netns};
+use super::packets::devices::{self, DevicePattern};
+use super::packets::hook::{self, PacketHook};
 use super::pins::folder::Pins;
 use super::pins::keeper::PinnedMap;
 
@@ -26,6 +32,15 @@ pub struct DataPathSettings {
     pub sizes: Sizes,
     /// What the programs log. The default is nothing, and then the verifier removes the code.
     pub program_log: LogLevel,
+    /// None: no packet path.
+    pub packets: Option<PacketSettings>,
+}
+
+/// The settings of the packet path.
+#[derive(Clone, Debug)]
+pub struct PacketSettings {
+    /// The devices of the program; empty: all but the loopback device.
+    pub devices: Vec<DevicePattern>,
 }
 
 /// An attached data path.
@@ -34,6 +49,8 @@ pub struct DataPath {
     pub maps: Maps,
     pub pinned: Vec<PinnedMap>,
     pub hooks: Vec<HookState>,
+    /// None if the packet path is off, or the kernel cannot have it.
+    pub packets: Option<PacketHook>,
     pub cgroup: Cgroup,
     pub grace: Grace,
     /// SO_NETNS_COOKIE of the host's network namespace.
@@ -63,7 +80,17 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         maps,
         hooks,
         lengths,
-    } = migrate::put_into_place(&pins, settings.sizes, settings.program_log, &cgroup, &grace)?;
+    } = migrate::put_into_place(
+        &pins,
+        settings.sizes,
+        Programs {
+            log: settings.program_log,
+            has_packets: settings.packets.is_some(),
+        },
+        &cgroup,
+        &grace,
+    )?;
+    let packets = open_packets(settings, &object, &pins)?;
     tracing::info!(
         event = "tables.opened",
         bytes = footprint::bytes(lengths.shapes(), footprint::possible_cpus()),
@@ -77,6 +104,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         maps,
         pinned: PinnedMap::all(&pins)?,
         hooks,
+        packets,
         cgroup,
         grace,
         host_network: netns::cookie()?,
@@ -84,4 +112,31 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         pins,
         stats,
     })
+}
+
+/// The program `packet`, attached to nothing new yet. Without the packet path, removes what an earlier agent left of it.
+fn open_packets(
+    settings: &DataPathSettings,
+    object: &Ebpf,
+    pins: &Pins,
+) -> Result<Option<PacketHook>, KernelError> {
+    let program = match &settings.packets {
+        Some(_) => packet_program(object),
+        None => None,
+    };
+    let Some(program) = program else {
+        let devices = devices::list(&[]).unwrap_or_default();
+        let removed = hook::detach_all(&pins.links(), &devices)?;
+        if removed > 0 && sys::has_tcx() {
+            tracing::info!(
+                event = "packet_path.removed",
+                count = removed,
+                "detached the program of an earlier agent's packet path",
+            );
+        }
+        return Ok(None);
+    };
+    PacketHook::new(program, pins.links())
+        .map(Some)
+        .map_err(|error| KernelError::Object(format!("program {PACKET}: {error}")))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use lb_common::config::MOST_SERVICE_CIDRS;
+use lb_common::config::MOST_CIDRS;
 
 use super::{Update, address};
 use crate::catalog::{Catalog, Kind, ObjectId, ObjectName, Problem, Service};
@@ -96,10 +96,7 @@ pub(super) fn cidrs_of(catalog: &Catalog) -> (Vec<IpNet>, Vec<Problem>) {
         for (index, text) in object.spec.cidrs.iter().enumerate() {
             let message = match text.trim().parse::<IpNet>() {
                 Ok(net) if net.prefix_len() == 0 => "is every address",
-                Ok(net)
-                    if nets.len() == MOST_SERVICE_CIDRS as usize
-                        && !nets.contains(&net.trunc()) =>
-                {
+                Ok(net) if nets.len() == MOST_CIDRS as usize && !nets.contains(&net.trunc()) => {
                     "is one more than the tables have room for"
                 }
                 Ok(net) => {

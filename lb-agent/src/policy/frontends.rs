@@ -1,8 +1,12 @@
 //! The frontends that a Service has in each family.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::address;
+use super::context::Context;
 use super::report::Report;
 use super::service_port::{Frontend, FrontendKind};
 use crate::catalog::{Family, Service};
@@ -11,21 +15,43 @@ use crate::catalog::{Family, Service};
 #[derive(Debug)]
 pub(super) struct Addresses {
     pub(super) family: Family,
+    /// `loadBalancerSourceRanges` of this family; empty: none restricts the clients.
+    pub(super) source_ranges: Arc<[IpNet]>,
     by_kind: Vec<(FrontendKind, IpAddr)>,
 }
 
 impl Addresses {
     /// Returns the addresses by family, in the order of the Service. A family without a ClusterIP is not served.
-    pub(super) fn of(service: &Service, report: &mut Report<'_>) -> Vec<Self> {
+    pub(super) fn of(
+        context: &Context<'_>,
+        service: &Service,
+        report: &mut Report<'_>,
+    ) -> Vec<Self> {
         let mut families = Vec::new();
         for (family, address) in cluster_ips(service, report) {
-            let by_kind = vec![(FrontendKind::ClusterIp, address)];
-            families.push(Self { family, by_kind });
+            families.push(Self {
+                family,
+                source_ranges: Arc::default(),
+                by_kind: vec![(FrontendKind::ClusterIp, address)],
+            });
         }
-        if !families.is_empty() {
+        if families.is_empty() {
+            return families;
+        }
+        let ranges = source_ranges(service, report);
+        for of_family in &mut families {
+            let is_of = |range: &&IpNet| Family::of(range.addr()) == of_family.family;
+            of_family.source_ranges = ranges.iter().filter(is_of).copied().collect();
+        }
+        if !context.refuses_external_ips {
             add_external_ips(service, &mut families, report);
-            add_load_balancer_ips(service, &mut families, report);
+        } else if !service.spec.external_ips.is_empty() {
+            report.add(
+                "spec.externalIPs get no connections, since the agent runs with --no-external-ips: \
+                 use a LoadBalancer, or remove the field",
+            );
         }
+        add_load_balancer_ips(context, service, &mut families, report);
         families
     }
 
@@ -109,9 +135,18 @@ fn add_external_ips(service: &Service, families: &mut [Addresses], report: &mut 
     }
 }
 
-/// Adds the addresses of load balancers that deliver packets to the node unchanged, unless the packet path filters clients.
-fn add_load_balancer_ips(service: &Service, families: &mut [Addresses], report: &mut Report<'_>) {
-    let filtered = filtered_families(service, report);
+/// Adds the addresses of load balancers that deliver packets to the node unchanged. Only the packet path can serve one that lets
+/// only some clients in.
+fn add_load_balancer_ips(
+    context: &Context<'_>,
+    service: &Service,
+    families: &mut [Addresses],
+    report: &mut Report<'_>,
+) {
+    let is_filtered = |families: &[Addresses], family| {
+        let mut of_family = families.iter().filter(|of| of.family == family);
+        of_family.any(|of| !of.source_ranges.is_empty())
+    };
     for (index, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
         let field = format!("status.loadBalancer.ingress[{index}]");
         let text = ingress.ip.as_deref().unwrap_or_default();
@@ -129,10 +164,10 @@ fn add_load_balancer_ips(service: &Service, families: &mut [Addresses], report: 
             }
         }
         let added = address::parse(text).and_then(|address| {
-            if filtered.contains(&Family::of(address)) {
+            if !context.has_packet_path && is_filtered(families, Family::of(address)) {
                 return Err(format!(
-                    "{text} is not balanced, since spec.loadBalancerSourceRanges lets only some clients in: \
-                     let something on the packets' way serve it, or take the ranges away"
+                    "{text} is not balanced, since spec.loadBalancerSourceRanges admits only some clients, and only \
+                     the packet path can filter them: start the agent with --packet-path on, or remove the ranges"
                 ));
             }
             Addresses::add(families, FrontendKind::LoadBalancer, address)
@@ -143,20 +178,26 @@ fn add_load_balancer_ips(service: &Service, families: &mut [Addresses], report: 
     }
 }
 
-/// The families in which `loadBalancerSourceRanges` restricts the clients.
-fn filtered_families(service: &Service, report: &mut Report<'_>) -> Vec<Family> {
-    let mut filtered = Vec::new();
-    let mut open = Vec::new();
+/// The ranges of `loadBalancerSourceRanges` in each family that they restrict: none of a family with a range of length 0, as
+/// in kube-proxy (`hasAnyIPZeroCIDR`).
+fn source_ranges(service: &Service, report: &mut Report<'_>) -> Vec<IpNet> {
+    let mut found = Vec::new();
     let ranges = &service.spec.load_balancer_source_ranges;
     for (index, text) in ranges.iter().enumerate() {
         match address::range(text) {
-            Some((family, 0)) => open.push(family),
-            Some((family, _)) => filtered.push(family),
+            Some(range) => found.push(range.trunc()),
             None => report.add(format!(
                 "spec.loadBalancerSourceRanges[{index}] {text:?} is not a range like 10.0.0.0/8: it is ignored"
             )),
         }
     }
-    filtered.retain(|family| !open.contains(family));
-    filtered
+    let open: Vec<Family> = found
+        .iter()
+        .filter(|range| range.prefix_len() == 0)
+        .map(|range| Family::of(range.addr()))
+        .collect();
+    found.retain(|range| !open.contains(&Family::of(range.addr())));
+    found.sort();
+    found.dedup();
+    found
 }

@@ -7,6 +7,7 @@
 mod address;
 mod allocated;
 mod claims;
+mod context;
 mod endpoints;
 mod frontends;
 mod node_ports;
@@ -28,6 +29,7 @@ use ipnet::IpNet;
 
 use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
+use self::context::Context;
 pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
@@ -47,6 +49,19 @@ pub struct Options {
     pub default_algorithm: Algorithm,
     /// The ranges in which connections to addresses without a Service are refused.
     pub refuse_unknown: RefuseUnknown,
+    /// The agent also balances packets that start at no socket of this node; none: it does not.
+    pub packets: Option<Masquerading>,
+    /// `spec.externalIPs` get no frontend.
+    pub refuses_external_ips: bool,
+}
+
+/// Which connections of the packet path to a ClusterIP are masqueraded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Masquerading {
+    /// The addresses of the cluster's pods: packets from elsewhere are masqueraded. Empty: unknown.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// All are.
+    pub is_for_all: bool,
 }
 
 /// The ranges in which connections to addresses without a Service are refused.
@@ -173,6 +188,12 @@ impl Policy {
         update
     }
 
+    /// The settings of the packet path; none: there is none.
+    #[must_use]
+    pub const fn packets(&self) -> Option<&Masquerading> {
+        self.options.packets.as_ref()
+    }
+
     /// The ranges in which connections to addresses without a Service are refused. Empty: none are refused.
     #[must_use]
     pub fn refuse_unknown_in(&self) -> &[IpNet] {
@@ -211,11 +232,13 @@ impl Policy {
         fresh: &mut BTreeMap<ServicePortKey, Option<Wanted>>,
         holders: &mut Holders,
     ) {
-        let context = service::Context {
+        let context = Context {
             node_name: &self.options.node_name,
             zone: catalog.zone(),
             service_proxy_name: self.options.service_proxy_name.as_deref(),
             default_algorithm: self.options.default_algorithm,
+            has_packet_path: self.options.packets.is_some(),
+            refuses_external_ips: self.options.refuses_external_ips,
         };
         let (ports, problems) = service::judge(&context, catalog, name);
         let is_there = catalog.service(name).is_some() || name.name.is_empty();

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::service_port::{Frontend, FrontendKind, ServicePort};
 use crate::catalog::Family;
 
@@ -13,9 +15,22 @@ pub struct NodePorts {
     pub addresses: Vec<IpAddr>,
     /// First and last port. The agent does not serve NodePorts outside this range.
     pub range: (u16, u16),
+    /// `--nodeport-addresses`: the ranges of addresses on which NodePorts are served. A family without a range is served on all
+    /// addresses (`NewNodePortAddresses` in kube-proxy's pkg/proxy/util/nodeport_addresses.go).
+    pub allowed: Vec<IpNet>,
 }
 
 impl NodePorts {
+    fn allows(&self, address: &IpAddr) -> bool {
+        let family = Family::of(*address);
+        let mut of_family = self
+            .allowed
+            .iter()
+            .filter(|range| Family::of(range.addr()) == family)
+            .peekable();
+        of_family.peek().is_none() || of_family.any(|range| range.contains(address))
+    }
+
     /// Replaces the wildcard address of NodePorts with the node's addresses, and with loopback for the host's own processes.
     #[must_use]
     pub fn expand(&self, mut port: ServicePort) -> ServicePort {
@@ -38,7 +53,7 @@ impl NodePorts {
             .addresses
             .iter()
             .filter(|address| Family::of(**address) == port.key.family);
-        for address in of_family.chain([&loopback]) {
+        for address in of_family.chain([&loopback]).filter(|a| self.allows(a)) {
             let in_range = open
                 .iter()
                 .filter(|number| (self.range.0..=self.range.1).contains(number));

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::address;
+use super::context::Context;
 use super::endpoints::{self, Endpoints};
 use super::frontends::Addresses;
 use super::report::Report;
 use super::service_port::{Algorithm, ServicePort, ServicePortKey};
-use super::topology::{self, NodeLocation};
+use super::topology::{self, LocalPolicies, NodeLocation};
 use crate::catalog::{
     Catalog, CreationTimestamp, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol,
     Service,
@@ -18,15 +19,6 @@ use crate::catalog::{
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 /// The largest value that the API server accepts.
 const MAX_AFFINITY_SECONDS: u32 = 86_400;
-
-/// The data that the rules need besides the Service and its slices.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Context<'a> {
-    pub(super) node_name: &'a str,
-    pub(super) zone: Option<&'a str>,
-    pub(super) service_proxy_name: Option<&'a str>,
-    pub(super) default_algorithm: Algorithm,
-}
 
 /// Returns the service ports of a Service with all the frontends they want, and the problems.
 pub(super) fn judge(
@@ -56,7 +48,7 @@ pub(super) fn judge(
              the Service counts as the oldest"
         ));
     }
-    let addresses = Addresses::of(service, &mut report);
+    let addresses = Addresses::of(context, service, &mut report);
     let families: Vec<Family> = addresses.iter().map(|of| of.family).collect();
     let endpoints = Endpoints::merge(catalog.slices(name), &families, &mut problems);
 
@@ -65,6 +57,10 @@ pub(super) fn judge(
     let location = NodeLocation {
         node_name: context.node_name,
         zone: context.zone,
+    };
+    let local = LocalPolicies {
+        internal: shared.internal_local,
+        external: shared.external_local,
     };
     let created = service.metadata.creation_timestamp.time();
     let mut ports = Vec::new();
@@ -83,8 +79,10 @@ pub(super) fn judge(
                 created,
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
+                external_local: shared.external_local,
+                source_ranges: of_family.source_ranges.clone(),
                 frontends: of_family.frontends(port.port, port.node_port),
-                backends: topology::backends(location, shared.internal_local, &candidates),
+                backends: topology::backends(location, local, &candidates),
             });
         }
     }
@@ -145,24 +143,37 @@ struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
     internal_local: bool,
+    external_local: bool,
 }
 
 impl SharedFields {
     fn of(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> Self {
-        let internal_local = match service.spec.internal_traffic_policy.as_deref() {
-            Some("Local") => true,
-            None | Some("" | "Cluster") => false,
-            Some(other) => {
-                report.add(format!(
-                    "spec.internalTrafficPolicy {other:?}: write Cluster or Local; Cluster is used"
-                ));
-                false
-            }
-        };
+        let spec = &service.spec;
+        let internal = spec.internal_traffic_policy.as_deref();
+        // Sockets of this node get all endpoints, whatever this policy is.
+        let external = spec
+            .external_traffic_policy
+            .as_deref()
+            .filter(|_| context.has_packet_path);
         Self {
             algorithm: algorithm(context, service, report),
             affinity_seconds: affinity_seconds(service, report),
-            internal_local,
+            internal_local: is_local("internalTrafficPolicy", internal, report),
+            external_local: is_local("externalTrafficPolicy", external, report),
+        }
+    }
+}
+
+/// Whether a traffic policy is Local.
+fn is_local(field: &str, text: Option<&str>, report: &mut Report<'_>) -> bool {
+    match text {
+        Some("Local") => true,
+        None | Some("" | "Cluster") => false,
+        Some(other) => {
+            report.add(format!(
+                "spec.{field} {other:?}: write Cluster or Local; Cluster is used"
+            ));
+            false
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::catalog::{Family, Protocol};
@@ -86,6 +87,21 @@ pub struct Frontend {
     pub port: u16,
 }
 
+impl Frontend {
+    /// Whether it is a NodePort on a loopback address, which only the host's own processes reach.
+    #[must_use]
+    pub fn is_host_only(&self) -> bool {
+        let is_loopback = self.address.is_some_and(|address| address.is_loopback());
+        self.kind == FrontendKind::NodePort && is_loopback
+    }
+
+    /// Whether `externalTrafficPolicy` applies to it.
+    #[must_use]
+    pub fn is_reached_from_outside(&self) -> bool {
+        self.kind != FrontendKind::ClusterIp && !self.is_host_only()
+    }
+}
+
 /// One endpoint of one service port, and the views that contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -99,6 +115,8 @@ pub struct Backend {
     pub internal: bool,
     /// It is in the view of NodePort, external IP and LoadBalancer IP, for clients on this node.
     pub external: bool,
+    /// It is in the view of these for packets from outside, with `externalTrafficPolicy: Local`.
+    pub outside: bool,
     /// It keeps its existing UDP flows, whether it gets new ones or not.
     pub serving: bool,
 }
@@ -112,6 +130,11 @@ pub struct ServicePort {
     pub algorithm: Algorithm,
     /// `sessionAffinity: ClientIP`: the time in seconds for which a client keeps its backend.
     pub affinity_seconds: Option<u32>,
+    /// `externalTrafficPolicy: Local`: packets from outside get the endpoints of this node only. Always false without the
+    /// packet path.
+    pub external_local: bool,
+    /// `loadBalancerSourceRanges` of the family: the clients of its LoadBalancer IPs. Empty: all.
+    pub source_ranges: Arc<[IpNet]>,
     /// Sorted, without duplicates.
     pub frontends: Vec<Frontend>,
     /// Sorted by address, without duplicates.
@@ -119,6 +142,12 @@ pub struct ServicePort {
 }
 
 impl ServicePort {
+    /// Whether only packets from its source ranges reach a frontend, and no socket.
+    #[must_use]
+    pub fn has_source_ranges(&self, frontend: &Frontend) -> bool {
+        frontend.kind == FrontendKind::LoadBalancer && !self.source_ranges.is_empty()
+    }
+
     /// When the tables are short of room, service ports with a lower value come first: the oldest ones. Service ports without a
     /// creation timestamp come last.
     #[must_use]

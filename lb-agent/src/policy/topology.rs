@@ -12,32 +12,40 @@ pub(super) struct NodeLocation<'a> {
     pub(super) zone: Option<&'a str>,
 }
 
+/// The traffic policies of a Service that are Local.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalPolicies {
+    pub(super) internal: bool,
+    pub(super) external: bool,
+}
+
 /// Returns the candidates that are backends: those in a view, and those that still serve existing UDP flows.
-///
-/// `internal_local`: the Service has `internalTrafficPolicy: Local`.
 pub(super) fn backends(
     location: NodeLocation<'_>,
-    internal_local: bool,
+    local: LocalPolicies,
     candidates: &[Candidate<'_>],
 ) -> Vec<Backend> {
     let cluster = cluster_set(location, candidates);
-    let local = internal_local.then(|| local_set(location, candidates));
-    let internal = local.as_ref().unwrap_or(&cluster);
-    let sets = internal.iter().zip(&cluster);
-    let chosen = candidates.iter().zip(sets);
-    let mut backends: Vec<Backend> = chosen
-        .filter(|(candidate, (internal, external))| {
-            **internal || **external || candidate.conditions.is_serving()
-        })
-        .map(|(candidate, (&internal, &external))| Backend {
+    let of_node = (local.internal || local.external).then(|| local_set(location, candidates));
+    let is_of_node = |index: usize| of_node.as_ref().is_some_and(|set| set[index]);
+    let backends = candidates.iter().enumerate().map(|(index, candidate)| {
+        let external = cluster[index];
+        Backend {
             address: candidate.address,
             node: candidate.node.cloned(),
             zone: candidate.zone.cloned(),
             weight: 1,
-            internal,
+            internal: match local.internal {
+                true => is_of_node(index),
+                false => external,
+            },
             external,
+            outside: local.external && is_of_node(index),
             serving: candidate.conditions.is_serving(),
-        })
+        }
+    });
+    let mut backends: Vec<Backend> = backends
+        .filter(|b| b.internal || b.external || b.outside || b.serving)
         .collect();
     // The agent keeps them, and there may be very many.
     backends.shrink_to_fit();

@@ -13,6 +13,8 @@ pub enum Scope {
     External,
     /// ClusterIP.
     Internal,
+    /// The frontends of [`Self::External`] for packets from outside, with `externalTrafficPolicy: Local`.
+    Outside,
 }
 
 impl fmt::Display for Scope {
@@ -21,6 +23,7 @@ impl fmt::Display for Scope {
             Self::All => "all",
             Self::External => "external",
             Self::Internal => "internal",
+            Self::Outside => "outside",
         })
     }
 }
@@ -34,7 +37,8 @@ pub struct View<'a> {
 }
 
 impl ServicePort {
-    /// The views that have a frontend, sorted by scope: one, or two when a Local policy makes their backends differ.
+    /// The views that have a frontend, sorted by scope: one, or two when a Local policy makes their backends differ, and one
+    /// more for packets from outside if `externalTrafficPolicy` is Local.
     #[must_use]
     pub fn views(&self) -> Vec<View<'_>> {
         let differ = self.backends.iter().any(|b| b.internal != b.external);
@@ -43,7 +47,12 @@ impl ServicePort {
         } else {
             &[Scope::All]
         };
-        let views = scopes.iter().map(|&scope| self.view(scope));
+        let outside = self.external_local.then_some(Scope::Outside);
+        let views = scopes
+            .iter()
+            .copied()
+            .chain(outside)
+            .map(|scope| self.view(scope));
         views.filter(|view| !view.frontends.is_empty()).collect()
     }
 
@@ -51,11 +60,13 @@ impl ServicePort {
         let has_frontend = |frontend: &&Frontend| match scope {
             Scope::All => true,
             Scope::External => frontend.kind != FrontendKind::ClusterIp,
+            Scope::Outside => frontend.is_reached_from_outside(),
             Scope::Internal => frontend.kind == FrontendKind::ClusterIp,
         };
         let has_backend = |backend: &&Backend| match scope {
             Scope::All | Scope::Internal => backend.internal,
             Scope::External => backend.external,
+            Scope::Outside => backend.outside,
         };
         View {
             scope,

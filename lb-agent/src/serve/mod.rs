@@ -72,6 +72,9 @@ pub struct Status {
     pub source: SourceStatus,
     pub syncs: SyncStatus,
     pub hooks: Vec<HookStatus>,
+    /// None if the packet path is off.
+    #[serde(default)]
+    pub packet_path: Option<PacketPathStatus>,
     pub drift: DriftStatus,
     pub services: usize,
     pub endpoint_slices: usize,
@@ -183,6 +186,21 @@ pub struct HookStatus {
     pub run_count: u64,
     /// In ns; 0 unless the kernel's BPF statistics are on.
     pub run_time_ns: u64,
+}
+
+/// The packet path.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketPathStatus {
+    pub program_id: u32,
+    /// 0 unless the kernel's BPF statistics are on.
+    pub run_count: u64,
+    /// In ns; 0 unless the kernel's BPF statistics are on.
+    pub run_time_ns: u64,
+    /// The names of the devices whose packets are balanced.
+    pub devices: Vec<String>,
+    /// What does not work now, one line each.
+    pub trouble: Vec<String>,
 }
 
 /// How full a table is.

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 
+use lb_common::source_range::SourceRange;
 use lb_common::{FrontendKey, FrontendValue, Pair};
 
 /// The tables that are arrays.
@@ -62,6 +64,22 @@ impl Usage {
     }
 }
 
+/// An element of SOURCE_RANGES: the first so many bits of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourcePrefix {
+    pub key: SourceRange,
+    /// At most [`lb_common::source_range::KEY_BITS`].
+    pub bits: u32,
+}
+
+impl SourcePrefix {
+    /// The service port's id.
+    #[must_use]
+    pub const fn service_port(&self) -> u32 {
+        u32::from_be(self.key[0])
+    }
+}
+
 /// The elements that FRONTENDS should have.
 pub trait Elements {
     /// The value that a key's element should have; none: there should be no such element.
@@ -83,6 +101,12 @@ pub trait ReadTables {
 
     /// All elements of FRONTENDS.
     fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>>;
+
+    /// All elements of SOURCE_RANGES.
+    fn source_ranges(&self) -> io::Result<Vec<SourcePrefix>>;
+
+    /// All elements of the NAT maps of netfilter: a backend's id and its address. None: there is no packet path.
+    fn nat(&self) -> io::Result<Option<Vec<(u32, SocketAddr)>>>;
 
     /// Shows each entry of ORIGINS and SPILL: the socket's cookie and its pair.
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()>;
@@ -116,6 +140,20 @@ pub trait Backing: ReadTables {
     /// Removes from what is kept beside FRONTENDS, from a position on, all that belongs to no element. The first position
     /// is 0. Returns the next one; none: that was all.
     fn prune_copies(&mut self, position: u32, elements: &dyn Elements) -> (Copies, Option<u32>);
+
+    fn put_source_range(&mut self, prefix: &SourcePrefix) -> io::Result<()>;
+
+    /// An element that does not exist is no error.
+    fn remove_source_range(&mut self, prefix: &SourcePrefix) -> io::Result<()>;
+
+    /// Whether there is a packet path, and so the NAT maps.
+    fn has_nat(&self) -> bool;
+
+    /// Adds or replaces elements of the NAT maps, all at once.
+    fn put_nat(&mut self, elements: &[(u32, SocketAddr)]) -> io::Result<()>;
+
+    /// Removes elements of the NAT maps. Those that do not exist are no error.
+    fn remove_nat(&mut self, ids: &[u32]) -> io::Result<()>;
 
     /// Removes the entries of sockets that were closed, and subtracts each from its backend's count. Returns their number.
     fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize>;

@@ -3,22 +3,26 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::io;
+use std::net::SocketAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::config::{
-    FAIL_OPEN_AT, GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_SERVICE_CIDRS, NEXT_SERVICE_PORT,
-    SERVICE_CIDRS, service_cidr,
+    CLUSTER_CIDRS, FAIL_OPEN_AT, GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MASQUERADE_ALL,
+    MOST_CIDRS, NEXT_SERVICE_PORT, SERVICE_CIDRS,
 };
 use lb_common::frontend::{guard, kind};
-use lb_common::view::{banks, is_own};
-use lb_common::{Address, FrontendKey};
+use lb_common::view::{banks, flag, is_own};
+use lb_common::{Address, FrontendKey, config};
 
-use super::backing::{ReadTables, Table};
+use super::backing::{ReadTables, SourcePrefix, Table};
 use super::cells::slots_of;
 use super::encode;
 use super::model::{self, Found, HeldBackend, HeldFrontend, HeldPort, HeldView, Item, Model};
 use super::role::Role;
 use crate::policy::{Algorithm, ServicePortKey};
+
+/// The NAT maps: addresses by backend id.
+type Nat = HashMap<u32, SocketAddr>;
 
 /// More slots than these are shown as a number for each backend.
 const MOST_SLOTS: u32 = 16;
@@ -32,9 +36,10 @@ pub fn dump<S: std::hash::BuildHasher>(
     names: &HashMap<u32, ServicePortKey, S>,
 ) -> io::Result<String> {
     let found = model::read(backing)?;
+    let nat = backing.nat()?.map(|nat| nat.into_iter().collect());
     let mut text = String::new();
     // A String takes everything.
-    let _ = write(&mut text, backing, &found, names);
+    let _ = write(&mut text, backing, &found, nat.as_ref(), names);
     Ok(text)
 }
 
@@ -42,6 +47,7 @@ fn write<S: std::hash::BuildHasher>(
     text: &mut String,
     backing: &impl ReadTables,
     found: &Found,
+    nat: Option<&Nat>,
     names: &HashMap<u32, ServicePortKey, S>,
 ) -> fmt::Result {
     let ports: BTreeMap<u32, &HeldPort> =
@@ -52,7 +58,7 @@ fn write<S: std::hash::BuildHasher>(
             write!(text, "  {name}")?;
         }
         writeln!(text)?;
-        write_port(text, backing, &found.model, port)?;
+        write_port(text, backing, &found.model, nat, port)?;
     }
     write_guards(text, &found.model)?;
     write_config(text, &found.model)?;
@@ -82,6 +88,7 @@ fn write_port(
     text: &mut String,
     backing: &impl ReadTables,
     model: &Model,
+    nat: Option<&Nat>,
     port: &HeldPort,
 ) -> fmt::Result {
     let mut frontends: Vec<(FrontendKey, HeldFrontend)> = port
@@ -94,11 +101,27 @@ fn write_port(
         let HeldFrontend { id, view, .. } = held;
         let host_only = if held.is_host_only { ", host only" } else { "" };
         let kind = kind_name(held.kind);
-        writeln!(
+        let ranges = if held.has_source_ranges {
+            ", source ranges"
+        } else {
+            ""
+        };
+        let key = Key(&key);
+        write!(
             text,
-            "  frontend {id}  {}  {kind}{host_only}, view {view}",
-            Key(&key)
+            "  frontend {id}  {key}  {kind}{host_only}{ranges}, view {view}"
         )?;
+        if held.outside_view != 0 {
+            write!(text, ", outside {}", held.outside_view)?;
+        }
+        writeln!(text)?;
+    }
+    for SourcePrefix { bits, key } in &port.source_ranges {
+        let [_, network @ ..] = *key;
+        let network = encode::socket_address(network, 0).ip();
+        let before = lb_common::source_range::prefix_length(encode::address(network), 0);
+        let length = bits.saturating_sub(before);
+        writeln!(text, "  source range {network}/{length}")?;
     }
     let mut views = port.views.clone();
     views.sort_by_key(|view| view.index);
@@ -117,6 +140,12 @@ fn write_port(
         if (connections, active) != (0, 0) {
             write!(text, ", {connections} connections, {active} active")?;
         }
+        match nat.map(|nat| nat.get(id)) {
+            None => {}
+            Some(Some(to)) if to == address => write!(text, ", NAT")?,
+            Some(None) => write!(text, ", no NAT")?,
+            Some(Some(other)) => write!(text, ", NAT to {other}?")?,
+        }
         writeln!(text)?;
     }
     Ok(())
@@ -126,11 +155,15 @@ fn write_view(text: &mut String, backing: &impl ReadTables, view: &HeldView) -> 
     let role = match view.role {
         Role::Internal => "internal",
         Role::External => "external",
+        Role::Outside => "outside",
     };
     let algorithm = algorithm_name(view.algorithm);
     write!(text, "  view {}  {role}, {algorithm}", view.index)?;
     if view.affinity_seconds > 0 {
         write!(text, ", affinity {} s", view.affinity_seconds)?;
+    }
+    if view.flags & flag::ENDPOINTS_ELSEWHERE != 0 {
+        write!(text, ", endpoints elsewhere")?;
     }
     let run = view.run;
     if run.length == 0 {
@@ -195,13 +228,21 @@ fn write_config(text: &mut String, model: &Model) -> fmt::Result {
     if let Some(prefix) = ipv6_prefix([word(GUARDED_IPV6), 0], [word(GUARDED_IPV6 + 1), 0]) {
         writeln!(text, "config  guarded {prefix}")?;
     }
-    for number in 0..MOST_SERVICE_CIDRS.min(low_half(word(SERVICE_CIDRS))) {
-        let first = service_cidr(number);
-        let words = [0, 1, 2, 3].map(|at| word(first + at));
-        match cidr(words) {
-            Some(cidr) => writeln!(text, "config  Service CIDR {cidr}")?,
-            None => writeln!(text, "config  Service CIDR {words:016x?}?")?,
+    for (list, name) in [
+        (SERVICE_CIDRS, "Service CIDR"),
+        (CLUSTER_CIDRS, "cluster CIDR"),
+    ] {
+        for number in 0..MOST_CIDRS.min(low_half(word(list))) {
+            let first = config::cidr(list, number);
+            let words = [0, 1, 2, 3].map(|at| word(first + at));
+            match cidr(words) {
+                Some(cidr) => writeln!(text, "config  {name} {cidr}")?,
+                None => writeln!(text, "config  {name} {words:016x?}?")?,
+            }
         }
+    }
+    if word(MASQUERADE_ALL) != 0 {
+        writeln!(text, "config  masquerade all")?;
     }
     Ok(())
 }
@@ -282,10 +323,11 @@ fn algorithm_name(of: u32) -> String {
 }
 
 fn state_names(state: u64) -> String {
-    use lb_common::backend::state::{EXTERNAL, INTERNAL, SERVING};
+    use lb_common::backend::state::{EXTERNAL, INTERNAL, OUTSIDE, SERVING};
     let names = [
         (INTERNAL, "internal"),
         (EXTERNAL, "external"),
+        (OUTSIDE, "outside"),
         (SERVING, "serving"),
     ];
     let names: Vec<&str> = names

@@ -1,12 +1,14 @@
 //! The policy's values as the tables contain them: addresses of 16 bytes, ports in network byte order.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use lb_common::backend::state;
 use lb_common::frontend::kind;
-use lb_common::view::algorithm;
-use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, View};
+use lb_common::view::{algorithm, flag};
+use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, View, source_range};
 
+use super::backing::SourcePrefix;
 use super::role::Role;
 use crate::catalog::Protocol;
 use crate::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort};
@@ -53,15 +55,6 @@ pub fn frontend_key(frontend: &Frontend, of: Protocol) -> Option<FrontendKey> {
     ))
 }
 
-/// Whether only the host's own processes reach a frontend: a NodePort on loopback.
-#[must_use]
-pub fn is_host_only(frontend: &Frontend) -> bool {
-    frontend.kind == FrontendKind::NodePort
-        && frontend
-            .address
-            .is_some_and(|address| address.is_loopback())
-}
-
 #[must_use]
 pub const fn frontend_kind(of: FrontendKind) -> u8 {
     match of {
@@ -73,13 +66,13 @@ pub const fn frontend_kind(of: FrontendKind) -> u8 {
 }
 
 #[must_use]
-pub const fn frontend_entry(key: &FrontendKey, kind: u8) -> FrontendEntry {
+pub const fn frontend_entry(key: &FrontendKey, kind: u8, outside_view: u32) -> FrontendEntry {
     FrontendEntry {
         address: key.address,
         port: key.port,
         protocol: key.protocol,
         kind,
-        zero: 0,
+        outside_view,
     }
 }
 
@@ -89,6 +82,7 @@ pub fn backend_state(backend: &Backend) -> u64 {
     let bit = |set: bool, bit: u64| if set { bit } else { 0 };
     bit(backend.internal, state::INTERNAL)
         | bit(backend.external, state::EXTERNAL)
+        | bit(backend.outside, state::OUTSIDE)
         | bit(backend.serving, state::SERVING)
 }
 
@@ -123,16 +117,50 @@ pub const fn algorithm_number(of: Algorithm) -> u32 {
 
 /// A view without slots.
 ///
-/// `algorithm`: one of [`algorithm`]. `affinity_seconds`: 0 for none.
+/// `algorithm`: one of [`algorithm`]. `affinity_seconds`: 0 for none. `flags`: bits of [`lb_common::view::flag`].
 #[must_use]
-pub fn view_line(service_port: u32, role: Role, algorithm: u32, affinity_seconds: u32) -> View {
+pub fn view_line(
+    service_port: u32,
+    role: Role,
+    algorithm: u32,
+    affinity_seconds: u32,
+    flags: u32,
+) -> View {
     View {
         service_port,
         algorithm,
         affinity_seconds,
         member: member(role),
+        flags,
         ..View::default()
     }
+}
+
+/// The bits of [`lb_common::view::flag`] of a view with these backends.
+#[must_use]
+pub fn view_flags(port: &ServicePort, backends: &[&Backend]) -> u32 {
+    // Each usable endpoint is in the view of the policy Cluster.
+    let is_elsewhere = backends.is_empty() && port.backends.iter().any(|b| b.external);
+    if is_elsewhere {
+        flag::ENDPOINTS_ELSEWHERE
+    } else {
+        0
+    }
+}
+
+/// The keys of a service port's source ranges, sorted.
+#[must_use]
+pub fn source_ranges(service_port: u32, of: &ServicePort) -> BTreeSet<SourcePrefix> {
+    let ranges = of.source_ranges.iter();
+    ranges
+        .map(|range| {
+            let network = address(range.network());
+            SourcePrefix {
+                bits: source_range::prefix_length(network, range.prefix_len()),
+                key: source_range::key(service_port, network),
+            }
+        })
+        .collect()
 }
 
 /// [`View::member`] of a view with this role.

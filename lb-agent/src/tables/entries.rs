@@ -73,14 +73,14 @@ pub fn cookies(backing: &impl ReadTables) -> io::Result<HashSet<u64>> {
 }
 
 /// Frees the quarantined backend ids on which no entry counts and the frontend ids that no entry names. Reads all of ORIGINS
-/// if there is a frontend id to look for.
-pub fn free_unnamed(backing: &impl ReadTables, model: &mut Model) {
+/// if there is a frontend id to look for. Returns the backend ids that are free now.
+pub fn free_unnamed(backing: &impl ReadTables, model: &mut Model) -> Vec<u32> {
     let named = named_frontends(backing, model);
     model.free_unnamed(|item| match item {
         Item::Backend(id) => active(backing, id) != 0,
         Item::Frontend(id) => named.as_ref().is_none_or(|named| named.contains(&id)),
         Item::Run { .. } | Item::View(_) => false,
-    });
+    })
 }
 
 /// How many entries count on a backend.

@@ -29,7 +29,7 @@ use ipnet::IpNet;
 use lb_common::Backend as BackendLine;
 use lb_common::config::{FAIL_OPEN_AT, HOST_NETNS};
 
-pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
+pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage};
 pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::entries::{Stale, has_stopped};
@@ -38,7 +38,7 @@ pub use self::metrics::TableMetrics;
 use self::model::Model;
 pub use self::model::Stops;
 pub use self::plan::{ApplyError, Refused};
-use self::plan::{Plan, Rollout};
+use self::plan::{Plan, Rollout, Step};
 use crate::policy::{ServicePortKey, Update};
 
 /// Tables and their model.
@@ -80,6 +80,7 @@ impl<B: Backing> Tables<B> {
         let found = model::read(&backing)?;
         let mut plan = plan::clear_found(&found);
         let mut model = found.model;
+        model.has_nat = backing.has_nat();
         if !found.strays.is_empty() {
             let elements = found.strays.len();
             tracing::warn!(
@@ -92,11 +93,38 @@ impl<B: Backing> Tables<B> {
         for step in plan.drain(..) {
             write::write(&mut backing, &mut model, step)?;
         }
-        Ok(Self {
+        let mut tables = Self {
             backing,
             model,
             plan,
-        })
+        };
+        tables.repair_nat()?;
+        Ok(tables)
+    }
+
+    /// Compares the NAT maps with the model, and repairs them. Returns how many elements differed.
+    ///
+    /// Errors: netfilter cannot be read.
+    pub fn repair_nat(&mut self) -> io::Result<usize> {
+        let Some(found) = self.backing.nat()? else {
+            return Ok(0);
+        };
+        self.model.is_nat_stale = false;
+        let differing = plan::repair_nat(&self.model, &found, &mut self.plan);
+        self.write_words();
+        Ok(differing)
+    }
+
+    /// Whether a store in the NAT maps has failed since they were compared with the model.
+    #[must_use]
+    pub const fn is_nat_stale(&self) -> bool {
+        self.model.is_nat_stale
+    }
+
+    /// Reports the settings of the packet path to the programs.
+    pub fn set_packet_path(&mut self, cluster_cidrs: &[IpNet], masquerades_all: bool) {
+        plan::packet_path(&self.model, cluster_cidrs, masquerades_all, &mut self.plan);
+        self.write_words();
     }
 
     /// Brings an update into the tables. Returns what they could not take, to be tried again when there is room.
@@ -169,7 +197,11 @@ impl<B: Backing> Tables<B> {
 
     /// Frees the ids that no entry of a socket names any more.
     pub fn free_unnamed(&mut self) {
-        entries::free_unnamed(&self.backing, &mut self.model);
+        let backends = entries::free_unnamed(&self.backing, &mut self.model);
+        if self.model.has_nat && !backends.is_empty() {
+            self.plan.push(Step::RemoveNat(backends));
+            self.write_words();
+        }
     }
 
     /// Whether anything was freed that cannot be used yet.

@@ -10,6 +10,8 @@ pub enum Role {
     Internal,
     /// All but the ClusterIP's, when their backends differ.
     External,
+    /// Those that `externalTrafficPolicy: Local` applies to, for packets from outside.
+    Outside,
 }
 
 impl Role {
@@ -18,6 +20,7 @@ impl Role {
         match scope {
             Scope::All | Scope::Internal => Self::Internal,
             Scope::External => Self::External,
+            Scope::Outside => Self::Outside,
         }
     }
 
@@ -27,6 +30,7 @@ impl Role {
         match self {
             Self::Internal => state::INTERNAL,
             Self::External => state::EXTERNAL,
+            Self::Outside => state::OUTSIDE,
         }
     }
 }

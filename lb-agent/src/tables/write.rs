@@ -54,6 +54,26 @@ pub fn write(backing: &mut impl Backing, model: &mut Model, step: Step) -> io::R
             model.guards.in_place.insert(address, verdict);
         }
         Step::Remove(key) => remove(backing, model, &key)?,
+        Step::PutSourceRange(prefix) => {
+            backing.put_source_range(&prefix)?;
+            let port = model.ports.entry(prefix.service_port()).or_default();
+            port.source_ranges.insert(prefix);
+        }
+        Step::RemoveSourceRange(prefix) => {
+            backing.remove_source_range(&prefix)?;
+            if let Some(port) = model.ports.get_mut(&prefix.service_port()) {
+                port.source_ranges.remove(&prefix);
+            }
+        }
+        // Sockets do not need the NAT maps, so the rest of the plan goes on.
+        Step::PutNat(elements) => {
+            let put = backing.put_nat(&elements);
+            note_nat(model, put);
+        }
+        Step::RemoveNat(ids) => {
+            let removed = backing.remove_nat(&ids);
+            note_nat(model, removed);
+        }
         Step::Record(record) => note(model, record),
     }
     Ok(())
@@ -68,6 +88,20 @@ fn remove(backing: &mut impl Backing, model: &mut Model, key: &FrontendKey) -> i
         model.remove_frontend(key);
     }
     Ok(())
+}
+
+/// A failed store is repaired by the next comparison.
+fn note_nat(model: &mut Model, result: io::Result<()>) {
+    if let Err(error) = result {
+        if !model.is_nat_stale {
+            tracing::error!(
+                event = "tables.nat_not_written",
+                %error,
+                "cannot change the NAT maps: packets to new backends get no answer until they are repaired",
+            );
+        }
+        model.is_nat_stale = true;
+    }
 }
 
 fn note(model: &mut Model, record: Record) {

@@ -64,6 +64,7 @@ impl World {
             node_ports: NodePorts {
                 addresses,
                 range: (1, u16::MAX),
+                allowed: Vec::new(),
             },
             named: BTreeSet::new(),
             family: case.ip_family.as_deref().map(family).transpose()?,

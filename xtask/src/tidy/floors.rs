@@ -31,7 +31,7 @@ pub(super) const HOUSES: &[House] = &[
             &["tables"],
             &["source", "policy", "serve", "sockets", "privileges"],
             &["catalog"],
-            &["metrics"],
+            &["metrics", "route_changes"],
         ],
     },
     House {
@@ -40,7 +40,7 @@ pub(super) const HOUSES: &[House] = &[
         floors: &[
             &["main"],
             &["data_path"],
-            &["migrate"],
+            &["migrate", "packets"],
             &["pins"],
             &["maps"],
             &["bpf"],
@@ -52,13 +52,13 @@ pub(super) const HOUSES: &[House] = &[
         within: &[],
         floors: &[
             &["main"],
-            &["connect", "send", "reply", "release"],
+            &["connect", "send", "reply", "release", "packet"],
             &["guard"],
             &["frontend", "affinity", "origin", "flow", "scope"],
             &["pick", "verdict"],
             &["backend", "config", "identity"],
             &["maps"],
-            &["ctx", "atomic"],
+            &["ctx", "atomic", "header"],
         ],
     },
 ];

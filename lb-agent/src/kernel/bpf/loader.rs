@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::{Map, MapError};
@@ -17,6 +18,9 @@ use crate::kernel::node::memory_limit;
 /// Empty if `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
+/// The name of the program for packets.
+pub const PACKET: &str = "packet";
+
 /// A map of the object, and the path of its pin.
 #[derive(Debug)]
 pub struct MapPin {
@@ -29,10 +33,17 @@ pub struct MapPin {
 /// Opens the pinned maps, makes the missing ones, and loads every program. Attaches nothing yet.
 ///
 /// `memory`: bytes of kernel memory for the maps, which the error names if there is not enough.
-pub fn load(maps: &[MapPin], memory: u64, log: LogLevel) -> Result<Ebpf, KernelError> {
+///
+/// `wants_packets`: loads the program `packet` too. The others work without it, so its refusal is only reported.
+pub fn load(
+    maps: &[MapPin],
+    memory: u64,
+    log: LogLevel,
+    wants_packets: bool,
+) -> Result<Ebpf, KernelError> {
     let mut result = Err(KernelError::NoObject);
     for fields in SocketFields::of_kernel().attempts() {
-        result = load_with(maps, memory, log, fields);
+        result = load_with(maps, memory, log, fields, wants_packets);
         match &result {
             Err(error @ KernelError::Program { .. }) => {
                 tracing::debug!(
@@ -53,6 +64,7 @@ fn load_with(
     memory: u64,
     log: LogLevel,
     fields: SocketFields,
+    wants_packets: bool,
 ) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
@@ -91,7 +103,11 @@ fn load_with(
             error => KernelError::Object(chain(&error)),
         })?;
     for (name, program) in object.programs_mut() {
-        load_program(program).map_err(|error| match &error {
+        let is_packet = matches!(program, Program::SchedClassifier(_));
+        if is_packet && !wants_packets {
+            continue;
+        }
+        let loaded = load_program(program).map_err(|error| match &error {
             ProgramError::LoadError { io_error, .. } if is_full(io_error) => {
                 no_memory(format!("program {name}"), memory)
             }
@@ -99,7 +115,15 @@ fn load_with(
                 program: name.to_owned(),
                 reason: reason(error),
             },
-        })?;
+        });
+        match loaded {
+            Err(error) if is_packet => tracing::error!(
+                event = "packet_path.program_refused",
+                %error,
+                "the packet path is off",
+            ),
+            loaded => loaded?,
+        }
     }
     Ok(object)
 }
@@ -120,6 +144,7 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
@@ -150,6 +175,12 @@ pub fn take_map(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelErro
     object
         .take_map(name)
         .ok_or_else(|| KernelError::Object(format!("map {name} is missing")))
+}
+
+/// The program `packet`, if it is loaded.
+pub fn packet_program(object: &Ebpf) -> Option<OwnedFd> {
+    let program = object.program(PACKET)?;
+    program.fd().ok()?.as_fd().try_clone_to_owned().ok()
 }
 
 /// An error with all its causes on one line.

@@ -97,6 +97,57 @@ pub fn create_link(
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
 }
 
+/// Attaches a program to the ingress of a device, after the programs that are attached already (BPF_LINK_CREATE).
+///
+/// `device`: its index in the calling thread's network namespace. Needs Linux 6.6.
+pub fn create_tcx_link(program: BorrowedFd<'_>, device: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.link_create.__bindgen_anon_1.prog_fd = number(program);
+    attr.link_create.__bindgen_anon_2.target_ifindex = device;
+    attr.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
+}
+
+/// The index of the device that a tcx link is attached to; 0 if it was detached, or the device removed.
+pub fn tcx_device(link: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all bytes zero is a value of this plain C structure.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    object_info(link, &mut info)?;
+    // SAFETY: any bytes are a value of each of the union's members; for such a link it is this one.
+    Ok(unsafe { info.__bindgen_anon_1.tcx.ifindex })
+}
+
+/// The ids of the programs at the ingress of a device, in the order in which they run (BPF_PROG_QUERY). The first 64.
+pub fn tcx_programs(device: u32) -> io::Result<Vec<u32>> {
+    let mut programs = [0_u32; 64];
+    let mut attr = zeroed();
+    attr.query.__bindgen_anon_1.target_ifindex = device;
+    attr.query.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    attr.query.prog_ids = programs.as_mut_ptr() as u64;
+    attr.query.__bindgen_anon_2.count = u32::try_from(programs.len()).unwrap_or(u32::MAX);
+    match bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr) {
+        // There are more than the buffer takes.
+        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => return Err(error),
+        _ => {}
+    }
+    // SAFETY: the kernel has written the field of the command that was called.
+    let count = unsafe { attr.query.__bindgen_anon_2.count } as usize;
+    Ok(programs.into_iter().take(count).collect())
+}
+
+/// Whether the kernel has tcx (Linux 6.6). Asks for the programs of the loopback device, whose index is always 1.
+pub fn has_tcx() -> bool {
+    tcx_programs(1).is_ok()
+}
+
+/// The id of a program (BPF_OBJ_GET_INFO_BY_FD).
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all bytes zero is a value of this plain C structure, and asks for nothing that needs room elsewhere.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    object_info(program, &mut info)?;
+    Ok(info.id)
+}
+
 /// Pins a map or a link at an unused path (BPF_OBJ_PIN).
 pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +18,10 @@ use super::filter::Filter;
 use super::hash::{capacity, hash, io_error};
 use super::mapped::Mapped;
 use super::near_frontends::NearFrontends;
+use super::source_ranges::SourceRanges;
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
-use crate::tables::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
+use crate::tables::{Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage};
 
 /// The number of elements in one read.
 const BATCH: usize = 512;
@@ -32,6 +34,7 @@ pub struct Maps {
     filter: Filter,
     near: NearFrontends,
     arrays: Arrays,
+    source_ranges: SourceRanges,
     entries: SocketEntries,
 }
 
@@ -46,6 +49,7 @@ impl Maps {
             most_frontends: capacity(&frontends, "FRONTENDS")?,
             frontends,
             arrays: Arrays::open(|name, width| Mapped::take(object, name, width))?,
+            source_ranges: SourceRanges::take(object)?,
             entries: SocketEntries::take(object)?,
         };
         let unreadable = |error| KernelError::map("read", "FRONTENDS")(io_error(error));
@@ -112,6 +116,14 @@ impl ReadTables for Maps {
             .iter()
             .collect::<Result<_, _>>()
             .map_err(io_error)
+    }
+
+    fn source_ranges(&self) -> io::Result<Vec<SourcePrefix>> {
+        self.source_ranges.all()
+    }
+
+    fn nat(&self) -> io::Result<Option<Vec<(u32, SocketAddr)>>> {
+        Ok(None)
     }
 
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
@@ -187,6 +199,26 @@ impl Backing for Maps {
             _ => {}
         }
         self.count_stale();
+        Ok(())
+    }
+
+    fn put_source_range(&mut self, prefix: &SourcePrefix) -> io::Result<()> {
+        self.source_ranges.put(prefix)
+    }
+
+    fn remove_source_range(&mut self, prefix: &SourcePrefix) -> io::Result<()> {
+        self.source_ranges.remove(prefix)
+    }
+
+    fn has_nat(&self) -> bool {
+        false
+    }
+
+    fn put_nat(&mut self, _elements: &[(u32, SocketAddr)]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_nat(&mut self, _ids: &[u32]) -> io::Result<()> {
         Ok(())
     }
 

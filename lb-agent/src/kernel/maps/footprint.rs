@@ -25,6 +25,8 @@ fn of(shape: &Shape, cpus: u64) -> u64 {
         // One page is for the map itself, since its values begin on another.
         MapKind::Array => PAGE + (value * length).next_multiple_of(PAGE),
         MapKind::PerCpuArray => PAGE + (8 + value * cpus) * length,
+        // Elements are allocated one by one, and most Services have none.
+        MapKind::LpmTrie => PAGE,
         MapKind::Hash | MapKind::LruHash => {
             let element = ELEMENT + key.next_multiple_of(8) + value;
             // There is one more element for each CPU, so that an update needs no free element.

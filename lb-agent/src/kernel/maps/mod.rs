@@ -13,3 +13,4 @@ pub mod near_frontends;
 pub mod pinned;
 pub mod shapes;
 pub mod sizes;
+pub mod source_ranges;

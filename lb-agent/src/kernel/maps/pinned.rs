@@ -1,6 +1,7 @@
 //! Pinned tables for reading, whether an agent runs or not.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData};
@@ -10,8 +11,9 @@ use super::arrays::Arrays;
 use super::entries::SocketEntries;
 use super::hash::{capacity, hash_at, io_error};
 use super::mapped::Mapped;
+use super::source_ranges::{self, SourceRanges};
 use crate::kernel::node::error::KernelError;
-use crate::tables::{ReadTables, Table};
+use crate::tables::{ReadTables, SourcePrefix, Table};
 
 /// The maps of one set of tables, opened for reading only.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct PinnedMaps {
     frontends: HashMap<MapData, FrontendKey, FrontendValue>,
     most_frontends: u32,
     arrays: Arrays,
+    /// None for tables that an older agent pinned.
+    source_ranges: Option<SourceRanges>,
     /// None if no agent has pinned them yet.
     entries: Option<SocketEntries>,
 }
@@ -31,6 +35,10 @@ impl PinnedMaps {
             most_frontends: capacity(&frontends, "FRONTENDS")?,
             frontends,
             arrays: Arrays::open(|name, width| Mapped::at(&tables.join(name), width))?,
+            source_ranges: match tables.join(source_ranges::NAME) {
+                path if path.exists() => Some(SourceRanges::at(&path)?),
+                _ => None,
+            },
             entries: SocketEntries::pinned(origins)?,
         })
     }
@@ -53,6 +61,16 @@ impl ReadTables for PinnedMaps {
     fn frontends(&self) -> io::Result<Vec<(FrontendKey, FrontendValue)>> {
         let elements: Result<_, _> = self.frontends.iter().collect();
         elements.map_err(io_error)
+    }
+
+    fn source_ranges(&self) -> io::Result<Vec<SourcePrefix>> {
+        self.source_ranges
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), SourceRanges::all)
+    }
+
+    fn nat(&self) -> io::Result<Option<Vec<(u32, SocketAddr)>>> {
+        Ok(None)
     }
 
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {

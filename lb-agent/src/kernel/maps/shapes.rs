@@ -1,14 +1,17 @@
 //! The shape of each map: the sizes that the loader sets, and that a pinned map must have.
 
+use aya::maps::lpm_trie::Key;
 use aya::maps::{MapInfo, MapType};
 use lb_common::affinity::AffinityKey;
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::frontend::filter;
 use lb_common::near::{LINES, NearLine};
 use lb_common::origin::Set;
+use lb_common::source_range::SourceRange;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
 
 use super::sizes::Sizes;
+use super::source_ranges;
 
 /// The folder of a map's pin in the pin folder, and so the version of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub enum MapKind {
     PerCpuArray,
     Hash,
     LruHash,
+    LpmTrie,
 }
 
 impl MapKind {
@@ -34,6 +38,7 @@ impl MapKind {
             Self::PerCpuArray => MapType::PerCpuArray,
             Self::Hash => MapType::Hash,
             Self::LruHash => MapType::LruHash,
+            Self::LpmTrie => MapType::LpmTrie,
         }
     }
 }
@@ -83,6 +88,8 @@ const fn lru<K, V>(name: &'static str, subfolder: Subfolder, length: u32) -> Sha
 const FLOWS: u32 = 16_384;
 /// Clients of service ports with session affinity.
 const AFFINITIES: u32 = 65_536;
+/// Ranges of all Services with `loadBalancerSourceRanges`. The kernel takes memory only for those that exist.
+const SOURCE_RANGES: u32 = 65_536;
 /// Four sockets in a set; the number of sets is a power of two.
 const ORIGIN_SETS: u32 = 65_536;
 /// Sockets whose set was full.
@@ -111,6 +118,10 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
         lru::<ReplyKey, Reply>("REPLIES", Subfolder::Tables, FLOWS),
         lru::<AffinityKey, u64>("AFFINITY", Subfolder::Tables, AFFINITIES),
         array::<u64>("ROUNDS", Subfolder::Tables, frontends),
+        Shape {
+            kind: MapKind::LpmTrie,
+            ..hash::<Key<SourceRange>, u32>(source_ranges::NAME, Subfolder::Tables, SOURCE_RANGES)
+        },
     ]
     .into_iter()
 }

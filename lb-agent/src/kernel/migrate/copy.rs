@@ -12,6 +12,7 @@ use super::layout::{COUNTERS, Layout};
 use crate::kernel::bpf::loader::chain;
 use crate::kernel::maps::hash::{hash_at, io_error};
 use crate::kernel::maps::mapped::Mapped;
+use crate::kernel::maps::source_ranges::{self, SourceRanges};
 use crate::kernel::node::error::KernelError;
 use crate::kernel::pins::table_set::{COPIED, TableSet};
 
@@ -32,6 +33,7 @@ pub fn copy(
         "SLOTS" | "ROUNDS" | "CONFIG" => array::<1>(old, new, |words| words),
         "VIEWS" => array(old, new, |words| bytemuck::must_cast((layout.view)(words))),
         "BACKENDS" => backends(layout, old, new),
+        source_ranges::NAME => copy_source_ranges(old, new),
         "FRONTENDS" => hash::<[u32; 5], [u64; 2]>(old, new, |key| key),
         _ => again(name, layout, from, to),
     }
@@ -85,6 +87,22 @@ fn hash<K: aya::Pod, V: aya::Pod>(
             }
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// An older set may have none.
+fn copy_source_ranges(from: &Path, to: &Path) -> Result<(), KernelError> {
+    if !from.exists() {
+        return Ok(());
+    }
+    let (old, mut new) = (SourceRanges::at(from)?, SourceRanges::at(to)?);
+    let all = old
+        .all()
+        .map_err(KernelError::pin("read the pinned map", from))?;
+    for prefix in all {
+        new.put(&prefix)
+            .map_err(KernelError::pin("write the pinned map", to))?;
     }
     Ok(())
 }

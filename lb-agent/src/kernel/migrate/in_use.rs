@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lb_common::view::is_own;
-use lb_common::{Backend, FrontendKey, FrontendValue, SlotRun, View};
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, SlotRun, View};
 
 use super::layout::Layout;
 use crate::kernel::maps::entries::SocketEntries;
@@ -101,6 +101,14 @@ fn needed(
             highest.count_frontend(&key, &value);
         }
     }
+    if present.of("FRONTEND_LIST").is_some() {
+        let frontends = Mapped::at(&at("FRONTEND_LIST"), FrontendEntry::WORDS)?;
+        for id in 1..frontends.length.min(highest.frontend.saturating_add(1)) {
+            let words: [u64; FrontendEntry::WORDS] = frontends.element(id);
+            let entry: FrontendEntry = bytemuck::must_cast(words);
+            highest.views.insert(entry.outside_view);
+        }
+    }
     if let Some(length) = present.of("VIEWS") {
         let views = Mapped::at(&at("VIEWS"), View::WORDS)?;
         let mut runs = Vec::new();
@@ -188,6 +196,7 @@ mod tests {
                 view,
                 frontend,
                 is_host_only: true,
+                has_source_ranges: false,
             };
             highest.count_frontend(&key, &FrontendValue::new(&key, target));
         }
@@ -198,6 +207,7 @@ mod tests {
             view: 1_000,
             frontend: 1_000,
             is_host_only: false,
+            has_source_ranges: false,
         };
         highest.count_frontend(&guard, &FrontendValue::new(&guard, target));
         highest.count_frontend(&stray, &FrontendValue::new(&guard, target));

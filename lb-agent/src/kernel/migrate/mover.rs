@@ -35,18 +35,27 @@ pub struct InPlace {
     pub lengths: Lengths,
 }
 
+/// Which programs to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs {
+    /// What they log.
+    pub log: LogLevel,
+    /// The program `packet` too.
+    pub has_packets: bool,
+}
+
 /// Puts the data path in place, on tables that continue the pinned ones.
 pub fn put_into_place(
     pins: &Pins,
     sizes: Sizes,
-    log: LogLevel,
+    programs: Programs,
     cgroup: &Cgroup,
     grace: &Grace,
 ) -> Result<InPlace, KernelError> {
     let mover = Mover {
         pins,
         sizes,
-        log,
+        programs,
         cgroup,
         grace,
     };
@@ -92,7 +101,7 @@ fn differences(
 struct Mover<'a> {
     pins: &'a Pins,
     sizes: Sizes,
-    log: LogLevel,
+    programs: Programs,
     cgroup: &'a Cgroup,
     grace: &'a Grace,
 }
@@ -169,7 +178,7 @@ impl Mover<'_> {
         let shapes: Vec<Shape> = lengths.shapes().collect();
         let pins = self.pins.map_pins(set, &shapes)?;
         let memory = footprint::bytes(shapes.into_iter(), footprint::possible_cpus());
-        loader::load(&pins, memory, self.log)
+        loader::load(&pins, memory, self.programs.log, self.programs.has_packets)
     }
 
     /// Makes the next set, with the whole contents of its source.

@@ -55,7 +55,8 @@ struct ViewV1 {
     affinity_seconds: u32,
     algorithm: u32,
     member: u32,
-    zero: u64,
+    flags: u32,
+    zero: u32,
     cells: [u64; 4],
 }
 
@@ -67,6 +68,7 @@ impl From<ViewV1> for View {
             affinity_seconds: old.affinity_seconds,
             algorithm: old.algorithm,
             member: old.member,
+            flags: old.flags,
             zero: old.zero,
             cells: old.cells,
         }

@@ -119,6 +119,11 @@ pub enum KernelError {
         map: String,
         error: io::Error,
     },
+    #[error(
+        "cannot attach the program `packet` to device {device}: {error}; packets that come in there get no Service, the rest \
+         works; name other devices with --packet-devices, or start the agent with --packet-path off"
+    )]
+    Device { device: String, error: io::Error },
     #[error("cannot allocate memory for {what}: {}", memory(*tables, limit.as_ref()))]
     Memory {
         what: String,

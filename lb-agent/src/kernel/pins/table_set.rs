@@ -72,6 +72,10 @@ impl TableSet {
     /// Pins the programs beside the maps that they use.
     pub fn pin_programs(&self, object: &mut Ebpf) -> Result<(), KernelError> {
         for (name, program) in object.programs_mut() {
+            // Without the packet path, its program is not loaded.
+            if program.fd().is_err() {
+                continue;
+            }
             let info = program.info().map_err(|error| KernelError::Program {
                 program: name.to_owned(),
                 reason: chain(&error),

@@ -9,7 +9,11 @@ use crate::policy::{FrontendKind, NodePorts};
 fn node_ports(addresses: &[&str], range: (u16, u16), yaml: &str) -> Vec<String> {
     let mut addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
     addresses.sort();
-    let node_ports = NodePorts { addresses, range };
+    let node_ports = NodePorts {
+        addresses,
+        range,
+        allowed: Vec::new(),
+    };
     let case = Case::new(yaml);
     let ports = case.policy.service_ports().cloned();
     let expanded = ports.map(|port| node_ports.expand(port));

@@ -9,7 +9,6 @@ mod elements;
 mod report;
 
 use lb_common::Address;
-use lb_common::config::SERVICE_CIDRS;
 
 use self::counts::{Counts, check_counts_of, check_counts_of_quarantined};
 use self::elements::{check_frontends, check_guards, prune_copies, remove_unknown};
@@ -88,14 +87,7 @@ impl Check {
     }
 
     fn check_config(&mut self, backing: &mut impl Backing, model: &mut Model) {
-        let is_number =
-            |step: &&Step| matches!(step, Step::Store { index, .. } if *index == SERVICE_CIDRS);
-        let number = backing.load(Table::Config, SERVICE_CIDRS, 0);
-        let differs = number != model.config[SERVICE_CIDRS as usize];
-        repair_config(model, backing, &mut self.plan);
-        // The number of CIDRs may be stored twice, or only for a moment.
-        let of_number = self.plan.iter().filter(is_number).count();
-        let words = self.plan.len() - of_number + usize::from(differs);
+        let words = repair_config(model, backing, &mut self.plan);
         self.findings.add(Table::Config.name(), words);
         let written = write_all(backing, model, &mut self.plan);
         self.findings.note(written.map_err(std::io::Error::other));

@@ -147,6 +147,7 @@ pub const fn is_guard(key: &FrontendKey) -> bool {
 #[must_use]
 pub const fn guard_value(address: Address, verdict: u32) -> FrontendValue {
     let target = Target {
+        has_source_ranges: false,
         view: 0,
         frontend: verdict,
         is_host_only: false,

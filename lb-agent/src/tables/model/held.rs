@@ -1,10 +1,12 @@
 //! Rows of the tables: what they contain of one service port, one view, one frontend, one backend.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use lb_common::frontend::kind;
 use lb_common::{FrontendKey, FrontendValue, SlotRun, Target};
 
+use super::super::backing::SourcePrefix;
 use super::super::role::Role;
 
 /// A service port's rows.
@@ -17,6 +19,7 @@ pub struct HeldPort {
     pub backends: Vec<HeldBackend>,
     /// The keys of [`super::Model::frontends`] that it owns.
     pub frontends: Vec<FrontendKey>,
+    pub source_ranges: BTreeSet<SourcePrefix>,
 }
 
 impl HeldPort {
@@ -50,6 +53,8 @@ pub struct HeldView {
     pub affinity_seconds: u32,
     /// The bit of [`lb_common::backend::state`] in its line: the role's, but perhaps another in tables that an earlier agent left.
     pub member: u32,
+    /// Bits of [`lb_common::view::flag`].
+    pub flags: u32,
     /// Of the run's cells as they were written.
     pub fingerprint: u64,
 }
@@ -65,6 +70,9 @@ pub struct HeldFrontend {
     /// One of [`kind`].
     pub kind: u8,
     pub is_host_only: bool,
+    pub has_source_ranges: bool,
+    /// The index of the view for packets from outside; 0: none.
+    pub outside_view: u32,
 }
 
 impl HeldFrontend {
@@ -81,6 +89,7 @@ impl HeldFrontend {
             view: self.view,
             frontend: self.id,
             is_host_only: self.is_host_only,
+            has_source_ranges: self.has_source_ranges,
         };
         FrontendValue::new(key, target)
     }

@@ -46,6 +46,15 @@ impl Quarantine {
         std::mem::take(&mut self.waiting)
     }
 
+    /// The backend ids in it.
+    pub fn backends(&self) -> impl Iterator<Item = u32> {
+        let stages = [&self.fresh, &self.waiting, &self.named];
+        stages.into_iter().flatten().filter_map(|item| match item {
+            Item::Backend(id) => Some(*id),
+            _ => None,
+        })
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -12,7 +12,7 @@ use lb_common::{
     Address, Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Target, View,
 };
 
-use super::super::backing::{ReadTables, Table};
+use super::super::backing::{ReadTables, SourcePrefix, Table};
 use super::super::cells::{fingerprint_of, slots_of};
 use super::super::encode;
 use super::super::role::Role;
@@ -32,6 +32,8 @@ pub struct Found {
     pub strays: Vec<FrontendKey>,
     /// Backend ids whose state has to be cleared: their lines name a service port that does not have them.
     pub unowned: Vec<u32>,
+    /// Elements of SOURCE_RANGES that belong to no service port.
+    pub unowned_ranges: Vec<SourcePrefix>,
 }
 
 /// Reads tables, empty or not.
@@ -65,7 +67,7 @@ pub fn read(backing: &impl ReadTables) -> io::Result<Found> {
         Ok(word) if word < backing.length(Table::Config) => backing.load(Table::Config, word, 0),
         _ => 0,
     });
-    let model = Model {
+    let mut model = Model {
         config,
         ids: HashMap::new(),
         orphans: rows.ports.keys().copied().collect(),
@@ -75,11 +77,15 @@ pub fn read(backing: &impl ReadTables) -> io::Result<Found> {
         free,
         quarantine,
         stops: Stops::default(),
+        has_nat: false,
+        is_nat_stale: false,
     };
+    let unowned_ranges = find_source_ranges(backing, &mut model)?;
     Ok(Found {
         model,
         strays: rows.strays,
         unowned,
+        unowned_ranges,
     })
 }
 
@@ -92,6 +98,27 @@ struct Rows {
     ports: HashMap<u32, HeldPort>,
     strays: Vec<FrontendKey>,
     guards: BTreeMap<Address, u32>,
+}
+
+impl Rows {
+    /// A view that a frontend names, and its owner. Its role is the outside one until a frontend has it as its own.
+    fn view(&mut self, backing: &impl ReadTables, index: u32) -> (u32, &mut HeldView) {
+        let (owner, held) = self.views.entry(index).or_insert_with(|| {
+            let line = load_view(backing, index);
+            let held = HeldView {
+                index,
+                run: SlotRun::from_word(line.slots),
+                role: Role::Outside,
+                algorithm: line.algorithm,
+                affinity_seconds: line.affinity_seconds,
+                member: line.member,
+                flags: line.flags,
+                fingerprint: 0,
+            };
+            (line.service_port, held)
+        });
+        (*owner, held)
+    }
 }
 
 /// Sorts the elements of FRONTENDS into those that name a view and the strays.
@@ -119,38 +146,36 @@ fn find_frontends(backing: &impl ReadTables, rows: &mut Rows) -> io::Result<()> 
             view,
             frontend,
             is_host_only,
+            has_source_ranges,
         }) = read
         else {
             rows.strays.push(key);
             continue;
         };
         let entry = load_frontend(backing, frontend);
-        if (entry.address, entry.port, entry.protocol) != (key.address, key.port, key.protocol) {
+        if (entry.address, entry.port, entry.protocol) != (key.address, key.port, key.protocol)
+            || entry.outside_view >= backing.length(Table::Views)
+        {
             rows.strays.push(key);
             continue;
         }
-        let line = load_view(backing, view);
-        let (_, held) = rows.views.entry(view).or_insert_with(|| {
-            let held = HeldView {
-                index: view,
-                run: SlotRun::from_word(line.slots),
-                role: Role::External,
-                algorithm: line.algorithm,
-                affinity_seconds: line.affinity_seconds,
-                member: line.member,
-                fingerprint: 0,
-            };
-            (line.service_port, held)
-        });
+        let (owner, held) = rows.view(backing, view);
         if entry.kind == kind::CLUSTER_IP {
             held.role = Role::Internal;
+        } else if held.role == Role::Outside {
+            held.role = Role::External;
+        }
+        if entry.outside_view != 0 {
+            rows.view(backing, entry.outside_view);
         }
         let held = HeldFrontend {
             id: frontend,
             view,
-            owner: line.service_port,
+            owner,
             kind: entry.kind,
             is_host_only,
+            has_source_ranges,
+            outside_view: entry.outside_view,
         };
         rows.frontends.insert(key, held);
     }
@@ -202,7 +227,7 @@ fn drop_views(rows: &mut Rows, broken: &BTreeSet<u32>) {
     rows.views.retain(|index, _| !broken.contains(index));
     let frontends = std::mem::take(&mut rows.frontends);
     for (key, state) in frontends {
-        if broken.contains(&state.view) {
+        if broken.contains(&state.view) || broken.contains(&state.outside_view) {
             rows.strays.push(key);
         } else {
             rows.frontends.insert(key, state);
@@ -266,6 +291,23 @@ fn find_backends(backing: &impl ReadTables, rows: &mut Rows, unowned: &mut Vec<u
         port.backends.sort_by_key(|backend| backend.address);
     }
     used
+}
+
+/// Gives each service port its source ranges. Returns those without a service port.
+fn find_source_ranges(
+    backing: &impl ReadTables,
+    model: &mut Model,
+) -> io::Result<Vec<SourcePrefix>> {
+    let mut unowned = Vec::new();
+    for prefix in backing.source_ranges()? {
+        match model.ports.get_mut(&prefix.service_port()) {
+            Some(port) => {
+                port.source_ranges.insert(prefix);
+            }
+            None => unowned.push(prefix),
+        }
+    }
+    Ok(unowned)
 }
 
 /// What is free, and what is quarantined because a socket may still name it.

@@ -1,6 +1,7 @@
 //! The model: all that the tables contain, and the changes that keep it consistent.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 
 use lb_common::frontend::kind;
 use lb_common::{FrontendKey, FrontendValue, config};
@@ -8,7 +9,7 @@ use lb_common::{FrontendKey, FrontendValue, config};
 use super::super::backing::Elements;
 use super::free::Free;
 use super::guards::{Guards, guard_key, guard_value};
-use super::held::{HeldFrontend, HeldPort, HeldView};
+use super::held::{HeldBackend, HeldFrontend, HeldPort, HeldView};
 use super::quarantine::{Item, Quarantine};
 use crate::policy::ServicePortKey;
 
@@ -34,6 +35,10 @@ pub struct Model {
     pub free: Free,
     pub quarantine: Quarantine,
     pub stops: Stops,
+    /// There is a packet path, so that backends are in the NAT maps too.
+    pub has_nat: bool,
+    /// A store in the NAT maps has failed: they have to be compared with the model.
+    pub is_nat_stale: bool,
 }
 
 impl Model {
@@ -108,7 +113,7 @@ impl Model {
             .frontends
             .iter()
             .filter_map(|key| self.frontends.get(key))
-            .map(|frontend| frontend.view)
+            .flat_map(|frontend| [frontend.view, frontend.outside_view])
             .collect();
         let quarantine = &mut self.quarantine;
         held.views.retain(|view| {
@@ -142,15 +147,29 @@ impl Model {
         }
     }
 
-    /// Frees those ids that no entry of a socket names any more.
-    pub fn free_unnamed(&mut self, is_named: impl Fn(Item) -> bool) {
+    /// Frees those ids that no entry of a socket names any more. Returns the backends among them.
+    pub fn free_unnamed(&mut self, is_named: impl Fn(Item) -> bool) -> Vec<u32> {
+        let mut backends = Vec::new();
         for item in std::mem::take(&mut self.quarantine.named) {
             if is_named(item) {
                 self.quarantine.named.push(item);
-            } else {
-                self.free.give_back(item);
+                continue;
+            }
+            self.free.give_back(item);
+            if let Item::Backend(id) = item {
+                backends.push(id);
             }
         }
+        backends
+    }
+
+    /// The elements that the NAT maps should have: of all backends that a view may still choose, or that are quarantined.
+    pub fn nat(&self) -> impl Iterator<Item = (u32, SocketAddr)> {
+        let backends = self.ports.values().flat_map(|port| &port.backends);
+        let is_whole = |held: &&HeldBackend| held.address.port() != 0;
+        backends
+            .filter(is_whole)
+            .map(|held| (held.id, held.address))
     }
 }
 

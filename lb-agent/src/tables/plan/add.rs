@@ -6,7 +6,8 @@
 use lb_common::FrontendKey;
 use lb_common::config::NEXT_SERVICE_PORT;
 
-use super::super::model::{HeldBackend, HeldFrontend, HeldPort, Model, find_backend};
+use super::super::model::{HeldBackend, HeldFrontend, HeldPort, HeldView, Model, find_backend};
+use super::super::role::Role;
 use super::assign::{WantedPort, WantedView};
 use super::config::config_word;
 use super::rows;
@@ -32,14 +33,38 @@ pub fn add(model: &Model, port: &ServicePort, target: &WantedPort, plan: &mut Pl
             protocol,
         }));
     }
+    add_nat(model, held, target, plan);
     add_backends(held, target, plan);
+    let new_ranges = target.source_ranges.difference(&held.source_ranges);
+    plan.extend(new_ranges.copied().map(Step::PutSourceRange));
+    let (outside, views): (Vec<_>, Vec<_>) = target
+        .views
+        .iter()
+        .partition(|view| view.held.role == Role::Outside);
+    // The frontends' entries name it.
+    for view in outside {
+        add_view(held, id, view, plan);
+    }
     for is_new in [true, false] {
-        for view in &target.views {
+        for view in &views {
             if held.view_at(view.held.index).is_none() == is_new {
                 add_view(held, id, view, plan);
                 add_frontends(model, view.held.index, target, plan);
             }
         }
+    }
+}
+
+/// A backend is in the NAT maps before any view names it.
+fn add_nat(model: &Model, held: &HeldPort, target: &WantedPort, plan: &mut Plan) {
+    if !model.has_nat {
+        return;
+    }
+    let is_new = |backend: &&HeldBackend| find_backend(&held.backends, backend.address).is_none();
+    let new = target.backends.iter().filter(is_new);
+    let elements: Vec<_> = new.map(|backend| (backend.id, backend.address)).collect();
+    if !elements.is_empty() {
+        plan.push(Step::PutNat(elements));
     }
 }
 
@@ -84,8 +109,14 @@ pub fn add_view(held: &HeldPort, port: u32, view: &WantedView, plan: &mut Plan) 
     if before == Some(&view.held) {
         return;
     }
-    let head =
-        |view: &super::super::model::HeldView| (view.algorithm, view.affinity_seconds, view.member);
+    let head = |view: &HeldView| {
+        (
+            view.algorithm,
+            view.affinity_seconds,
+            view.member,
+            view.flags,
+        )
+    };
     if before.is_none_or(|before| head(before) != head(&view.held)) {
         plan.extend(rows::view(port, &view.held));
     }
@@ -111,8 +142,9 @@ fn add_frontend(model: &Model, key: &FrontendKey, frontend: &HeldFrontend, plan:
     if before == Some(frontend) {
         return;
     }
-    if before.is_none_or(|before| before.kind != frontend.kind) {
-        plan.extend(rows::frontend(frontend.id, key, frontend.kind));
+    let entry = |held: &HeldFrontend| (held.kind, held.outside_view);
+    if before.is_none_or(|before| entry(before) != entry(frontend)) {
+        plan.extend(rows::frontend(key, frontend));
     }
     plan.push(Step::PutFrontend(*key, *frontend));
 }

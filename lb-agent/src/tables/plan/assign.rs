@@ -8,7 +8,7 @@ use std::ops::Range;
 use lb_common::config::NEXT_SERVICE_PORT;
 use lb_common::{FrontendKey, SlotRun};
 
-use super::super::backing::Table;
+use super::super::backing::{SourcePrefix, Table};
 use super::super::cells::{cells, fingerprint};
 use super::super::encode::{self, frontend_keys};
 use super::super::model::{
@@ -17,7 +17,7 @@ use super::super::model::{
 use super::super::role::Role;
 use super::slots::slots;
 use crate::catalog::Protocol;
-use crate::policy::{ServicePort, View};
+use crate::policy::{Scope, ServicePort, View};
 
 /// Why the tables could not take a service port.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,7 @@ pub struct WantedPort {
     pub frontends: BTreeMap<FrontendKey, HeldFrontend>,
     /// Sorted by address, each with the state that it should have.
     pub backends: Vec<HeldBackend>,
+    pub source_ranges: BTreeSet<SourcePrefix>,
     /// Whatever was taken for it.
     taken: Vec<Item>,
 }
@@ -57,15 +58,21 @@ pub fn assign(model: &mut Model, port: &ServicePort) -> Result<WantedPort, Apply
         views: Vec::new(),
         frontends: BTreeMap::new(),
         backends: Vec::new(),
+        source_ranges: BTreeSet::new(),
         taken: Vec::new(),
     };
+    target.source_ranges = encode::source_ranges(target.id, port);
     let views = port.views();
     let result = check_ids(model, port, &views)
         .and_then(|()| assign_backends(model, port, &mut target))
         .and_then(|()| {
             views.iter().try_for_each(|view| {
                 let index = assign_view(model, port, view, &mut target)?;
-                assign_frontends(model, index, view, port.key.protocol, &mut target)
+                if view.scope == Scope::Outside {
+                    name_outside_view(index, view, port.key.protocol, &mut target);
+                    return Ok(());
+                }
+                assign_frontends(model, index, port, view, &mut target)
             })
         });
     match result {
@@ -157,7 +164,8 @@ fn assign_backends(
 
 /// The ids that a service port's backends get if they are free: readers prefetch these as soon as they know the view.
 fn home(model: &mut Model, port: &ServicePort) -> Range<u32> {
-    let first = model.port(&port.key).and_then(|held| held.views.first());
+    let held = model.port(&port.key);
+    let first = held.and_then(|held| held.views.iter().find(|view| view.role != Role::Outside));
     let index = match first.map(|view| view.index) {
         Some(index) => Some(index),
         None if port.views().is_empty() => None,
@@ -229,6 +237,7 @@ fn assign_view(
             algorithm,
             affinity_seconds: port.affinity_seconds.unwrap_or(0),
             member: encode::member(role),
+            flags: encode::view_flags(port, &view.backends),
             fingerprint,
         },
         slots,
@@ -239,12 +248,12 @@ fn assign_view(
 fn assign_frontends(
     model: &mut Model,
     view: u32,
+    port: &ServicePort,
     wanted: &View<'_>,
-    protocol: Protocol,
     target: &mut WantedPort,
 ) -> Result<(), ApplyError> {
     for frontend in &wanted.frontends {
-        let Some(key) = encode::frontend_key(frontend, protocol) else {
+        let Some(key) = encode::frontend_key(frontend, port.key.protocol) else {
             continue;
         };
         if target.frontends.contains_key(&key) {
@@ -267,11 +276,24 @@ fn assign_frontends(
             view,
             owner: target.id,
             kind: encode::frontend_kind(frontend.kind),
-            is_host_only: encode::is_host_only(frontend),
+            is_host_only: frontend.is_host_only(),
+            has_source_ranges: port.has_source_ranges(frontend),
+            outside_view: 0,
         };
         target.frontends.insert(key, held);
     }
     Ok(())
+}
+
+/// Its frontends have their own views by now: the scope of packets from outside comes last.
+fn name_outside_view(index: u32, view: &View<'_>, protocol: Protocol, target: &mut WantedPort) {
+    for frontend in &view.frontends {
+        let key = encode::frontend_key(frontend, protocol);
+        let held = key.and_then(|key| target.frontends.get_mut(&key));
+        if let Some(held) = held {
+            held.outside_view = index;
+        }
+    }
 }
 
 /// A free run for a view's slots, and the fingerprint of its cells.

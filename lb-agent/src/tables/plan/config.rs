@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lb_common::Address;
-use lb_common::config::{MOST_SERVICE_CIDRS, SERVICE_CIDRS, first_half, last_half, service_cidr};
+use lb_common::config::{
+    CLUSTER_CIDRS, MASQUERADE_ALL, MOST_CIDRS, SERVICE_CIDRS, cidr, first_half, last_half,
+};
 
 use super::super::backing::Table;
 use super::super::encode;
@@ -22,36 +24,60 @@ pub fn config_word(model: &Model, word: u32, value: u64) -> Option<Step> {
 }
 
 /// Refuses addresses within these Service CIDRs that no Service has; none: refuses nothing. The number of CIDRs is 0 while
-/// their words change. Only the first [`MOST_SERVICE_CIDRS`] count.
+/// their words change. Only the first [`MOST_CIDRS`] count.
 pub fn refuse_unknown(model: &mut Model, service_cidrs: &[IpNet], plan: &mut Plan) {
     if model.guards.service_cidrs.as_deref() == Some(service_cidrs) {
         return;
     }
-    plan.extend(config_word(model, SERVICE_CIDRS, 0));
     for cidr in service_cidrs {
         model.guards.cover(encode::address(cidr.network()));
         model.guards.cover(encode::address(cidr.broadcast()));
     }
+    plan.extend(config_word(model, SERVICE_CIDRS, 0));
     prefixes(model, plan);
-    let mut number = 0;
-    for (index, cidr) in (0..MOST_SERVICE_CIDRS).zip(service_cidrs) {
-        let mask = mask(cidr);
-        let network = encode::address(cidr.network());
-        let words = [
-            first_half(mask),
-            last_half(mask),
-            first_half(network),
-            last_half(network),
-        ];
-        for (word, value) in (service_cidr(index)..).zip(words) {
-            plan.extend(config_word(model, word, value));
-        }
-        number += 1;
-    }
-    if number > 0 {
-        plan.push(rows::store(Table::Config, SERVICE_CIDRS, 0, number));
-    }
+    cidrs(model, SERVICE_CIDRS, service_cidrs, plan);
     model.guards.service_cidrs = Some(service_cidrs.to_vec());
+}
+
+/// What the packet path has to know. `cluster_cidrs`: the ranges of pods; only the first [`MOST_CIDRS`] count.
+pub fn packet_path(model: &Model, cluster_cidrs: &[IpNet], masquerades_all: bool, plan: &mut Plan) {
+    plan.extend(config_word(
+        model,
+        MASQUERADE_ALL,
+        u64::from(masquerades_all),
+    ));
+    cidrs(model, CLUSTER_CIDRS, cluster_cidrs, plan);
+}
+
+/// The words of a list of CIDRs. Its number is 0 while they change.
+fn cidrs(model: &Model, list: u32, wanted: &[IpNet], plan: &mut Plan) {
+    let wanted: Vec<&IpNet> = wanted.iter().take(MOST_CIDRS as usize).collect();
+    let mut changed = Plan::new();
+    for (index, net) in (0..).zip(&wanted) {
+        for (word, value) in (cidr(list, index)..).zip(words(net)) {
+            changed.extend(config_word(model, word, value));
+        }
+    }
+    let number = wanted.len() as u64;
+    if changed.is_empty() && model.config[list as usize] == number {
+        return;
+    }
+    plan.extend(config_word(model, list, 0));
+    plan.append(&mut changed);
+    if number > 0 {
+        plan.push(rows::store(Table::Config, list, 0, number));
+    }
+}
+
+/// See [`lb_common::config::cidr`].
+fn words(net: &IpNet) -> [u64; 4] {
+    let (mask, network) = (mask(net), encode::address(net.network()));
+    [
+        first_half(mask),
+        last_half(mask),
+        first_half(network),
+        last_half(network),
+    ]
 }
 
 /// As an address, of which IPv4 has only the last 32 bits.

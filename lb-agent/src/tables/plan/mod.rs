@@ -13,6 +13,7 @@ mod assign;
 mod config;
 mod guards;
 mod maglev;
+mod nat;
 mod reduced;
 mod repair;
 mod rollout;
@@ -22,8 +23,9 @@ mod step;
 mod trim;
 
 pub use self::assign::ApplyError;
-pub use self::config::{config_word, refuse_unknown};
+pub use self::config::{config_word, packet_path, refuse_unknown};
 pub use self::guards::prefixes;
+pub use self::nat::repair_nat;
 pub use self::repair::{renew_slots, repair_config, repair_port, words_of};
 pub use self::rollout::{Refused, Rollout};
 pub use self::step::{Plan, Record, Step};

@@ -1,6 +1,6 @@
 //! The rows of the model as they should be in the tables, compared with what is there: the steps that repair the difference.
 
-use lb_common::config::{self, MOST_SERVICE_CIDRS, SERVICE_CIDRS, service_cidr};
+use lb_common::config::{self, CLUSTER_CIDRS, MOST_CIDRS, SERVICE_CIDRS, cidr};
 use lb_common::{Backend as BackendLine, View};
 
 use super::super::backing::{ReadTables, Table};
@@ -11,23 +11,31 @@ use super::assign::{ApplyError, WantedView, slots_of_view, take_run};
 use super::rows;
 use super::step::{Plan, Step};
 
-/// The words of CONFIG that differ. Those of the Service CIDRs are not in effect while one of them changes.
-pub fn repair_config(model: &Model, backing: &impl ReadTables, plan: &mut Plan) {
+/// The words of CONFIG that differ; returns their number. A list of CIDRs is not in effect while one of its words changes.
+pub fn repair_config(model: &Model, backing: &impl ReadTables, plan: &mut Plan) -> usize {
     let length = backing.length(Table::Config).min(config::WORDS);
     let load = |word: u32| backing.load(Table::Config, word, 0);
     let held = |word: u32| model.config[word as usize];
     let differs = |word: &u32| load(*word) != held(*word);
-    let mut of_cidrs = SERVICE_CIDRS..service_cidr(MOST_SERVICE_CIDRS).min(length);
-    let is_off = of_cidrs.any(|word| differs(&word)) && load(SERVICE_CIDRS) != 0;
-    if is_off {
-        plan.push(rows::store(Table::Config, SERVICE_CIDRS, 0, 0));
-    }
+    let is_changing = |list: &u32| {
+        let mut words = *list..cidr(*list, MOST_CIDRS).min(length);
+        words.any(|word| differs(&word)) && load(*list) != 0
+    };
+    let lists: Vec<u32> = [SERVICE_CIDRS, CLUSTER_CIDRS]
+        .into_iter()
+        .filter(is_changing)
+        .collect();
+    let off = lists
+        .iter()
+        .map(|list| rows::store(Table::Config, *list, 0, 0));
+    plan.extend(off);
     // The number of CIDRs comes after the CIDRs.
     for word in (0..length).rev() {
-        if differs(&word) || word == SERVICE_CIDRS && is_off && held(word) != 0 {
+        if differs(&word) || lists.contains(&word) && held(word) != 0 {
             plan.push(rows::store(Table::Config, word, 0, held(word)));
         }
     }
+    (0..length).filter(differs).count()
 }
 
 /// The rows of a service port that differ: its backends, then its views with their slots, then its frontends' entries. The elements
@@ -82,7 +90,7 @@ pub fn repair_port(
     }
     for key in &port.frontends {
         if let Some(held) = model.frontends.get(key) {
-            plan.extend(rows::frontend(held.id, key, held.kind).filter(differs));
+            plan.extend(rows::frontend(key, held).filter(differs));
         }
     }
     lost

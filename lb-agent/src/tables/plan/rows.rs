@@ -5,7 +5,7 @@ use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Vie
 use super::super::backing::Table;
 use super::super::cells::{cells, location};
 use super::super::encode;
-use super::super::model::{HeldBackend, HeldView};
+use super::super::model::{HeldBackend, HeldFrontend, HeldView};
 use super::step::Step;
 
 pub const fn store(table: Table, index: u32, word: usize, value: u64) -> Step {
@@ -35,7 +35,13 @@ pub const fn backend_state(id: u32, state: u64) -> Step {
 /// A view's line without its slots and cells.
 pub fn view(port: u32, held: &HeldView) -> impl Iterator<Item = Step> {
     let index = held.index;
-    let line = encode::view_line(port, held.role, held.algorithm, held.affinity_seconds);
+    let line = encode::view_line(
+        port,
+        held.role,
+        held.algorithm,
+        held.affinity_seconds,
+        held.flags,
+    );
     let words: [u64; View::WORDS] = bytemuck::must_cast(line);
     (0..View::CELLS_WORD)
         .filter(|&word| word != View::SLOTS_WORD)
@@ -56,8 +62,9 @@ pub const fn slots(view: u32, run: SlotRun) -> Step {
 }
 
 /// A frontend's entry of FRONTEND_LIST.
-pub fn frontend(id: u32, key: &FrontendKey, kind: u8) -> impl Iterator<Item = Step> {
-    let entry = encode::frontend_entry(key, kind);
+pub fn frontend(key: &FrontendKey, held: &HeldFrontend) -> impl Iterator<Item = Step> {
+    let id = held.id;
+    let entry = encode::frontend_entry(key, held.kind, held.outside_view);
     let words: [u64; FrontendEntry::WORDS] = bytemuck::must_cast(entry);
     (0..FrontendEntry::WORDS).map(move |word| store(Table::FrontendList, id, word, words[word]))
 }

@@ -1,8 +1,10 @@
 //! One step of a plan.
 
+use std::net::SocketAddr;
+
 use lb_common::{Address, FrontendKey};
 
-use super::super::backing::Table;
+use super::super::backing::{SourcePrefix, Table};
 use super::super::model::{HeldBackend, HeldFrontend, HeldView};
 use crate::policy::ServicePortKey;
 
@@ -25,6 +27,14 @@ pub enum Step {
     PutGuard(Address, u32),
     /// An element of FRONTENDS goes. The frontend's id is quarantined.
     Remove(FrontendKey),
+    /// An element of SOURCE_RANGES.
+    PutSourceRange(SourcePrefix),
+    /// An element of SOURCE_RANGES goes.
+    RemoveSourceRange(SourcePrefix),
+    /// Elements of the NAT maps: backends' ids and addresses.
+    PutNat(Vec<(u32, SocketAddr)>),
+    /// Elements of the NAT maps go.
+    RemoveNat(Vec<u32>),
     /// No store.
     Record(Record),
 }
@@ -61,6 +71,8 @@ impl Step {
         match self {
             Self::Store { table, .. } => Some(table.name()),
             Self::PutFrontend(..) | Self::PutGuard(..) | Self::Remove(_) => Some("FRONTENDS"),
+            Self::PutSourceRange(_) | Self::RemoveSourceRange(_) => Some("SOURCE_RANGES"),
+            Self::PutNat(_) | Self::RemoveNat(_) => Some("NAT"),
             Self::Record(_) => None,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lb_common::FrontendKey;
 
+use super::super::backing::SourcePrefix;
 use super::super::encode::{self, frontend_keys};
 use super::super::model::{Found, HeldBackend, Model};
 use super::rows;
@@ -19,18 +20,28 @@ pub fn remove_frontends(model: &Model, port: u32, kept: &BTreeSet<FrontendKey>, 
     plan.extend(goes.copied().map(Step::Remove));
 }
 
+/// Removes the source ranges of a service port that are not among these.
+fn remove_source_ranges(model: &Model, port: u32, kept: &BTreeSet<SourcePrefix>, plan: &mut Plan) {
+    if let Some(held) = model.ports.get(&port) {
+        let goes = held.source_ranges.difference(kept);
+        plan.extend(goes.copied().map(Step::RemoveSourceRange));
+    }
+}
+
 /// Removes whatever a service port no longer needs.
 pub fn trim(model: &Model, port: &ServicePort, plan: &mut Plan) {
     let Some(&id) = model.ids.get(&port.key) else {
         return;
     };
     remove_frontends(model, id, &frontend_keys(port).collect(), plan);
+    remove_source_ranges(model, id, &encode::source_ranges(id, port), plan);
     plan.push(Step::Record(Record::RetireUnnamedViews { port: id }));
     trim_backends(model, id, &port.backends, plan);
 }
 
 /// Removes a service port that has no frontends any more.
 pub fn remove(model: &Model, port: u32, plan: &mut Plan) {
+    remove_source_ranges(model, port, &BTreeSet::new(), plan);
     plan.push(Step::Record(Record::RetireUnnamedViews { port }));
     trim_backends(model, port, &[], plan);
     plan.push(Step::Record(Record::Forget { port }));
@@ -80,5 +91,9 @@ fn wanted_state(wanted: &[Backend], held: &HeldBackend) -> u64 {
 pub fn clear_found(found: &Found) -> Plan {
     let strays = found.strays.iter().copied().map(Step::Remove);
     let unowned = found.unowned.iter().map(|&id| rows::backend_state(id, 0));
-    strays.chain(unowned).collect()
+    let ranges = found.unowned_ranges.iter().copied();
+    strays
+        .chain(unowned)
+        .chain(ranges.map(Step::RemoveSourceRange))
+        .collect()
 }

@@ -40,6 +40,7 @@ struct Service {
     is_ipv6: bool,
     external_ip: Option<u8>,
     has_node_port: bool,
+    is_external_local: bool,
     algorithm: u8,
     affinity_seconds: Option<u16>,
     backends: Vec<Endpoint>,
@@ -51,6 +52,7 @@ struct Endpoint {
     weight: u8,
     internal: bool,
     external: bool,
+    outside: bool,
     serving: bool,
 }
 
@@ -235,6 +237,7 @@ impl Element {
             view: self.view.into(),
             frontend: self.frontend.into(),
             is_host_only: false,
+            has_source_ranges: false,
         };
         let value = match self.tag.map(u64::from) {
             None => FrontendValue::new(&key, target),
@@ -244,7 +247,7 @@ impl Element {
             ),
         };
         if self.is_listed && target.frontend < memory.lengths[0] {
-            let entry = encode::frontend_entry(&key, self.kind % 6);
+            let entry = encode::frontend_entry(&key, self.kind % 6, u32::from(self.kind / 16));
             let words: [u64; FrontendEntry::WORDS] = bytemuck::must_cast(entry);
             for (word, value) in words.into_iter().enumerate() {
                 let place = (Table::FrontendList, target.frontend, word);
@@ -278,6 +281,7 @@ fn world(services: &[Service]) -> World {
 impl Service {
     fn port(&self, taken: &mut BTreeSet<Frontend>) -> ServicePort {
         let mut port = port(self.number % 6, Vec::new());
+        port.external_local = self.is_external_local;
         port.algorithm = Algorithm::NAMES[usize::from(self.algorithm) % 4].1;
         port.affinity_seconds = self.affinity_seconds.map(u32::from);
         port.backends = self
@@ -321,6 +325,7 @@ impl Endpoint {
             weight: u16::from(self.weight % 2) + 1,
             internal: self.internal,
             external: self.external,
+            outside: self.outside,
             serving: self.serving,
             ..backend(self.number % 12)
         }

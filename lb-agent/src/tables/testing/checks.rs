@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use lb_common::{FrontendEntry, FrontendKey, View};
 
 use super::memory::{Memory, State};
-use super::reader::{Choice, choice, wanted};
+use super::reader::{Choice, choice, frontend_of, outside, wanted};
 use super::world::World;
 use crate::policy::{Frontend, FrontendKind, Scope, ServicePort};
 use crate::tables::backing::Table;
@@ -94,7 +94,7 @@ impl Allowed {
         let new = wanted(after.values());
         for (key, choices) in moving(before, stays) {
             if let Some(allowed) = self.0.get_mut(&key)
-                && new.contains_key(&key)
+                && new.contains_key(&frontend_of(&key))
             {
                 allowed.extend(choices.into_iter().map(Some));
             }
@@ -117,9 +117,10 @@ impl Allowed {
             for frontend in &left.frontends {
                 if stays.is_none_or(|stays| !stays.frontends.contains(frontend))
                     && let Some(key) = encode::frontend_key(frontend, left.key.protocol)
-                    && let Some(allowed) = self.0.get_mut(&key)
                 {
-                    allowed.push(None);
+                    for key in [key, outside(&key)] {
+                        self.0.entry(key).and_modify(|allowed| allowed.push(None));
+                    }
                 }
             }
         }
@@ -181,7 +182,7 @@ fn moving(
         .frontends
         .iter()
         .filter(|frontend| !after.frontends.contains(frontend));
-    lost.filter_map(|frontend| {
+    let shown = lost.filter_map(|frontend| {
         let key = encode::frontend_key(frontend, before.key.protocol)?;
         let choices = [FrontendKind::ClusterIp, FrontendKind::ExternalIp].map(|kind| {
             let mut shown = after.clone();
@@ -194,10 +195,12 @@ fn moving(
             choices
                 .into_iter()
                 .flat_map(BTreeMap::into_values)
-                .collect(),
+                .collect::<Vec<_>>(),
         ))
-    })
-    .collect()
+    });
+    shown
+        .flat_map(|(key, choices)| [(key, choices.clone()), (outside(&key), choices)])
+        .collect()
 }
 
 /// All that the tables contain of a frontend.
@@ -206,9 +209,12 @@ struct Offer {
     choice: Choice,
     kind: u8,
     is_host_only: bool,
+    has_source_ranges: bool,
     algorithm: u32,
     affinity_seconds: u32,
     member: u32,
+    flags: u32,
+    outside: Choice,
     /// Those of its service port, with their states.
     backends: BTreeMap<SocketAddr, u64>,
 }
@@ -223,9 +229,12 @@ fn offer(state: &State, key: &FrontendKey) -> Option<Offer> {
         choice: choice(state, key),
         kind: entry.kind,
         is_host_only: target.is_host_only,
+        has_source_ranges: target.has_source_ranges,
         algorithm: view.algorithm,
         affinity_seconds: view.affinity_seconds,
         member: view.member,
+        flags: view.flags,
+        outside: choice(state, &outside(key)),
         backends: backends(state, view.service_port),
     })
 }
@@ -247,13 +256,16 @@ fn backends(state: &State, service_port: u32) -> BTreeMap<SocketAddr, u64> {
 
 fn wanted_offers(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Offer)> {
     let choices = wanted([port].into_iter());
-    port.views().into_iter().flat_map(move |view| {
+    let views = port.views().into_iter();
+    let views = views.filter(|view| view.scope != Scope::Outside);
+    views.flat_map(move |view| {
         let role = Role::of(view.scope);
         let line = encode::view_line(
             0,
             role,
             encode::algorithm_number(port.algorithm),
             port.affinity_seconds.unwrap_or(0),
+            encode::view_flags(port, &view.backends),
         );
         assert_eq!(role == Role::External, view.scope == Scope::External);
         let offer = |frontend: &&Frontend| {
@@ -261,10 +273,13 @@ fn wanted_offers(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Offer
             let offer = Offer {
                 choice: choices.get(&key).cloned(),
                 kind: encode::frontend_kind(frontend.kind),
-                is_host_only: encode::is_host_only(frontend),
+                is_host_only: frontend.is_host_only(),
+                has_source_ranges: port.has_source_ranges(frontend),
                 algorithm: line.algorithm,
                 affinity_seconds: line.affinity_seconds,
                 member: line.member,
+                flags: line.flags,
+                outside: choices.get(&outside(&key)).cloned(),
                 backends: port
                     .backends
                     .iter()
@@ -297,6 +312,14 @@ pub fn check_reads_back(tables: &Tables<Memory>, world: &World) {
     for (key, meant) in meant {
         assert_eq!(offer(state, &key), Some(meant), "{key:?}");
     }
+    let ranges = tables.model.ids.iter().flat_map(|(key, id)| {
+        let port = world.get(key);
+        port.map(|port| encode::source_ranges(*id, port))
+            .into_iter()
+            .flatten()
+    });
+    assert_eq!(state.source_ranges, ranges.collect());
+
     let lines = state.backends().skip(1);
     let number = lines.filter(|line| line.state != 0).count();
     let with_state = |port: &ServicePort| {

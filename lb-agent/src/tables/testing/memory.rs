@@ -1,11 +1,14 @@
 //! Tables in plain memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
+use std::net::SocketAddr;
 
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, config};
 
-use crate::tables::backing::{Backing, Copies, Elements, Part, ReadTables, Table, Usage};
+use crate::tables::backing::{
+    Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage,
+};
 
 /// The words of all arrays, 0 where nothing was written; quick to copy.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +54,9 @@ const fn width(table: Table) -> usize {
 pub struct State {
     pub words: Words,
     pub frontends: BTreeMap<FrontendKey, FrontendValue>,
+    pub source_ranges: BTreeSet<SourcePrefix>,
+    /// The NAT maps, by backend id; none without a packet path.
+    pub nat: Option<BTreeMap<u32, SocketAddr>>,
     /// The entries of sockets: cookie and pair.
     pub entries: Vec<(u64, Pair)>,
 }
@@ -122,6 +128,15 @@ impl ReadTables for Memory {
         Ok(self.state.frontends.iter().map(|(k, v)| (*k, *v)).collect())
     }
 
+    fn source_ranges(&self) -> io::Result<Vec<SourcePrefix>> {
+        Ok(self.state.source_ranges.iter().copied().collect())
+    }
+
+    fn nat(&self) -> io::Result<Option<Vec<(u32, SocketAddr)>>> {
+        let nat = self.state.nat.as_ref();
+        Ok(nat.map(|nat| nat.iter().map(|(id, address)| (*id, *address)).collect()))
+    }
+
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
         for &(cookie, pair) in &self.state.entries {
             see(cookie, pair);
@@ -178,6 +193,38 @@ impl Backing for Memory {
     fn remove_frontend(&mut self, key: &FrontendKey) -> io::Result<()> {
         self.stores += 1;
         self.state.frontends.remove(key);
+        Ok(())
+    }
+
+    fn put_source_range(&mut self, prefix: &SourcePrefix) -> io::Result<()> {
+        self.stores += 1;
+        self.state.source_ranges.insert(*prefix);
+        Ok(())
+    }
+
+    fn remove_source_range(&mut self, prefix: &SourcePrefix) -> io::Result<()> {
+        self.stores += 1;
+        self.state.source_ranges.remove(prefix);
+        Ok(())
+    }
+
+    fn has_nat(&self) -> bool {
+        self.state.nat.is_some()
+    }
+
+    fn put_nat(&mut self, elements: &[(u32, SocketAddr)]) -> io::Result<()> {
+        self.stores += 1;
+        self.state
+            .nat
+            .get_or_insert_default()
+            .extend(elements.iter().copied());
+        Ok(())
+    }
+
+    fn remove_nat(&mut self, ids: &[u32]) -> io::Result<()> {
+        self.stores += 1;
+        let nat = self.state.nat.get_or_insert_default();
+        nat.retain(|id, _| !ids.contains(id));
         Ok(())
     }
 

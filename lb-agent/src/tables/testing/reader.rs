@@ -18,9 +18,25 @@ pub type Choice = Option<BTreeMap<SocketAddr, usize>>;
 /// More slots than there are without a Maglev table.
 const MOST_WEIGHTED: usize = 30;
 
+/// Stands for a frontend as packets from outside see it: with `externalTrafficPolicy: Local` they have another view.
+#[must_use]
+pub const fn outside(key: &FrontendKey) -> FrontendKey {
+    FrontendKey { zero: 1, ..*key }
+}
+
+/// The frontend that a key stands for.
+#[must_use]
+pub const fn frontend_of(key: &FrontendKey) -> FrontendKey {
+    FrontendKey { zero: 0, ..*key }
+}
+
 /// What a reader that runs now, and is not interrupted, may choose from.
+///
+/// `key`: a frontend's, or what [`outside`] makes of it.
 pub fn choice(state: &State, key: &FrontendKey) -> Choice {
-    let target = state.frontends.get(key)?.read(key.tag())?;
+    let is_outside = *key == outside(key);
+    let key = &frontend_of(key);
+    let mut target = state.frontends.get(key)?.read(key.tag())?;
     let words = std::array::from_fn(|word| state.load(Table::FrontendList, target.frontend, word));
     let entry: lb_common::FrontendEntry = bytemuck::must_cast::<[u64; 3], _>(words);
     assert_eq!(
@@ -28,6 +44,12 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
         (key.address, key.port, key.protocol),
         "getpeername would say something else"
     );
+    if is_outside {
+        if entry.outside_view == 0 {
+            return None;
+        }
+        target.view = entry.outside_view;
+    }
     let words = std::array::from_fn(|word| state.load(Table::Views, target.view, word));
     let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
     let run = SlotRun::from_word(view.slots);
@@ -44,9 +66,11 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
             backend.service_port, view.service_port,
             "a slot names another service port's backend"
         );
-        *backends
-            .entry(encode::socket_address(backend.address, backend.port))
-            .or_insert(0) += 1;
+        let address = encode::socket_address(backend.address, backend.port);
+        if let Some(nat) = &state.nat {
+            assert_eq!(nat.get(&id), Some(&address), "NAT of backend {id}");
+        }
+        *backends.entry(address).or_insert(0) += 1;
     }
     if run.length as usize > MOST_WEIGHTED {
         let shares = || backends.values().copied();
@@ -85,6 +109,11 @@ pub fn wanted<'a>(
                 .map(|b| (b.address, usize::from(b.weight)))
                 .collect();
             wanted.insert(key, backends);
+            if port.external_local && frontend.is_reached_from_outside() {
+                let backends = port.backends.iter().filter(|b| b.outside);
+                let backends = backends.map(|b| (b.address, usize::from(b.weight)));
+                wanted.insert(outside(&key), backends.collect());
+            }
         }
     }
     wanted

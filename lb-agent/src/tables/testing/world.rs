@@ -1,8 +1,13 @@
 //! Small worlds of service ports, so that random changes meet each other often.
 
 use std::collections::BTreeMap;
+#[cfg(test)]
+use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+#[cfg(test)]
+use ipnet::IpNet;
 #[cfg(test)]
 use proptest::prelude::*;
 
@@ -27,6 +32,8 @@ pub fn port(number: u8, backends: Vec<Backend>) -> ServicePort {
         created: None,
         algorithm: Algorithm::Random,
         affinity_seconds: None,
+        external_local: false,
+        source_ranges: Arc::default(),
         frontends: vec![frontend(FrontendKind::ClusterIp, number)],
         backends,
     }
@@ -54,6 +61,7 @@ pub fn backend(number: u8) -> Backend {
         weight: 1,
         internal: true,
         external: true,
+        outside: false,
         serving: true,
     }
 }
@@ -79,12 +87,13 @@ pub fn change(from: &World, to: &World) -> Update {
 /// in the next world. Seldom one of them has a Maglev table, which takes many stores.
 #[cfg(test)]
 pub fn any_world() -> impl Strategy<Value = World> {
-    let backend = (0..8_u8, 1..4_u16, any::<(bool, bool, bool)>()).prop_map(
-        |(number, weight, (internal, external, serving))| Backend {
+    let backend = (0..8_u8, 1..4_u16, any::<(bool, bool, bool, bool)>()).prop_map(
+        |(number, weight, (internal, external, outside, serving))| Backend {
             weight,
             internal,
             external,
-            serving: serving || !(internal || external),
+            outside,
+            serving: serving || !(internal || external || outside),
             ..backend(number)
         },
     );
@@ -108,13 +117,21 @@ pub fn any_world() -> impl Strategy<Value = World> {
         has_node_port,
         algorithm,
         any::<bool>(),
+        (any::<bool>(), 0..3_u8),
     );
     prop::collection::btree_map(0..4_u8, one, 0..4).prop_map(|services| {
         let mut taken = Vec::new();
         let mut has_maglev = false;
         let services = services.into_iter().map(
-            |(number, (backends, cluster_ip, external, has_node_port, algorithm, affinity))| {
+            |(
+                number,
+                (backends, cluster_ip, external, has_node_port, algorithm, affinity, local),
+            )| {
                 let mut port = port(number, backends);
+                let (is_local, ranges) = local;
+                port.external_local = is_local;
+                let ranges = (0..ranges).map(|range| IpNet::from(IpAddr::from([192, 0, 2, range])));
+                port.source_ranges = ranges.collect();
                 port.affinity_seconds = affinity.then_some(60);
                 // The last one can be nobody else's.
                 let mut cluster_ips = [cluster_ip.unwrap_or(number), number, 4 + number]

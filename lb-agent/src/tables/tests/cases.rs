@@ -222,6 +222,7 @@ fn an_element_under_a_key_that_is_no_key_goes() {
         view: 0,
         frontend: 0,
         is_host_only: false,
+        has_source_ranges: false,
     };
     let value = FrontendValue::new(&key, target);
     key.zero = 1;

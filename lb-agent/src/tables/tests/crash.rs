@@ -1,6 +1,8 @@
 //! Every prefix of every plan: the writer stops after each single store of random changes while sockets connect and close. The
 //! next writer takes over and is stopped too, and the one after that has the tables as they should be.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::sockets::Sockets;
@@ -154,7 +156,10 @@ impl Writer {
 /// The stops of a writer that brings one world after the other into effect.
 fn run(lengths: [u32; 4], worlds: &[World], graces: u8, seed: u64) -> Vec<Stop> {
     let nothing = Stop {
-        state: State::default(),
+        state: State {
+            nat: Some(BTreeMap::new()),
+            ..State::default()
+        },
         sockets: Sockets::new(seed),
         turn: 0,
     };

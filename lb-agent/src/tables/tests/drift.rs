@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::config::{GUARDED_IPV4, NEXT_SERVICE_PORT, SERVICE_CIDRS, service_cidr};
+use lb_common::config::{GUARDED_IPV4, NEXT_SERVICE_PORT, SERVICE_CIDRS, cidr};
 use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, FrontendValue, Pair, View};
 use proptest::prelude::*;
 
@@ -60,8 +60,8 @@ fn words(tables: &Tables<Memory>) -> Vec<(Table, u32, usize)> {
         NEXT_SERVICE_PORT,
         GUARDED_IPV4,
         SERVICE_CIDRS,
-        service_cidr(0),
-        service_cidr(1),
+        cidr(SERVICE_CIDRS, 0),
+        cidr(SERVICE_CIDRS, 1),
     ];
     words.extend(config.map(|word| (Table::Config, word, 0)));
     words

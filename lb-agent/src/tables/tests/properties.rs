@@ -203,12 +203,12 @@ proptest! {
                 crate::catalog::Protocol::Tcp,
             ).expect("it has an address");
             let value = if is_tagged {
-                let entry = encode::frontend_entry(&key, 1);
+                let entry = encode::frontend_entry(&key, 1, view.wrapping_mul(7) % 60);
                 let words: [u64; 3] = bytemuck::must_cast(entry);
                 for (word, value) in words.into_iter().enumerate() {
                     memory.state.words.insert((Table::FrontendList, frontend % LENGTHS[0], word), value);
                 }
-                lb_common::FrontendValue::new(&key, lb_common::Target { view, frontend, is_host_only: false })
+                lb_common::FrontendValue::new(&key, lb_common::Target { view, frontend, is_host_only: false, has_source_ranges: false })
             } else {
                 lb_common::FrontendValue::from_words(u64::from(view), u64::from(frontend))
             };

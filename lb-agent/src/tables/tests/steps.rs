@@ -2,7 +2,7 @@
 
 use crate::tables::plan::{Rollout, Step};
 use crate::tables::testing::{Memory, State};
-use crate::tables::{Refused, Tables, model, plan, write};
+use crate::tables::{Backing as _, ReadTables as _, Refused, Tables, model, plan, write};
 
 /// Does all steps of [`Tables::recover`]. `between`: called after each store.
 pub fn recover_stepwise(
@@ -12,7 +12,16 @@ pub fn recover_stepwise(
     let found = model::read(&backing).expect("memory can be read");
     let mut steps = plan::clear_found(&found);
     let mut model = found.model;
+    model.has_nat = backing.has_nat();
     plan::prefixes(&model, &mut steps);
+    for step in steps.drain(..) {
+        write::write(&mut backing, &mut model, step).expect("memory takes it");
+        between(&mut backing.state);
+    }
+    let nat = backing.nat().expect("memory can be read");
+    if let Some(nat) = nat {
+        plan::repair_nat(&model, &nat, &mut steps);
+    }
     for step in steps.drain(..) {
         write::write(&mut backing, &mut model, step).expect("memory takes it");
         between(&mut backing.state);

@@ -1,0 +1,278 @@
+//! Keeps the program `packet` at the ingress of the node's devices.
+//!
+//! Where the kernel has tcx (Linux 6.6), by a pinned link for each device, after the programs that are there. A link ends with
+//! its device. On older kernels, by a filter of clsact.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::clsact;
+use super::devices::Device;
+use crate::kernel::bpf::hooks::replace_pin;
+use crate::kernel::bpf::sys;
+use crate::kernel::node::error::KernelError;
+use crate::kernel::pins::folders::{list, remove_pin};
+
+/// The beginning of the names of the links' pins.
+const PIN: &str = "packet_";
+
+/// The program, and the devices that it is attached to.
+#[derive(Debug)]
+pub struct PacketHook {
+    program: OwnedFd,
+    id: u32,
+    /// The folder of the links.
+    links: PathBuf,
+    has_tcx: bool,
+    attached: BTreeMap<u32, Attached>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    name: String,
+    /// None for a filter of clsact.
+    link: Option<OwnedFd>,
+    /// Programs that run before ours.
+    earlier: usize,
+}
+
+/// What [`PacketHook::attach`] and [`PacketHook::keep`] did.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Devices that the program was attached to.
+    pub attached: Vec<String>,
+    /// Devices on which the program was in place no longer, and is again.
+    pub restored: Vec<String>,
+    /// Devices on which other programs run before ours now, and how many.
+    pub behind: Vec<(String, usize)>,
+    pub errors: Vec<KernelError>,
+}
+
+impl PacketHook {
+    /// `program`: loaded. `links`: the folder of the links.
+    ///
+    /// Errors: the program's id cannot be read.
+    pub fn new(program: OwnedFd, links: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            id: sys::program_id(program.as_fd())?,
+            program,
+            links,
+            has_tcx: sys::has_tcx(),
+            attached: BTreeMap::new(),
+        })
+    }
+
+    /// Attaches the program to those of the devices that it is not attached to. A link or filter that an earlier agent left gets
+    /// this program without a gap. What other devices had is removed.
+    ///
+    /// `devices`: all that the packet path uses.
+    pub fn attach(&mut self, devices: &[Device]) -> Changes {
+        let mut changes = Changes::default();
+        let wanted: BTreeSet<u32> = devices.iter().map(|device| device.index).collect();
+        self.forget_others(&wanted, &mut changes);
+        for device in devices {
+            if let Some(attached) = self.attached.get_mut(&device.index) {
+                attached.name.clone_from(&device.name);
+                continue;
+            }
+            match self.attach_to(device.index) {
+                Ok(link) => {
+                    let attached = Attached {
+                        name: device.name.clone(),
+                        link,
+                        earlier: 0,
+                    };
+                    self.attached.insert(device.index, attached);
+                    changes.attached.push(device.name.clone());
+                }
+                // It was removed meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => changes.errors.push(KernelError::Device {
+                    device: device.name.clone(),
+                    error,
+                }),
+            }
+        }
+        self.find_earlier(&mut changes);
+        changes
+    }
+
+    /// Restores what another program has removed.
+    pub fn keep(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        let indexes: Vec<u32> = self.attached.keys().copied().collect();
+        for index in indexes {
+            match self.is_in_place(index) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => self.note(index, error, &mut changes),
+            }
+            match self.attach_to(index) {
+                Ok(link) => {
+                    if let Some(attached) = self.attached.get_mut(&index) {
+                        attached.link = link;
+                        changes.restored.push(attached.name.clone());
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+                    self.attached.remove(&index);
+                }
+                Err(error) => self.note(index, error, &mut changes),
+            }
+        }
+        self.find_earlier(&mut changes);
+        changes
+    }
+
+    /// The names of the devices that the program is attached to.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        self.attached.values().map(|attached| &*attached.name)
+    }
+
+    /// How often the program ran, and for how many ns in total: see [`crate::kernel::HookState::run_stats`].
+    #[must_use]
+    pub fn run_stats(&self) -> (u64, u64) {
+        sys::run_stats(self.program.as_fd()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub const fn program(&self) -> u32 {
+        self.id
+    }
+
+    fn note(&self, index: u32, error: io::Error, changes: &mut Changes) {
+        let device = self.attached.get(&index);
+        let device = device.map_or_else(|| index.to_string(), |device| device.name.clone());
+        changes.errors.push(KernelError::Device { device, error });
+    }
+
+    fn attach_to(&self, index: u32) -> io::Result<Option<OwnedFd>> {
+        if !self.has_tcx {
+            return clsact::attach(index, self.program.as_fd()).map(|_| None);
+        }
+        let pin = pin_of(&self.links, index);
+        if let Some(link) = self.swap(&pin, index)? {
+            return Ok(Some(link));
+        }
+        let link = sys::create_tcx_link(self.program.as_fd(), index)?;
+        replace_pin(link.as_fd(), &pin)?;
+        Ok(Some(link))
+    }
+
+    /// Puts the program into the pinned link, if there is one on this device.
+    fn swap(&self, pin: &Path, index: u32) -> io::Result<Option<OwnedFd>> {
+        let link = match sys::object_at(pin) {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if sys::tcx_device(link.as_fd())? != index {
+            return Ok(None);
+        }
+        sys::update_link(link.as_fd(), self.program.as_fd())?;
+        Ok(Some(link))
+    }
+
+    fn is_in_place(&self, index: u32) -> io::Result<bool> {
+        let Some(attached) = self.attached.get(&index) else {
+            return Ok(true);
+        };
+        let Some(link) = &attached.link else {
+            // The filter gets the program again, whether it had it or not.
+            return clsact::attach(index, self.program.as_fd()).map(|was_missing| !was_missing);
+        };
+        let link = link.as_fd();
+        let is_attached = sys::tcx_device(link)? == index;
+        let is_pinned = is_pinned(link, &pin_of(&self.links, index))?;
+        if is_attached && !is_pinned {
+            replace_pin(link, &pin_of(&self.links, index))?;
+        }
+        Ok(is_attached && sys::link_info(link)?.program == self.id)
+    }
+
+    /// Removes links and filters of devices that the packet path does not use, and pins of devices that are removed.
+    fn forget_others(&mut self, wanted: &BTreeSet<u32>, changes: &mut Changes) {
+        let gone: Vec<u32> = self
+            .attached
+            .keys()
+            .filter(|index| !wanted.contains(index))
+            .copied()
+            .collect();
+        for index in gone {
+            let attached = self.attached.remove(&index);
+            if attached.is_some_and(|attached| attached.link.is_none())
+                && let Err(error) = clsact::detach(index)
+                && error.raw_os_error() != Some(libc::ENODEV)
+            {
+                self.note(index, error, changes);
+            }
+        }
+        if let Err(error) = remove_pins(&self.links, |index| !wanted.contains(&index)) {
+            changes.errors.push(error);
+        }
+    }
+
+    /// Another program at tcx may end a packet's way before ours sees it.
+    fn find_earlier(&mut self, changes: &mut Changes) {
+        if !self.has_tcx {
+            return;
+        }
+        for (index, attached) in &mut self.attached {
+            let Ok(programs) = sys::tcx_programs(*index) else {
+                continue;
+            };
+            let earlier = programs.iter().position(|program| *program == self.id);
+            let earlier = earlier.unwrap_or_default();
+            if earlier > attached.earlier {
+                changes.behind.push((attached.name.clone(), earlier));
+            }
+            attached.earlier = earlier;
+        }
+    }
+}
+
+/// Removes the program from all devices.
+///
+/// `links`: the folder of the links. Returns on how many devices it was.
+pub fn detach_all(links: &Path, devices: &[Device]) -> Result<usize, KernelError> {
+    if sys::has_tcx() {
+        return remove_pins(links, |_| true);
+    }
+    for device in devices {
+        clsact::detach(device.index).map_err(|error| KernelError::Device {
+            device: device.name.clone(),
+            error,
+        })?;
+    }
+    Ok(devices.len())
+}
+
+/// Detaches and removes the pinned links of those devices for which `goes` returns true. Returns how many there were.
+fn remove_pins(links: &Path, goes: impl Fn(u32) -> bool) -> Result<usize, KernelError> {
+    let mut removed = 0;
+    for pin in list(links)? {
+        let name = pin.file_name().unwrap_or_default().to_string_lossy();
+        let index = name.strip_prefix(PIN).map(str::parse::<u32>);
+        if index.is_some_and(|index| index.map_or(true, &goes)) {
+            // The link of a removed device cannot be detached any more.
+            let _ = sys::object_at(&pin).and_then(|link| sys::detach_link(link.as_fd()));
+            remove_pin(&pin)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn is_pinned(link: BorrowedFd<'_>, pin: &Path) -> io::Result<bool> {
+    match sys::object_at(pin) {
+        Ok(pinned) => Ok(sys::link_info(pinned.as_fd())?.id == sys::link_info(link)?.id),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn pin_of(links: &Path, index: u32) -> PathBuf {
+    links.join(format!("{PIN}{index}"))
+}

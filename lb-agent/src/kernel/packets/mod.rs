@@ -1,0 +1,5 @@
+//! The program `packet` on the node's devices.
+
+pub mod clsact;
+pub mod devices;
+pub mod hook;

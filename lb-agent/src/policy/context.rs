@@ -1,0 +1,14 @@
+//! What the rules need besides a Service and its slices.
+
+use super::service_port::Algorithm;
+
+/// The node and the settings that the rules depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) node_name: &'a str,
+    pub(super) zone: Option<&'a str>,
+    pub(super) service_proxy_name: Option<&'a str>,
+    pub(super) default_algorithm: Algorithm,
+    pub(super) has_packet_path: bool,
+    pub(super) refuses_external_ips: bool,
+}
