@@ -1,6 +1,7 @@
 //! Network namespaces, held by file descriptors: they have no name that could stay behind, and vanish with their process.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
@@ -64,6 +65,18 @@ impl NetworkNamespace {
         unsafe { command.pre_exec(move || namespace.join()) }
     }
 
+    /// Runs iproute2 inside, with one command a line: `link set eth0 name wan0`.
+    pub fn ip(&self, lines: &str) -> Result<()> {
+        self.enter(|| ip_batch(lines))
+            .context("cannot enter a network namespace")?
+    }
+
+    /// Runs `nft -f` inside, with these commands as its input.
+    pub fn nft(&self, commands: &str) -> Result<()> {
+        self.enter(|| feed("nft", &["-f", "-"], commands, "nftables"))
+            .context("cannot enter a network namespace")?
+    }
+
     /// A path that iproute2 accepts for `netns`.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
@@ -78,26 +91,34 @@ impl AsFd for NetworkNamespace {
 
 /// Runs iproute2 with one command a line in the calling thread's network namespace: one process for them all.
 pub(crate) fn ip_batch(lines: &str) -> Result<()> {
-    use std::io::Write as _;
+    feed("ip", &["-batch", "-"], lines, "iproute2")
+}
 
-    let mut ip = Command::new("ip")
-        .args(["-batch", "-"])
+/// Runs a program of a Debian package with `input` as its standard input.
+fn feed(program: &str, arguments: &[&str], input: &str, package: &str) -> Result<()> {
+    let mut child = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot run `ip`: install iproute2")?;
-    let mut input = ip.stdin.take().context("ip has no standard input")?;
-    let written = input.write_all(lines.as_bytes());
-    drop(input);
-    let output = ip.wait_with_output().context("cannot wait for ip")?;
+        .with_context(|| format!("cannot run `{program}`: install {package}"))?;
+    let mut stdin = child
+        .stdin
+        .take()
+        .with_context(|| format!("{program} has no standard input"))?;
+    let written = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for {program}"))?;
     if !output.status.success() {
         bail!(
-            "ip failed: {}; it was given:\n{lines}",
+            "{program} failed: {}; it was given:\n{input}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    written.context("cannot write to ip")
+    written.with_context(|| format!("cannot write to {program}"))
 }
 
 /// The node's and the pods' addresses, 10.244.0.NUMBER and fd00:244::NUMBER: the same digits in both.

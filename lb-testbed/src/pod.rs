@@ -9,12 +9,12 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result};
 
 use crate::cgroup::Cgroup;
-use crate::namespace::{NetworkNamespace, addresses, ip_batch};
+use crate::namespace::{NetworkNamespace, addresses};
 
 /// The bridge's name in the node's namespace.
 pub(crate) const BRIDGE: &str = "pods";
 /// The device's name in a pod, as in a real one.
-const DEVICE: &str = "eth0";
+pub(crate) const DEVICE: &str = "eth0";
 
 /// An IP family, in the words of a Service's `ipFamilies`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,16 +39,28 @@ impl Pod {
         let namespace = NetworkNamespace::create()
             .with_context(|| format!("cannot make a network namespace for pod {name}"))?;
         let (ipv4, ipv6) = addresses(number);
-        Ok(Self {
+        Ok(Self::with_addresses(name, ipv4, ipv6, namespace))
+    }
+
+    /// A network namespace that has, or will have, these addresses.
+    pub(crate) fn with_addresses(
+        name: &str,
+        ipv4: Ipv4Addr,
+        ipv6: Ipv6Addr,
+        namespace: NetworkNamespace,
+    ) -> Self {
+        Self {
             name: name.to_owned(),
             ipv4,
             ipv6,
             namespace,
             cgroup: None,
-        })
+        }
     }
 
-    pub(crate) fn in_cgroup(mut self, cgroup: Cgroup) -> Self {
+    /// The same pod with its processes in another cgroup: commands and threads that start in it from now on are there.
+    #[must_use]
+    pub fn in_cgroup(mut self, cgroup: Cgroup) -> Self {
         self.cgroup = Some(cgroup);
         self
     }
@@ -69,6 +81,21 @@ impl Pod {
              addr add {}/24 dev {DEVICE}\n\
              addr add {}/64 dev {DEVICE} nodad\n\
              link set {DEVICE} up\n",
+            self.ipv4, self.ipv6
+        ))
+    }
+
+    /// As [`Self::bring_up`], for a pod that reaches everything through a router on its link.
+    pub(crate) fn bring_up_behind(&self, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Result<()> {
+        self.ip(&format!(
+            "link set lo up\n\
+             addr add {}/32 dev {DEVICE}\n\
+             addr add {}/128 dev {DEVICE} nodad\n\
+             link set {DEVICE} up\n\
+             route add {ipv4} dev {DEVICE}\n\
+             route add default via {ipv4}\n\
+             route add {ipv6} dev {DEVICE}\n\
+             route add default via {ipv6}\n",
             self.ipv4, self.ipv6
         ))
     }
@@ -156,9 +183,9 @@ impl Pod {
         self.cgroup.as_ref().map_or(Ok(()), Cgroup::join_thread)
     }
 
-    fn ip(&self, lines: &str) -> Result<()> {
-        self.enter(|| ip_batch(lines))
-            .with_context(|| format!("cannot enter pod {}", self.name))?
+    pub(crate) fn ip(&self, lines: &str) -> Result<()> {
+        self.namespace
+            .ip(lines)
             .with_context(|| format!("cannot set up pod {}", self.name))
     }
 }

@@ -125,18 +125,36 @@ impl Sandbox {
         Ok(pods)
     }
 
+    /// A pod with the next free number that reaches everything, other pods too, through the node.
+    pub(crate) fn routed_pod(&self, name: &str) -> Result<Pod> {
+        let pod = Pod::unconnected(name, self.take_number()?)?;
+        self.plug_in(std::slice::from_ref(&pod))?;
+        let (ipv4, ipv6) = addresses(NODE);
+        pod.bring_up_behind(ipv4, ipv6)?;
+        Ok(pod)
+    }
+
+    /// The node's own network, as a pod with `hostNetwork` has it.
+    pub(crate) fn host(&self) -> Pod {
+        let (ipv4, ipv6) = addresses(NODE);
+        Pod::with_addresses("node", ipv4, ipv6, self.namespace.clone())
+    }
+
     /// One of several nodes, plugged in like a pod.
     pub fn node(&self, name: &str) -> Result<Node> {
         Node::new(self.pod(name)?, &self.cgroup)
     }
 
     fn connect(&self, pods: &[Pod]) -> Result<()> {
+        self.plug_in(pods)?;
+        pods.iter().try_for_each(Pod::bring_up)
+    }
+
+    fn plug_in(&self, pods: &[Pod]) -> Result<()> {
         let lines: String = pods.iter().map(Pod::plug_in).collect();
         self.namespace
-            .enter(|| ip_batch(&lines))
-            .context("cannot enter the node's network namespace")?
-            .context("cannot connect pods to the node's bridge")?;
-        pods.iter().try_for_each(Pod::bring_up)
+            .ip(&lines)
+            .context("cannot connect pods to the node's bridge")
     }
 
     fn take_number(&self) -> Result<u8> {

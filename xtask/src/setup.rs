@@ -56,9 +56,14 @@ pub(crate) fn image_test_programs() -> Result<()> {
     program("crun", "crun")
 }
 
+/// `nft`, with which tests translate addresses.
+pub(crate) fn nft() -> Result<()> {
+    program("nft", "nftables")
+}
+
 /// The programs that load the netfilter rules of the benches.
 pub(crate) fn netfilter_programs() -> Result<()> {
-    program("nft", "nftables")?;
+    nft()?;
     program("iptables-legacy-restore", "iptables")
 }
 

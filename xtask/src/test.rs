@@ -119,6 +119,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     // Tests run it against the testbed's API server, and render deploy/ with it.
     let kubectl = kubectl::find_or_install()?;
+    setup::nft()?;
     let mut cargo = cargo_test(workspace);
     cargo.env("PATH", kubectl::path_with(&kubectl)?);
     cargo.args(["--lib", "--bins"]);

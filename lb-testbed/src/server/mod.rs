@@ -16,8 +16,16 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::namespace::NetworkNamespace;
 use crate::pod::Pod;
 
-/// The name of a server that sends its address instead.
-const BY_ADDRESS: &str = "by address";
+/// What a server sends first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Greeting {
+    /// Its name.
+    Name,
+    /// The address at which the client reached it.
+    Address,
+    /// Its name and the client's address and port; over UDP the question follows.
+    NameAndClient,
+}
 
 /// A server on one thread, on all of a pod's addresses in both families, until it is dropped.
 #[derive(Debug)]
@@ -42,46 +50,50 @@ impl NamedServer {
 
     /// As [`Self::tcp`], for example in the node's own namespace.
     pub fn tcp_in(namespace: &NetworkNamespace, port: u16, name: &str) -> Result<Self> {
-        Self::start(
-            namespace,
-            Type::STREAM,
-            Protocol::TCP,
-            port,
-            name,
-            tcp::serve,
-        )
+        Self::start(namespace, Type::STREAM, port, name, Greeting::Name)
     }
 
     /// As [`Self::udp`], for example in the node's own namespace.
     pub fn udp_in(namespace: &NetworkNamespace, port: u16, name: &str) -> Result<Self> {
-        Self::start(
-            namespace,
-            Type::DGRAM,
-            Protocol::UDP,
-            port,
-            name,
-            udp::serve,
-        )
+        Self::start(namespace, Type::DGRAM, port, name, Greeting::Name)
     }
 
     /// As [`Self::tcp`], but it sends the address at which it was reached: a server for each of the pod's addresses.
     pub fn tcp_by_address(pod: &Pod, port: u16) -> Result<Self> {
-        Self::tcp(pod, port, BY_ADDRESS)
+        let kind = (Type::STREAM, Greeting::Address);
+        Self::start(pod.namespace(), kind.0, port, "by address", kind.1)
     }
 
     /// As [`Self::udp`], with the address that the datagram was sent to in place of a name.
     pub fn udp_by_address(pod: &Pod, port: u16) -> Result<Self> {
-        Self::udp(pod, port, BY_ADDRESS)
+        let kind = (Type::DGRAM, Greeting::Address);
+        Self::start(pod.namespace(), kind.0, port, "by address", kind.1)
+    }
+
+    /// As [`Self::tcp`], with the client's address and port after the name, for [`crate::Question`].
+    pub fn tcp_with_client(pod: &Pod, port: u16, name: &str) -> Result<Self> {
+        let greeting = Greeting::NameAndClient;
+        Self::start(pod.namespace(), Type::STREAM, port, name, greeting)
+    }
+
+    /// As [`Self::udp`], with the client's address and port after the name, and then the datagram itself, for
+    /// [`crate::Question`].
+    pub fn udp_with_client(pod: &Pod, port: u16, name: &str) -> Result<Self> {
+        let greeting = Greeting::NameAndClient;
+        Self::start(pod.namespace(), Type::DGRAM, port, name, greeting)
     }
 
     fn start(
         namespace: &NetworkNamespace,
         kind: Type,
-        protocol: Protocol,
         port: u16,
         name: &str,
-        serve: fn(&ServerTask) -> Result<()>,
+        greeting: Greeting,
     ) -> Result<Self> {
+        let (protocol, serve): (_, fn(&ServerTask) -> Result<()>) = match kind {
+            Type::STREAM => (Protocol::TCP, tcp::serve),
+            _ => (Protocol::UDP, udp::serve),
+        };
         let socket = namespace
             .enter(|| bind(kind, protocol, port))
             .and_then(|bound| bound)
@@ -97,6 +109,7 @@ impl NamedServer {
         let task = ServerTask {
             socket,
             name: name.to_owned(),
+            greeting,
             served: served.clone(),
             stop: stop.clone(),
         };
@@ -146,15 +159,20 @@ impl Drop for NamedServer {
 struct ServerTask {
     socket: Socket,
     name: String,
+    greeting: Greeting,
     served: Arc<AtomicU64>,
     stop: Arc<EventFd>,
 }
 
 impl ServerTask {
-    /// The answer to a client that reached the server at this address.
-    fn greeting(&self, asked: Option<IpAddr>) -> String {
-        match asked {
-            Some(address) if self.name == BY_ADDRESS => format!("{}\n", address.to_canonical()),
+    /// The answer to `client`, who reached the server at the address `asked`.
+    fn greeting(&self, asked: Option<IpAddr>, client: Option<SocketAddr>) -> String {
+        match (self.greeting, asked, client) {
+            (Greeting::Address, Some(address), _) => format!("{}\n", address.to_canonical()),
+            (Greeting::NameAndClient, _, Some(client)) => {
+                let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+                format!("{} {client}\n", self.name)
+            }
             _ => format!("{}\n", self.name),
         }
     }

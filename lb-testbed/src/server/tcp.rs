@@ -50,8 +50,8 @@ pub(super) fn serve(task: &ServerTask) -> Result<()> {
 
 fn accept_all(task: &ServerTask, epoll: &Epoll, open: &mut HashMap<u64, TcpStream>) -> Result<()> {
     loop {
-        let mut stream: TcpStream = match task.socket.accept() {
-            Ok((socket, _)) => socket.into(),
+        let (mut stream, client): (TcpStream, _) = match task.socket.accept() {
+            Ok((socket, client)) => (socket.into(), client.as_socket()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             // The client has closed already, or there are no free file descriptors.
             Err(_) => return Ok(()),
@@ -59,7 +59,7 @@ fn accept_all(task: &ServerTask, epoll: &Epoll, open: &mut HashMap<u64, TcpStrea
         task.count();
         // A new socket's buffer takes a name whole; a client that has gone shows in the epoll.
         let asked = stream.local_addr().ok().map(|address| address.ip());
-        let _ = stream.write(task.greeting(asked).as_bytes());
+        let _ = stream.write(task.greeting(asked, client).as_bytes());
         stream
             .set_nonblocking(true)
             .context("cannot make a connection non-blocking")?;

@@ -2,7 +2,7 @@
 //! addresses.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result};
@@ -13,10 +13,14 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg,
 };
 
-use super::ServerTask;
+use super::{Greeting, ServerTask};
+
+/// As long as a datagram can be.
+const LONGEST_QUESTION: usize = 65_535;
 
 pub(super) fn serve(task: &ServerTask) -> Result<()> {
     let stop = task.stop_fd();
+    let mut question = vec![0; LONGEST_QUESTION];
     loop {
         let mut waiting = [
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),
@@ -29,30 +33,40 @@ pub(super) fn serve(task: &ServerTask) -> Result<()> {
         if waiting[0].any().unwrap_or(true) {
             return Ok(());
         }
-        while answer_one(task) {}
+        while answer_one(task, &mut question) {}
     }
 }
 
 /// False when there was no datagram.
-fn answer_one(task: &ServerTask) -> bool {
+fn answer_one(task: &ServerTask, question: &mut [u8]) -> bool {
     let fd = task.socket.as_raw_fd();
-    let mut question = [0; 512];
-    let mut parts = [IoSliceMut::new(&mut question)];
+    let mut parts = [IoSliceMut::new(question)];
     let mut control = nix::cmsg_space!(in6_pktinfo);
-    let (client, asked) =
+    let (client, asked, length) =
         match recvmsg::<SockaddrIn6>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
-            Ok(message) => (message.address, asked_address(message.cmsgs())),
+            Ok(message) => (
+                message.address,
+                asked_address(message.cmsgs()),
+                message.bytes,
+            ),
             // The error of an earlier answer.
             Err(error) => return !matches!(error, Errno::EAGAIN),
         };
     let Some(client) = client else { return true };
     let source: Vec<_> = asked.iter().map(ControlMessage::Ipv6PacketInfo).collect();
     let asked = asked.map(|info| Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-    let greeting = task.greeting(asked);
-    let greeting = [IoSlice::new(greeting.as_bytes())];
+    let greeting = task.greeting(asked, Some(SocketAddr::V6(client.into())));
+    let echoed = match task.greeting {
+        Greeting::NameAndClient => length,
+        Greeting::Name | Greeting::Address => 0,
+    };
+    let answer = [
+        IoSlice::new(greeting.as_bytes()),
+        IoSlice::new(&question[..echoed]),
+    ];
     task.count();
     // The client notices a missing answer.
-    let _ = sendmsg(fd, &greeting, &source, MsgFlags::empty(), Some(&client));
+    let _ = sendmsg(fd, &answer, &source, MsgFlags::empty(), Some(&client));
     true
 }
 
