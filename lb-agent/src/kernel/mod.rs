@@ -7,6 +7,7 @@ mod bpf;
 mod data_path;
 mod maps;
 mod migrate;
+pub mod netfilter;
 mod node;
 mod packets;
 mod pins;

@@ -24,6 +24,7 @@ mod leaks;
 mod loopback;
 mod memory;
 mod migrate;
+mod netfilter;
 mod node;
 #[path = "../shared/orphan.rs"]
 mod orphan;

@@ -43,7 +43,7 @@ pub(super) const HOUSES: &[House] = &[
             &["migrate", "packets"],
             &["pins"],
             &["maps"],
-            &["bpf"],
+            &["bpf", "netfilter"],
             &["node"],
         ],
     },

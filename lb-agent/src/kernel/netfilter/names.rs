@@ -1,0 +1,15 @@
+//! The names of the table and its maps.
+
+use std::ffi::CStr;
+
+/// The table, of the family `inet`.
+pub const TABLE: &CStr = c"socklb";
+
+/// The comment that says whose the table is. A table of this name without it is somebody else's.
+pub const COMMENT: &CStr = c"managed by socklb";
+
+/// From a CHOICE without MASQUERADE to a backend's address and port.
+pub const BACKENDS4: &CStr = c"backends4";
+pub const BACKENDS6: &CStr = c"backends6";
+
+pub const MAPS: [&CStr; 2] = [BACKENDS4, BACKENDS6];
