@@ -38,11 +38,12 @@ pub(crate) fn ip() -> Result<()> {
     program("ip", "iproute2")
 }
 
-/// The DNS server and the resolver of the kernel tests.
+/// The programs of the kernel tests: a DNS server, a resolver, and one that loads netfilter rules.
 pub(crate) fn test_programs() -> Result<()> {
     ip()?;
     program("dnsmasq", "dnsmasq-base")?;
-    program("adnshost", "adns-tools")
+    program("adnshost", "adns-tools")?;
+    program("nft", "nftables")
 }
 
 /// The program that builds a container image.

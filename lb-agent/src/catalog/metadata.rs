@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -23,6 +24,9 @@ pub struct Metadata {
     pub annotations: Annotations,
     #[serde(default)]
     pub creation_timestamp: CreationTimestamp,
+    /// `deletionTimestamp` is present: the object is being deleted. Used of a Node only.
+    #[serde(default, rename = "deletionTimestamp", deserialize_with = "is_present")]
+    pub is_being_deleted: bool,
 }
 
 impl Metadata {
@@ -114,6 +118,12 @@ fn default_when_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<
     Ok(text::maybe(deserializer)?
         .filter(|namespace| !namespace.is_empty())
         .unwrap_or_else(default_namespace))
+}
+
+/// Any value but null counts, since the API server writes only times.
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value: Option<IgnoredAny> = Option::deserialize(deserializer)?;
+    Ok(value.is_some())
 }
 
 /// Treats null as absent: Go writes `null` for an empty value.

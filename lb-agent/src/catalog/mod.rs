@@ -27,7 +27,7 @@ pub use self::endpoint_slice::{
 };
 pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
 pub use self::metrics::CatalogMetrics;
-pub use self::node::Node;
+pub use self::node::{Node, NodeSpec, Taint};
 pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
 pub use self::problem::{Printable, Problem};
 pub use self::protocol::{Family, Protocol, is_name};
@@ -45,6 +45,8 @@ pub struct Catalog {
     zone: Option<Arc<str>>,
     /// A Node with the name of the agent's node exists.
     has_node: bool,
+    /// That Node as last read.
+    own_node: Option<Arc<Node>>,
     node_names: NodeNames,
     services: HashMap<ObjectName, Arc<Service>>,
     /// Every slice, by the Service that it names. The slices of a Service are sorted by name.
@@ -65,6 +67,7 @@ impl Catalog {
             node_name: node_name.into(),
             zone: None,
             has_node: false,
+            own_node: None,
             node_names: NodeNames::new(node_name),
             services: HashMap::new(),
             slices: HashMap::new(),
@@ -84,6 +87,7 @@ impl Catalog {
                 if node.metadata.name == self.node_name {
                     self.has_node = true;
                     self.set_zone(node.zone().map(Arc::clone));
+                    self.own_node = Some(node);
                 }
             }
             Change::Set(Object::ServiceCidr(cidr)) => {
@@ -143,6 +147,18 @@ impl Catalog {
     #[must_use]
     pub const fn is_node_unknown(&self) -> bool {
         !self.has_node && self.node_names.are_all_others()
+    }
+
+    /// Whether a Node with the name of the agent's node exists, readable or not.
+    #[must_use]
+    pub const fn has_own_node(&self) -> bool {
+        self.has_node
+    }
+
+    /// The agent's node as last read.
+    #[must_use]
+    pub fn own_node(&self) -> Option<&Node> {
+        self.own_node.as_deref()
     }
 
     /// The own node's `topology.kubernetes.io/zone`, if present and not empty.
@@ -218,6 +234,7 @@ impl Catalog {
             Kind::Node => {
                 if id.name.name == self.node_name {
                     self.has_node = false;
+                    self.own_node = None;
                     self.set_zone(None);
                 }
             }

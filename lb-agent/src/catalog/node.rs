@@ -4,12 +4,31 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Metadata;
+use super::metadata::null_is_default;
+use super::{Metadata, text};
 
 /// A node. Only the agent's own node is used.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Node {
     pub metadata: Metadata,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub spec: NodeSpec,
+}
+
+/// `spec` of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    #[serde(deserialize_with = "null_is_default")]
+    pub taints: Box<[Taint]>,
+}
+
+/// One of `spec.taints`. Its value and effect are not used.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    #[serde(deserialize_with = "text::or_empty")]
+    pub key: Arc<str>,
 }
 
 impl Node {

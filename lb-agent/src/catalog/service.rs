@@ -42,6 +42,7 @@ pub struct ServiceSpec {
     pub internal_traffic_policy: Option<Arc<str>>,
     #[serde(deserialize_with = "text::maybe")]
     pub external_traffic_policy: Option<Arc<str>>,
+    pub health_check_node_port: Option<i32>,
 }
 
 /// One of `spec.ports`.

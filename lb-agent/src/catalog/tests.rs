@@ -77,6 +77,42 @@ fn a_list_without_the_own_node_takes_its_zone() {
 }
 
 #[test]
+fn the_own_node_stays_as_last_read_until_it_is_removed() {
+    let node = |text: &str| -> Node { serde_json::from_str(text).expect("a Node") };
+    let leaving = r#"{"metadata": {"name": "me", "deletionTimestamp": "2026-01-31T12:00:00Z"},
+        "spec": {"podCIDR": "10.1.0.0/24", "taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "b"}]}}"#;
+    let leaving = node(leaving);
+    assert!(leaving.metadata.is_being_deleted);
+    let keys: Vec<&str> = leaving
+        .spec
+        .taints
+        .iter()
+        .map(|taint| &*taint.key)
+        .collect();
+    assert_eq!(keys, ["a", "b"]);
+    for staying in [
+        r#"{"metadata": {"name": "me"}}"#,
+        r#"{"metadata": {"name": "me", "deletionTimestamp": null}, "spec": {"taints": null}}"#,
+        r#"{"metadata": {"name": "me"}, "spec": null}"#,
+    ] {
+        let staying = node(staying);
+        assert!(!staying.metadata.is_being_deleted && staying.spec.taints.is_empty());
+    }
+
+    let mut catalog = Catalog::new("me");
+    assert!(!catalog.has_own_node() && catalog.own_node().is_none());
+    catalog.apply(Change::Set(Object::Node(Arc::new(leaving.clone()))));
+    let id = ObjectId::new(Kind::Node, ObjectName::new("", "me"));
+    catalog.apply(Change::Unread(id.clone()));
+    assert_eq!(catalog.own_node(), Some(&leaving));
+    catalog.apply(Change::Remove(id.clone()));
+    assert!(!catalog.has_own_node() && catalog.own_node().is_none());
+    // It exists, but nothing is known of it.
+    catalog.apply(Change::Unread(id));
+    assert!(catalog.has_own_node() && catalog.own_node().is_none());
+}
+
+#[test]
 fn a_service_that_can_no_longer_be_read_stays_as_it_was() {
     let mut catalog = catalog([service("a")]);
     let id = |name| ObjectId::new(Kind::Service, ObjectName::new("x", name));

@@ -1,5 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
+mod duties;
 mod packets;
 mod pod;
 mod source;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use ipnet::IpNet;
 
+pub use self::duties::DutyArgs;
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};

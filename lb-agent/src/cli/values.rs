@@ -18,6 +18,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// As [`duration`], or 0.
+pub fn idle_time(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        _ => duration(text),
+    }
+}
+
 /// `https://192.0.2.1:6443`.
 pub fn api_server(text: &str) -> Result<http::Uri, String> {
     let uri = text.parse::<http::Uri>().ok();

@@ -55,6 +55,11 @@ impl<'a> Endpoints<'a> {
         at.into_iter().flat_map(BTreeMap::values).copied().collect()
     }
 
+    /// Returns the endpoints at all ports.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        self.by_port.values().flat_map(BTreeMap::values)
+    }
+
     /// Returns the ports that the slices have instead of this one. None if they have this port, or no ports at all.
     pub(super) fn instead(&self, port: &str, protocol: &str) -> Option<String> {
         let is_reported = self.named.is_empty() || self.doubtful.contains(port);

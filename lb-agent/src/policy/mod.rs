@@ -10,6 +10,7 @@ mod claims;
 mod context;
 mod endpoints;
 mod frontends;
+mod health_check;
 mod node_ports;
 mod own_node;
 mod report;
@@ -30,6 +31,7 @@ use ipnet::IpNet;
 use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
 use self::context::Context;
+pub use self::health_check::HealthCheck;
 pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,

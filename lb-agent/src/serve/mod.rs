@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::{FetchError, fetch, post, probe};
+pub use self::connections::serve as serve_connections;
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::probes::{Probes, ProcessStage};

@@ -14,6 +14,7 @@ mod counts;
 mod dns;
 mod drift;
 mod dump;
+mod duties;
 mod endurance;
 mod foreign;
 mod frontends;

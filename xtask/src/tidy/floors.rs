@@ -28,7 +28,7 @@ pub(super) const HOUSES: &[House] = &[
             &["commands"],
             &["agent"],
             &["kernel"],
-            &["tables"],
+            &["tables", "duties"],
             &["source", "policy", "serve", "sockets", "privileges"],
             &["catalog"],
             &["metrics", "route_changes"],

@@ -3,6 +3,7 @@
 mod claims;
 mod endpoints;
 mod frontends;
+mod health_checks;
 mod naive;
 mod node_ports;
 mod objects;

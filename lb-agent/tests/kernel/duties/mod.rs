@@ -1,0 +1,4 @@
+//! What a node expects of kube-proxy besides balancing.
+
+mod conntrack;
+mod health;
