@@ -1,4 +1,4 @@
-//! What objects come to: through catalog and policy to service ports, and what must be so of these.
+//! The effect of objects: catalog and policy turn them into service ports, and this checks the result.
 
 use std::collections::HashSet;
 
@@ -25,10 +25,10 @@ impl Effect {
         }
     }
 
-    /// Works out what was touched, and looks at all that comes of it.
+    /// Evaluates the touched Services, and checks the result.
     ///
     /// # Panics
-    /// When the answer is not what all objects would come to at once, or is not fit for the tables.
+    /// If the result differs from that of all objects at once, or is not valid for the tables.
     pub(crate) fn settle(&mut self) {
         let touched = self.catalog.take_touched();
         self.policy.update(&self.catalog, touched);
@@ -57,7 +57,7 @@ impl Effect {
     }
 }
 
-/// All that a policy can be told.
+/// Everything that a policy can be given.
 fn options() -> Options {
     Options {
         node_name: "node-a".to_owned(),
@@ -92,7 +92,7 @@ fn check_port(port: &ServicePort) {
     );
 }
 
-/// Each is one line, whatever was in the objects.
+/// Each is one line, whatever the objects contain.
 pub(crate) fn check_problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) {
     for problem in problems {
         let line = problem.to_string();

@@ -1,4 +1,4 @@
-//! Manifests: a file as it is saved again and again, then what it comes to.
+//! Saves a file repeatedly as a manifest, and compares the effect.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use lb_agent::source::Manifests;
 
 use crate::effect::{Effect, check_problems};
 
-/// Stands between what a file says first and what it says next. Two of them lead to the other file.
+/// Separates successive contents of a file. Two in a row switch to the other file.
 const NEXT: u8 = 0x0c;
 
 /// The bytes of a file, or of several versions of it with [`NEXT`] between them.
@@ -19,9 +19,9 @@ pub fn run(bytes: &[u8]) {
             path = Path::new("b.json");
             continue;
         }
-        // As the watch does: patient first, then not.
+        // As the watch does: first with patience, then without.
         for is_patient in [true, false] {
-            if let Some(batch) = manifests.hear(path, text.to_vec(), is_patient) {
+            if let Some(batch) = manifests.apply_file(path, text.to_vec(), is_patient) {
                 check_problems(&batch.problems);
                 effect.take(batch.changes);
             }

@@ -1,4 +1,4 @@
-//! An API server in one process with its client, which answers what a script says.
+//! An API server and its client in one process. The server answers as a script says.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -18,13 +18,13 @@ use tower::util::BoxCloneSyncService;
 /// Ends an answer.
 const NEXT: u8 = 0x0c;
 
-/// How often a client may ask when the script has nothing more to say.
-const MOST_IN_VAIN: usize = 8;
+/// How many requests a client may send after the script has ended.
+const MOST_UNANSWERED: usize = 8;
 
 /// The answers to each kind of request, in sequence.
 ///
-/// As bytes: how large the pieces are in which bodies come (0: whole), then the answers. Of each, the first byte says what
-/// request it answers, the second how: see [`Manner`].
+/// The first byte is the size of the pieces in which bodies are sent (0: whole); the answers follow. The first byte of an
+/// answer selects the request that it answers, the second the way: see [`Manner`].
 #[derive(Debug)]
 pub(crate) struct Script {
     piece: usize,
@@ -37,14 +37,14 @@ struct Answer {
     body: Bytes,
 }
 
-/// What comes before and after a body.
+/// The parts of a body's JSON before and after the script's content.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// `.`
     Whole,
     /// `!`: the connection breaks.
     Broken,
-    /// `~`: nothing more comes, and the connection stays.
+    /// `~`: nothing more arrives, and the connection stays open.
     Open,
     /// A digit.
     Status(u16),
@@ -74,11 +74,11 @@ impl Script {
         }
     }
 
-    /// The server, and what tells that it has no more to say.
+    /// The server, and a signal that it has nothing more to send.
     pub(crate) fn serve(self) -> (oneshot::Receiver<()>, Server) {
         let (over, is_over) = oneshot::channel();
         let piece = self.piece;
-        let state = Arc::new(Mutex::new((self, MOST_IN_VAIN, Some(over))));
+        let state = Arc::new(Mutex::new((self, MOST_UNANSWERED, Some(over))));
         let service = tower::service_fn(move |request: Request<Body>| {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             let (script, left, over) = &mut *state;
@@ -88,7 +88,7 @@ impl Script {
                 if *left == 0
                     && let Some(over) = over.take()
                 {
-                    // Whoever waited for it may be gone.
+                    // The receiver may be gone.
                     let _ = over.send(());
                 }
             }
@@ -108,7 +108,7 @@ impl Script {
     fn answer(&mut self, request: &Request<Body>) -> Option<Answer> {
         let last = request.uri().path().rsplit('/').next().unwrap_or_default();
         let first = last.bytes().next().unwrap_or_default();
-        // `services` and `servicecidrs` begin alike.
+        // `services` and `servicecidrs` have a common prefix.
         let of = if last == "servicecidrs" { b'c' } else { first };
         self.answers.get_mut(&of)?.pop_front()
     }

@@ -1,4 +1,4 @@
-//! Watches: an API server that answers anything, down to the bytes of its answers' bodies.
+//! Watches of an API server that sends arbitrary answers, down to the bytes of their bodies.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::server::Script;
 /// The answers of a server, as [`Script`] reads them.
 ///
 /// # Panics
-/// Without a runtime, or when what comes of the answers is not right.
+/// Without a runtime, or if the effect of the answers is wrong.
 pub fn run(bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -22,7 +22,7 @@ pub fn run(bytes: &[u8]) {
     runtime.block_on(follow(Script::read(bytes)));
 }
 
-/// Until the server has nothing more to say.
+/// Until the server has nothing more to send.
 async fn follow(script: Script) {
     let settings = KubernetesSettings {
         access: Access::default(),

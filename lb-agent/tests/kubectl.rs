@@ -1,7 +1,7 @@
-//! What kubectl reads, socklb reads: the plan of a folder is the plan of what kubectl makes of it.
+//! socklb reads the files that kubectl reads: the plan of a folder equals the plan of kubectl's output for it.
 //!
-//! `kubectl annotate --local` reads files, converts them to JSON and asks no server; `kubectl set selector --local` decodes Services
-//! with the API server's types besides. docs/decisions/0002-manifests.md has the rules.
+//! `kubectl annotate --local` reads files, converts them to JSON and sends no request; `kubectl set selector --local` also
+//! decodes Services with the API server's types. docs/decisions/0002-manifests.md has the rules.
 
 use std::fs;
 use std::path::Path;
@@ -70,7 +70,7 @@ fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
     marked.encode_utf16().flat_map(bytes).collect()
 }
 
-/// Files that kubectl 1.32 and 1.37 read, and how many Services they come to.
+/// Files that kubectl 1.32 and 1.37 read, and the number of Services in them.
 fn files() -> (Vec<(String, Vec<u8>)>, usize) {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |name: &str, bytes: Vec<u8>| files.push((name.to_owned(), bytes));
@@ -166,7 +166,7 @@ fn files() -> (Vec<(String, Vec<u8>)>, usize) {
             .replace("spec:", "  labels: {a: , b: null}\n  annotations: ~\nspec:")
             .into(),
     );
-    // The last one counts, in a file and in the order of files.
+    // The last definition counts, within a file and in the order of files.
     add(
         "twice.yaml",
         format!("{}---\n{}", service("twice", "80"), service("twice", "81")).into(),
@@ -177,7 +177,7 @@ fn files() -> (Vec<(String, Vec<u8>)>, usize) {
 }
 
 #[test]
-fn a_folder_comes_to_what_kubectl_makes_of_it() {
+fn a_folder_is_read_as_kubectl_does() {
     let folder = TempDir::new().expect("a folder");
     let (files, count) = files();
     for (name, bytes) in files {
@@ -206,7 +206,7 @@ fn a_folder_comes_to_what_kubectl_makes_of_it() {
     assert_eq!(list.len(), count, "{list:#?}");
 }
 
-/// What an API server refuses is not served, and the problem names the object.
+/// An object that an API server refuses is not served, and the problem names it.
 #[test]
 fn values_of_the_wrong_type_are_refused_as_an_api_server_does() {
     let cases = [
@@ -234,7 +234,7 @@ fn values_of_the_wrong_type_are_refused_as_an_api_server_does() {
             "{plan:#}"
         );
     }
-    // Of a label that decides nothing here only the warning is left.
+    // A wrong label that decides nothing here only causes a warning.
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("web.yaml");
     let labelled = service("web", "80").replace("spec:", "  labels: {version: 1.10}\nspec:");

@@ -1,4 +1,4 @@
-//! `lb-agent plan` as people call it.
+//! `lb-agent plan` as users call it.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -57,7 +57,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn json_has_every_view_sorted() {
+fn json_lists_every_view_in_order() {
     let output = plan(&folder(&[("shop.yaml", SHOP)]), &["-o", "json"]);
     assert!(output.status.success());
     assert_eq!(text(&output.stderr), "");
@@ -93,7 +93,7 @@ fn json_has_every_view_sorted() {
 }
 
 #[test]
-fn the_table_reads_like_kubectls() {
+fn the_table_has_kubectls_format() {
     let output = plan(&folder(&[("shop.yaml", SHOP)]), &[]);
     assert_eq!(
         text(&output.stdout),
@@ -107,7 +107,7 @@ shop        web    http      TCP        internal   10.96.0.10:80     10.1.0.1:80
 }
 
 #[test]
-fn problems_are_told_and_do_not_fail_the_plan() {
+fn problems_are_reported_and_do_not_fail_the_plan() {
     let folder = folder(&[
         ("shop.yaml", SHOP),
         ("bad.yaml", "apiVersion: v1\nkind: Service\nmetadata: [\n"),
@@ -139,9 +139,9 @@ fn problems_are_told_and_do_not_fail_the_plan() {
     );
 }
 
-/// What kubectl takes without a word is served, with a warning for each.
+/// Input that kubectl accepts silently is served, with a warning for each mistake.
 #[test]
-fn what_is_written_twice_or_badly_encoded_is_served() {
+fn duplicate_and_badly_encoded_objects_are_served() {
     let twice = SHOP.replace(
         "clusterIP: 10.96.0.11,",
         "clusterIP: 10.96.0.9, clusterIP: 10.96.0.11,",
@@ -194,7 +194,7 @@ fn an_empty_folder_has_an_empty_plan() {
 }
 
 #[test]
-fn a_wrong_command_is_answered_helpfully() {
+fn a_wrong_command_gets_a_hint() {
     let agent = |args: &[&str], code| {
         let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
             .args(args)
@@ -220,7 +220,7 @@ fn a_wrong_command_is_answered_helpfully() {
 }
 
 #[test]
-fn a_pipe_that_is_named_is_read() {
+fn a_named_pipe_is_read() {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     std::io::Write::write_all(&mut writer, SHOP.as_bytes()).expect("room");
     drop(writer);

@@ -11,7 +11,7 @@ mod tests {
     use super::percentile;
 
     #[test]
-    fn the_ends_and_the_middle() {
+    fn percentiles_include_the_ends_and_the_middle() {
         let samples = [1, 2, 3, 4, 5];
         assert_eq!(
             [0, 50, 99, 100].map(|percent| percentile(&samples, percent)),

@@ -93,7 +93,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn it_holds_for_so_long_and_no_longer() {
+    fn affinity_holds_until_its_timeout() {
         let used = 5 * SECOND + 999_999_999;
         let affinity = Affinity {
             backend: 7,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_may_wrap() {
+    fn a_wrapping_clock_is_handled() {
         let affinity = Affinity {
             backend: 1,
             last_use: u32::MAX,

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_too_large_have_no_value() {
+    fn too_large_numbers_have_no_value() {
         for (view, frontend) in [(MAX_VIEWS, 1), (1, MAX_FRONTENDS)] {
             let target = Target {
                 view,

@@ -28,7 +28,7 @@ pub(crate) fn run(pod: &str, command: &[String]) -> Result<ExitCode> {
         .split_first()
         .context("there is no command after `--`")?;
     let error = Command::new(program).args(arguments).exec();
-    Err(why_not_run(program, error))
+    Err(run_error(program, error))
 }
 
 fn join(pod: &PodState) -> Result<()> {
@@ -43,7 +43,7 @@ fn join(pod: &PodState) -> Result<()> {
     Cgroup::at(&pod.cgroup).join()
 }
 
-fn why_not_run(program: &str, error: io::Error) -> anyhow::Error {
+fn run_error(program: &str, error: io::Error) -> anyhow::Error {
     if error.kind() != ErrorKind::NotFound {
         return anyhow!(error).context(format!("cannot run {program}"));
     }

@@ -109,7 +109,9 @@ async fn watch(
         view.hook = cost.reading();
         view.agent_ended = agent.ended()?;
         screen.draw(&view)?;
-        if screen.wants_to_end()? || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if screen.is_quit_requested()?
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        {
             break;
         }
     }

@@ -68,7 +68,7 @@ impl Screen {
     }
 
     /// Whether the user typed q, Esc or Ctrl-C. (Without the screen Ctrl-C is a signal.)
-    pub(crate) fn wants_to_end(&self) -> Result<bool> {
+    pub(crate) fn is_quit_requested(&self) -> Result<bool> {
         if matches!(self, Self::Plain { .. }) {
             return Ok(false);
         }

@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_hybrid_mount_and_nothing_else() {
+    fn only_the_hybrid_mount_is_found() {
         let v1 = "40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd";
         let v2 = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
         let read_only = "41 31 0:38 / /sys/fs/cgroup ro,relatime - cgroup2 cgroup2 rw";

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limit_is_near_the_tables() {
+    fn limits_are_near_the_published_ones() {
         // Quantiles from the distribution itself.
         for (degrees, exact) in [(3, 21.11), (9, 33.72), (99, 160.06)] {
             let limit = ChiSquare {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_even_from_uneven() {
+    fn even_and_uneven_counts_are_distinguished() {
         assert!(ChiSquare::uniform(&[3300, 3350, 3350]).is_plausible());
         assert!(!ChiSquare::uniform(&[3000, 3500, 3500]).is_plausible());
         assert!(ChiSquare::weighted(&[2500, 5000, 2500], &[1, 2, 1]).is_plausible());

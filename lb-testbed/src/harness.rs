@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_the_one_that_libtest_knows() {
+    fn the_test_name_is_libtests() {
         assert_eq!(
             test_name("kernel::split::is_even::{{closure}}"),
             "split::is_even"
@@ -164,7 +164,7 @@ mod tests {
         let body = |_: &Sandbox| -> Result<()> { Ok(()) };
         assert_eq!(
             test_name(std::any::type_name_of_val(&body)),
-            "harness::tests::the_name_is_the_one_that_libtest_knows"
+            "harness::tests::the_test_name_is_libtests"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What an agent has logged with `--log-format json`: its events, and a text of them for people.
+//! The log of an agent with `--log-format json`: its events, and a readable text of them.
 
 use std::fmt;
 use std::fs;
@@ -167,7 +167,7 @@ thread 'main' panicked
 {"timestamp":"","level":"WARN","fields":{"mess"#;
 
     #[test]
-    fn events_have_fields_and_other_lines_are_kept() {
+    fn events_are_parsed_and_other_lines_kept() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         fs::write(&file, LOG).expect("it can be written");
         let log = Log::read(file.path());

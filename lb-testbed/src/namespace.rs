@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_addresses_end_in_the_same_digits() {
+    fn ipv4_and_ipv6_addresses_end_alike() {
         for (number, ipv4, ipv6) in [
             (1, "10.244.0.1", "fd00:244::1"),
             (12, "10.244.0.12", "fd00:244::12"),

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_time_that_was_given_counts() {
+    fn only_the_extended_time_counts() {
         let seconds = |passed, starved| {
             let [passed, starved] = [passed, starved].map(Duration::from_secs);
             verdict(Duration::from_secs(10), passed, starved)
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_comes_and_says_how_long_it_was() {
+    fn an_expired_deadline_reports_its_length() {
         let deadline = Deadline::within(Duration::from_millis(1));
         while !deadline.is_over() {
             std::thread::sleep(Duration::from_millis(1));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_times_out_is_repeated_and_no_other() {
+    fn only_calls_that_time_out_are_repeated() {
         let mut calls = 0;
         let answer = patiently(Duration::from_secs(60), || {
             calls += 1;

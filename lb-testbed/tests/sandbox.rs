@@ -1,4 +1,4 @@
-//! The testbed tested: a sandbox that leaks, or lets something out, would spoil every test that stands on it.
+//! Tests of the testbed: a sandbox that leaks or has a route out would invalidate every test in it.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -37,7 +37,7 @@ fn pods_reach_each_other_in_both_families() {
 }
 
 #[test]
-fn nothing_gets_out() {
+fn the_sandbox_has_no_route_out() {
     sandboxed(|sandbox| {
         let pod = sandbox.pod("client")?;
         for outside in ["10.96.0.1", "192.0.2.1", "fd00:96::1", "2001:db8::1"] {
@@ -55,7 +55,7 @@ fn nothing_gets_out() {
 }
 
 #[test]
-fn an_added_address_answers_under_itself() {
+fn an_added_address_answers_from_itself() {
     sandboxed(|sandbox| {
         let pods = sandbox.pods(2)?;
         let more: [IpAddr; 2] = ["10.244.0.200".parse()?, "fd00:244::200".parse()?];
@@ -138,7 +138,7 @@ fn an_api_server_answers_on_the_nodes_loopback() {
 
 /// Also after a process that was killed and that had left others behind.
 #[test]
-fn nothing_is_left_behind() {
+fn a_sandbox_leaves_nothing_behind() {
     let mut left = None;
     {
         let mut child = start_and_leave_a_child();
@@ -169,7 +169,7 @@ fn start_and_leave_a_child() -> Supervised {
     Supervised::start("socklb-test-leaver", false, |config| {
         let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
         command
-            .args(["leaves_a_child", "--exact", "--ignored"])
+            .args(["leaves_a_child_behind", "--exact", "--ignored"])
             .env("LEAVER_DIR", &config.dir);
         command
     })
@@ -177,8 +177,8 @@ fn start_and_leave_a_child() -> Supervised {
 }
 
 #[test]
-#[ignore = "started by nothing_is_left_behind"]
-fn leaves_a_child() {
+#[ignore = "started by a_sandbox_leaves_nothing_behind"]
+fn leaves_a_child_behind() {
     let Some(dir) = std::env::var_os("LEAVER_DIR") else {
         return;
     };
@@ -201,7 +201,7 @@ fn leaves_a_child() {
 }
 
 #[test]
-fn threads_and_processes_of_pods_are_on_their_nodes() {
+fn threads_and_processes_of_pods_run_on_their_nodes() {
     sandboxed(|sandbox| {
         let nodes = [sandbox.node("node-a")?, sandbox.node("node-b")?];
         for node in &nodes {
@@ -241,7 +241,7 @@ fn own(cgroups: &str) -> &str {
 
 /// A test that hangs is ended from inside, which knows whether it was given the time, and all that it started with it.
 #[test]
-fn a_test_that_does_not_end_is_ended_and_says_why() {
+fn a_hanging_test_is_ended_with_a_reason() {
     let output = Command::new(std::env::current_exe().expect("a test has a program"))
         .args(["hangs", "--exact", "--ignored"])
         .output()
@@ -252,7 +252,7 @@ fn a_test_that_does_not_end_is_ended_and_says_why() {
 }
 
 #[test]
-#[ignore = "started by a_test_that_does_not_end_is_ended_and_says_why"]
+#[ignore = "started by a_hanging_test_is_ended_with_a_reason"]
 fn hangs() {
     lb_testbed::sandboxed_within(Duration::from_secs(1), |_| {
         std::thread::sleep(Duration::from_secs(3_600));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process;
 
 /// Whether this machine has apt-get.
-pub(crate) fn is_here() -> bool {
+pub(crate) fn is_available() -> bool {
     process::find_program("apt-get").is_some()
 }
 
@@ -48,7 +48,7 @@ fn apt_get() -> Result<Command> {
 }
 
 fn missing(packages: &[String]) -> Result<Vec<String>> {
-    if !is_here() {
+    if !is_available() {
         bail!("there is no apt-get on this machine");
     }
     // It fails for an unknown package, and still lists the others.

@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_a_run_came_to() {
+    fn a_runs_result_is_summarized() {
         let said = "#8\tpulse  cov: 4 ft: 4 corp: 1/1b lim: 4\n#99\tDONE   cov: 120 ft: 300 corp: 30/9Kb lim: 994 exec/s: 9\n\
             stat::number_of_executed_units: 99\nstat::average_exec_per_sec:     9\n";
         assert_eq!(
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_input_that_did_it() {
+    fn the_crashing_input_is_found() {
         let said = "artifact_prefix='/t/'; Test unit written to /t/watch-crash-12\nBase64: AA==\n";
         assert_eq!(artifact(said), Some("/t/watch-crash-12"));
     }

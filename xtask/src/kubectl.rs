@@ -91,7 +91,7 @@ mod tests {
     use super::minor_version;
 
     #[test]
-    fn the_version_is_read_with_what_distributions_add() {
+    fn versions_with_distribution_suffixes_are_read() {
         let of = |minor: &str| {
             minor_version(format!(r#"{{"clientVersion": {{"minor": "{minor}"}}}}"#).as_bytes())
         };

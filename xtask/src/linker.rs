@@ -58,7 +58,7 @@ fn llvm_prefix(llvm: u32) -> Result<PathBuf> {
         return Ok(prefix.into());
     }
     let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
-    if !apt::is_here() && !prefix.join("bin/llvm-config").is_file() {
+    if !apt::is_available() && !prefix.join("bin/llvm-config").is_file() {
         bail!(
             "bpf-linker needs LLVM {llvm}'s development files: install them and set LLVM_PREFIX to their folder, \
              or set {LINKER} to a bpf-linker {VERSION} that was built for LLVM {llvm}"

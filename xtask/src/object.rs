@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_panics_however_they_are_mangled() {
+    fn panics_are_found_in_every_mangling() {
         let symbols = [
             "_ZN4core9panicking18panic_bounds_check17h0123456789abcdefE",
             "_RNvNtCs4fqI2P2rA04_4core9panicking5panic",
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn aligns_the_counts() {
+    fn counts_are_aligned() {
         let table = table(&[("cgroup/connect4", 412), (".text", 9)]);
         assert_eq!(
             table,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_not_an_object() {
+    fn invalid_objects_are_reported() {
         let error = check(b"nothing").expect_err("not ELF");
         assert_eq!(error.to_string(), "not an object file");
     }

@@ -111,7 +111,7 @@ fn install_compiler(refused: &[String]) -> Result<Toolchain> {
     for reason in refused {
         println!("setup:   {reason}");
     }
-    if !apt::is_here() {
+    if !apt::is_available() {
         bail!("{}", remedies());
     }
     let mut packages = vec!["rustc-web".to_owned(), "rust-web-src".to_owned()];

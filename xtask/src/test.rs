@@ -219,12 +219,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_all_steps_unless_told() {
+    fn all_steps_run_by_default() {
         assert_eq!(chosen(&[]), Step::value_variants());
     }
 
     #[test]
-    fn keeps_the_order_and_builds_what_kernel_tests_run() {
+    fn steps_keep_their_order_and_include_needed_builds() {
         assert_eq!(
             chosen(&[Step::Tidy, Step::Kernel]),
             [Step::Bpf, Step::Kernel, Step::Tidy]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A longer file has more than one subject; look for a place to split it from 300 lines on.
+/// A longer file has more than one subject. Look for a way to split a file from 300 lines on.
 const MOST_LINES: usize = 400;
 
 /// Extensions of the files that are checked for trailing whitespace.
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_lines() {
+    fn lines_are_counted() {
         let text = format!("//! Why.\n{}", "\n".repeat(MOST_LINES));
         assert_eq!(complaints_about("a.rs", &text).len(), 1);
         assert_eq!(complaints_about("a.md", &text).len(), 0);

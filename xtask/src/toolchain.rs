@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_rustc_says() {
+    fn the_version_of_rustc_is_read() {
         let version = "rustc 1.96.0\nbinary: rustc\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
         assert_eq!(field(version, "release").expect("there"), "1.96.0");
         let llvm = field(version, "LLVM version").expect("there");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_compiler_that_is_too_old() {
+    fn an_old_compiler_is_detected() {
         assert!(!is_new_enough("1.63.0"));
         assert!(is_new_enough("1.95.0"));
         assert!(is_new_enough("1.97.0-nightly"));

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_problem_above_80_percent_until_it_is_75_or_less() {
+    fn a_problem_begins_above_80_percent_and_ends_at_75() {
         let mut capacity = Capacity::default();
         let mut check = |used| {
             capacity.check(&[Usage {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How often to log the changes, if there are any.
-const SUM_UP_EVERY: Duration = Duration::from_secs(60);
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The changes since the last line.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Changes {
 
 impl Changes {
     /// Counts changed objects that are in effect now, and the time it took to apply them.
-    pub fn note(&mut self, objects: usize, took: Duration) {
+    pub fn count(&mut self, objects: usize, took: Duration) {
         tracing::debug!(
             event = "changes.applied",
             objects,
@@ -31,14 +31,17 @@ impl Changes {
     }
 
     /// Logs the changes if a line is due. Call it regularly.
-    pub fn sum_up_if_due(&mut self) {
-        if self.since.is_some_and(|at| at.elapsed() >= SUM_UP_EVERY) {
-            self.sum_up();
+    pub fn log_if_due(&mut self) {
+        if self
+            .since
+            .is_some_and(|at| at.elapsed() >= SUMMARY_INTERVAL)
+        {
+            self.log_summary();
         }
     }
 
     /// Logs the changes, if there are any.
-    pub fn sum_up(&mut self) {
+    pub fn log_summary(&mut self) {
         let Self {
             since: Some(since),
             objects,
@@ -64,16 +67,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_summed_up_and_then_counted_from_the_beginning() {
+    fn take_returns_the_sum_and_resets_it() {
         let mut changes = Changes::default();
-        changes.note(3, Duration::from_micros(80));
-        changes.note(1, Duration::from_micros(20));
-        changes.sum_up_if_due();
+        changes.count(3, Duration::from_micros(80));
+        changes.count(1, Duration::from_micros(20));
+        changes.log_if_due();
         assert_eq!((changes.objects, changes.updates), (4, 2));
         assert_eq!(changes.slowest, Duration::from_micros(80));
-        changes.since = Instant::now().checked_sub(SUM_UP_EVERY);
+        changes.since = Instant::now().checked_sub(SUMMARY_INTERVAL);
         assert!(changes.since.is_some());
-        changes.sum_up_if_due();
+        changes.log_if_due();
         assert!(changes.since.is_none());
         assert_eq!((changes.objects, changes.updates), (0, 0));
     }

@@ -27,7 +27,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
 const LENGTHS: [u32; 4] = [100, 100, 2_000, 100];
 
 #[test]
-fn scripts() {
+fn golden_scripts_match() {
     let wants_update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut scripts: Vec<PathBuf> = fs::read_dir(FOLDER)
         .expect("the folder exists")
@@ -79,7 +79,7 @@ fn play(script: &str) -> String {
         }
     }
     let mut result = String::new();
-    let mut agent = Agent::new("");
+    let mut agent = GoldenAgent::new("");
     for (head, body) in sections {
         if !head.is_empty() {
             writeln!(result, "=== {head}").expect("a String takes everything");
@@ -89,7 +89,7 @@ fn play(script: &str) -> String {
                 result.push_str(&agent.tables());
                 continue;
             }
-            "node" => agent = Agent::new(head),
+            "node" => agent = GoldenAgent::new(head),
             "step" => agent.list(&body),
             "restart" => {
                 agent.restart();
@@ -103,14 +103,14 @@ fn play(script: &str) -> String {
     result
 }
 
-struct Agent {
+struct GoldenAgent {
     engine: Engine<Memory>,
     options: Options,
     /// The number of stores up to the last result.
     stores: usize,
 }
 
-impl Agent {
+impl GoldenAgent {
     fn new(head: &str) -> Self {
         let mut lengths = LENGTHS;
         let mut options = Options {

@@ -25,7 +25,7 @@ impl Agent {
     pub(super) async fn close_for_hand_over(mut self, http: Option<Serving>) -> Pins {
         // The successor gets the full time until it sends its own first heartbeat.
         self.send_heartbeat();
-        self.changes.sum_up();
+        self.changes.log_summary();
         if let Some(http) = http {
             http.close().await;
         }

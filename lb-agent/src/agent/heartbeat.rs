@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_moves_with_the_clock_and_is_never_without_a_time() {
+    fn the_deadline_moves_with_the_clock_and_is_0_without_a_limit() {
         assert_eq!(deadline(None), 0);
         let first = deadline(Some(SHORTEST));
         let later = deadline(Some(2 * SHORTEST));

@@ -90,7 +90,7 @@ impl Agent {
     fn tick(&mut self, sweeper: &mut Sweeper) {
         self.send_heartbeat();
         self.engine.tick();
-        self.changes.sum_up_if_due();
+        self.changes.log_if_due();
         sweeper.tick(self.engine.tables(), &self.sockets);
         self.entry_usage = sweeper.entry_usage;
         self.terminator.tick();
@@ -100,7 +100,7 @@ impl Agent {
 
     /// Handles a signal that ends the process. The data path stays.
     fn stop(&mut self, signal: &'static str) -> Ending {
-        self.changes.sum_up();
+        self.changes.log_summary();
         tracing::info!(
             event = "agent.stopped",
             signal,

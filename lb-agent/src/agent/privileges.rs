@@ -61,7 +61,7 @@ fn lasting(settings: &AgentSettings) -> CapabilitySet {
     let mut sockets = [Some(&settings.socket), settings.probe_socket.as_ref()]
         .into_iter()
         .flatten();
-    if sockets.any(|socket| is_in_somebodys_folder(socket)) {
+    if sockets.any(|socket| is_in_a_users_folder(socket)) {
         lasting |= CapabilitySet::DAC_OVERRIDE;
     }
     if settings
@@ -79,7 +79,7 @@ fn reads_files(settings: &AgentSettings) -> bool {
 }
 
 /// Whether the owner of the folder is not root.
-fn is_in_somebodys_folder(path: &Path) -> bool {
+fn is_in_a_users_folder(path: &Path) -> bool {
     let folder = path
         .ancestors()
         .skip(1)

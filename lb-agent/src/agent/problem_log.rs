@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_warned_of_when_it_has_lasted() {
+    fn a_transient_problem_is_logged_only_after_it_has_lasted() {
         let [lasting, passing, brief] = ["lasting", "passing", "brief"].map(problem);
         let mut all = ProblemLog::default();
         all.update([(&lasting, false), (&passing, true), (&brief, true)].into_iter());

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn only_as_many_are_tried_as_there_is_room_for_and_the_oldest_first() {
+    fn the_oldest_ports_that_fit_are_retried() {
         let mut waiting = RefusedPorts::default();
         let all = vec![
             refused(1, None, Table::Backends, 2),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_says_who_what_and_which_flag() {
+    fn a_problem_names_the_service_the_table_and_the_flag() {
         let mut refused = refused(1, None, Table::Backends, 2);
         assert_eq!(
             refused.problem().to_string(),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_tried_in_vain_is_not_told_again() {
+    fn a_failed_retry_is_not_logged_again() {
         let mut waiting = RefusedPorts::default();
         waiting.keep(
             vec![refused(1, None, Table::Backends, 1)],

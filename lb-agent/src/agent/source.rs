@@ -41,7 +41,7 @@ pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
                 problems: listing.problems,
                 has_listed: true,
                 is_complete: listing.is_complete,
-                heard: None,
+                received: None,
             };
             Ok((OpenedSource::Manifests(Box::new(manifests)), batch))
         }
@@ -111,7 +111,7 @@ fn watch_status(kind: &str, health: &KindHealth) -> WatchStatus {
         listed: health.has_listed,
         lists: health.lists,
         errors: health.errors,
-        heard_seconds_ago: health.heard.map(|at| at.elapsed().as_secs_f64()),
+        heard_seconds_ago: health.last_data.map(|at| at.elapsed().as_secs_f64()),
         event_seconds_ago: health.event.map(|at| at.elapsed().as_secs_f64()),
         trouble: trouble.map(|(_, why)| why.clone()),
         trouble_seconds: trouble.map(|(since, _)| since.elapsed().as_secs_f64()),

@@ -36,7 +36,7 @@ impl Agent {
             pins,
         } = prepared;
         let opened = kernel::open(&settings.kernel, pins)?;
-        tell_of_hooks(&opened);
+        log_hooks(&opened);
         let DataPath {
             maps,
             hooks,
@@ -133,7 +133,7 @@ fn addresses(settings: &AgentSettings) -> anyhow::Result<Vec<IpAddr>> {
     Ok(settings.node_addresses.clone())
 }
 
-fn tell_of_hooks(opened: &DataPath) {
+fn log_hooks(opened: &DataPath) {
     let names = |is_new| {
         let hooks = opened.hooks.iter().filter(|hook| hook.is_new == is_new);
         hooks.map(|hook| hook.name).collect::<Vec<_>>().join(", ")

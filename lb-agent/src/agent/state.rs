@@ -71,7 +71,7 @@ impl Agent {
             if batch.is_complete {
                 self.engine.settle();
             }
-            self.synced(changes, began, batch.heard.unwrap_or(began));
+            self.synced(changes, began, batch.received.unwrap_or(began));
             if !self.is_ready {
                 self.syncs.first_tables_cpu_micros = cpu_micros() - learnt;
             }
@@ -87,13 +87,13 @@ impl Agent {
     }
 
     /// Records that changes are in effect.
-    pub fn synced(&mut self, changes: usize, began: Instant, heard: Instant) {
-        let after = heard.elapsed();
+    pub fn synced(&mut self, changes: usize, began: Instant, received: Instant) {
+        let after = received.elapsed();
         self.metrics.sync.observe(after);
         self.syncs.count += 1;
         self.syncs.last_micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         if self.is_ready && changes > 0 {
-            self.changes.note(changes, began.elapsed());
+            self.changes.count(changes, began.elapsed());
         }
     }
 

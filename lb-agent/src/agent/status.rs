@@ -37,7 +37,7 @@ impl Agent {
         set_bool(&metrics.ready, self.is_ready);
         set_number(&metrics.problems, self.engine.problems().len());
         set_number(&metrics.service_ports_refused, self.engine.refused());
-        metrics.catalog.update(self.engine.catalog());
+        metrics.catalog.update(self.engine.catalog().counts());
         let usage = self.engine.tables().usage();
         let usage = usage.iter().chain(self.entry_usage.iter().flatten());
         metrics.tables.update(self.engine.counts(), usage);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
-use super::metadata::null_is_default;
-use super::{Metadata, ObjectName, text};
+use super::metadata::{Metadata, null_is_default};
+use super::object_id::ObjectName;
+use super::text;
 
 /// Some of the endpoints of a Service.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

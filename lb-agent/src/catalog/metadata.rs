@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{ObjectName, text};
+use super::object_id::ObjectName;
+use super::text;
 
 /// `metadata` of a Service, an EndpointSlice or a Node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

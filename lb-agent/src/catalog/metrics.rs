@@ -3,7 +3,6 @@
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Catalog;
 use crate::metrics::set_number;
 
 /// Metrics of a catalog.
@@ -23,8 +22,8 @@ impl CatalogMetrics {
         );
     }
 
-    pub fn update(&self, catalog: &Catalog) {
-        let (services, endpoint_slices) = catalog.counts();
+    /// Takes the numbers of Services and of slices, as [`Catalog::counts`](super::Catalog::counts) returns them.
+    pub fn update(&self, (services, endpoint_slices): (usize, usize)) {
         set_number(&self.services, services);
         set_number(&self.endpoint_slices, endpoint_slices);
     }

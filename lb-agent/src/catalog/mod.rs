@@ -9,6 +9,7 @@ mod metrics;
 mod node;
 mod node_names;
 mod object;
+mod object_id;
 mod problem;
 mod protocol;
 mod service;
@@ -28,7 +29,8 @@ pub use self::endpoint_slice::{
 pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
 pub use self::metrics::CatalogMetrics;
 pub use self::node::{Node, NodeSpec, Taint};
-pub use self::object::{Change, Kind, Object, ObjectId, ObjectName};
+pub use self::object::{Change, Object};
+pub use self::object_id::{Kind, ObjectId, ObjectName};
 pub use self::problem::{Printable, Problem};
 pub use self::protocol::{Family, Protocol, is_name};
 pub use self::service::{

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::metadata::null_is_default;
-use super::{Metadata, text};
+use super::metadata::{Metadata, null_is_default};
+use super::text;
 
 /// A node. Only the agent's own node is used.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::EndpointSlice;
+use super::endpoint_slice::EndpointSlice;
 
 /// Counts the slices by the nodes that their endpoints name.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use super::ObjectId;
+use super::object_id::ObjectId;
 
 /// Something in an object that the agent could not use. It may use the rest of the object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

@@ -2,8 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Metadata;
-use super::metadata::null_is_default;
+use super::metadata::{Metadata, null_is_default};
 
 /// Ranges from which the cluster assigns addresses to its Services.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,4 +1,4 @@
-//! Objects as they come: which Services a change touches, and what stays.
+//! Objects arrive: which Services a change touches, and which objects stay.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ fn catalog(objects: impl IntoIterator<Item = Object>) -> Catalog {
 }
 
 #[test]
-fn what_a_list_does_not_have_is_gone_and_nothing_else_is_touched() {
+fn a_list_removes_absent_objects_and_touches_nothing_else() {
     let mut catalog = catalog([
         service("a"),
         service("b"),
@@ -65,7 +65,7 @@ fn what_a_list_does_not_have_is_gone_and_nothing_else_is_touched() {
 }
 
 #[test]
-fn a_list_without_the_own_node_takes_its_zone() {
+fn a_list_without_the_own_node_clears_the_zone() {
     let mut catalog = catalog([service("a"), node("west")]);
     let own = ObjectId::new(Kind::Node, ObjectName::new("", "me")).name;
     catalog.apply(Change::Only(Kind::Node, HashSet::from([own])));
@@ -113,7 +113,7 @@ fn the_own_node_stays_as_last_read_until_it_is_removed() {
 }
 
 #[test]
-fn a_service_that_can_no_longer_be_read_stays_as_it_was() {
+fn an_unreadable_service_keeps_its_last_state() {
     let mut catalog = catalog([service("a")]);
     let id = |name| ObjectId::new(Kind::Service, ObjectName::new("x", name));
     catalog.apply(Change::Unread(id("a")));

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_copy_for_as_long_as_somebody_has_it() {
+    fn equal_texts_share_one_copy_while_in_use() {
         let first = shared("one and the same");
         assert!(Arc::ptr_eq(&first, &shared("one and the same")));
         for number in 0..3 * FEW {
@@ -108,6 +108,6 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&first, &shared("one and the same")));
         let left = TEXTS.with_borrow(|texts| texts.known.len());
-        assert!(left <= 2 * FEW, "{left} texts that nobody has");
+        assert!(left <= 2 * FEW, "{left} unused texts");
     }
 }

@@ -311,7 +311,7 @@ mod tests {
     use super::{Cli, Command};
 
     #[test]
-    fn sizes_have_bounds() {
+    fn table_sizes_have_bounds() {
         let parse = |flag, number| Cli::try_parse_from(["lb-agent", "run", flag, number]);
         for (flag, least, most) in [
             ("--max-services", "16", "200000"),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_name_is_in_small_letters() {
+    fn the_node_name_is_lowercased() {
         for (given, expected) in [
             ("Worker-1", "worker-1"),
             (" worker-1\n", "worker-1"),
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn clap_accepts_the_command_line() {
         Cli::command().debug_assert();
     }
 }

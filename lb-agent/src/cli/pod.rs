@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::AccessArgs;
+use super::source::AccessArgs;
 use super::values::duration;
 use crate::commands::probe::Probe;
 

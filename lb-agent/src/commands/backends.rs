@@ -3,7 +3,9 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::{Output, block_on, table};
+use super::output::Output;
+use super::runtime::block_on;
+use super::table;
 use crate::serve::{self, BackendStatus};
 
 /// Asks the agent that listens on `socket`.

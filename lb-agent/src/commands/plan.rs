@@ -7,7 +7,10 @@ use anyhow::bail;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::{Output, SourceSettings, block_on, table};
+use super::output::Output;
+use super::runtime::block_on;
+use super::source_settings::SourceSettings;
+use super::table;
 use crate::catalog::{Catalog, Problem};
 use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
 use crate::source::{Kubernetes, Manifests, Source, kubernetes};

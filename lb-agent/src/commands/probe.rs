@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use super::block_on;
+use super::runtime::block_on;
 use crate::serve;
 
 /// A process that does not answer within this time is stuck. The time is shorter than the timeout of the pods' probes,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{LogFormat, logging};
+use super::logging::{self, LogFormat};
 use crate::agent::{self, AgentSettings};
 
 /// Runs the agent until SIGTERM or SIGINT. A JSON log contains its error as an event.

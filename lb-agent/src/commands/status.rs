@@ -3,7 +3,8 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::{Output, block_on};
+use super::output::Output;
+use super::runtime::block_on;
 use crate::serve::{self, DriftStatus, Status, TableStatus, TerminationStatus, WatchStatus};
 
 /// Asks the agent that listens on `socket`.

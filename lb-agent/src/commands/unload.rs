@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::block_on;
+use super::runtime::block_on;
 use crate::kernel;
 
 /// Detaches the programs and removes the tables. Open connections stay open.
@@ -13,7 +13,7 @@ use crate::kernel;
 /// `then_wait`: stay until SIGTERM, as the container of a DaemonSet must.
 pub fn unload(pin_dir: &Path, then_wait: bool) -> anyhow::Result<()> {
     match kernel::unload(pin_dir)? {
-        None => println!("nothing to take away: {} does not exist", pin_dir.display()),
+        None => println!("nothing to remove: {} does not exist", pin_dir.display()),
         Some(unloaded) => println!(
             "detached {} hooks and removed {} tables from {}; connections that are open stay open",
             unloaded.links,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::block_on;
+use super::runtime::block_on;
 use crate::source::kubernetes::{Access, DaemonSetRollout, DaemonSets};
 
 /// The interval between two requests.

@@ -48,7 +48,7 @@ pub(super) fn port_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is not a name: write small letters, digits and -"
+        "{name:?} is not a valid name: use lower-case letters, digits and -"
     ))
 }
 
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_the_ipv4_address() {
+    fn a_mapped_address_equals_its_ipv4_address() {
         assert_eq!(parse("::ffff:10.0.0.1"), Ok([10, 0, 0, 1].into()));
     }
 
     #[test]
-    fn what_is_no_address_is_said() {
+    fn invalid_addresses_are_errors() {
         for text in ["", "10.0.0", "10.0.0.256", "web"] {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_an_address_and_a_length_that_its_family_can_have() {
+    fn a_range_has_a_prefix_length_valid_for_its_family() {
         for (text, said) in [
             ("10.0.0.0/8", Some((Family::Ipv4, 8))),
             (" 010.00.0.1/08\n", Some((Family::Ipv4, 8))),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_every_host_is_refused() {
+    fn wildcard_loopback_and_multicast_addresses_are_refused() {
         let cases = [
             ("the unspecified address", ["0.0.0.0", "::"]),
             ("a loopback address", ["127.1.2.3", "::1"]),

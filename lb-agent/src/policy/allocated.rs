@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use lb_common::config::MOST_CIDRS;
 
-use super::{Update, address};
+use super::address;
+use super::update::Update;
 use crate::catalog::{Catalog, Kind, ObjectId, ObjectName, Problem, Service};
 
 /// It costs nothing without CIDRs.
@@ -95,9 +96,9 @@ pub(super) fn cidrs_of(catalog: &Catalog) -> (Vec<IpNet>, Vec<Problem>) {
         let id = ObjectId::new(Kind::ServiceCidr, object.metadata.object_name());
         for (index, text) in object.spec.cidrs.iter().enumerate() {
             let message = match text.trim().parse::<IpNet>() {
-                Ok(net) if net.prefix_len() == 0 => "is every address",
+                Ok(net) if net.prefix_len() == 0 => "covers every address",
                 Ok(net) if nets.len() == MOST_CIDRS as usize && !nets.contains(&net.trunc()) => {
-                    "is one more than the tables have room for"
+                    "is one more than the agent can use"
                 }
                 Ok(net) => {
                     nets.insert(net.trunc());
@@ -107,14 +108,14 @@ pub(super) fn cidrs_of(catalog: &Catalog) -> (Vec<IpNet>, Vec<Problem>) {
             };
             problems.push(Problem::of(
                 &id,
-                format!("spec.cidrs[{index}] {text:?} {message}: unknown addresses in it are not refused; name the ones that matter with --service-cidr"),
+                format!("spec.cidrs[{index}] {text:?} {message}: unknown addresses in it are not refused; set the ranges with --service-cidr"),
             ));
         }
     }
     if nets.is_empty() && problems.is_empty() {
         problems.push(Problem {
             object: "--refuse-unknown".to_owned(),
-            message: "no ServiceCIDR is known, so no address is refused: name the cluster's ranges with --service-cidr"
+            message: "the cluster has no ServiceCIDR, so no address is refused: set the cluster's ranges with --service-cidr"
                 .to_owned(),
         });
     }

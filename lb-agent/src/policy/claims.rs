@@ -114,12 +114,12 @@ pub(super) fn problem(
     let (loser, winner) = (of(key), of(holder));
     let message = if loser == winner {
         format!(
-            "{what} {} is wanted by two of its ports, {:?} and {:?}: the first keeps it; change the other",
+            "{what} {} is used by two ports of this Service, {:?} and {:?}: the first keeps it; change the other",
             key.protocol, holder.port, key.port
         )
     } else {
         format!(
-            "{what} {} already belongs to {winner}, which comes first: change one of the two",
+            "{what} {} already belongs to {winner}, which takes precedence: change one of the two",
             key.protocol
         )
     };

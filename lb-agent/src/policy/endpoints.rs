@@ -13,7 +13,7 @@ use crate::catalog::{
 
 /// An endpoint at one port.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate<'a> {
+pub(super) struct EndpointCandidate<'a> {
     pub(super) address: SocketAddr,
     pub(super) conditions: Conditions,
     pub(super) hints: &'a Hints,
@@ -26,7 +26,7 @@ type PortKey<'a> = (Family, &'a str, Protocol);
 /// All endpoints of one Service.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints<'a> {
-    by_port: BTreeMap<PortKey<'a>, BTreeMap<SocketAddr, Candidate<'a>>>,
+    by_port: BTreeMap<PortKey<'a>, BTreeMap<SocketAddr, EndpointCandidate<'a>>>,
     /// The ports of the slices with endpoints, usable or not.
     named: BTreeSet<(&'a str, &'a str)>,
     /// The names of ports with an unknown protocol, which is already reported.
@@ -50,13 +50,18 @@ impl<'a> Endpoints<'a> {
     }
 
     /// Returns the endpoints of one service port, sorted by address.
-    pub(super) fn of(&self, family: Family, port: &str, protocol: Protocol) -> Vec<Candidate<'a>> {
+    pub(super) fn of(
+        &self,
+        family: Family,
+        port: &str,
+        protocol: Protocol,
+    ) -> Vec<EndpointCandidate<'a>> {
         let at = self.by_port.get(&(family, port, protocol));
         at.into_iter().flat_map(BTreeMap::values).copied().collect()
     }
 
     /// Returns the endpoints at all ports.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Candidate<'a>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &EndpointCandidate<'a>> {
         self.by_port.values().flat_map(BTreeMap::values)
     }
 
@@ -72,13 +77,13 @@ impl<'a> Endpoints<'a> {
         let protocols: Vec<&str> = protocols.map(|(_, of)| *of).collect();
         Some(if !protocols.is_empty() {
             format!(
-                "have it for {}: the protocols must be the same",
+                "have this port for {}: use the same protocol",
                 protocols.join(" and ")
             )
         } else if names.is_empty() {
-            format!("have no port for {protocol}: add it there")
+            format!("have no port for {protocol}: add one")
         } else {
-            format!("have {names:?} for {protocol}: the names must be the same")
+            format!("have {names:?} for {protocol}: use the same name")
         })
     }
 
@@ -86,9 +91,8 @@ impl<'a> Endpoints<'a> {
         let family = match (Family::parse(&slice.address_type), &*slice.address_type) {
             (Some(family), _) => family,
             (None, "FQDN") => {
-                return report.add(
-                    "addressType FQDN: names are not resolved here; write addresses, and IPv4 or IPv6",
-                );
+                return report
+                    .add("addressType FQDN is not supported: use IPv4 or IPv6, with addresses");
             }
             (None, "") => return report.add("addressType is missing: write IPv4 or IPv6"),
             (None, other) => {
@@ -99,15 +103,15 @@ impl<'a> Endpoints<'a> {
             return;
         }
         if slice.ports.is_empty() {
-            return report.add(
-                "ports is empty: write the ports of its endpoints, which are skipped without",
-            );
+            return report.add("ports is empty, so the endpoints are skipped: add their ports");
         }
         let ports = self.ports(slice, report);
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
             let field = format_args!("endpoints[{index}].addresses");
             let Some(text) = &endpoint.address else {
-                report.add(format!("{field} is empty: the endpoint is skipped"));
+                report.add(format!(
+                    "{field} is empty, so the endpoint is skipped: add an address"
+                ));
                 continue;
             };
             match address::parse_of(family, text) {
@@ -135,7 +139,7 @@ impl<'a> Endpoints<'a> {
                 if word != "SCTP" {
                     self.doubtful.insert(&port.name);
                     report.add(format!(
-                        "ports[{index}].protocol {word:?} is not known: write TCP or UDP"
+                        "ports[{index}].protocol {word:?} is unknown: use TCP or UDP"
                     ));
                 }
                 continue;
@@ -158,7 +162,7 @@ impl<'a> Endpoints<'a> {
         endpoint: &'a Endpoint,
     ) {
         for &(name, protocol, number) in ports {
-            let candidate = Candidate {
+            let candidate = EndpointCandidate {
                 address: SocketAddr::new(ip, number),
                 conditions: endpoint.conditions,
                 hints: &endpoint.hints,
@@ -179,7 +183,7 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-impl Candidate<'_> {
+impl EndpointCandidate<'_> {
     /// If two endpoints have the same address, the one that is not terminating counts, then the one that is ready.
     ///
     /// In kube-proxy the second choice is arbitrary.

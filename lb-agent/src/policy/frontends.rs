@@ -80,7 +80,7 @@ impl Addresses {
         let family = Family::of(address);
         let of_family = families.iter_mut().find(|of| of.family == family);
         let of_family = of_family.ok_or_else(|| {
-            format!("{address} is not of the Service's family: give the Service an {family} clusterIP, or take the address away")
+            format!("{address} is of a family that the Service does not have: add an {family} clusterIP, or remove the address")
         })?;
         of_family.by_kind.push((kind, address));
         Ok(())
@@ -115,7 +115,7 @@ fn cluster_ips(service: &Service, report: &mut Report<'_>) -> Vec<(Family, IpAdd
                     .any(|(family, _)| *family == Family::of(address)) =>
             {
                 report.add(format!(
-                    "{field}: {text} is the second of its family: give one for each"
+                    "{field}: {text} is the second address of its family: keep one per family"
                 ));
             }
             Ok(address) => found.push((Family::of(address), address)),
@@ -166,8 +166,8 @@ fn add_load_balancer_ips(
         let added = address::parse(text).and_then(|address| {
             if !context.has_packet_path && is_filtered(families, Family::of(address)) {
                 return Err(format!(
-                    "{text} is not balanced, since spec.loadBalancerSourceRanges admits only some clients, and only \
-                     the packet path can filter them: start the agent with --packet-path on, or remove the ranges"
+                    "{text} is not balanced, because a socket hook cannot check spec.loadBalancerSourceRanges: \
+                     start the agent with --packet-path on, leave it to kube-proxy, or remove the ranges"
                 ));
             }
             Addresses::add(families, FrontendKind::LoadBalancer, address)

@@ -19,12 +19,11 @@ mod service_port;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod update;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -36,6 +35,7 @@ pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
 };
+pub use self::update::Update;
 pub use self::view::{Scope, View};
 pub use crate::catalog::Problem;
 use crate::catalog::{Catalog, Family, ObjectName, Protocol};
@@ -91,19 +91,6 @@ pub struct Policy {
     lost: BTreeMap<ServicePortKey, Vec<Problem>>,
     named: AllocatedAddresses,
     cidr_problems: Vec<Problem>,
-}
-
-/// The differences that [`Policy::update`] found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Update {
-    /// New service ports, and changed ones.
-    pub changed: Vec<ServicePort>,
-    /// Removed service ports.
-    pub removed: Vec<ServicePortKey>,
-    /// Addresses that a Service has now, whichever proxy serves it. Only addresses in [`Policy::refuse_unknown_in`].
-    pub named: Vec<IpAddr>,
-    /// Addresses that no Service has any longer.
-    pub unnamed: Vec<IpAddr>,
 }
 
 /// The current state of a service port. It is published when it has a frontend.
@@ -200,6 +187,19 @@ impl Policy {
     #[must_use]
     pub fn refuse_unknown_in(&self) -> &[IpNet] {
         self.named.cidrs()
+    }
+
+    /// Returns the health check of a Service that the last [`Policy::update`] served; none if it has none.
+    ///
+    /// # Errors
+    /// The Service needs a health check, and its port is missing or invalid.
+    pub fn health_check(
+        &self,
+        catalog: &Catalog,
+        name: &ObjectName,
+    ) -> Result<Option<HealthCheck>, Problem> {
+        let families = self.keys(name).iter().map(|key| key.family).collect();
+        health_check::of(catalog, name, &families, &self.options.node_name)
     }
 
     /// Returns all service ports, sorted by key.

@@ -9,7 +9,7 @@ pub(super) fn problem(catalog: &Catalog) -> Option<Problem> {
     catalog.is_node_unknown().then(|| {
         Problem::of(
             &id,
-            "there is no Node of this name and no endpoint on it, only on others, so Local policies and hints find nothing here: \
+            "no Node has this name, and all endpoints are on other nodes, so Local policies and hints select nothing: \
              set --node-name (or NODE_NAME) to the name that `kubectl get nodes` shows",
         )
     })

@@ -126,7 +126,7 @@ fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>)
     match cluster_ip.or(first).map(|ip| &**ip) {
         Some("None") => return true,
         None | Some("") => {
-            report.add("spec.clusterIP is missing, and only an API server can choose one: write it, or None for a headless Service");
+            report.add("spec.clusterIP is missing, and only an API server can assign one: add it, or use None for a headless Service");
             return true;
         }
         Some(_) => {}
@@ -238,7 +238,7 @@ fn usable_ports(
         match usable_port(spec, endpoints, report, &format!("spec.ports[{index}]")) {
             Ok(port) if seen.insert((Arc::clone(&port.name), port.protocol)) => ports.push(port),
             Ok(port) => report.add(format!(
-                "spec.ports[{index}].name {:?} is there twice for {}: give each port its own name; this one is skipped",
+                "spec.ports[{index}].name {:?} is used twice for {}: give each port its own name; this one is skipped",
                 port.name, port.protocol
             )),
             Err(error) => report.add(format!("spec.ports[{index}].{error}; this port is skipped")),
@@ -255,8 +255,8 @@ fn usable_port(
 ) -> Result<UsablePort, String> {
     let word = spec.protocol.as_deref().unwrap_or("TCP");
     let protocol = Protocol::parse(word).ok_or_else(|| match word {
-        "SCTP" => "protocol SCTP has no socket hook in the kernel and is not covered".to_owned(),
-        _ => format!("protocol {word:?} is not known: write TCP or UDP"),
+        "SCTP" => "protocol SCTP is not supported: the kernel has no socket hook for it".to_owned(),
+        _ => format!("protocol {word:?} is unknown: use TCP or UDP"),
     })?;
     address::port_name(&spec.name).map_err(|error| format!("name {error}"))?;
     let port = address::port(spec.port).map_err(|error| format!("port {error}"))?;
@@ -268,7 +268,7 @@ fn usable_port(
     };
     if let Some(instead) = endpoints.instead(&spec.name, word) {
         report.add(format!(
-            "{field}.name {:?} ({word}) is in none of its EndpointSlices, which {instead}",
+            "{field}.name {:?} ({word}) is missing from its EndpointSlices, which {instead}",
             spec.name
         ));
     }

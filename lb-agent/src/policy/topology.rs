@@ -2,7 +2,7 @@
 //!
 //! The rules are those of kube-proxy's `CategorizeEndpoints` (pkg/proxy/topology.go).
 
-use super::endpoints::Candidate;
+use super::endpoints::EndpointCandidate;
 use super::service_port::Backend;
 
 /// The node for which the endpoints are selected.
@@ -23,7 +23,7 @@ pub(super) struct LocalPolicies {
 pub(super) fn backends(
     location: NodeLocation<'_>,
     local: LocalPolicies,
-    candidates: &[Candidate<'_>],
+    candidates: &[EndpointCandidate<'_>],
 ) -> Vec<Backend> {
     let cluster = cluster_set(location, candidates);
     let of_node = (local.internal || local.external).then(|| local_set(location, candidates));
@@ -53,12 +53,12 @@ pub(super) fn backends(
 }
 
 /// For the policy Cluster: the ready endpoints, without those that hints reserve for other zones or nodes.
-fn cluster_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
+fn cluster_set(location: NodeLocation<'_>, candidates: &[EndpointCandidate<'_>]) -> Vec<bool> {
     let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
     if ready().next().is_none() {
         return flags(candidates, is_last_resort);
     }
-    let for_node = |c: &Candidate<'_>| {
+    let for_node = |c: &EndpointCandidate<'_>| {
         c.hints
             .for_nodes
             .iter()
@@ -67,7 +67,7 @@ fn cluster_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<
     if ready().all(|c| !c.hints.for_nodes.is_empty()) && ready().any(for_node) {
         return flags(candidates, |c| c.conditions.is_ready() && for_node(c));
     }
-    let for_zone = |c: &Candidate<'_>| {
+    let for_zone = |c: &EndpointCandidate<'_>| {
         let zone = location.zone;
         zone.is_some_and(|zone| c.hints.for_zones.iter().any(|h| *h.name == *zone))
     };
@@ -78,8 +78,9 @@ fn cluster_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<
 }
 
 /// For the policy Local: the endpoints on this node. Hints are ignored.
-fn local_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bool> {
-    let is_local = |c: &Candidate<'_>| c.node.is_some_and(|node| **node == *location.node_name);
+fn local_set(location: NodeLocation<'_>, candidates: &[EndpointCandidate<'_>]) -> Vec<bool> {
+    let is_local =
+        |c: &EndpointCandidate<'_>| c.node.is_some_and(|node| **node == *location.node_name);
     let ready = flags(candidates, |c| is_local(c) && c.conditions.is_ready());
     if ready.contains(&true) {
         return ready;
@@ -88,10 +89,13 @@ fn local_set(location: NodeLocation<'_>, candidates: &[Candidate<'_>]) -> Vec<bo
 }
 
 /// Such an endpoint is used when no endpoint is ready.
-fn is_last_resort(candidate: &Candidate<'_>) -> bool {
+fn is_last_resort(candidate: &EndpointCandidate<'_>) -> bool {
     candidate.conditions.is_serving() && candidate.conditions.is_terminating()
 }
 
-fn flags(candidates: &[Candidate<'_>], choose: impl Fn(&Candidate<'_>) -> bool) -> Vec<bool> {
+fn flags(
+    candidates: &[EndpointCandidate<'_>],
+    choose: impl Fn(&EndpointCandidate<'_>) -> bool,
+) -> Vec<bool> {
     candidates.iter().map(choose).collect()
 }

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_denied_fails_and_the_rest_works() {
+    fn denied_calls_fail_and_others_work() {
         let nothing = Calls::default();
         assert_eq!(within(nothing, unshare_files), Err(nix::Error::EPERM));
         let started = within(nothing, start_a_program).map_err(|error| error.kind());
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_may_be_allowed() {
+    fn executing_programs_can_be_allowed() {
         let programs = Calls {
             programs: true,
             ..Calls::default()
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_may_be_allowed() {
+    fn entering_namespaces_can_be_allowed() {
         // Without a filter the kernel answers EINVAL for a file that is no namespace.
         let enter = || {
             let file = File::open("/proc/self/status").expect("procfs is there");
@@ -230,7 +230,7 @@ mod tests {
     /// Checks the numbers only, since no program that is built here makes such calls.
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn numbers_of_x32_do_not_lead_around_it() {
+    fn x32_call_numbers_do_not_bypass_the_filter() {
         let denied: Vec<c_long> = Calls::default().denied().collect();
         let x32 = 0x4000_0000;
         for call in [libc::SYS_mount, libc::SYS_keyctl, 520, 521, 545] {

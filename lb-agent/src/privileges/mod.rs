@@ -99,25 +99,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_keeps_what_it_asks_for_and_has() {
-        let before = held().expect("the kernel tells");
+    fn a_thread_keeps_the_requested_capabilities_that_it_has() {
+        let before = held().expect("the kernel answers");
         let wanted = CapabilitySet::BPF | CapabilitySet::SYS_RESOURCE;
         let after = thread::spawn(move || {
             no_more().expect("anybody may");
             keep(wanted).expect("less is always allowed");
             // A dropped capability does not come back.
             keep(CapabilitySet::all()).expect("the same again is no more");
-            capabilities(None).expect("the kernel tells")
+            capabilities(None).expect("the kernel answers")
         });
         let after = after.join().expect("it does not panic");
         assert_eq!(after.effective, before & wanted);
         assert_eq!(after.permitted, before & wanted);
         assert!(after.inheritable.is_empty());
-        assert_eq!(held().expect("the kernel tells"), before);
+        assert_eq!(held().expect("the kernel answers"), before);
     }
 
     #[test]
-    fn capabilities_have_the_names_that_others_give_them() {
+    fn capabilities_have_their_usual_names() {
         assert_eq!(names(OF_TABLES), "CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF");
         assert_eq!(names(CapabilitySet::empty()), "");
     }

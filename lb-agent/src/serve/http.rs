@@ -15,8 +15,12 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::readiness::{Readiness, alive, answer_within, no_answer};
-use super::{LIVE, Metrics, Question, READY, Serving, connections};
+use super::api::{LIVE, READY};
+use super::connections;
+use super::metrics::Metrics;
+use super::question::{Question, Readiness};
+use super::readiness::{alive, answer_within, no_answer};
+use super::serving::Serving;
 
 /// An agent that takes longer to update its metrics is stuck.
 const UPDATE_WITHIN: Duration = Duration::from_secs(5);

@@ -4,236 +4,27 @@
 //! [`HandOver`] asks the agent to hand over to another one. [`HttpServer`] serves metrics and health over TCP, if the
 //! settings ask for it. [`Probes`] answers the probes of a pod on the process's own socket.
 
+mod api;
 mod client;
 mod connections;
 mod http;
 mod metrics;
 mod probes;
+mod question;
 mod readiness;
 mod server;
 mod serving;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
+pub use self::api::{
+    BACKENDS, BackendStatus, DriftStatus, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE,
+    PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus, TableStatus,
+    TerminationStatus, WatchStatus,
+};
 pub use self::client::{FetchError, fetch, post, probe};
 pub use self::connections::serve as serve_connections;
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::probes::{Probes, ProcessStage};
-pub use self::readiness::Readiness;
-pub use self::server::{Question, Server, ServerError};
+pub use self::question::{Question, Readiness};
+pub use self::server::{Server, ServerError};
 pub use self::serving::Serving;
-
-/// The path of [`Status`].
-pub const STATUS: &str = "/v1/status";
-
-/// The path of the list of [`BackendStatus`].
-pub const BACKENDS: &str = "/v1/backends";
-
-/// The path that accepts [`HandOver`].
-pub const HAND_OVER: &str = "/v1/hand-over";
-
-/// The path that reports whether a process works.
-pub const LIVE: &str = "/livez";
-
-/// The path that reports whether a process is ready.
-pub const READY: &str = "/readyz";
-
-/// Asks the agent that holds a pin folder to hand it over. The agent answers with [`HandingOver`], closes its ports and
-/// unlocks the folder. An agent that holds another folder answers 409.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HandOver {
-    /// The version of the agent that asks.
-    pub version: String,
-    /// The device of the pin folder, whose path may differ between the two agents.
-    pub device: u64,
-    pub inode: u64,
-}
-
-/// The answer of an agent that hands over.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HandingOver {
-    pub version: String,
-}
-
-/// What the agent runs, where, and how much of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    pub version: String,
-    pub node_name: String,
-    pub cgroup: String,
-    pub pin_dir: String,
-    /// The contents of the source are in effect. Before that, those of an earlier agent are.
-    pub ready: bool,
-    pub source: SourceStatus,
-    pub syncs: SyncStatus,
-    pub hooks: Vec<HookStatus>,
-    /// None if the packet path is off.
-    #[serde(default)]
-    pub packet_path: Option<PacketPathStatus>,
-    pub drift: DriftStatus,
-    pub services: usize,
-    pub endpoint_slices: usize,
-    pub service_ports: usize,
-    pub frontends: usize,
-    pub backends: usize,
-    /// The number of quarantined ids and runs.
-    pub resting: usize,
-    /// How full each table is; ORIGINS and SPILL appear after their first check.
-    pub tables: Vec<TableStatus>,
-    /// Service ports that do not fit into the tables, or only with earlier contents; each is among the problems.
-    pub service_ports_refused: usize,
-    /// Calls refused because the frontend had no backend.
-    pub refused_no_backend: u64,
-    /// Calls refused because the ClusterIP has no such port.
-    pub refused_unknown_port: u64,
-    /// Calls refused because no Service has the address (`--refuse-unknown`).
-    pub refused_unknown_address: u64,
-    pub socket_termination: TerminationStatus,
-    /// The problems, one line each.
-    pub problems: Vec<String>,
-}
-
-/// Sockets that the agent ends because their backends have stopped serving.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TerminationStatus {
-    /// Whether sockets in the agent's own network namespace can be ended.
-    pub own_namespace: bool,
-    /// Whether sockets of pods can be ended.
-    pub other_namespaces: bool,
-    /// Why they cannot.
-    pub lack: Option<String>,
-    /// End TCP connections too (`--terminate-tcp`).
-    pub includes_tcp: bool,
-    /// The number of ended UDP sockets.
-    pub udp: u64,
-    pub tcp: u64,
-    /// Sockets that the kernel did not end, and network namespaces that could not be searched.
-    pub failures: u64,
-}
-
-/// The source of Services, and how current it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceStatus {
-    /// `manifests` or `kubernetes`.
-    pub kind: String,
-    /// Paths, or the API server's URL.
-    pub from: String,
-    /// One element for each kind that is watched at an API server.
-    pub watches: Vec<WatchStatus>,
-}
-
-/// How the agent applies changes.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SyncStatus {
-    /// How often the agent has applied changes.
-    pub count: u64,
-    /// From the arrival of the last changes until the tables contained them, in µs.
-    pub last_micros: u64,
-    /// CPU time, in µs, for all objects at the start, after they were decoded.
-    pub first_cpu_micros: u64,
-    /// The part of it after the last object of the last kind arrived.
-    pub first_tables_cpu_micros: u64,
-}
-
-/// The watch of one kind of object.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WatchStatus {
-    pub kind: String,
-    /// All objects of the kind have been listed once.
-    pub listed: bool,
-    /// The number of lists.
-    pub lists: u64,
-    pub errors: u64,
-    /// The time since the last message of the server, bookmarks included.
-    pub heard_seconds_ago: Option<f64>,
-    /// The time since the last object.
-    pub event_seconds_ago: Option<f64>,
-    /// Why no changes arrive; none while they do.
-    pub trouble: Option<String>,
-    pub trouble_seconds: Option<f64>,
-}
-
-/// Whether the kernel still contains what the agent gave it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DriftStatus {
-    /// How often all tables were read back.
-    pub checks: u64,
-    /// The time since the last such check.
-    pub checked_seconds_ago: Option<f64>,
-    /// The number of repairs: words and elements by table, `active` counts of backends, `hooks` and `pins`.
-    pub repairs: BTreeMap<String, u64>,
-    /// Tables, hooks and pins that cannot be checked or repaired now, one line each.
-    pub trouble: Vec<String>,
-}
-
-/// An attached program.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HookStatus {
-    pub hook: String,
-    pub program_id: u32,
-    /// 0 unless the kernel's BPF statistics are on.
-    pub run_count: u64,
-    /// In ns; 0 unless the kernel's BPF statistics are on.
-    pub run_time_ns: u64,
-}
-
-/// The packet path.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PacketPathStatus {
-    pub program_id: u32,
-    /// 0 unless the kernel's BPF statistics are on.
-    pub run_count: u64,
-    /// In ns; 0 unless the kernel's BPF statistics are on.
-    pub run_time_ns: u64,
-    /// The names of the devices whose packets are balanced.
-    pub devices: Vec<String>,
-    /// What does not work now, one line each.
-    pub trouble: Vec<String>,
-}
-
-/// How full a table is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TableStatus {
-    /// The map's name.
-    pub table: String,
-    /// In elements, including quarantined ones.
-    pub used: usize,
-    pub capacity: usize,
-}
-
-/// A backend of a service port, with the kernel's counters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendStatus {
-    pub namespace: String,
-    pub name: String,
-    /// The name of the port; "" if it has none.
-    pub port: String,
-    pub protocol: String,
-    pub family: String,
-    /// The address with the port.
-    pub address: String,
-    /// The backend is a choice for the ClusterIP.
-    pub internal: bool,
-    /// The backend is a choice for the other frontends.
-    pub external: bool,
-    pub serving: bool,
-    /// Connections sent to it since it was added.
-    pub connections: u64,
-    /// Sockets that are connected to it now.
-    pub active: u64,
-}

@@ -20,9 +20,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::sync::mpsc;
 
-use super::readiness::{Readiness, alive, no_answer};
+use super::api::{LIVE, READY};
+use super::question::{Question, Readiness};
+use super::readiness::{alive, no_answer};
 use super::server::{OwnSocket, ServerError};
-use super::{LIVE, Question, READY, Serving};
+use super::serving::Serving;
 
 /// The stage of the process.
 #[derive(Clone, Debug)]

@@ -6,19 +6,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Question, SourceStatus};
+use super::api::SourceStatus;
+use super::question::{Question, Readiness};
 
 /// An agent that does not answer within this time is stuck. The time is shorter than the timeout of the pods' probes,
 /// so that the answer contains the reason.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-
-/// The readiness of the agent that holds the pin folder.
-#[derive(Debug)]
-pub struct Readiness {
-    /// The contents of the source are in effect.
-    pub is_ready: bool,
-    pub source: SourceStatus,
-}
 
 impl Readiness {
     /// Asks the agent's main loop. None if the agent is stuck or ending.

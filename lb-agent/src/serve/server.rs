@@ -16,21 +16,9 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    BACKENDS, BackendStatus, HAND_OVER, HandOver, HandingOver, Readiness, STATUS, Serving, Status,
-};
-
-/// A question to the task that owns the tables.
-#[derive(Debug)]
-pub enum Question {
-    Status(oneshot::Sender<Status>),
-    /// Update all metrics.
-    Metrics(oneshot::Sender<()>),
-    Readiness(oneshot::Sender<Readiness>),
-    Backends(oneshot::Sender<Vec<BackendStatus>>),
-    /// Whether this agent hands over.
-    HandOver(HandOver, oneshot::Sender<bool>),
-}
+use super::api::{BACKENDS, HAND_OVER, HandOver, HandingOver, STATUS};
+use super::question::Question;
+use super::serving::Serving;
 
 /// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_without_it_is_told_from_one_with_it() {
+    fn support_in_the_kernel_is_detected() {
         let answer = |number| judge(Err(io::Error::from_raw_os_error(number)));
         assert_eq!(answer(libc::ENOENT), Ok(()));
         // `inet_diag_cmd_exact` (net/ipv4/inet_diag.c) does the same for a protocol without `destroy`.
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_ability_is_named() {
         let needed = [
             (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
             (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),

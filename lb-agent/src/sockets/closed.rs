@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::StateFlags;
 
-use super::SocketsError;
 use super::diag::{AF_INET, AF_INET6, Diag};
+use super::error::SocketsError;
 use super::namespaces::Home;
 
 /// Returns the closed ones of these sockets, by their cookies.
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_is_listed_while_it_lives() {
+    fn a_socket_is_listed_until_it_closes() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback is there");
         let own = socket2::SockRef::from(&socket)
             .cookie()
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_that_is_not_listed_is_no_protocol_without_sockets() {
+    fn an_unsupported_protocol_differs_from_one_without_sockets() {
         let mut diag = Diag::open().expect("the kernel answers");
         let listed = diag.list(AF_INET, 254, StateFlags::all(), |_| {});
         assert!(listed.is_err());

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::StateFlags;
 
-use super::SocketsError;
 use super::diag::{AF_INET, AF_INET6, Diag, ListedSocket};
+use super::error::SocketsError;
 use super::namespaces::Home;
 
 /// A socket to end if it is connected to this peer.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_that_is_connected_to_the_peer_is_ended() {
+    fn only_sockets_connected_to_the_peer_are_ended() {
         let target = SocketTarget {
             cookie: 1,
             protocol: IPPROTO_UDP,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn both_families_are_listed_for_ipv4_and_one_for_ipv6() {
+    fn an_ipv4_peer_is_searched_in_both_families() {
         let target = |protocol, peer: &str| SocketTarget {
             cookie: 1,
             protocol,

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Ability;
+use super::ability::Ability;
 use crate::metrics::{set_bool, set_total};
 
 /// The numbers of ended sockets since the agent started.

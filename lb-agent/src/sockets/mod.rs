@@ -13,30 +13,13 @@ mod ability;
 mod closed;
 mod diag;
 mod end;
+mod error;
 mod metrics;
 mod namespaces;
 mod worker;
 
-use std::io;
-
 pub use self::ability::{Ability, Limitation};
 pub use self::end::{Ended, IsStillStale, SocketTarget};
+pub use self::error::SocketsError;
 pub use self::metrics::{EndedCounts, SocketMetrics};
 pub use self::worker::{Answer, Worker};
-
-/// Why sockets could not be listed or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketsError {
-    #[error("cannot list the network namespaces: {0}")]
-    Namespaces(io::Error),
-    #[error(transparent)]
-    NotAllowed(#[from] Limitation),
-    #[error("cannot enter a network namespace: {0}")]
-    Enter(io::Error),
-    #[error(
-        "cannot list the sockets: {0}; the kernel needs CONFIG_INET_TCP_DIAG and CONFIG_INET_UDP_DIAG"
-    )]
-    List(io::Error),
-    #[error("cannot start the thread that lists and ends sockets: {0}")]
-    Thread(io::Error),
-}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::fstatfs;
 
-use super::SocketsError;
+use super::error::SocketsError;
 
 /// linux/magic.h.
 const NSFS_MAGIC: i64 = 0x6e73_6673;

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::ability::Ability;
+use super::ability::{Ability, Limitation};
 use super::closed::find_closed;
 use super::end::{Ended, IsStillStale, SocketTarget, end};
+use super::error::SocketsError;
 use super::namespaces::Home;
-use super::{Limitation, SocketsError};
 
 /// Receives the result, once. An error of the receiver itself means that the thread has ended.
 pub type Answer<T> = oneshot::Receiver<Result<T, SocketsError>>;

@@ -14,7 +14,7 @@ pub(super) fn plain(message: &str) -> String {
 }
 
 /// `Err` states which field of `metadata` is not a valid name.
-pub(super) fn well_named(name: &ObjectName) -> Result<(), String> {
+pub(super) fn check_name(name: &ObjectName) -> Result<(), String> {
     if name.name.is_empty() {
         return Err("metadata.name is empty: write one".to_owned());
     }
@@ -24,7 +24,7 @@ pub(super) fn well_named(name: &ObjectName) -> Result<(), String> {
         .find(|(_, text)| !text.is_empty() && !is_name(text))
     {
         Some((field, text)) => Err(format!(
-            "metadata.{field} {text:?} is not a name: write small letters, digits, - and ."
+            "metadata.{field} {text:?} is not a valid name: use lower-case letters, digits, - and ."
         )),
         None => Ok(()),
     }

@@ -5,8 +5,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Counts, Usage};
+use super::backing::Usage;
 use crate::metrics::set_number;
+
+/// How many rows the tables have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub service_ports: usize,
+    pub frontends: usize,
+    pub backends: usize,
+    /// Ids and runs that were freed and cannot be used yet.
+    pub quarantined: usize,
+}
 
 /// Metrics of the tables.
 #[derive(Debug, Default)]

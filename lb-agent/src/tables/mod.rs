@@ -34,7 +34,7 @@ pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::entries::{Stale, has_stopped};
 pub use self::headroom::Headroom;
-pub use self::metrics::TableMetrics;
+pub use self::metrics::{Counts, TableMetrics};
 use self::model::Model;
 pub use self::model::Stops;
 pub use self::plan::{ApplyError, Refused};
@@ -48,16 +48,6 @@ pub struct Tables<B> {
     model: Model,
     /// Empty between two calls; kept for its capacity.
     plan: Plan,
-}
-
-/// How many rows the tables have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub service_ports: usize,
-    pub frontends: usize,
-    pub backends: usize,
-    /// Ids and runs that were freed and cannot be used yet.
-    pub quarantined: usize,
 }
 
 /// A backend and its counters.
@@ -82,11 +72,11 @@ impl<B: Backing> Tables<B> {
         let mut model = found.model;
         model.has_nat = backing.has_nat();
         if !found.strays.is_empty() {
-            let elements = found.strays.len();
+            let count = found.strays.len();
             tracing::warn!(
                 event = "tables.strays_removed",
-                elements,
-                "removes elements of FRONTENDS that make no sense",
+                count,
+                "removing invalid elements of FRONTENDS",
             );
         }
         plan::prefixes(&model, &mut plan);

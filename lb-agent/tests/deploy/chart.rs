@@ -1,6 +1,6 @@
-//! Renders the Helm chart, which uses few of Helm's words; one that is not known here fails the test.
+//! Renders the Helm chart, which uses few of Helm's functions; an unknown one fails the test.
 //!
-//! Helm is one file that few package managers have, so the tests do not need it: `helm template` gives the same.
+//! Helm is a single file that few package managers have, so the tests do not need it: `helm template` gives the same result.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::rendered::{Objects, deploy};
 
 const NAMESPACE: &str = "socklb-system";
 
-/// The chart as it is in deploy/helm.
+/// The chart in deploy/helm.
 #[derive(Debug)]
 pub struct Chart {
     chart: Value,
@@ -46,7 +46,7 @@ impl Chart {
         &self.values
     }
 
-    /// As `helm template --namespace socklb-system`, with these values over the defaults.
+    /// Like `helm template --namespace socklb-system`, with these values over the defaults.
     pub fn render(mut self, values: Value) -> Objects {
         merge(&mut self.values, values);
         let text = |value: &str| Value::String(value.to_owned());
@@ -69,7 +69,7 @@ impl Chart {
     }
 }
 
-/// As Helm does: maps are merged, all else is replaced. A value that the chart does not have is a mistake.
+/// Like Helm: maps are merged, everything else is replaced. A value that the chart does not have is an error.
 fn merge(default: &mut Value, given: Value) {
     match (default, given) {
         (Value::Object(default), Value::Object(given)) if !default.is_empty() => {
@@ -82,7 +82,7 @@ fn merge(default: &mut Value, given: Value) {
     }
 }
 
-/// Renders up to the `end` that closes this block, or to the end of all.
+/// Renders up to the `end` that closes this block, or up to the end of the text.
 fn block(rest: &mut &str, root: &Value, dot: &Value, is_shown: bool) -> String {
     let mut out = String::new();
     while let Some((before, after)) = rest.split_once("{{") {
@@ -150,7 +150,7 @@ fn path<'a>(of: &str, root: &'a Value, dot: &'a Value) -> &'a Value {
     })
 }
 
-/// What is false: nothing, and all that is empty.
+/// Values that count as false: none, and all empty ones.
 fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,

@@ -1,4 +1,4 @@
-//! What is in deploy/: that it is what it says, and that kustomize and Helm deploy the same.
+//! Checks the manifests in deploy/, and that kustomize and Helm deploy the same objects.
 
 mod chart;
 mod recipe;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::chart::Chart;
 use crate::rendered::{Objects, kustomize};
 
-/// Which kinds the agent lists and watches, as its code says.
+/// The kinds that the agent lists and watches, according to its code.
 const WATCHED: &str = include_str!("../../src/source/kubernetes/decode.rs");
 
 fn pod_spec(objects: &Objects) -> Value {
@@ -31,7 +31,7 @@ fn words(value: &Value) -> Vec<String> {
     serde_json::from_value(value.clone()).expect("a list of texts")
 }
 
-/// The chart with its defaults, but for what is given.
+/// The chart with its defaults, except for the given values.
 fn chart(values: Value) -> Objects {
     Chart::read().render(values)
 }
@@ -39,7 +39,7 @@ fn chart(values: Value) -> Objects {
 #[test]
 fn the_chart_deploys_what_the_base_does() {
     let mut base = kustomize("base");
-    // Helm makes the namespace, or finds it.
+    // Helm creates the namespace, or it exists.
     base.remove("Namespace", "socklb-system");
     let mut chart = chart(json!({"unload": {"onDelete": false}}));
     let container = chart.get_mut("DaemonSet", "socklb");
@@ -52,7 +52,7 @@ fn the_chart_deploys_what_the_base_does() {
 }
 
 #[test]
-fn the_agent_may_read_what_it_lists_and_do_nothing_else() {
+fn the_cluster_role_allows_listed_kinds_and_nothing_else() {
     let base = kustomize("base");
     let role = base.get("ClusterRole", "socklb");
     let mut may = BTreeSet::new();
@@ -88,7 +88,7 @@ fn the_agent_may_read_what_it_lists_and_do_nothing_else() {
 }
 
 #[test]
-fn the_agents_flags_are_flags_that_it_has() {
+fn the_agent_has_every_flag_of_the_manifests() {
     let chart = chart(json!({
         "apiServer": "https://10.0.0.1:6443",
         "stepAsideAfter": "30m",
@@ -110,7 +110,7 @@ fn the_agents_flags_are_flags_that_it_has() {
     }
 }
 
-/// The exec probes of an agent's container: what they ask, and where.
+/// The command and the socket of a container's exec probes.
 fn probe(agent: &Value, name: &str) -> (Probe, PathBuf) {
     let command = words(&agent[name]["exec"]["command"]);
     let (binary, args) = command.split_first().expect("a command");
@@ -121,7 +121,7 @@ fn probe(agent: &Value, name: &str) -> (Probe, PathBuf) {
     }
 }
 
-/// What the arguments of a container mean.
+/// The parsed arguments of a container.
 fn parse(args: &[String]) -> Command {
     let words = ["lb-agent"]
         .into_iter()
@@ -132,7 +132,7 @@ fn parse(args: &[String]) -> Command {
 }
 
 #[test]
-fn probes_ask_the_pods_own_process() {
+fn probes_ask_their_own_pods_process() {
     let base = kustomize("base");
     let (spec, agent) = (pod_spec(&base), agent(&base));
     let Command::Run(run) = parse(&words(&agent["args"])) else {
@@ -160,7 +160,7 @@ fn probes_ask_the_pods_own_process() {
     assert!(volume["emptyDir"].is_object(), "{volume}");
 }
 
-/// A version that is ready for a moment and then fails must be seen to fail before its pod counts as available.
+/// If a version is ready for a moment and then fails, the failure must be noticed before its pod counts as available.
 #[test]
 fn a_pod_is_available_after_more_than_one_probe() {
     let base = kustomize("base");
@@ -168,7 +168,7 @@ fn a_pod_is_available_after_more_than_one_probe() {
     let period = agent(&base)["readinessProbe"]["periodSeconds"].as_u64();
     let available_after = daemon_set["minReadySeconds"].as_u64();
     assert!(available_after > period.map(|period| 2 * period));
-    // What unloads has no probes, and nothing to wait for.
+    // Unload pods have no probes, and nothing to wait for.
     let unload = kustomize("unload");
     assert_eq!(
         unload.get("DaemonSet", "socklb")["spec"]["minReadySeconds"],
@@ -176,16 +176,16 @@ fn a_pod_is_available_after_more_than_one_probe() {
     );
 }
 
-/// On the host's network each would be a port of the host, of which a node has one: no second pod while the first is there.
+/// With the host's network each declared port is a port of the host, so a second pod could not be scheduled beside the first.
 #[test]
-fn two_agents_may_be_on_one_node_in_an_update() {
+fn an_update_allows_two_agents_on_a_node() {
     let base = kustomize("base");
     assert_eq!(pod_spec(&base)["hostNetwork"], json!(true));
     assert_eq!(agent(&base).get("ports"), None);
 }
 
 #[test]
-fn values_go_where_they_belong() {
+fn chart_values_reach_their_fields() {
     let chart = chart(json!({
         "apiServer": "https://10.0.0.1:6443",
         "sweep": false,
@@ -219,19 +219,19 @@ fn values_go_where_they_belong() {
 }
 
 #[test]
-fn only_labelled_nodes_get_it_where_that_is_asked_for() {
+fn a_node_selector_restricts_the_agent_to_labelled_nodes() {
     let selector = &pod_spec(&kustomize("labelled-nodes"))["nodeSelector"];
     let wanted = json!({"kubernetes.io/os": "linux", "socklb.dev/node": "true"});
     assert_eq!(*selector, wanted);
 }
 
 #[test]
-fn unloading_pods_take_the_agents_place() {
+fn unload_pods_run_where_the_agents_ran() {
     let unload = kustomize("unload");
     let (spec, agent) = (pod_spec(&unload), agent(&unload));
     let init = &spec["initContainers"][0];
     assert_eq!(init["image"], agent["image"], "one image is named once");
-    // With the agent's probes no pod would ever be ready.
+    // With the agent's probes no unload pod would ever be ready.
     assert_eq!(
         (agent.get("livenessProbe"), agent.get("readinessProbe")),
         (None, None)
@@ -256,7 +256,7 @@ fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
         let weight = annotations["helm.sh/hook-weight"].as_str().expect("a text");
         weight.parse::<i32>().expect("a number")
     };
-    // Who may wait, what is waited for, who waits.
+    // Checks the service account, the target and the image of the waiting Job.
     assert!(weight("ServiceAccount") < weight("DaemonSet"));
     assert!(weight("Role") < weight("DaemonSet") && weight("RoleBinding") < weight("DaemonSet"));
     assert!(weight("DaemonSet") < weight("Job"));
@@ -276,7 +276,7 @@ fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
         let of_overlay = &overlay["initContainers"][0][field];
         assert_eq!(hook["initContainers"][0][field], *of_overlay, "{field}");
     }
-    // It waits with the agent's own image, as nobody in particular, and may ask for nothing but that DaemonSet.
+    // The Job uses the agent's image, runs as an unprivileged user, and may read only that DaemonSet.
     let job = &chart.get("Job", "socklb-unload")["spec"]["template"]["spec"];
     let waiting = &job["containers"][0];
     assert_eq!(waiting["image"], agent(&chart)["image"]);
@@ -297,13 +297,13 @@ fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
 }
 
 #[test]
-fn metrics_may_be_served_elsewhere() {
+fn the_metrics_address_can_be_changed() {
     let chart = chart(json!({"http": "[::]:9100", "minReadySeconds": 60}));
     let Command::Run(run) = parse(&words(&agent(&chart)["args"])) else {
         panic!("it does not run");
     };
     assert_eq!(run.http.map(|http| http.port()), Some(9100));
-    // Probes do not go there.
+    // Probes do not use that address.
     assert_eq!(
         probe(&agent(&chart), "readinessProbe"),
         probe(&agent(&kustomize("base")), "readinessProbe")
@@ -315,7 +315,7 @@ fn metrics_may_be_served_elsewhere() {
 }
 
 #[test]
-fn every_value_of_the_chart_is_explained() {
+fn every_chart_value_is_documented() {
     let explained = std::fs::read_to_string(rendered::deploy().join("../docs/install.md"));
     let explained = explained.expect("docs/install.md");
     for (name, value) in Chart::read().values().as_object().expect("a map") {

@@ -1,5 +1,5 @@
-//! The recipe of docs/install.md that removes a starting node's taint: run as it is, with a kubectl that says what a cluster
-//! says one thing after the other.
+//! Runs the recipe of docs/install.md that removes a starting node's taint, unchanged, with a kubectl that answers as a cluster
+//! does, in sequence.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use lb_agent::commands::probe::Probe;
 use crate::rendered::{deploy, kustomize};
 use crate::{agent, parse, probe};
 
-/// The block of docs/install.md that has this.
+/// Returns the block of docs/install.md that contains this text.
 fn block(part: &str) -> String {
     let text = fs::read_to_string(deploy().join("../docs/install.md")).expect("docs/install.md");
     let mut blocks = text.split("```sh\n").skip(1);
@@ -27,7 +27,7 @@ fn write_program(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a program");
 }
 
-/// At first there is no pod, then one whose container does not run: the object from before the restart. It runs then, and is not
+/// At first there is no pod, then one whose container does not run: the object from before the reboot. Then it runs, but is not
 /// ready yet.
 const KUBECTL: &str = r#"#!/bin/sh
 echo "$*" >> "$LOG"
@@ -39,7 +39,7 @@ esac
 "#;
 
 #[test]
-fn a_starting_nodes_taint_goes_once_the_agent_itself_says_that_it_is_ready() {
+fn the_startup_taint_is_removed_once_the_agent_is_ready() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
     write_program(&folder.path().join("kubectl"), KUBECTL);
@@ -60,7 +60,7 @@ fn a_starting_nodes_taint_goes_once_the_agent_itself_says_that_it_is_ready() {
     let last = calls.last().expect("a call");
     assert_eq!(*last, "taint node worker-1 socklb.dev/starting-");
 
-    // It asks what the pod's own readiness probe asks.
+    // The recipe asks the same question as the pod's readiness probe.
     let exec = calls
         .iter()
         .find_map(|call| call.split_once(" -- /lb-agent "));

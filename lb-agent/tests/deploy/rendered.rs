@@ -11,7 +11,7 @@ use serde_json::Value;
 pub struct Objects(BTreeMap<(String, String), Value>);
 
 impl Objects {
-    /// The objects in YAML documents; no two are the same.
+    /// The objects in YAML documents, which must be distinct.
     pub fn parse(yaml: &str) -> Self {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}:\n{yaml}"));
@@ -52,7 +52,7 @@ pub fn deploy() -> PathBuf {
         .collect()
 }
 
-/// What `kubectl kustomize` makes of a folder of deploy/kustomize.
+/// Renders a folder of deploy/kustomize with `kubectl kustomize`.
 pub fn kustomize(folder: &str) -> Objects {
     let output = Command::new("kubectl")
         .arg("kustomize")

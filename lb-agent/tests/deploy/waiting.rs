@@ -1,4 +1,4 @@
-//! What the Job of the chart's hook does, with a server that answers as an API server does.
+//! The Job of the chart's hook, with a server that answers as an API server does.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -35,8 +35,8 @@ fn refusal() -> Response {
     (StatusCode::FORBIDDEN, status.to_string()).into_response()
 }
 
-/// `lb-agent wait-for-daemonset` at a server that gives these answers one after the other, the last one again and again; and
-/// how often it was asked.
+/// Runs `lb-agent wait-for-daemonset` with a server that gives these answers in sequence and repeats the last one. Returns the
+/// number of requests too.
 async fn wait(answers: fn(usize) -> Response, timeout: &str) -> (Output, usize) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
@@ -68,7 +68,7 @@ async fn wait(answers: fn(usize) -> Response, timeout: &str) -> (Output, usize) 
 }
 
 #[tokio::test]
-async fn it_waits_for_every_pod_and_endures_errors() {
+async fn waiting_covers_every_pod_and_tolerates_errors() {
     let answers = |number| match number {
         0 => available(0),
         1 => refusal(),
@@ -85,7 +85,7 @@ async fn it_waits_for_every_pod_and_endures_errors() {
 }
 
 #[tokio::test]
-async fn it_fails_when_time_is_over_and_says_how_far_it_came() {
+async fn waiting_fails_after_the_timeout_and_reports_progress() {
     let (output, asked) = wait(|_| available(1), "1s").await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{output:?}");

@@ -1,4 +1,4 @@
-//! The image as `cargo xtask test image` hands it over: an OCI archive.
+//! The image that `cargo xtask test image` builds: an OCI archive.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::daemonset::{list, text};
 
-/// Unpacks the image into `rootfs`; gives its configuration (OCI image specification).
+/// Unpacks the image into `rootfs`; returns its configuration (OCI image specification).
 pub fn unpack(folder: &Path) -> Result<Value> {
     let archive = env::var_os("SOCKLB_TEST_IMAGE").context(
         "SOCKLB_TEST_IMAGE is not set: run `cargo xtask test image`, which makes the image",

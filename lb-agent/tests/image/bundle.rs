@@ -1,5 +1,5 @@
-//! Makes a bundle for crun from the image and the DaemonSet: a root file system and a config.json (OCI runtime specification), as
-//! containerd would write it.
+//! Makes a bundle for crun from the image and the DaemonSet: a root file system and a config.json (OCI runtime specification),
+//! as containerd would write it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ use crate::seccomp::runtime_default;
 /// The file system at /sys/fs/bpf in the container.
 #[derive(Clone, Copy, Debug)]
 pub enum Bpffs {
-    /// A new one.
+    /// A new, empty one.
     Own,
     None,
 }
 
-/// A container that can be started, also several times.
+/// A container that can be started, several times if needed.
 #[derive(Debug)]
 pub struct Bundle {
     folder: PathBuf,
@@ -33,7 +33,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The agent, as it is deployed.
+    /// The agent's container, as deployed.
     pub fn agent(sandbox: &Sandbox) -> Result<Self> {
         let spec = pod_spec(BASE)?;
         let mut agent = Self::new(sandbox, &spec, &spec["containers"][0])?;
@@ -43,7 +43,7 @@ impl Bundle {
         Ok(agent)
     }
 
-    /// The container that unloads, in the pods with which the overlay replaces the agents.
+    /// The unload container, in the pods with which the overlay replaces the agents.
     pub fn unload(sandbox: &Sandbox) -> Result<Self> {
         let patch = pod_spec(UNLOAD)?;
         Self::new(sandbox, &pod_spec(BASE)?, &patch["initContainers"][0])
@@ -83,7 +83,7 @@ impl Bundle {
         self.folder.join("rootfs")
     }
 
-    /// One more argument of the agent.
+    /// Adds an argument for the agent.
     pub fn arg(&mut self, argument: &str) -> &mut Self {
         if let Some(args) = self.config["process"]["args"].as_array_mut() {
             args.push(json!(argument));
@@ -145,13 +145,13 @@ pub fn host_path(sandbox: &Sandbox, path: &str) -> Result<PathBuf> {
         "/run/socklb" => sandbox.dir().join("run-socklb"),
         other => bail!("hostPath {other}: add a folder for it to the sandbox"),
     };
-    // As with DirectoryOrCreate.
+    // Created if missing, as with DirectoryOrCreate.
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
-/// Mounts the sandbox's cgroup at [`host_path`], as the only one to which an agent may attach, and cgroup2 at /sys/fs/cgroup: crun does
-/// not start a container where hierarchies of version 1 are mounted too.
+/// Mounts the sandbox's cgroup at [`host_path`], as the only one to which an agent may attach, and cgroup2 at /sys/fs/cgroup:
+/// crun does not start a container if cgroup v1 hierarchies are mounted too.
 fn show_cgroups(sandbox: &Sandbox) -> Result<()> {
     let place = host_path(sandbox, "/sys/fs/cgroup")?;
     if place.join("cgroup.procs").exists() {
@@ -208,7 +208,7 @@ fn config(
         },
         "mounts": mounts,
         "linux": {
-            // Without a network namespace: the host's, which is the sandbox's.
+            // Without a network namespace of its own: it uses the host's, which is the sandbox's.
             "namespaces": [
                 {"type": "pid", "path": machine.processes()},
                 {"type": "mount"},

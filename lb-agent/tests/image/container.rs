@@ -1,4 +1,4 @@
-//! A container as crun runs it.
+//! A container run by crun.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A container that runs. Dropping it kills it.
+/// A running container. Dropping it kills it.
 #[derive(Debug)]
 pub struct Container {
     id: String,
@@ -22,7 +22,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// Starts the bundle in a folder: `config.json` and the root file system.
+    /// Starts the bundle in a folder, which contains `config.json` and the root file system.
     pub fn start(bundle: &Path) -> Result<Self> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl Container {
         ))?)
     }
 
-    /// Runs one more process in it, as the exec probes of its pod do.
+    /// Runs another process in it, as the exec probes of its pod do.
     pub fn exec(&self, command: &[String]) -> Result<Output> {
         let mut exec = crun(&self.state);
         exec.arg("exec").arg(&self.id).args(command);
@@ -94,7 +94,7 @@ impl Container {
         }
     }
 
-    /// Sends SIGTERM and waits until it has exited with status 0.
+    /// Sends SIGTERM, and waits until it exits with status 0.
     pub fn terminate(&mut self) -> Result<()> {
         let killed = crun(&self.state)
             .args(["kill", &self.id, "TERM"])
@@ -126,7 +126,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         let mut delete = crun(&self.state);
         delete.args(["delete", "--force", &self.id]);
-        // It fails if the container has exited.
+        // Fails if the container has exited.
         let _ = delete.stderr(Stdio::null()).status();
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -11,7 +11,7 @@ pub const BASE: &str = concat!(
     "/../deploy/kustomize/base/daemonset.yaml"
 );
 
-/// The patch that makes it unload.
+/// The patch for the unload pods.
 pub const UNLOAD: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../deploy/kustomize/unload/unload.yaml"
@@ -29,7 +29,7 @@ pub fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
 
-/// As [`list`], of texts.
+/// As [`list`], for strings.
 pub fn words(value: &Value) -> Vec<String> {
     let words = list(value);
     words
@@ -39,7 +39,7 @@ pub fn words(value: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A text at a place of a value.
+/// The string at a path within a value.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str> {
     value
         .pointer(pointer)

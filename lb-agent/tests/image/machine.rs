@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Deadline, die_with_parent};
 
-/// A process namespace of the sandbox's own. It ends when this is dropped.
+/// A process namespace of the sandbox's own. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Machine {
     unshare: Child,
@@ -23,7 +23,7 @@ impl Machine {
             .context("cannot start `unshare` (util-linux)")?;
         let machine = Self { unshare };
         let deadline = Deadline::within(Duration::from_secs(10));
-        // The name leads nowhere until the first process is there.
+        // The link is dangling until the first process exists.
         while fs::metadata(machine.processes()).is_err() {
             ensure!(!deadline.is_over(), "no first process within {deadline}");
             std::thread::sleep(Duration::from_millis(2));

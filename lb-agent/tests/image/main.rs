@@ -67,7 +67,7 @@ impl Web {
 }
 
 #[test]
-fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
+fn the_agent_balances_and_sweeps_with_the_daemonsets_capabilities() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox)?;
         let mut bundle = Bundle::agent(sandbox)?;
@@ -81,7 +81,8 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
             ensure!(answer.status.success(), "{probe}: {answer:?}");
         }
         let status = container.status()?;
-        // The first thread's: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and a filter beside the runtime's.
+        // The first thread's capabilities: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. It has a seccomp filter besides the
+        // runtime's.
         for line in [
             "Seccomp:\t2",
             "Seccomp_filters:\t2",
@@ -91,7 +92,7 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
             ensure!(status.lines().any(|of| of == line), "{status}");
         }
 
-        // The entry of a socket whose end no hook saw.
+        // The entry of a socket that closed without running a hook.
         leave_entry(sandbox, &web.client)?;
         let deadline = Deadline::within(LIMIT);
         while active(sandbox)? > 0 {
@@ -117,7 +118,7 @@ fn it_balances_and_sweeps_with_the_daemonsets_capabilities() {
 }
 
 #[test]
-fn it_balances_without_the_two_capabilities_that_only_the_sweep_needs() {
+fn the_agent_balances_without_the_sweeps_two_capabilities() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox)?;
         let mut bundle = Bundle::agent(sandbox)?;
@@ -135,7 +136,7 @@ fn it_balances_without_the_two_capabilities_that_only_the_sweep_needs() {
 }
 
 #[test]
-fn its_pods_unload_what_the_agents_left_once_these_are_gone() {
+fn unload_pods_remove_the_data_path_after_the_agents_are_gone() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox)?;
         let agent = Bundle::agent(sandbox)?;
@@ -152,7 +153,7 @@ fn its_pods_unload_what_the_agents_left_once_these_are_gone() {
         ensure!(log.contains("detached 9 hooks"), "{log}");
         let wait = Bundle::waiting(sandbox)?;
         let mut waiting = wait.start()?;
-        waiting.wait_for_output("nothing to take away")?;
+        waiting.wait_for_output("nothing to remove")?;
         waiting.wait_for_output("waiting for SIGTERM")?;
         waiting.terminate()?;
         let untouched = web.client.enter(|| connect_name(TO))?.err();
@@ -163,7 +164,7 @@ fn its_pods_unload_what_the_agents_left_once_these_are_gone() {
 }
 
 #[test]
-fn each_of_the_other_capabilities_is_needed_and_asked_for_by_name() {
+fn each_other_capability_is_needed_and_named_when_missing() {
     sandboxed(|sandbox| {
         Web::start(sandbox)?;
         for capability in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"] {
@@ -177,7 +178,7 @@ fn each_of_the_other_capabilities_is_needed_and_asked_for_by_name() {
 }
 
 #[test]
-fn it_does_not_pin_on_a_bpffs_that_its_runtime_made() {
+fn the_agent_does_not_pin_on_a_bpffs_of_the_container_runtime() {
     sandboxed(|sandbox| {
         Web::start(sandbox)?;
         for (bpffs, remedy) in [
@@ -195,7 +196,7 @@ fn it_does_not_pin_on_a_bpffs_that_its_runtime_made() {
 }
 
 #[test]
-fn the_image_says_what_it_is_and_runs_the_agent() {
+fn the_image_has_labels_and_runs_the_agent() {
     sandboxed(|sandbox| {
         let bundle = Bundle::agent(sandbox)?;
         let image = bundle.image();
@@ -224,7 +225,7 @@ fn refused(mut container: Container) -> Result<String> {
     Ok(container.log().to_string())
 }
 
-/// Connects from a pod, and leaves the entry of that socket behind as if no hook had seen its end.
+/// Connects from a pod, and leaves the entry of that socket behind as if no hook had run when it closed.
 fn leave_entry(sandbox: &Sandbox, client: &Pod) -> Result<()> {
     let stream = client.enter(|| connect(TO))??;
     let pins = bundle::host_path(sandbox, "/sys/fs/bpf")?;
@@ -232,7 +233,7 @@ fn leave_entry(sandbox: &Sandbox, client: &Pod) -> Result<()> {
     orphan_entry(&pins.join("socklb/origins-v1/ORIGINS"), cookie)
 }
 
-/// The sum of all backends' active counts, asked through the socket in the host's /run/socklb.
+/// The sum of all backends' active counts, requested through the socket in the host's /run/socklb.
 fn active(sandbox: &Sandbox) -> Result<u64> {
     let socket = bundle::host_path(sandbox, "/run/socklb")?.join("agent.sock");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -11,7 +11,7 @@ use crate::daemonset::{list, words};
 /// Installed with buildah.
 const FILE: &str = "/usr/share/containers/seccomp.json";
 
-/// As config.json has it (OCI runtime specification).
+/// In the form of config.json (OCI runtime specification).
 pub fn runtime_default(capabilities: &[String]) -> Result<Value> {
     let text = fs::read_to_string(FILE).context(FILE)?;
     let profile: Value = serde_json::from_str(&text).context(FILE)?;

@@ -1,4 +1,4 @@
-//! `--step-aside-after`: a data path whose agent is gone for good does not steer to dead pods for ever.
+//! `--step-aside-after`: without an agent, the data path does not send connections to removed pods for ever.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -12,27 +12,27 @@ use lb_testbed::{
 
 use crate::support::{PORT, TARGET, Web, answers, cluster_ip, eventually, failure};
 
-/// The shortest that there is.
+/// The shortest value.
 const AFTER: [&str; 2] = ["--step-aside-after", "5s"];
 
 /// Longer than any reply takes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How a connect to an address fails that nobody makes another of.
+/// The error of a connect to an address that is not translated.
 const UNTOUCHED: Option<i32> = Some(libc::ENETUNREACH);
 
 fn with_flag(agent: &Agent) -> Agent {
     agent.clone().arg(AFTER[0]).arg(AFTER[1])
 }
 
-/// From when on the programs step aside.
+/// The time from which the programs fail open.
 pub fn step_aside_at(agent: &Agent) -> Result<u64> {
     let config = MapData::from_pin(agent.pin_dir().join("tables-v1/CONFIG"))?;
     Ok(Array::<_, u64>::try_from(Map::Array(config))?.get(&FAIL_OPEN_AT, 0)?)
 }
 
 #[test]
-fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() {
+fn the_data_path_fails_open_without_an_agent_and_returns_with_the_next() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         let pod = &web.servers.pods[0];
@@ -53,7 +53,7 @@ fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() 
 
         let to = Web::ADDRESS;
         let no_port = SocketAddr::new(to.ip(), PORT + 1);
-        // An agent that is given no CPU for five seconds does not put it off: it steps aside, and is back.
+        // An agent that gets no CPU for five seconds does not postpone it: the data path fails open, and returns afterwards.
         eventually("a port that it does not have is refused", || {
             let refused = failure(&web.client, no_port)?.raw_os_error();
             Ok(refused == Some(libc::ECONNREFUSED))
@@ -73,14 +73,14 @@ fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() 
         let (stream, socket) = balanced.context("there is one")?;
         web.running.kill()?;
 
-        eventually("connects pass untouched", || {
+        eventually("connects pass unchanged", || {
             let name = web.client.enter(|| lb_testbed::connect_name(to))?;
             Ok(name.is_err_and(|error| error.raw_os_error() == UNTOUCHED))
         })?;
         assert_eq!(failure(&web.client, no_port)?.raw_os_error(), UNTOUCHED);
         let sent = socket.send_to(b"?", dns);
         assert_eq!(sent.err().and_then(|e| e.raw_os_error()), UNTOUCHED);
-        // What was balanced before goes on as it was.
+        // Connections that were balanced before continue.
         assert_eq!(stream.peer_addr()?, to);
         socket.set_read_timeout(Some(LIMIT))?;
         assert_eq!(received_from(&socket)?, dns);
@@ -97,14 +97,14 @@ fn the_data_path_steps_aside_when_its_agent_is_gone_and_is_back_with_the_next() 
     });
 }
 
-/// Where a datagram comes from.
+/// Returns the source address of a datagram.
 fn received_from(socket: &UdpSocket) -> Result<SocketAddr> {
     let received = patiently(LIMIT, || socket.recv_from(&mut [0; 64]))?;
     Ok(received.1)
 }
 
 #[test]
-fn it_is_put_off_while_the_agent_lives_and_never_comes_without_the_flag() {
+fn a_live_agent_postpones_failing_open_and_the_flag_is_required() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         assert_eq!(step_aside_at(&web.agent)?, 0);
@@ -112,7 +112,7 @@ fn it_is_put_off_while_the_agent_lives_and_never_comes_without_the_flag() {
         web.running = with_flag(&web.agent).start()?;
         let first = step_aside_at(&web.agent)?;
         ensure!(first > 0, "the flag is without effect");
-        eventually("it is put off", || Ok(step_aside_at(&web.agent)? > first))?;
+        eventually("it is postponed", || Ok(step_aside_at(&web.agent)? > first))?;
         web.running.kill()?;
         web.running = web.agent.start()?;
         assert_eq!(step_aside_at(&web.agent)?, 0);

@@ -1,4 +1,4 @@
-//! Sockets that are bound to an address or a device: where their packets could not reach a backend, nothing is changed.
+//! Sockets that are bound to an address or a device: if their packets could not reach a backend, nothing is translated.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
@@ -21,7 +21,7 @@ const CLUSTER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10);
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 const NODE_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x244, 0, 0, 0, 0, 0, 1);
 
-/// A dual-stack Service over TCP and UDP with NodePorts, one pod behind it.
+/// A dual-stack Service over TCP and UDP with NodePorts and one pod.
 pub struct Node {
     pub pod: Pod,
     pub client: Pod,
@@ -82,17 +82,17 @@ fn socket(to: SocketAddr, kind: Type, bound: &str) -> Result<Socket> {
     Ok(socket)
 }
 
-/// Whether a connect fails, as it does without us: there is no route from that source, nobody listens on that port of the
-/// host, or the packets get no answer.
+/// Whether a connect fails as it does without socklb: there is no route from that source, no process of the host listens on
+/// that port, or the packets get no answer.
 fn fails(socket: &Socket, to: SocketAddr) -> bool {
     socket
         .connect_timeout(&to.into(), Duration::from_millis(200))
         .is_err()
 }
 
-/// `curl --interface 127.0.0.1`: without us kube-proxy answers it.
+/// `curl --interface 127.0.0.1`: without socklb, kube-proxy answers it.
 #[test]
-fn a_socket_that_is_bound_to_loopback_is_left_alone() {
+fn a_socket_bound_to_loopback_is_left_alone() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         sandbox.namespace().enter(|| -> Result<()> {
@@ -116,7 +116,7 @@ fn a_socket_that_is_bound_to_loopback_is_left_alone() {
                 let tcp = socket(to, Type::STREAM, bound)?;
                 ensure!(fails(&tcp, to), "TCP {bound} {to}");
                 let udp = socket(to, Type::DGRAM, bound)?;
-                // A connected UDP socket names what it is connected to, whether somebody is there or not.
+                // A connected UDP socket reports its peer, whether or not the peer exists.
                 let peer = match udp.connect(&to.into()) {
                     Ok(()) => udp.peer_addr()?.as_socket(),
                     Err(_) => None,
@@ -133,9 +133,9 @@ fn a_socket_that_is_bound_to_loopback_is_left_alone() {
     });
 }
 
-/// Routers must not forward what comes from there (RFC 3927, 2.7; RFC 4291, 2.5.6).
+/// Routers must not forward packets from these sources (RFC 3927, 2.7; RFC 4291, 2.5.6).
 #[test]
-fn a_socket_that_is_bound_to_a_link_local_address_is_left_alone() {
+fn a_socket_bound_to_a_link_local_address_is_left_alone() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let address = "169.254.20.10";
@@ -154,7 +154,7 @@ fn a_socket_that_is_bound_to_a_link_local_address_is_left_alone() {
 }
 
 #[test]
-fn a_socket_that_is_bound_to_another_address_or_to_a_device_is_balanced() {
+fn a_socket_bound_to_another_address_or_a_device_is_balanced() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         node.client.enter(|| -> Result<()> {
@@ -189,9 +189,9 @@ fn a_socket_that_is_bound_to_another_address_or_to_a_device_is_balanced() {
     });
 }
 
-/// IP_PKTINFO and IPV6_PKTINFO: the caller names the source of one datagram.
+/// IP_PKTINFO and IPV6_PKTINFO: the caller chooses the source of one datagram.
 #[test]
-fn a_datagram_with_a_source_of_its_own_is_judged_by_that() {
+fn a_datagram_is_judged_by_its_own_source_address() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         sandbox.namespace().enter(|| -> Result<()> {
@@ -227,7 +227,7 @@ fn send_from(socket: &Socket, source: IpAddr, to: SocketAddr) -> io::Result<()> 
         iov_len: 1,
     };
     let mut control = [0_u64; 8];
-    // SAFETY: all bytes zero is a value of this plain C structure.
+    // SAFETY: all bytes zero is a valid value of this plain C structure.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_name = to.as_ptr().cast_mut().cast();
     message.msg_namelen = to.len();
@@ -256,7 +256,7 @@ fn send_from(socket: &Socket, source: IpAddr, to: SocketAddr) -> io::Result<()> 
             put(&mut message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
     }
-    // SAFETY: the message, and what it points to, outlives the call.
+    // SAFETY: the message and everything that it points to outlive the call.
     match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) } {
         1 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -279,7 +279,7 @@ fn put<T>(message: &mut libc::msghdr, level: i32, kind: i32, value: T) {
 
 /// The hook runs before the kernel refuses the mapped address.
 #[test]
-fn an_ipv6_only_socket_that_asks_for_ipv4_fails_as_without_us() {
+fn an_ipv6_only_socket_cannot_reach_ipv4_as_without_socklb() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         node.client.enter(|| -> Result<()> {
@@ -290,7 +290,7 @@ fn an_ipv6_only_socket_that_asks_for_ipv4_fails_as_without_us() {
                 let error = socket.connect(&to.into()).err();
                 let code = error.and_then(|error| error.raw_os_error());
                 assert_eq!(code, Some(libc::ENETUNREACH));
-                // The same socket may still ask for IPv6.
+                // The same socket can still connect over IPv6.
                 let to = SocketAddr::from((CLUSTER_IPV6, PORT));
                 socket.connect(&to.into())?;
                 assert_eq!(socket.peer_addr()?.as_socket(), Some(to));

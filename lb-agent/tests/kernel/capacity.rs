@@ -1,4 +1,4 @@
-//! Tables of the agent's side that are full: who gets in, and what is said.
+//! Full tables of the agent: which Services are admitted, and what is reported.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,7 @@ use crate::support::{
     HTTP, PORT, TARGET, agent, cluster_ip, eventually, get, status, wait_for_backends,
 };
 
-/// A Service of that age with so many backends; its name says its number.
+/// A Service of that age with this many backends; its name contains its number.
 fn write_aged(manifests: &Manifests, number: u8, hour: u8, backends: &[IpAddr]) -> Result<()> {
     let name = format!("s{number}");
     let mut service = ServiceManifest::new(&name)
@@ -26,7 +26,7 @@ fn write_aged(manifests: &Manifests, number: u8, hour: u8, backends: &[IpAddr]) 
     manifests.write(&format!("{name}.json"), [service, slice.to_json()])
 }
 
-/// Whether the ClusterIPs of these Services, and of no others of the five, are answered.
+/// Whether the ClusterIPs of exactly these of the five Services are answered.
 fn are_answered(client: &Pod, numbers: &[u8]) -> Result<bool> {
     let are_answered = client.enter(|| {
         (1..=5).all(|number| {
@@ -45,7 +45,7 @@ fn refused(agent: &Agent) -> Result<Vec<String>> {
 }
 
 #[test]
-fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
+fn refused_services_are_named_and_admitted_when_there_is_room() {
     sandboxed(|sandbox| {
         let pod = sandbox.pod("server")?;
         let client = sandbox.pod("client")?;
@@ -63,7 +63,7 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
         }
         let agent = agent(sandbox, &manifests);
         let agent = agent.arg("--http").arg(HTTP.to_string());
-        // That is 23 backends, since some may rest.
+        // That is 23 backends, since some may be quarantined.
         let agent = agent.arg("--max-endpoints").arg("16");
         let mut running = agent.start()?;
         ensure!(are_answered(&client, &[2, 3, 4])?);
@@ -93,7 +93,7 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
             ensure!(metrics.contains(line), "{line} is not in\n{metrics}");
         }
 
-        // One that is in effect grows in vain: what is in effect stays, also of those that are newer.
+        // An admitted Service that grows does not fit: all admitted Services keep their state, newer ones included.
         write_aged(&manifests, 4, 1, &all)?;
         eventually("its growth is refused", || {
             let problems = refused(&agent)?;
@@ -104,9 +104,9 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
         })?;
         ensure!(are_answered(&client, &[2, 3, 4])?);
 
-        // Of those that wait the oldest comes first, and then there is no room for another.
+        // The oldest waiting Service is admitted first, and then there is no room for another.
         write_aged(&manifests, 5, 5, &all[..7])?;
-        eventually("nor does a new one fit", || {
+        eventually("a new one does not fit either", || {
             Ok(status(&agent)?.service_ports_refused == 3)
         })?;
         manifests.remove("s3.json")?;
@@ -121,7 +121,7 @@ fn the_newest_services_are_refused_by_name_and_enter_when_there_is_room() {
 
         manifests.remove("s2.json")?;
         manifests.remove("s4.json")?;
-        eventually("everybody fits", || {
+        eventually("all Services fit", || {
             Ok(status(&agent)?.service_ports_refused == 0)
         })?;
         ensure!(are_answered(&client, &[1, 5])?);

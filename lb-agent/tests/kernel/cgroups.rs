@@ -1,4 +1,4 @@
-//! Which processes are balanced: cgroups, where they are mounted, and who else has programs there.
+//! Which processes are balanced: cgroups, mount points, and other programs on the same hooks.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use crate::support::{
 
 const TO: SocketAddr = Web::ADDRESS;
 
-/// A Service with one pod, and an agent on the cgroup `served` of the sandbox's.
+/// A Service with one pod, and an agent on the sandbox's cgroup `served`.
 fn serve(sandbox: &Sandbox) -> Result<(Servers, Cgroup, AgentProcess)> {
     let servers = Servers::start(sandbox, 1)?;
     let manifests = sandbox.manifests()?;
@@ -41,7 +41,7 @@ fn error_of(connect: io::Result<()>) -> Option<i32> {
 }
 
 #[test]
-fn only_the_cgroup_and_what_is_below_it_and_that_is_said() {
+fn only_processes_below_the_cgroup_are_balanced() {
     sandboxed(|sandbox| {
         let (servers, served, agent) = serve(sandbox)?;
         ensure!(agent.log().has("cgroup.not_root"));
@@ -63,9 +63,9 @@ fn only_the_cgroup_and_what_is_below_it_and_that_is_said() {
     });
 }
 
-/// A socket belongs to the cgroup that its process was in when it made it (`cgroup_sk_alloc` in kernel/cgroup/cgroup.c).
+/// A socket belongs to the cgroup in which its process was when it created it (`cgroup_sk_alloc` in kernel/cgroup/cgroup.c).
 #[test]
-fn a_socket_stays_in_the_cgroup_it_was_made_in() {
+fn a_socket_stays_in_the_cgroup_of_its_creation() {
     sandboxed(|sandbox| {
         let (_servers, served, _agent) = serve(sandbox)?;
         let home = Cgroup::at(sandbox.cgroup());
@@ -83,8 +83,8 @@ fn a_socket_stays_in_the_cgroup_it_was_made_in() {
     });
 }
 
-/// Mounts cgroup2 as a container sees it, with the sandbox's own cgroup as the root, and starts an agent that looks for
-/// the hierarchy itself.
+/// Mounts cgroup2 as a container sees it, with the sandbox's own cgroup as the root, and starts an agent that searches for the
+/// hierarchy.
 fn the_hierarchy_is_found_at(sandbox: &Sandbox, place: &str) -> Result<()> {
     let servers = Servers::start(sandbox, 1)?;
     let manifests = sandbox.manifests()?;
@@ -102,7 +102,7 @@ fn the_hierarchy_is_found_at(sandbox: &Sandbox, place: &str) -> Result<()> {
     fs::create_dir_all(place)?;
     let cgroup2 = Some("cgroup2");
     mount(cgroup2, place, cgroup2, MsFlags::empty(), no_data)?;
-    // From here on no other cgroup is within reach.
+    // From here on no other cgroup is reachable.
     ensure!(mounted()? == [place] && fs::metadata(place)?.ino() != 1);
     let processes = fs::read_to_string(Path::new(place).join("cgroup.procs"))?;
     let own = std::process::id().to_string();
@@ -121,7 +121,7 @@ fn the_hierarchy_is_found_at(sandbox: &Sandbox, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where cgroup2 is mounted.
+/// The mount points of cgroup2.
 fn mounted() -> Result<Vec<String>> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
     let mounts = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
@@ -130,23 +130,23 @@ fn mounted() -> Result<Vec<String>> {
 }
 
 #[test]
-fn the_hierarchy_is_found_where_it_is_the_only_one() {
+fn a_sole_cgroup2_hierarchy_is_found() {
     sandboxed(|sandbox| the_hierarchy_is_found_at(sandbox, "/sys/fs/cgroup"));
 }
 
 #[test]
-fn the_hierarchy_is_found_beside_those_of_version_1() {
+fn a_cgroup2_hierarchy_is_found_beside_cgroup_v1() {
     sandboxed(|sandbox| the_hierarchy_is_found_at(sandbox, "/sys/fs/cgroup/unified"));
 }
 
-/// As an egress policy would.
+/// As an egress policy does.
 #[test]
-fn another_program_that_refuses_before_ours_and_after() {
+fn a_program_that_refuses_takes_effect_before_and_after_ours() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         for is_before in [false, true] {
             if is_before {
-                // What is attached again comes last.
+                // A program that is attached again runs last.
                 web.running.terminate()?;
                 unload(&web.agent)?;
             }
@@ -164,9 +164,9 @@ fn another_program_that_refuses_before_ours_and_after() {
     });
 }
 
-/// As another load balancer would.
+/// As another load balancer does.
 #[test]
-fn another_program_that_rewrites_before_ours_and_after() {
+fn a_program_that_rewrites_takes_effect_before_and_after_ours() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 2, 1)?;
         let pods = &web.servers.pods;
@@ -176,7 +176,7 @@ fn another_program_that_rewrites_before_ours_and_after() {
             assert_eq!(active(&web.agent)?, 1, "while it is open");
             Ok(peer)
         };
-        // After ours: it has the last word, and the peer is where the connection really goes.
+        // After ours: the other program decides, and the peer is the real destination.
         let other = SocketAddr::from((pods[1].ipv4(), TARGET));
         let foreign = foreign::attach(sandbox.cgroup(), &Verdict::GoTo(other))?;
         assert_eq!(peer(TO)?, other);
@@ -184,7 +184,7 @@ fn another_program_that_rewrites_before_ours_and_after() {
         assert_eq!(peer(TO)?, TO);
         assert_eq!(active(&web.agent)?, 0);
 
-        // Before ours: what it says is what was asked for.
+        // Before ours: our program sees the address that the other one wrote.
         web.running.terminate()?;
         unload(&web.agent)?;
         let foreign = foreign::attach(sandbox.cgroup(), &Verdict::GoTo(TO))?;
@@ -199,15 +199,15 @@ fn another_program_that_rewrites_before_ours_and_after() {
     });
 }
 
-/// By a link: neither side's way of attaching shuts the other out.
+/// Attached by a link: neither program prevents the other from being attached.
 #[test]
-fn another_program_attached_by_a_link() {
+fn a_program_attached_by_a_link_coexists_with_ours() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         let to_connect = |web: &Web| web.client.enter(|| connect(TO).map(drop));
         let link = foreign::link(sandbox.cgroup(), &Verdict::Refuse)?;
         assert_eq!(error_of(to_connect(&web)?), Some(libc::EPERM));
-        // The next agent's programs come into the links that are there.
+        // The next agent replaces the programs of the existing links.
         web.running.terminate()?;
         web.running = web.agent.start()?;
         assert_eq!(error_of(to_connect(&web)?), Some(libc::EPERM));
@@ -217,9 +217,9 @@ fn another_program_attached_by_a_link() {
     });
 }
 
-/// Programs of a cgroup below ours run before ours, and ours all the same: also where the other's owner wants to be alone.
+/// Programs of a child cgroup run before ours, and ours still run, even if the other program is attached as exclusive.
 #[test]
-fn another_program_on_a_cgroup_below() {
+fn a_program_on_a_child_cgroup_runs_before_ours() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 1, 1)?;
         let home = Cgroup::at(sandbox.cgroup());
@@ -230,7 +230,7 @@ fn another_program_on_a_cgroup_below() {
             let foreign = attach(below.path(), &verdict)?;
             below.join()?;
             let stream = web.client.enter(|| connect(anywhere))??;
-            // What the other made of it is what was asked for.
+            // The address that the other program wrote counts as the requested one.
             assert_eq!(stream.peer_addr()?, TO);
             assert_eq!(active(&web.agent)?, 1);
             drop(stream);
@@ -242,7 +242,7 @@ fn another_program_on_a_cgroup_below() {
 }
 
 #[test]
-fn a_cgroup_that_somebody_has_for_himself_is_told_of() {
+fn a_cgroup_with_an_exclusive_program_is_reported() {
     sandboxed(|sandbox| {
         let foreign = foreign::attach_exclusively(sandbox.cgroup(), &Verdict::Refuse)?;
         let agent = agent(sandbox, &sandbox.manifests()?);
@@ -263,9 +263,9 @@ fn a_cgroup_that_somebody_has_for_himself_is_told_of() {
     });
 }
 
-/// Two agents with Services of their own, as while one product replaces another.
+/// Two agents with different Services, as while one product replaces another.
 #[test]
-fn another_agent_on_the_same_cgroup() {
+fn two_agents_share_a_cgroup() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 2, 1)?;
         let manifests = lb_testbed::Manifests::in_folder(sandbox.dir().join("others"))?;

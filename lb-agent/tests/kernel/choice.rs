@@ -1,4 +1,4 @@
-//! How a backend is chosen: session affinity, and the split that each algorithm promises.
+//! How a backend is chosen: session affinity, and the distribution of each algorithm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ use crate::support::{PORT, TARGET, agent, answers, cluster_ip, eventually};
 const TO: SocketAddr = SocketAddr::new(IpAddr::V4(cluster_ip(10)), PORT);
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
-/// The Service `web` over TCP and UDP, which tests write again and again.
+/// The Service `web` over TCP and UDP, which tests write repeatedly.
 struct Web {
     pods: Vec<Pod>,
     client: Pod,
@@ -37,7 +37,7 @@ impl Web {
             servers.push(NamedServer::udp(pod, TARGET, pod.name())?);
         }
         let manifests = sandbox.manifests()?;
-        // Each change has an event of its own only there.
+        // Only there does each change have an event of its own.
         let agent = agent(sandbox, &manifests)
             .arg("--log")
             .arg("info,lb_agent::agent=debug");
@@ -52,7 +52,7 @@ impl Web {
         })
     }
 
-    /// Writes one object that differs from what was there, and waits until that is in effect.
+    /// Writes one changed object, and waits until it is in effect.
     fn write(&self, service: &ServiceManifest, slice: &SliceManifest) -> Result<()> {
         let changes = || self.running.log().count("changes.applied");
         let before = changes();
@@ -65,7 +65,7 @@ impl Web {
         Ok(self.client.enter(|| connect_name(TO))??)
     }
 
-    /// The pods that answer to so many connects.
+    /// The pods that answer to this many connects.
     fn names(&self, connects: usize) -> Result<BTreeSet<String>> {
         (0..connects).map(|_| self.name()).collect()
     }
@@ -90,7 +90,7 @@ fn algorithm(name: &str) -> ServiceManifest {
     service().annotation("socklb.dev/algorithm", name)
 }
 
-/// All of the pods but the first so many.
+/// All of the pods except the first ones.
 fn slice(pods: &[Pod], without: usize) -> SliceManifest {
     SliceManifest::new("web", Family::IPv4)
         .port("tcp", TARGET)
@@ -99,7 +99,7 @@ fn slice(pods: &[Pod], without: usize) -> SliceManifest {
 }
 
 #[test]
-fn a_client_stays_with_its_backend_at_every_frontend() {
+fn affinity_covers_every_frontend() {
     sandboxed(|sandbox| {
         let _web = Web::start(sandbox, 8, &sticky(100))?;
         let external = SocketAddr::from((EXTERNAL, PORT));
@@ -123,9 +123,9 @@ fn a_client_stays_with_its_backend_at_every_frontend() {
     });
 }
 
-/// Each connect renews it, as kube-proxy's iptables mode has it.
+/// Each connect renews it, as in kube-proxy's iptables mode.
 #[test]
-fn affinity_ends_when_it_was_not_used_for_so_long() {
+fn affinity_ends_after_its_timeout_without_use() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 8, &sticky(3))?;
         let mut since = Instant::now();
@@ -138,7 +138,7 @@ fn affinity_ends_when_it_was_not_used_for_so_long() {
             if before.elapsed() < Duration::from_millis(2_800) {
                 assert_eq!(name, first, "renewed in time");
             } else {
-                // This machine was too busy to renew it in time: once more.
+                // The machine was too busy to renew it in time: try again.
                 (since, first) = (asked, name);
             }
         }
@@ -153,7 +153,7 @@ fn affinity_ends_when_it_was_not_used_for_so_long() {
 }
 
 #[test]
-fn a_client_whose_backend_left_moves_and_no_other_does() {
+fn only_clients_of_a_removed_backend_move() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 4, &sticky(100))?;
         let clients = sandbox.pods(16)?;
@@ -176,14 +176,14 @@ fn a_client_whose_backend_left_moves_and_no_other_does() {
                 assert_eq!(before, after);
             }
         }
-        // It does not come back to those who had to go.
+        // The backend does not get back the clients that had to move.
         web.write(&sticky(100), &slice(&web.pods, 0))?;
         assert_eq!(names()?, after);
         Ok(())
     });
 }
 
-/// A backend that only one of the views has is no choice for the other's frontends.
+/// A backend that belongs to only one of the views is not a choice for the other's frontends.
 #[test]
 fn affinity_never_overrides_a_view() {
     sandboxed(|sandbox| {
@@ -214,7 +214,7 @@ fn affinity_never_overrides_a_view() {
 }
 
 #[test]
-fn affinity_is_switched_on_and_off_for_new_connections() {
+fn affinity_can_be_switched_on_and_off_for_new_connections() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 4, &service())?;
         let all = slice(&web.pods, 0);
@@ -239,7 +239,7 @@ fn round_robin_is_exact() {
 }
 
 #[test]
-fn least_conn_keeps_open_connections_level() {
+fn least_conn_balances_open_connections() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 3, &algorithm("least-conn"))?;
         let open = |number: usize| -> Result<Vec<TcpStream>> {
@@ -250,7 +250,7 @@ fn least_conn_keeps_open_connections_level() {
         };
         let mut streams = open(300)?;
         assert_level(&web.agent, 100)?;
-        // Half of one backend's end.
+        // The sockets that half of the clients hold at one backend.
         let busiest = crate::support::backends(&web.agent)?.remove(0).address;
         let mut ended = 0;
         streams.retain(|stream| {
@@ -263,7 +263,7 @@ fn least_conn_keeps_open_connections_level() {
             !ends
         });
         assert_eq!(ended, 50);
-        // Two slots of three are looked at, so two connects of three go there.
+        // The program compares two slots of three, so two connects of three go there.
         streams.extend(open(150)?);
         assert_level(&web.agent, 400 / 3)
     });
@@ -291,7 +291,7 @@ fn assert_level(agent: &Agent, wanted: u64) -> Result<()> {
 }
 
 #[test]
-fn maglev_goes_by_the_client_and_moves_few() {
+fn maglev_chooses_by_client_and_moves_few() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 5, &algorithm("maglev"))?;
         let clients = sandbox.pods(60)?;
@@ -327,7 +327,7 @@ fn maglev_goes_by_the_client_and_moves_few() {
 }
 
 #[test]
-fn another_algorithm_on_a_live_service_loses_nothing() {
+fn changing_the_algorithm_of_a_live_service_loses_no_connection() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 3, &service())?;
         let all = slice(&web.pods, 0);
@@ -341,7 +341,7 @@ fn another_algorithm_on_a_live_service_loses_nothing() {
 }
 
 #[test]
-fn the_default_algorithm_is_for_services_that_say_nothing() {
+fn the_default_algorithm_applies_to_services_without_annotation() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 3, &service())?;
         web.running.terminate()?;

@@ -1,4 +1,4 @@
-//! Clients that connect while everything changes: none fails, and none lands in another Service.
+//! Clients that connect while everything changes: none fails, and none reaches another Service.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::support::{
     write_service,
 };
 
-/// Does something in a loop until it is dropped, such as to connect.
+/// Does something in a loop, such as connecting, until it is dropped.
 pub struct Client {
     stop: Arc<AtomicBool>,
     turns: Arc<AtomicU64>,
@@ -21,7 +21,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and judges each answer by `is_right`.
+    /// Connects, and checks each answer with `is_right`.
     pub fn start(
         pod: &Pod,
         to: SocketAddr,
@@ -36,7 +36,7 @@ impl Client {
         })
     }
 
-    /// Takes turns, of which each says what was wrong.
+    /// Runs rounds, each of which returns its errors.
     pub fn repeat(
         pod: &Pod,
         mut turn: impl FnMut() -> Result<(), String> + Send + 'static,
@@ -59,12 +59,12 @@ impl Client {
         }
     }
 
-    /// How many there were so far.
+    /// The number of rounds so far.
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Fails when any turn was wrong; returns how many there were.
+    /// Fails if any round was wrong; returns the number of rounds.
     pub fn finish(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it runs until now")?;
@@ -116,7 +116,7 @@ fn has(agent: &Agent, number: u8, wanted: bool) -> Result<bool> {
 }
 
 #[test]
-fn no_connect_ever_lands_in_another_service() {
+fn no_connect_reaches_another_service() {
     sandboxed(|sandbox| {
         let pods = sandbox.pods(4)?;
         let client = sandbox.pod("client")?;
@@ -136,15 +136,15 @@ fn no_connect_ever_lands_in_another_service() {
                 &[backend],
             )
         };
-        // Each pod is the backend of one Service alone: its name tells where a connect landed. One that finds no
-        // Service goes nowhere, for there is no route.
+        // Each pod is the backend of one Service only, so its name shows which Service a connect reached. A connect to no
+        // Service fails, since there is no route.
         let clients: Vec<Client> = (0..4)
             .map(|number| {
                 let own = pods[usize::from(number)].name().to_owned();
                 let to = SocketAddr::from((cluster_ip(number), PORT));
                 Client::start(&client, to, move |answer| match answer {
                     Ok(name) => *name == own,
-                    // Refused while the Service goes: its ClusterIP has no such port any more.
+                    // Refused while the Service is being removed: its ClusterIP no longer has that port.
                     Err(error) => matches!(
                         error.raw_os_error(),
                         Some(libc::ENETUNREACH | libc::ECONNREFUSED)
@@ -152,11 +152,11 @@ fn no_connect_ever_lands_in_another_service() {
                 })
             })
             .collect();
-        // Ids and cells that one Service gives back are what the next one gets.
+        // The next Service gets the ids and cells that one Service frees.
         for round in 0..60_u8 {
             let (number, other) = (round % 4, (round + 2) % 4);
             write(number)?;
-            eventually("the Service is there", || has(&agent, number, true))?;
+            eventually("the Service exists", || has(&agent, number, true))?;
             if round >= 2 {
                 manifests.remove(&format!("service-{other}.json"))?;
                 eventually("the Service is gone", || has(&agent, other, false))?;
@@ -165,7 +165,10 @@ fn no_connect_ever_lands_in_another_service() {
         for client in clients {
             client.finish()?;
         }
-        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        eventually(
+            "nothing is quarantined",
+            || Ok(status(&agent)?.resting == 0),
+        )?;
         Ok(())
     });
 }

@@ -1,4 +1,4 @@
-//! One connect: where it goes, what it says of its peer, and what is left alone.
+//! A single connect: its destination, the peer that it reports, and connects that are left alone.
 
 use std::io::BufRead as _;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -26,7 +26,7 @@ fn ten_thousand_connects_are_split_uniformly() {
         assert_eq!(counts.len(), 4, "{answers:?}");
         let split = ChiSquare::uniform(&counts);
         assert!(split.is_plausible(), "{answers:?}: {split:?}");
-        // The kernel's own counters say the same.
+        // The kernel's own counters agree.
         let mut counted: Vec<u64> = backends(&web.agent)?
             .iter()
             .map(|b| b.connections)
@@ -40,7 +40,7 @@ fn ten_thousand_connects_are_split_uniformly() {
 }
 
 #[test]
-fn the_peer_is_the_address_that_was_asked_for() {
+fn the_peer_is_the_requested_address() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 2)?;
         let client = sandbox.pod("client")?;
@@ -57,7 +57,7 @@ fn the_peer_is_the_address_that_was_asked_for() {
         let asked: [SocketAddr; 3] = [
             (cluster_ip(10), PORT).into(),
             (CLUSTER_IPV6, PORT).into(),
-            // An IPv6 socket that speaks to an IPv4 ClusterIP.
+            // An IPv6 socket that connects to an IPv4 ClusterIP.
             (cluster_ip(10).to_ipv6_mapped(), PORT).into(),
         ];
         for address in asked {
@@ -72,7 +72,7 @@ fn the_peer_is_the_address_that_was_asked_for() {
 }
 
 #[test]
-fn connected_udp_is_balanced_and_says_the_peer_it_asked_for() {
+fn connected_udp_is_balanced_and_reports_the_requested_peer() {
     sandboxed(|sandbox| {
         let pods = sandbox.pods(3)?;
         let client = sandbox.pod("client")?;
@@ -101,7 +101,7 @@ fn connected_udp_is_balanced_and_says_the_peer_it_asked_for() {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
             socket.connect(to)?;
             assert_eq!(socket.peer_addr()?, to);
-            // Straight to a pod: nothing of the Service is left.
+            // Directly to a pod: nothing of the Service remains.
             let direct = SocketAddr::from((pods[0].ipv4(), 5353));
             socket.connect(direct)?;
             assert_eq!(socket.peer_addr()?, direct);
@@ -112,7 +112,7 @@ fn connected_udp_is_balanced_and_says_the_peer_it_asked_for() {
 }
 
 #[test]
-fn a_connection_that_is_not_to_a_frontend_is_untouched() {
+fn a_connection_to_no_frontend_is_unchanged() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 2)?;
         let other = sandbox.pod("other")?;
@@ -129,7 +129,7 @@ fn a_connection_that_is_not_to_a_frontend_is_untouched() {
             let peer = client.enter(|| connect(direct)?.peer_addr())??;
             assert_eq!(peer, direct);
         }
-        // Next to a frontend.
+        // An address beside a frontend.
         let error = failure(&client, (cluster_ip(11), PORT).into())?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
         assert!(backends(&agent)?.iter().all(|b| b.connections == 0));
@@ -172,7 +172,7 @@ fn a_service_without_a_backend_refuses_at_once() {
 }
 
 #[test]
-fn two_service_ports_may_share_a_backend_address() {
+fn two_service_ports_can_share_a_backend_address() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 1)?;
         let client = sandbox.pod("client")?;
@@ -197,7 +197,7 @@ fn two_service_ports_may_share_a_backend_address() {
 }
 
 #[test]
-fn the_programs_log_when_they_are_told_to() {
+fn the_programs_log_at_the_requested_level() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 1)?;
         let client = sandbox.pod("client")?;
@@ -215,7 +215,7 @@ fn the_programs_log_when_they_are_told_to() {
     });
 }
 
-/// Waits for what the programs log: text, without an event.
+/// Waits for log lines of the programs, which are text without an event.
 fn wait_for_message(agent: &mut AgentProcess, part: &str) -> Result<()> {
     agent.wait_for_log(part, |log| {
         let mut messages = log.all().map(|event| event.text("message"));
@@ -224,7 +224,7 @@ fn wait_for_message(agent: &mut AgentProcess, part: &str) -> Result<()> {
 }
 
 #[test]
-fn an_mptcp_connection_is_balanced_and_says_the_peer_it_asked_for() {
+fn an_mptcp_connection_is_balanced_and_reports_the_requested_peer() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 2)?;
         let client = sandbox.pod("client")?;
@@ -237,7 +237,7 @@ fn an_mptcp_connection_is_balanced_and_says_the_peer_it_asked_for() {
             SocketAddr::from((cluster_ip(10), PORT)),
             (CLUSTER_IPV6, PORT).into(),
             (cluster_ip(10).to_ipv6_mapped(), PORT).into(),
-            // Straight to a pod.
+            // Directly to a pod.
             (servers.pods[0].ipv4(), TARGET).into(),
         ] {
             client.enter(|| -> Result<()> {

@@ -1,4 +1,4 @@
-//! What an agent in a container depends on: a root that is not the machine's, and a memory limit.
+//! An agent in a container: a root file system other than the machine's, and a memory limit.
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -13,7 +13,8 @@ use nix::unistd::{chdir, chroot};
 
 use crate::support::{Servers, agent, cluster_ip, write_service};
 
-/// Moves the calling thread, and what it starts, into a root of its own that has what an agent needs of the machine's.
+/// Moves the calling thread, and the processes that it starts, into a root of its own that contains the parts of the machine's
+/// that an agent needs.
 fn enter_container(sandbox: &Sandbox, agent: &Agent) -> Result<()> {
     let root = sandbox.dir().join("root");
     fs::create_dir(&root)?;
@@ -39,10 +40,10 @@ fn enter_container(sandbox: &Sandbox, agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// The machine's first process does not see the sandbox's BPF file system: for an agent in a container it is one that a
-/// container runtime made.
+/// The machine's first process does not see the sandbox's BPF file system, so for an agent in a container it looks like one of
+/// a container runtime.
 #[test]
-fn nothing_is_pinned_where_it_would_go_with_the_container() {
+fn nothing_is_pinned_on_a_bpffs_of_the_container() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 1)?;
         let manifests = sandbox.manifests()?;
@@ -63,13 +64,13 @@ fn nothing_is_pinned_where_it_would_go_with_the_container() {
         ensure!(log.failure().contains(&pins), "{log}");
         ensure!(log.failure().contains("a hostPath volume"), "{log}");
         ensure!(!agent.pin_dir().exists(), "something was pinned");
-        // The same, not in a container.
+        // The same agent outside of a container.
         agent.start()?.terminate()?;
         Ok(())
     });
 }
 
-/// Bytes that the kernel counts for a pinned map (proc_pid_fdinfo(5)).
+/// Bytes that the kernel charges for a pinned map (proc_pid_fdinfo(5)).
 fn counted(pin: &Path) -> Result<u64> {
     let map = MapInfo::from_pin(pin)?.fd()?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd()))?;
@@ -77,9 +78,9 @@ fn counted(pin: &Path) -> Result<u64> {
     Ok(bytes.context("memlock is not there")?.trim().parse()?)
 }
 
-/// The same is worked out in `lb-agent/src/kernel/maps/footprint.rs`, for any number of CPUs.
+/// `lb-agent/src/kernel/maps/footprint.rs` computes the same for any number of CPUs.
 #[test]
-fn the_memory_limit_leaves_room_for_what_the_kernel_counts() {
+fn the_memory_limit_covers_what_the_kernel_charges() {
     sandboxed(|sandbox| {
         let agent = agent(sandbox, &sandbox.manifests()?);
         let _running = agent.start()?;

@@ -1,5 +1,5 @@
-//! A hundred thousand sockets that come and go in every way, while backends change and the agent is killed: in the end
-//! nobody is counted.
+//! A hundred thousand sockets open and close in every way, while backends change and the agent is killed. In the end every
+//! count is 0.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -18,29 +18,29 @@ use crate::support::{PORT, TARGET, active, agent, cluster_ip, eventually, status
 
 const SOCKETS: usize = 100_000;
 const CLIENTS: usize = 2;
-/// In each of so many rounds there are other backends; every fifth one kills the agent.
+/// The number of rounds, each with other backends; every fifth one kills the agent.
 const ROUNDS: usize = 30;
 
-/// The sockets that clients may still use, and whether there will be no more.
+/// The number of sockets that clients may still open, and whether it is final.
 #[derive(Default)]
 struct Budget {
     left: AtomicUsize,
     is_over: AtomicBool,
 }
 
-/// Served over TCP and UDP by pods that change.
+/// Served over TCP and UDP by changing pods.
 const WEB: SocketAddr = service(10);
 const OTHER: SocketAddr = service(11);
 /// Its pod does not listen.
 const DEAF: SocketAddr = service(12);
-/// It has no pod.
+/// Its Service has no pod.
 const EMPTY: SocketAddr = service(13);
 
 const fn service(number: u8) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(cluster_ip(number)), PORT)
 }
 
-/// Writes the Services; `round` says which of the pods are behind those that change.
+/// Writes the Services; `round` selects the pods of those that change.
 fn write(manifests: &Manifests, pods: &[Pod], deaf: &Pod, round: usize) -> Result<()> {
     let both = |at: SocketAddr, name: &str, pods: &[&Pod]| {
         let service = ServiceManifest::new(name)
@@ -63,7 +63,7 @@ fn write(manifests: &Manifests, pods: &[Pod], deaf: &Pod, round: usize) -> Resul
     manifests.write("all.json", objects.into_iter().flatten())
 }
 
-/// Opens and closes sockets until so many are used up, a few at a time in each of the ways.
+/// Opens and closes sockets until the budget is used up, a few at a time in each way.
 fn client(budget: &Budget) -> Result<()> {
     const WAYS: [fn() -> io::Result<usize>; 8] = [
         plain,
@@ -120,7 +120,7 @@ fn refused() -> io::Result<usize> {
     Ok(2)
 }
 
-/// Non-blocking, and asked for again until it is there.
+/// Non-blocking, with repeated connects until it is connected.
 fn retried() -> io::Result<usize> {
     let socket = tcp(Protocol::TCP)?;
     socket.set_nonblocking(true)?;
@@ -153,7 +153,7 @@ fn connected_udp() -> io::Result<usize> {
 fn sent_udp() -> io::Result<usize> {
     let socket = udp()?;
     for to in [WEB, OTHER, WEB, OTHER] {
-        // An answer that a pod did not take anymore shows in the next call.
+        // An answer that a pod no longer received shows in the next call.
         let _ = socket.send_to(b"?", to);
     }
     socket.connect(WEB)?;
@@ -183,7 +183,7 @@ fn on_their_way() -> io::Result<usize> {
     Ok(2)
 }
 
-/// One socket that fails, and then does not.
+/// A socket whose first connect fails and whose second succeeds.
 fn failed_and_used() -> io::Result<usize> {
     let socket = tcp(Protocol::TCP)?;
     for to in [EMPTY, DEAF] {
@@ -224,7 +224,7 @@ fn udp() -> io::Result<UdpSocket> {
 }
 
 #[test]
-fn in_the_end_nobody_is_counted() {
+fn no_socket_is_counted_after_all_have_closed() {
     sandboxed_within(Duration::from_secs(600), |sandbox| {
         let pods = sandbox.pods(5)?;
         let [deaf, client_pod] = [sandbox.pod("deaf")?, sandbox.pod("client")?];
@@ -265,9 +265,12 @@ fn in_the_end_nobody_is_counted() {
                 .join()
                 .map_err(|_| anyhow::anyhow!("a client panicked"))???;
         }
-        eventually("nobody is counted", || Ok(active(&agent)? == 0))?;
-        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))
-            .context("a backend that left is still counted on")?;
+        eventually("no socket is counted", || Ok(active(&agent)? == 0))?;
+        eventually(
+            "nothing is quarantined",
+            || Ok(status(&agent)?.resting == 0),
+        )
+        .context("a backend that left is still counted on")?;
         Ok(())
     });
 }

@@ -10,10 +10,10 @@ use lb_testbed::{
 
 use crate::support::{agent, backends, cluster_ip, eventually, status};
 
-/// Of Services and pods.
+/// The addresses of Services and pods.
 pub const PORT: u16 = 53;
 
-/// Pods that answer over UDP, in both families, and Services in front of them.
+/// Pods that answer over UDP in both families, and their Services.
 pub struct Dns {
     pub pods: Vec<Pod>,
     _servers: Vec<NamedServer>,
@@ -35,12 +35,12 @@ pub fn service(number: u8) -> SocketAddr {
 }
 
 impl Dns {
-    /// `services`: for each, which pods are its backends.
+    /// `services`: the backends of each, as numbers of pods.
     pub fn start(sandbox: &Sandbox, pods: usize, services: &[&[usize]]) -> Result<Self> {
         Self::start_with(sandbox, pods, services, |agent| agent)
     }
 
-    /// As [`Self::start`], with a changed agent.
+    /// Like [`Self::start`], with a modified agent.
     pub fn start_with(
         sandbox: &Sandbox,
         pods: usize,
@@ -101,12 +101,12 @@ impl Dns {
         self.manifests.write(&format!("{name}.json"), objects)
     }
 
-    /// Takes a Service and its endpoints away.
+    /// Removes a Service and its endpoints.
     pub fn remove(&self, number: u8) -> Result<()> {
         self.manifests.remove(&format!("dns-{number}.json"))
     }
 
-    /// Which pods are backends of a Service now, whether it chooses them or not: serving or not.
+    /// The pods that are backends of a Service now, chosen or not: serving or not.
     pub fn wait_for(
         &self,
         number: u8,

@@ -1,4 +1,4 @@
-//! Programs of somebody else on the connect hook, attached the old way (BPF_PROG_ATTACH) as systemd does, or by a link.
+//! Another program on the connect hook, attached the old way (BPF_PROG_ATTACH) as systemd does, or by a link.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -11,14 +11,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
-/// What the program does with every connect.
+/// The effect of the program on every connect.
 #[derive(Debug)]
 pub enum Verdict {
     Refuse,
     GoTo(SocketAddr),
 }
 
-/// A program that is attached.
+/// An attached program.
 #[derive(Debug)]
 pub struct Foreign {
     program: OwnedFd,
@@ -32,12 +32,12 @@ const ALLOW_MULTI: u32 = 2;
 const USER_IP4: i16 = 4;
 const USER_PORT: i16 = 24;
 
-/// Attaches a program to connect4, behind those that are there.
+/// Attaches a program to connect4, after the existing ones.
 pub fn attach(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {
     attach_with(cgroup, verdict, ALLOW_MULTI)
 }
 
-/// As [`attach`], so that no other may be attached to this cgroup.
+/// Like [`attach`], but exclusively: no other program can be attached to this cgroup.
 pub fn attach_exclusively(cgroup: &Path, verdict: &Verdict) -> Result<Foreign> {
     attach_with(cgroup, verdict, 0)
 }
@@ -48,7 +48,7 @@ fn attach_with(cgroup: &Path, verdict: &Verdict, flags: u32) -> Result<Foreign> 
     Ok(foreign)
 }
 
-/// As [`attach`], by a link, which is detached when it is dropped.
+/// Like [`attach`], by a link, which is detached on drop.
 pub fn link(cgroup: &Path, verdict: &Verdict) -> Result<OwnedFd> {
     let foreign = open(cgroup, verdict)?;
     let mut attr = zeroed();
@@ -58,7 +58,7 @@ pub fn link(cgroup: &Path, verdict: &Verdict) -> Result<OwnedFd> {
     owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?)
 }
 
-/// Takes the program of a pinned link out of its hook (BPF_LINK_DETACH).
+/// Detaches the program of a pinned link (BPF_LINK_DETACH).
 pub fn detach_pinned(pin: &Path) -> Result<()> {
     let link = object_at(pin)?;
     let mut attr = zeroed();
@@ -67,7 +67,7 @@ pub fn detach_pinned(pin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts a program into a pinned link in place of the one that is there (BPF_LINK_UPDATE).
+/// Replaces the program of a pinned link (BPF_LINK_UPDATE).
 pub fn take_over(pin: &Path, verdict: &Verdict) -> Result<()> {
     let link = object_at(pin)?;
     let program = load(&instructions(verdict)?)?;
@@ -99,7 +99,7 @@ impl Foreign {
 
     fn call(&self, command: bpf_cmd, flags: u32) -> Result<()> {
         let mut attr = zeroed();
-        // SAFETY: the fields of the commands that attach and detach.
+        // SAFETY: the fields for attaching and detaching.
         let fields = unsafe { &mut attr.__bindgen_anon_5 };
         fields.__bindgen_anon_1.target_fd = number(self.cgroup.as_raw_fd())?;
         fields.attach_bpf_fd = number(self.program.as_raw_fd())?;
@@ -131,7 +131,7 @@ fn instructions(verdict: &Verdict) -> Result<Vec<u64>> {
 
 fn load(instructions: &[u64]) -> Result<OwnedFd> {
     let mut attr = zeroed();
-    // SAFETY: the fields of the command that loads.
+    // SAFETY: the fields for loading.
     let fields = unsafe { &mut attr.__bindgen_anon_3 };
     fields.prog_type = bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR as u32;
     fields.expected_attach_type = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
@@ -142,12 +142,12 @@ fn load(instructions: &[u64]) -> Result<OwnedFd> {
 }
 
 fn owned(fd: i64) -> Result<OwnedFd> {
-    // SAFETY: a new file descriptor that nobody else has.
+    // SAFETY: a new file descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) })
 }
 
 fn zeroed() -> bpf_attr {
-    // SAFETY: all bytes zero is a value of this plain C union.
+    // SAFETY: all bytes zero is a valid value of this plain C union.
     unsafe { std::mem::zeroed() }
 }
 
@@ -156,7 +156,7 @@ fn number(fd: RawFd) -> Result<u32> {
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
-    // SAFETY: the attributes are whole, and what they point to outlives the call.
+    // SAFETY: the attributes are complete, and everything that they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<bpf_attr>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -52,7 +52,7 @@ fn start(sandbox: &Sandbox) -> Result<(Servers, Pod, Agent)> {
     Ok((servers, client, agent))
 }
 
-/// Connects until both backends have answered, and says what the peer is.
+/// Connects until both backends have answered, and returns the peer.
 fn assert_balanced(client: &Pod, to: SocketAddr) -> Result<()> {
     assert_eq!(answers(client, to, 40)?.len(), 2, "{to}");
     assert_eq!(client.enter(|| connect(to)?.peer_addr())??, to);
@@ -67,7 +67,7 @@ fn external_and_load_balancer_ips_are_balanced() {
         for address in [cluster_ip(10), EXTERNAL, BALANCER] {
             assert_balanced(&client, (address, PORT).into())?;
         }
-        // What must pass through the load balancer itself is untouched.
+        // Connections that must pass through the load balancer itself are not translated.
         let error = failure(&client, (PROXIED, PORT).into())?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
         Ok(())
@@ -89,7 +89,7 @@ fn a_port_that_a_cluster_ip_does_not_have_is_refused() {
             let error = failure(&client, address)?;
             assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
         }
-        // Another protocol: connected and not.
+        // Another protocol, connected and unconnected.
         let udp = SocketAddr::from((cluster_ip(10), PORT));
         let errors = client.enter(|| -> Result<_> {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
@@ -100,7 +100,7 @@ fn a_port_that_a_cluster_ip_does_not_have_is_refused() {
             assert_eq!(error, Some(libc::ECONNREFUSED));
         }
         assert_eq!(status(&agent)?.refused_unknown_port, 5);
-        // Other addresses, of the same nets and of the other kinds of frontend: untouched.
+        // Other addresses, of the same networks and of the other kinds of frontends: not translated.
         let other: IpAddr = "fd00:96::b".parse()?;
         for address in [
             SocketAddr::from((cluster_ip(11), PORT)),
@@ -125,7 +125,7 @@ fn a_node_port_answers_on_the_nodes_addresses() {
         assert_balanced(&client, (NODE, NODE_PORT).into())?;
         assert_balanced(&client, (ipv6, NODE_PORT).into())?;
         assert_balanced(&client, (NODE.to_ipv6_mapped(), NODE_PORT).into())?;
-        // Somebody else's address, and the node's address with another port: untouched.
+        // An address that belongs to no Service, and the node's address with another port: not translated.
         for address in [
             SocketAddr::from((servers.pods[0].ipv4(), NODE_PORT)),
             SocketAddr::from((NODE, PORT)),
@@ -176,7 +176,7 @@ fn a_node_port_follows_the_nodes_addresses() {
         })?;
         assert_balanced(&client, (address, NODE_PORT).into())?;
         change("del")?;
-        eventually("the address is no frontend any more", || {
+        eventually("the address is no longer a frontend", || {
             Ok(status(&agent)?.frontends == frontends)
         })?;
         Ok(())
@@ -202,7 +202,7 @@ fn node_ports_can_be_limited_to_addresses_and_a_range() {
 }
 
 #[test]
-fn an_address_that_no_service_has_is_refused_where_asked_for() {
+fn an_unknown_service_address_is_refused_with_the_flag() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 1)?;
         let client = sandbox.pod("client")?;
@@ -258,9 +258,9 @@ fn an_address_that_no_service_has_is_refused_where_asked_for() {
         assert_eq!(status(&agent)?.refused_unknown_address, 5);
         assert_eq!(answers(&client, (cluster_ip(10), PORT).into(), 1)?.len(), 1);
 
-        // A Service changes hands, another one goes and comes.
+        // A NodePort moves to another Service; another Service is removed and added again.
         write("ours", 10, false)?;
-        eventually("it is left to others", || {
+        eventually("it is skipped", || {
             Ok(outcome("10.96.0.10", PORT)? == untouched)
         })?;
         manifests.remove("theirs.json")?;
@@ -272,7 +272,7 @@ fn an_address_that_no_service_has_is_refused_where_asked_for() {
             Ok(outcome("10.96.0.12", PORT)? == untouched)
         })?;
 
-        // What can't be read may have any address.
+        // An unreadable Service may have any address.
         manifests.write_text("broken.yaml", "kind: [")?;
         eventually("nothing is refused", || {
             Ok(outcome("10.96.0.13", PORT)? == untouched)
@@ -283,7 +283,7 @@ fn an_address_that_no_service_has_is_refused_where_asked_for() {
             || Ok(outcome("10.96.0.13", PORT)? == refused),
         )?;
 
-        // A new agent without the flag takes it back.
+        // A new agent without the flag removes it.
         running.terminate()?;
         assert_eq!(outcome("10.96.0.13", PORT)?, refused, "the data path stays");
         let _running = agent.start()?;

@@ -1,4 +1,4 @@
-//! Tables of the kernel's side that are full: what that costs, and what it does not.
+//! Full tables of the kernel programs: what stops working, and what does not.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ fn pinned(agent: &Agent, room: &str, name: &str) -> Result<MapData> {
     Ok(MapData::from_pin(path)?)
 }
 
-/// Gives every place to sockets that there are not.
+/// Fills all entries with cookies of sockets that do not exist.
 fn fill_places(agent: &Agent) -> Result<()> {
     let mut cookies = 1_u64 << 60_u32..;
     let mut entry = || Entry {
@@ -51,7 +51,7 @@ fn fill_places(agent: &Agent) -> Result<()> {
 }
 
 #[test]
-fn a_socket_without_a_place_is_balanced_all_the_same() {
+fn a_socket_without_an_entry_is_still_balanced() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 2, 2)?;
         fill_places(&web.agent)?;
@@ -61,14 +61,14 @@ fn a_socket_without_a_place_is_balanced_all_the_same() {
             .collect::<Result<_, _>>()?;
         for _ in 0..20 {
             let stream = web.client.enter(|| connect(Web::ADDRESS))??;
-            // What is lost: the answer of getpeername, and the place in the active count.
+            // These sockets lose the answer of getpeername, and are missing from the active count.
             ensure!(backends_of_web.contains(&stream.peer_addr()?));
             assert_eq!(active(&web.agent)?, 0);
         }
         let connections: u64 = backends(&web.agent)?.iter().map(|b| b.connections).sum();
         assert_eq!(connections, 20);
 
-        // Nobody has those places: the next sweep finds that out.
+        // No socket uses these entries: the next sweep removes them.
         let mut running = web.running;
         running.terminate()?;
         let agent = web.agent.arg("--sweep-interval").arg("1s");
@@ -92,7 +92,7 @@ fn service(number: u8) -> SocketAddr {
     (Ipv4Addr::new(10, 96, 1, number), PORT).into()
 }
 
-/// One Service for each of a pod's many addresses.
+/// One Service for each of a pod's addresses.
 fn services(pod: &Pod) -> Result<Vec<serde_json::Value>> {
     let mut objects = Vec::new();
     for number in 0..SERVICES {
@@ -111,7 +111,7 @@ fn services(pod: &Pod) -> Result<Vec<serde_json::Value>> {
 }
 
 #[test]
-fn more_flows_than_there_is_room_for_push_out_the_oldest() {
+fn surplus_flows_evict_the_oldest() {
     sandboxed(|sandbox| {
         let pod = sandbox.pod("server")?;
         let client = sandbox.pod("client")?;
@@ -135,7 +135,7 @@ fn more_flows_than_there_is_room_for_push_out_the_oldest() {
             let in_use = flows.keys().count();
             ensure!(SOCKETS * usize::from(SERVICES) > room, "they do not fit");
             ensure!(in_use <= room && in_use > room / 2, "{in_use} of {room}");
-            // Those that were pushed out come back with the next datagram.
+            // Evicted flows return with the next datagram.
             for number in 0..SERVICES {
                 assert_eq!(ask(&sockets[0], service(number))?, "server");
             }
@@ -149,7 +149,7 @@ fn more_flows_than_there_is_room_for_push_out_the_oldest() {
 }
 
 #[test]
-fn a_service_with_ports_by_the_thousand() {
+fn a_service_with_thousands_of_ports_is_served() {
     sandboxed(|sandbox| {
         let pod = sandbox.pod("server")?;
         let client = sandbox.pod("client")?;
@@ -181,7 +181,7 @@ fn a_service_with_ports_by_the_thousand() {
                 if port % 2 == 0 {
                     assert_eq!(lb_testbed::connect_name(to)?, "tcp");
                 } else {
-                    // They share one backend, so the reply names the one that was asked last.
+                    // They share one backend, so the reply names the Service that was used last.
                     assert_eq!(ask(&socket, to)?, "udp");
                 }
             }

@@ -22,7 +22,7 @@ fn with_http(agent: &Agent) -> Agent {
     agent.clone().arg("--http").arg(HTTP.to_string())
 }
 
-/// Fails unless these events are in the log in this order.
+/// Fails unless the log contains these events in this order.
 fn assert_in_order(agent: &AgentProcess, names: &[&str]) {
     let log = agent.log();
     let mut events = log.all();
@@ -34,7 +34,7 @@ fn assert_in_order(agent: &AgentProcess, names: &[&str]) {
     }
 }
 
-/// When an event was logged for the first time.
+/// The time of an event's first occurrence.
 fn logged_at(agent: &AgentProcess, name: &str) -> Result<String> {
     let log = agent.log();
     let event = log.events(name).next();
@@ -64,7 +64,7 @@ fn no_connect_fails_while_agents_hand_over_to_each_other() {
         let clients = [(), ()].map(|()| Client::start(&web.client, to, Result::is_ok));
         for round in 0..6 {
             let backends: Vec<IpAddr> = (0..3).map(|i| all[(round + i) % 6]).collect();
-            // Before, while and after they hand over.
+            // Before, during and after the handover.
             if round % 3 == 0 {
                 write_service(&web.manifests, "web", cluster_ip(10), &backends)?;
             }
@@ -98,7 +98,7 @@ fn no_connect_fails_while_agents_hand_over_to_each_other() {
             let asked = logged_at(&last, "hand_over.asked")?;
             ensure!(asked < logged_at(&web.running, "agent.took_over")?);
             ensure!(last.ended()?.is_none(), "it does not stand by");
-            // What stands by answers nobody; it is told to end, and does at once.
+            // An agent that stands by answers nothing; it exits at once when it is told to.
             assert_ne!(status(&web.agent)?.hooks[0].program_id, program);
             ensure!(last.terminate()?.success());
             assert_in_order(&last, &["agent.stands_by", "agent.stopped_waiting"]);
@@ -110,14 +110,16 @@ fn no_connect_fails_while_agents_hand_over_to_each_other() {
         for client in clients {
             client.finish()?;
         }
-        eventually("no socket counts any more", || Ok(active(&web.agent)? == 0))?;
-        eventually("nothing rests", || Ok(status(&web.agent)?.resting == 0))?;
+        eventually("no socket is counted", || Ok(active(&web.agent)? == 0))?;
+        eventually("nothing is quarantined", || {
+            Ok(status(&web.agent)?.resting == 0)
+        })?;
         Ok(())
     });
 }
 
 #[test]
-fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
+fn an_agent_that_handed_over_resumes_when_its_successor_is_killed() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 4, 2)?;
         web.running.terminate()?;
@@ -128,7 +130,7 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
         for round in 0..2 {
             let mut second = agent.start()?;
             first.wait_for_event("agent.stands_by")?;
-            // Only the one that has the folder writes: its flags hold.
+            // Only the agent that holds the folder writes: its flags apply.
             assert_eq!(step_aside_at(&web.agent)?, 0);
             write_service(
                 &web.manifests,
@@ -141,11 +143,11 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
             wait_for_backends(&web.agent, "other", &all[..1])?;
             assert_eq!(step_aside_at(&web.agent)?, 0);
 
-            // Seen by nobody but the next to list.
+            // Only the next list finds it.
             signal(&second, Signal::SIGSTOP)?;
             web.manifests.remove("other.json")?;
             second.kill()?;
-            eventually("the first one is back", || {
+            eventually("the first agent is back", || {
                 Ok(first.log().times_ready() == round + 2)
             })?;
             assert_eq!(status(&web.agent)?.services, 1);
@@ -162,7 +164,7 @@ fn an_agent_that_handed_over_takes_up_again_when_the_other_is_killed() {
 }
 
 #[test]
-fn of_several_that_stand_by_one_takes_up() {
+fn one_of_several_standby_agents_takes_over() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 2, 1)?;
         let all = web.servers.ipv4();
@@ -177,7 +179,7 @@ fn of_several_that_stand_by_one_takes_up() {
             web.running.kill()?;
             let is_back = |agent: &AgentProcess| agent.log().times_ready() == 2;
             let mut next = None;
-            eventually("one of them is back", || {
+            eventually("one agent is back", || {
                 next = standing_by.iter().position(is_back);
                 Ok(next.is_some())
             })?;
@@ -192,7 +194,7 @@ fn of_several_that_stand_by_one_takes_up() {
 }
 
 #[test]
-fn an_agent_that_does_not_answer_is_waited_for() {
+fn a_new_agent_waits_for_an_unresponsive_one() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 2, 1)?;
         let all = web.servers.ipv4();
@@ -226,12 +228,12 @@ fn an_agent_that_does_not_answer_is_waited_for() {
 }
 
 #[test]
-fn an_agent_with_another_socket_is_waited_for() {
+fn a_new_agent_waits_for_one_with_another_socket() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         let beside = web.agent.clone().beside("other");
         let mut other = beside.start()?;
-        // Its socket is the other one's, its pins are those of the first.
+        // It uses the second agent's socket and the first one's pins.
         let agent = web.agent.clone().arg("--http").arg(HTTP.to_string());
         let mut nobody = agent
             .on_socket(&sandbox.dir().join("nobody.sock"))
@@ -252,7 +254,7 @@ fn an_agent_with_another_socket_is_waited_for() {
 }
 
 #[test]
-fn an_agent_that_is_too_old_to_be_asked_is_waited_for() {
+fn a_new_agent_waits_for_one_too_old_to_hand_over() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         web.running.terminate()?;
@@ -268,7 +270,7 @@ fn an_agent_that_is_too_old_to_be_asked_is_waited_for() {
         let mut waits = web.agent.spawn()?;
         wait_for_refusal(&mut waits, "too_old")?;
         old.join().expect("it answers")?;
-        // Its socket stays behind, as that of a killed one does.
+        // Its socket stays behind, as after a kill.
         drop(lock);
         waits.wait_ready()?;
         assert_eq!(status(&web.agent)?.services, 1);

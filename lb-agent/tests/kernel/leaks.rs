@@ -19,7 +19,7 @@ use crate::support::{
 
 const TO: SocketAddr = Web::ADDRESS;
 
-/// The Service `web` over TCP and UDP with one pod behind it, and an agent that sweeps every second.
+/// The Service `web` over TCP and UDP with one pod, and an agent that sweeps every second.
 struct Node {
     pod: Pod,
     client: Pod,
@@ -42,7 +42,7 @@ impl Node {
             .address(pod.ipv4());
         manifests.write("web.json", [service.to_json(), slice.to_json()])?;
         let client = sandbox.pod("client")?;
-        // Its pod does not listen.
+        // No server listens there.
         write_service(
             &manifests,
             "nobody",
@@ -66,7 +66,7 @@ impl Node {
         active(&self.agent)
     }
 
-    /// One socket of each kind: TCP, connected UDP, and UDP that only sent; each counts.
+    /// One socket of each kind, each of which counts: TCP, connected UDP, and UDP that only sent.
     fn sockets(&self) -> Result<Vec<OwnedFd>> {
         let sockets = self.client.enter(|| -> io::Result<Vec<OwnedFd>> {
             let connected = UdpSocket::bind("0.0.0.0:0")?;
@@ -93,7 +93,7 @@ pub fn heir(sockets: &[OwnedFd]) -> Result<Child> {
 }
 
 #[test]
-fn a_process_that_is_killed() {
+fn a_killed_process_leaves_no_entries() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let sockets = node.sockets()?;
@@ -107,7 +107,7 @@ fn a_process_that_is_killed() {
 }
 
 #[test]
-fn a_socket_that_is_destroyed() {
+fn a_destroyed_socket_leaves_no_entry() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let mut sockets = node.sockets()?;
@@ -137,7 +137,7 @@ fn a_socket_that_is_destroyed() {
 }
 
 #[test]
-fn a_socket_that_is_disconnected() {
+fn a_disconnected_socket_leaves_no_entry() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         for socket in node.sockets()? {
@@ -165,7 +165,7 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
         sa_data: [0; 14],
     };
     let length = libc::socklen_t::try_from(size_of_val(&nowhere)).map_err(io::Error::other)?;
-    // SAFETY: an address of the length that is said.
+    // SAFETY: an address of the given length.
     match unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -173,7 +173,7 @@ pub fn disconnect(socket: &impl AsRawFd) -> io::Result<()> {
 }
 
 #[test]
-fn a_socket_whose_connects_fail_one_after_the_other() {
+fn repeated_failed_connects_leave_no_entry() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let nobody = SocketAddr::from((cluster_ip(11), PORT));
@@ -202,7 +202,7 @@ fn a_socket_whose_connects_fail_one_after_the_other() {
 }
 
 #[test]
-fn sockets_that_were_sent_to_nobody() {
+fn unanswered_sockets_leave_no_entry() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let (sender, receiver) = UnixStream::pair()?;
@@ -215,7 +215,7 @@ fn sockets_that_were_sent_to_nobody() {
     });
 }
 
-/// Puts copies of sockets on their way (SCM_RIGHTS).
+/// Sends copies of sockets without receiving them (SCM_RIGHTS).
 pub fn send_to_nobody(sender: &UnixStream, sockets: &[OwnedFd]) -> io::Result<()> {
     let raw: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     sendmsg::<()>(
@@ -229,7 +229,7 @@ pub fn send_to_nobody(sender: &UnixStream, sockets: &[OwnedFd]) -> io::Result<()
 }
 
 #[test]
-fn sockets_whose_cgroup_is_gone() {
+fn sockets_of_a_removed_cgroup_leave_no_entries() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let home = Cgroup::at(sandbox.cgroup());
@@ -252,7 +252,7 @@ fn sockets_whose_cgroup_is_gone() {
 
 /// The release hook sees the MPTCP socket, the connect hook its first subflow.
 #[test]
-fn an_mptcp_socket() {
+fn an_mptcp_socket_leaves_no_entry() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         let sockets = node.client.enter(|| [mptcp(TO), mptcp(TO)])?;
@@ -269,7 +269,7 @@ fn an_mptcp_socket() {
 }
 
 #[test]
-fn an_mptcp_socket_whose_connects_fail_and_that_connects_again() {
+fn an_mptcp_socket_that_fails_and_reconnects_leaves_no_entry() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         node.client.enter(|| -> Result<()> {
@@ -295,9 +295,9 @@ fn mptcp(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// No hook sees a kernel socket end: its entry is swept, and no entry of a socket that lives.
+/// No hook runs when a kernel socket closes: its entry is swept, but no entry of an open socket.
 #[test]
-fn a_socket_whose_end_no_hook_sees() {
+fn kernel_sockets_are_swept_after_they_close() {
     sandboxed(|sandbox| {
         let mut node = Node::start(sandbox)?;
         let living = node.client.enter(|| connect(TO))??;

@@ -1,4 +1,4 @@
-//! NodePorts on the host's loopback: every local address that kube-proxy's iptables mode serves, however it is written.
+//! NodePorts on the host's loopback: every local address that kube-proxy's iptables mode serves, in every spelling.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -10,7 +10,7 @@ use crate::bound::{NODE, NODE_PORT, Node};
 use crate::support::{active, failure};
 use crate::udp::{ask_from, socket};
 
-/// What is asked for, and what the kernel makes the peer of it without us.
+/// The requested address, and the peer that the kernel would choose without socklb.
 const SPELLINGS: [(&str, &str); 8] = [
     ("127.0.0.1", "127.0.0.1"),
     ("127.0.1.1", "127.0.1.1"),
@@ -29,7 +29,7 @@ fn spellings() -> Result<Vec<(SocketAddr, SocketAddr)>> {
 }
 
 #[test]
-fn a_connected_socket_says_the_peer_that_it_asked_for() {
+fn a_connected_socket_reports_the_requested_peer() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         for (to, expected) in spellings()? {
@@ -55,11 +55,11 @@ fn a_connected_socket_says_the_peer_that_it_asked_for() {
 }
 
 #[test]
-fn a_reply_comes_from_the_address_that_was_asked() {
+fn a_reply_comes_from_the_requested_address() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         sandbox.namespace().enter(|| -> Result<()> {
-            // Each spelling on a socket of its own, and all of a family on one.
+            // Each spelling on a socket of its own, and all spellings of a family on one socket.
             let [ipv4, ipv6] = [socket(Domain::IPV4)?, socket(Domain::IPV6)?];
             for _ in 0..2 {
                 for (to, expected) in spellings()? {
@@ -78,9 +78,9 @@ fn a_reply_comes_from_the_address_that_was_asked() {
     });
 }
 
-/// Of a bound socket the kernel takes the own address for an unspecified one.
+/// For a bound socket the kernel replaces an unspecified destination with the socket's own address.
 #[test]
-fn an_unspecified_address_is_the_bound_ones() {
+fn an_unspecified_destination_resolves_as_in_the_kernel() {
     sandboxed(|sandbox| {
         let _node = Node::start(sandbox)?;
         let peer = sandbox.namespace().enter(|| -> Result<_> {
@@ -95,7 +95,7 @@ fn an_unspecified_address_is_the_bound_ones() {
 }
 
 #[test]
-fn other_ports_of_loopback_are_the_hosts_own() {
+fn other_loopback_ports_reach_the_host() {
     sandboxed(|sandbox| {
         let node = Node::start(sandbox)?;
         sandbox.namespace().enter(|| -> Result<()> {

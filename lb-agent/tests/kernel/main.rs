@@ -1,6 +1,6 @@
-//! The data path on the real kernel: programs loaded and attached, real sockets, pods as network namespaces.
+//! The data path on the real kernel: loaded and attached programs, real sockets, pods as network namespaces.
 //!
-//! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does reaches the machine.
+//! Each test runs in a sandbox of its own (`lb_testbed::sandboxed`): nothing that it does affects the machine.
 
 mod aside;
 mod bound;

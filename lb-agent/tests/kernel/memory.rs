@@ -1,4 +1,4 @@
-//! A memory limit that the tables do not fit into.
+//! A memory limit below the size of the tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Sandbox, sandboxed};
 
-/// A cgroup with a memory limit; removed when this goes.
+/// A cgroup with a memory limit; removed on drop.
 struct Limited(PathBuf);
 
 impl Limited {
@@ -17,7 +17,7 @@ impl Limited {
             Some(parent) => (parent, "memory.limit_in_bytes"),
             None => {
                 let parent = sandbox.cgroup().parent().context("it is not the root")?;
-                // Its children have the controller then, if they had not.
+                // Enables the controller for its children.
                 fs::write(parent.join("cgroup.subtree_control"), "+memory")?;
                 (parent.to_owned(), "memory.max")
             }
@@ -35,7 +35,7 @@ impl Drop for Limited {
     }
 }
 
-/// This process's cgroup in the hierarchy of version 1 for memory, where there is one: cgroup2 has no such controller then.
+/// This process's cgroup in the memory hierarchy of cgroup v1, if there is one: cgroup2 then has no such controller.
 fn version_1() -> Result<Option<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let of_memory = |line: &&str| {
@@ -53,7 +53,7 @@ fn version_1() -> Result<Option<PathBuf>> {
 }
 
 #[test]
-fn an_agent_says_what_its_tables_need_and_what_it_may_have() {
+fn an_agent_reports_its_tables_memory_and_its_limit() {
     sandboxed(|sandbox| {
         const MIB: u64 = 1 << 20;
         let limited = Limited::new(sandbox, 200 * MIB)?;

@@ -1,4 +1,4 @@
-//! Nodes and arguments that are not fit: each gets one clear line.
+//! Unsuitable nodes and arguments: each gets one clear line.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::support::{Servers, Web, agent, answers, cluster_ip, status, write_service};
 
-/// Runs `lb-agent run` with these arguments over the usual ones; what it says when it fails.
+/// Runs `lb-agent run` with these arguments instead of the usual ones, and returns the error output.
 fn failure(sandbox: &Sandbox, change: impl FnOnce(&mut Command)) -> Result<String> {
     let manifests = sandbox.manifests()?;
     write_service(&manifests, "web", cluster_ip(10), &[])?;
@@ -30,7 +30,7 @@ fn failure(sandbox: &Sandbox, change: impl FnOnce(&mut Command)) -> Result<Strin
     Ok(said)
 }
 
-/// The last line names what could not be used, and what to do.
+/// The last line names the cause and the remedy.
 fn assert_names(said: &str, parts: &[&str]) {
     let line = said.lines().last().unwrap_or_default();
     for part in parts {
@@ -50,7 +50,7 @@ fn usual(sandbox: &Sandbox) -> impl FnOnce(&mut Command) {
 }
 
 #[test]
-fn what_an_agent_holds_is_not_unloaded() {
+fn unload_refuses_while_an_agent_runs() {
     sandboxed(|sandbox| {
         let manifests = sandbox.manifests()?;
         let mut running = agent(sandbox, &manifests).start()?;
@@ -72,7 +72,7 @@ fn what_an_agent_holds_is_not_unloaded() {
 }
 
 #[test]
-fn without_bpffs() {
+fn a_node_without_bpffs_is_reported() {
     sandboxed(|sandbox| {
         let said = failure(sandbox, |command| {
             command.arg("--cgroup").arg(sandbox.cgroup());
@@ -85,7 +85,7 @@ fn without_bpffs() {
 }
 
 #[test]
-fn with_a_cgroup_that_is_none() {
+fn a_path_that_is_not_a_cgroup_is_reported() {
     sandboxed(|sandbox| {
         let folder = sandbox.dir().join("none");
         fs::create_dir(&folder)?;
@@ -99,9 +99,9 @@ fn with_a_cgroup_that_is_none() {
     });
 }
 
-/// With the hierarchies of version 1 beside it, as `/sys/fs/cgroup` of such a node is in the pod.
+/// Beside cgroup v1 hierarchies, as `/sys/fs/cgroup` of such a node looks in the pod.
 #[test]
-fn a_hybrid_nodes_cgroup2_is_found_in_its_folder() {
+fn cgroup2_is_found_on_a_hybrid_node() {
     sandboxed(|sandbox| {
         let folder = sandbox.dir().join("host-cgroup");
         fs::create_dir(&folder)?;
@@ -127,7 +127,7 @@ fn a_hybrid_nodes_cgroup2_is_found_in_its_folder() {
 }
 
 #[test]
-fn without_cgroup2() {
+fn a_node_without_cgroup2_is_reported() {
     sandboxed(|sandbox| {
         // Only this sandbox's own mounts.
         let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
@@ -152,13 +152,13 @@ fn without_cgroup2() {
 }
 
 #[test]
-fn without_the_rights() {
+fn missing_capabilities_are_reported() {
     sandboxed(|sandbox| {
         let said = failure(sandbox, |command| {
             usual(sandbox)(command);
             command.uid(65534).gid(65534);
         });
-        // Somebody else than root may not even be able to get at this build's binary.
+        // Users other than root may not even be able to read this build's binary.
         let said = match said {
             Ok(said) => said,
             Err(error) if is_out_of_reach(&error) => {
@@ -186,7 +186,7 @@ fn is_out_of_reach(error: &anyhow::Error) -> bool {
 }
 
 #[test]
-fn with_tables_of_another_shape() {
+fn tables_of_another_shape_are_reported() {
     sandboxed(|sandbox| {
         let manifests = sandbox.manifests()?;
         let agent = agent(sandbox, &manifests);

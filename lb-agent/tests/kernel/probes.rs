@@ -1,8 +1,8 @@
-//! What the probes of two pods on one node say, as in an update with maxSurge: the DaemonSet's controller ends the old pod
-//! once the new one is available, so no probe of the new one may ever be answered by the old one.
+//! The probes of two pods on one node during an update with maxSurge. The DaemonSet's controller ends the old pod once the new
+//! one is available, so a probe of the new pod must never be answered by the old one.
 //!
-//! Pods are processes here, each with a `--probe-socket` of its own, as each pod has an emptyDir of its own. A probe is what
-//! the kubelet runs: `lb-agent probe`, and its exit code.
+//! Pods are processes here. Each has a `--probe-socket` of its own, as each pod has its own emptyDir. A probe is the command
+//! that the kubelet runs, `lb-agent probe`, with its exit code.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -25,7 +25,7 @@ struct Pod {
 }
 
 impl Pod {
-    /// A pod of this name, on the port that all have.
+    /// A pod of this name, with the port that all of them use.
     fn start(sandbox: &Sandbox, name: &str, agent: &Agent) -> Result<Self> {
         Self::start_on(sandbox, name, agent, HTTP)
     }
@@ -56,7 +56,7 @@ impl Pod {
         Ok((output.status.success(), said))
     }
 
-    /// Never before its own process says so in its log.
+    /// Never before its own process logs that it is ready.
     fn becomes_ready(&self) -> Result<()> {
         eventually("the pod is ready", || {
             let is_ready = self.is("ready")?;
@@ -71,7 +71,7 @@ impl Pod {
     }
 }
 
-/// The old pod, which is ready, and what is behind its Service.
+/// The old pod, which is ready, and its Service.
 fn old_pod(sandbox: &Sandbox) -> Result<(Web, Pod)> {
     let mut web = Web::start(sandbox, 2, 1)?;
     web.running.terminate()?;
@@ -80,7 +80,7 @@ fn old_pod(sandbox: &Sandbox) -> Result<(Web, Pod)> {
     Ok((web, old))
 }
 
-/// Looks at a pod that must not become ready until something is so.
+/// Observes a pod that must not become ready until a condition holds.
 fn is_unready_until(new: &Pod, what: &str, is_so: impl Fn(&Pod) -> Result<bool>) -> Result<()> {
     eventually(what, || {
         let (is_ready, said) = new.probe("ready")?;
@@ -91,12 +91,12 @@ fn is_unready_until(new: &Pod, what: &str, is_so: impl Fn(&Pod) -> Result<bool>)
 }
 
 #[test]
-fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
+fn a_failing_pod_is_never_ready_beside_a_healthy_one() {
     sandboxed(|sandbox| {
         let (web, mut old) = old_pod(sandbox)?;
         let all = web.servers.ipv4();
 
-        // It does not start: it is started again and again, as the kubelet does.
+        // It does not start, and is restarted repeatedly, as by the kubelet.
         let nowhere = Path::new("/nowhere/admin.conf");
         let broken = Agent::of_cluster(BINARY, sandbox, nowhere, "node-a");
         for name in ["broken-0", "broken-1", "broken-2"] {
@@ -106,7 +106,7 @@ fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
             ensure!(!new.is("ready")? && !new.is("live")?);
         }
 
-        // It works, and never hears from its source. Over TCP it is the old one that vouches for the new one.
+        // The new pod runs, but never gets data from its source. Over TCP, the old pod would answer for it.
         let kubeconfig = sandbox.dir().join("nobody.yaml");
         let nobody = "{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}], \
                       clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: a, user: {}}]}";
@@ -124,7 +124,7 @@ fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
         ensure!(!new.is("ready")? && old.is("ready")?);
         ensure!(new.running.terminate()?.success());
 
-        // It has the old one hand over, and ends before anything is in effect.
+        // The old agent hands over to it, and it ends before anything is in effect.
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut new = Pod::start_on(sandbox, "failing", &web.agent, taken.local_addr()?)?;
         is_unready_until(&new, "the old one has handed over", |_| {
@@ -133,7 +133,7 @@ fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
         ensure!(old.is("live")?, "what stands by works");
         ensure!(!new.running.wait()?.success(), "{}", new.running.log());
         ensure!(!new.is("ready")?);
-        eventually("the old one has taken up again", || {
+        eventually("the old agent has taken over again", || {
             Ok(old.running.log().times_ready() == 2)
         })?;
         old.becomes_ready()?;
@@ -146,7 +146,7 @@ fn a_pod_that_cannot_do_its_work_is_never_ready_beside_a_healthy_one() {
 }
 
 #[test]
-fn a_pod_is_ready_once_it_has_taken_over_and_the_old_one_stays_alive() {
+fn a_pod_is_ready_after_the_handover_and_the_old_one_stays_alive() {
     sandboxed(|sandbox| {
         let (web, mut old) = old_pod(sandbox)?;
         let mut new = Pod::start(sandbox, "new", &web.agent)?;
@@ -158,8 +158,8 @@ fn a_pod_is_ready_once_it_has_taken_over_and_the_old_one_stays_alive() {
         let (_, said) = old.probe("ready")?;
         ensure!(said.contains("standing by"), "{said}");
 
-        // The old pod's container is restarted for another reason, and takes the node back: the new pod is as good as before,
-        // and the update does not come to a halt.
+        // The old pod's container is restarted for another reason, and takes the node back. The new pod still counts as ready,
+        // and the update does not stall.
         old.running.kill()?;
         ensure!(!old.is("live")?);
         let mut restarted = Pod::start(sandbox, "old", &web.agent)?;
@@ -167,7 +167,7 @@ fn a_pod_is_ready_once_it_has_taken_over_and_the_old_one_stays_alive() {
         new.running.wait_for_event("agent.stands_by")?;
         ensure!(new.is("live")? && new.is("ready")?);
         ensure!(restarted.running.terminate()?.success());
-        eventually("the new one has taken up again", || {
+        eventually("the new agent has taken over again", || {
             Ok(new.running.log().times_ready() == 2)
         })?;
         new.becomes_ready()?;
@@ -180,7 +180,7 @@ fn a_pod_is_ready_once_it_has_taken_over_and_the_old_one_stays_alive() {
 }
 
 #[test]
-fn a_stuck_holder_is_not_alive_and_who_waits_for_it_is() {
+fn a_stuck_holder_fails_its_liveness_probe_and_a_waiting_agent_does_not() {
     sandboxed(|sandbox| {
         let (web, mut old) = old_pod(sandbox)?;
         old.signal(Signal::SIGSTOP)?;
@@ -191,7 +191,7 @@ fn a_stuck_holder_is_not_alive_and_who_waits_for_it_is() {
         let (is_live, said) = old.probe("live")?;
         ensure!(!is_live && said.contains("no answer"), "{said}");
         ensure!(!old.is("ready")?);
-        // Its container is left alone, and so it is there when the kubelet has ended the stuck one.
+        // Its container is left alone, so it is running when the kubelet has ended the stuck one.
         ensure!(new.is("live")?);
         old.running.kill()?;
         new.becomes_ready()

@@ -1,4 +1,4 @@
-//! Resolvers and DNS servers that are not ours: names are resolved through a Service over real DNS.
+//! Resolvers and DNS servers of other projects: names are resolved through a Service over real DNS.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,13 +15,13 @@ use nix::mount::{MsFlags, mount};
 
 use crate::support::{active, agent, backends, cluster_ip, eventually};
 
-/// Where pods' DNS servers listen; the Service has port 53.
+/// The port of the pods' DNS servers; the Service has port 53.
 const TARGET: u16 = 5353;
 
-/// More than fits into a datagram without EDNS: resolvers ask again over TCP.
+/// More than fits into a datagram without EDNS: resolvers repeat the query over TCP.
 const MANY: usize = 60;
 
-/// Two pods with dnsmasq, the Service in front of them as the only name server, and an agent.
+/// Two pods with dnsmasq, their Service as the only name server, and an agent.
 struct Dns {
     client: Pod,
     agent: Agent,
@@ -39,7 +39,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Every pod gives another address for `web.example`: 10.7.0.NUMBER and fd00:7::NUMBER.
+    /// Every pod returns another address for `web.example`: 10.7.0.NUMBER and fd00:7::NUMBER.
     fn start(pod: &Pod, number: usize, dir: &Path) -> Result<Self> {
         let mut hosts = format!("10.7.0.{number} web.example\nfd00:7::{number} web.example\n");
         for host in 1..=MANY {
@@ -135,7 +135,7 @@ impl Dns {
         Ok(said)
     }
 
-    /// Asks until both servers have answered; none of the answers may fail.
+    /// Sends queries until both servers have answered; none may fail.
     fn ask_until_both_answered(&self, program: &str, arguments: &[&str]) -> Result<()> {
         let mut answers = BTreeSet::new();
         for _ in 0..40 {
@@ -149,7 +149,7 @@ impl Dns {
         Ok(())
     }
 
-    /// That the questions took this way, and that nothing of them stays.
+    /// Checks that the queries used the Service, and that no entries remain.
     fn check_counts(&self, questions: u64) -> Result<()> {
         let sent: u64 = backends(&self.agent)?.iter().map(|b| b.connections).sum();
         ensure!(
@@ -161,9 +161,9 @@ impl Dns {
     }
 }
 
-/// glibc connects a socket for both questions, with `send` and `recv`.
+/// glibc connects a socket for both queries, with `send` and `recv`.
 #[test]
-fn a_resolver_that_connects() {
+fn a_connected_resolver_gets_answers() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox)?;
         dns.ask_until_both_answered("getent", &["ahosts", "web.example"])?;
@@ -174,9 +174,9 @@ fn a_resolver_that_connects() {
     });
 }
 
-/// adns, as musl, sends from a socket that is not connected, and takes no answer from another address than it asked.
+/// adns, like musl, sends from an unconnected socket, and accepts no answer from another address.
 #[test]
-fn a_resolver_that_checks_the_source() {
+fn an_unconnected_resolver_that_checks_the_source_gets_answers() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox)?;
         dns.ask_until_both_answered("adnshost", &["--type", "a", "web.example"])?;

@@ -39,15 +39,17 @@ fn no_connect_fails_while_the_agent_is_killed_twenty_times() {
         for client in clients {
             client.finish()?;
         }
-        // Exact to the end: every socket is closed, and every count with it.
-        eventually("no socket counts any more", || Ok(active(&web.agent)? == 0))?;
-        eventually("nothing rests", || Ok(status(&web.agent)?.resting == 0))?;
+        // Exact to the end: every socket is closed, and every count is 0.
+        eventually("no socket is counted", || Ok(active(&web.agent)? == 0))?;
+        eventually("nothing is quarantined", || {
+            Ok(status(&web.agent)?.resting == 0)
+        })?;
         Ok(())
     });
 }
 
 #[test]
-fn the_data_path_stays_after_sigterm_and_goes_with_unload() {
+fn the_data_path_outlives_sigterm_and_unload_removes_it() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 2, 2)?;
         ensure!(web.running.terminate()?.success());
@@ -59,13 +61,13 @@ fn the_data_path_stays_after_sigterm_and_goes_with_unload() {
         ensure!(unload(&web.agent)?.contains("detached 9 hooks"));
         let error = failure(&web.client, to)?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
-        ensure!(unload(&web.agent)?.contains("nothing to take away"));
+        ensure!(unload(&web.agent)?.contains("nothing to remove"));
         Ok(())
     });
 }
 
 #[test]
-fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
+fn changes_made_without_an_agent_take_effect_with_the_next() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 3)?;
         let client = sandbox.pod("client")?;
@@ -75,7 +77,7 @@ fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
         write_service(&manifests, "gone", cluster_ip(11), &all[..1])?;
         let agent = agent(sandbox, &manifests);
         agent.start()?.kill()?;
-        // A connection of the first agent's time keeps its peer and its count.
+        // A connection from the first agent's time keeps its peer and its count.
         let to = SocketAddr::from((cluster_ip(10), PORT));
         let stream = client.enter(|| lb_testbed::connect(to))??;
 
@@ -101,7 +103,7 @@ fn what_changed_while_no_agent_ran_is_in_effect_with_the_next() {
 }
 
 #[test]
-fn a_manifest_with_an_error_takes_nothing_away_at_a_restart() {
+fn an_invalid_manifest_removes_nothing_at_a_restart() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 2, 2)?;
         write_service(&web.manifests, "gone", cluster_ip(11), &web.servers.ipv4())?;
@@ -112,7 +114,7 @@ fn a_manifest_with_an_error_takes_nothing_away_at_a_restart() {
         let mut running = web.agent.start()?;
         running.wait_for_event("tables.leftovers_kept")?;
         assert_eq!(answers(&web.client, Web::ADDRESS, 40)?.len(), 2);
-        // Mended: now it is known what is wanted, and what is not goes.
+        // The manifest is correct again: now its contents are known, and everything else is removed.
         write_service(&web.manifests, "web", cluster_ip(10), &web.servers.ipv4())?;
         eventually("the other Service is gone", || {
             Ok(status(&web.agent)?.frontends == 1)
@@ -123,7 +125,7 @@ fn a_manifest_with_an_error_takes_nothing_away_at_a_restart() {
 }
 
 #[test]
-fn counters_outlive_the_agent() {
+fn counters_survive_a_restart() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         let to = Web::ADDRESS;

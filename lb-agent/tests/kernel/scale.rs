@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_service_is_scaled_up_down_to_zero_and_back() {
+fn a_service_can_be_scaled_to_zero_and_back() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 5, 2)?;
         let all = web.servers.ipv4();
@@ -44,7 +44,7 @@ fn a_service_is_scaled_up_down_to_zero_and_back() {
 }
 
 #[test]
-fn a_service_that_is_deleted_is_no_more() {
+fn a_deleted_service_is_not_served() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 1, 1)?;
         let to = Web::ADDRESS;
@@ -56,19 +56,21 @@ fn a_service_that_is_deleted_is_no_more() {
         })?;
         let error = failure(&web.client, to)?;
         assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
-        // All that it held is free again.
-        eventually("nothing rests", || Ok(status(&web.agent)?.resting == 0))?;
+        // Everything that it used is free again.
+        eventually("nothing is quarantined", || {
+            Ok(status(&web.agent)?.resting == 0)
+        })?;
         Ok(())
     });
 }
 
 #[test]
-fn ten_thousand_services_come_and_most_of_them_go() {
+fn ten_thousand_services_are_added_and_most_removed() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 3)?;
         let client = sandbox.pod("client")?;
         let manifests = sandbox.manifests()?;
-        // The backends' addresses are the same three, in an order that tells the Services apart.
+        // The backends' addresses are the same three, in an order that distinguishes the Services.
         let all = servers.ipv4();
         for file in 0..10_u32 {
             let objects = (0..1_000_u32).flat_map(|number| {
@@ -96,7 +98,7 @@ fn ten_thousand_services_come_and_most_of_them_go() {
         };
         check(0..10_000, 10_000)?;
 
-        // So many go that the filter before the hash is made anew.
+        // So many are removed that the filter in front of the hash is rebuilt.
         for file in 0..9 {
             manifests.remove(&format!("services-{file}.json"))?;
         }
@@ -124,7 +126,7 @@ fn service(number: u32, backends: &[IpAddr]) -> [serde_json::Value; 2] {
 }
 
 #[test]
-fn a_file_with_an_error_keeps_what_it_had() {
+fn a_file_with_an_error_keeps_its_last_objects() {
     sandboxed(|sandbox| {
         let mut web = Web::start(sandbox, 1, 1)?;
         web.manifests

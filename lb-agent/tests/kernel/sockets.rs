@@ -1,4 +1,4 @@
-//! Every way in which a socket uses its place in ORIGINS gives it back.
+//! However a socket uses its entry in ORIGINS, the entry is freed.
 
 use std::fs;
 use std::io;
@@ -89,7 +89,7 @@ fn a_socket_that_connects_again_is_counted_once() {
 }
 
 #[test]
-fn a_connect_that_the_backend_refuses_is_given_back_too() {
+fn a_connect_refused_by_the_backend_is_uncounted() {
     sandboxed(|sandbox| {
         let pods = sandbox.pods(2)?;
         let client = sandbox.pod("client")?;
@@ -112,7 +112,7 @@ fn a_connect_that_the_backend_refuses_is_given_back_too() {
 }
 
 #[test]
-fn sockets_whose_set_is_full_spill_and_come_back() {
+fn sockets_spill_when_their_set_is_full_and_are_uncounted() {
     sandboxed(|sandbox| {
         let (_pods, _servers, agent) = dns(sandbox)?;
         let client = sandbox.pod("client")?;
@@ -145,7 +145,7 @@ fn sockets_whose_set_is_full_spill_and_come_back() {
             for socket in &held {
                 assert_eq!(socket.peer_addr()?, service(2));
             }
-            // Those with a way go first: the others must be found although there is room by then.
+            // The sockets with a way close first. The others must still be found, although the set has room by then.
             for socket in held.drain(..4) {
                 drop(socket);
             }
@@ -160,15 +160,18 @@ fn sockets_whose_set_is_full_spill_and_come_back() {
             assert_eq!(active(&agent)?, 0);
             Ok(())
         })??;
-        eventually("nothing rests", || Ok(status(&agent)?.resting == 0))?;
+        eventually(
+            "nothing is quarantined",
+            || Ok(status(&agent)?.resting == 0),
+        )?;
         Ok(())
     });
 }
 
-/// The sets that a new ORIGINS has, less one.
+/// The number of sets of a new ORIGINS, minus one.
 const SETS_MASK: u64 = 65_535;
 
-/// What the programs know a socket by.
+/// The identity by which the programs know a socket.
 fn cookie(socket: &UdpSocket) -> io::Result<u64> {
     SockRef::from(socket).cookie()
 }
@@ -185,7 +188,7 @@ fn ping_and_udp_lite_sockets_are_not_misread() {
                 let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(protocol))?;
                 let connected = socket.connect(&service(1).into());
                 let error = connected.expect_err("nothing is there for this protocol");
-                // Untouched: the kernel finds no route to the ClusterIP.
+                // Not translated: the kernel finds no route to the ClusterIP.
                 assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
             }
             Ok(())

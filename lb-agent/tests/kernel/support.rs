@@ -1,4 +1,4 @@
-//! What the tests share: an agent of this build, Services with servers behind them, and what the agent says.
+//! Shared by the tests: an agent of this build, Services with servers, and the agent's output.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
@@ -18,13 +18,13 @@ use socket2::SockRef;
 
 use crate::orphan::orphan_entry;
 
-/// The port of every Service here, unless said otherwise.
+/// The usual port of Services here.
 pub const PORT: u16 = 80;
 
 /// The port that pods listen on.
 pub const TARGET: u16 = 8080;
 
-/// Where the HTTP server of an agent is.
+/// The address of an agent's HTTP server.
 pub const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10_356);
 
 /// Far more than a change takes.
@@ -40,7 +40,7 @@ pub const fn cluster_ip(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 96, 0, number)
 }
 
-/// Writes a Service with one TCP port and its backends to a file of its name.
+/// Writes a Service with one TCP port, and its backends, to a file with its name.
 pub fn write_service(
     manifests: &Manifests,
     name: &str,
@@ -65,7 +65,7 @@ pub fn write_service(
     )
 }
 
-/// Pods that serve their own names, for as long as this lives.
+/// Pods that serve their own names until this value is dropped.
 pub struct Servers {
     pub pods: Vec<Pod>,
     _servers: Vec<NamedServer>,
@@ -93,7 +93,7 @@ impl Servers {
     }
 }
 
-/// The Service `web`, the pods behind it, a client pod, and an agent that runs.
+/// The Service `web`, its pods, a client pod, and a running agent.
 pub struct Web {
     pub servers: Servers,
     pub client: Pod,
@@ -103,10 +103,10 @@ pub struct Web {
 }
 
 impl Web {
-    /// Where `web` is served.
+    /// The address of `web`.
     pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(cluster_ip(10)), PORT);
 
-    /// Starts so many pods, of which the first so many are backends.
+    /// Starts this many pods, the first of which are backends.
     pub fn start(sandbox: &Sandbox, pods: usize, backends: usize) -> Result<Self> {
         let servers = Servers::start(sandbox, pods)?;
         let client = sandbox.pod("client")?;
@@ -137,7 +137,7 @@ pub fn unload(agent: &Agent) -> Result<String> {
     Ok(said.into_owned())
 }
 
-/// How often each name answers to so many connects from a pod.
+/// The number of times that each name answers to this many connects from a pod.
 pub fn answers(client: &Pod, to: SocketAddr, connects: usize) -> Result<BTreeMap<String, u64>> {
     client.enter(|| {
         let mut answers = BTreeMap::new();
@@ -149,7 +149,7 @@ pub fn answers(client: &Pod, to: SocketAddr, connects: usize) -> Result<BTreeMap
     })?
 }
 
-/// How a connect from a pod fails.
+/// The error of a connect from a pod.
 pub fn failure(client: &Pod, to: SocketAddr) -> Result<io::Error> {
     match client.enter(|| connect_name(to))? {
         Ok(name) => bail!("{to} was answered by {name}"),
@@ -157,7 +157,7 @@ pub fn failure(client: &Pod, to: SocketAddr) -> Result<io::Error> {
     }
 }
 
-/// Waits until something is so. Time that the test or an agent waits for a CPU does not count.
+/// Waits until a condition holds. Time that the test or an agent waits for a CPU does not count.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Deadline::within(LIMIT);
     while !is_so()? {
@@ -169,12 +169,12 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result
     Ok(())
 }
 
-/// What `GET /v1/status` says.
+/// Returns the answer of `GET /v1/status`.
 pub fn status(agent: &Agent) -> Result<Status> {
     fetch(agent.socket(), serve::STATUS)
 }
 
-/// What `GET /v1/backends` says.
+/// Returns the answer of `GET /v1/backends`.
 pub fn backends(agent: &Agent) -> Result<Vec<BackendStatus>> {
     fetch(agent.socket(), serve::BACKENDS)
 }
@@ -186,14 +186,14 @@ fn fetch<T: serde::de::DeserializeOwned>(socket: &Path, document: &str) -> Resul
     loop {
         let began = Instant::now();
         match runtime.block_on(serve::fetch(socket, document)) {
-            // An agent closes connections on which nothing comes for two seconds.
+            // An agent closes connections that send nothing for two seconds.
             Err(FetchError::Http { .. }) if was_starved(began) => {}
             answer => return Ok(answer?),
         }
     }
 }
 
-/// Connects from a pod, and leaves the entry of that socket behind as if no hook had seen its end.
+/// Connects from a pod, and leaves the entry of that socket behind as if no hook had run when it closed.
 pub fn leave_entry(agent: &Agent, client: &Pod, to: SocketAddr) -> Result<()> {
     let stream = client.enter(|| connect(to))??;
     let cookie = SockRef::from(&stream).cookie()?;
@@ -221,7 +221,7 @@ pub fn active(agent: &Agent) -> Result<u64> {
     Ok(backends(agent)?.iter().map(|backend| backend.active).sum())
 }
 
-/// Status code and text of a path of the HTTP server of an agent with `--http` [`HTTP`].
+/// The status code and the text of a path of the HTTP server of an agent with `--http` [`HTTP`].
 pub fn get(path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(HTTP)?;
     write!(

@@ -1,4 +1,4 @@
-//! UDP without a connection: flows that stay, and replies that come from the address that was sent to.
+//! UDP without a connection: flows stay with their backend, and replies come from the address that was sent to.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -26,14 +26,14 @@ pub fn socket(domain: Domain) -> Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Asks over an unconnected socket; the name, which must come from the address that was asked.
+/// Sends a request over an unconnected socket, and returns the name in the reply, which must come from the requested address.
 pub fn ask(socket: &UdpSocket, to: SocketAddr) -> Result<String> {
     let (name, from) = ask_from(socket, to)?;
     ensure!(from == to, "{to} was asked, {from} answered");
     Ok(name)
 }
 
-/// Asks over an unconnected socket; the name, and the address that it came from.
+/// Sends a request over an unconnected socket, and returns the name and the source of the reply.
 pub fn ask_from(socket: &UdpSocket, to: SocketAddr) -> Result<(String, SocketAddr)> {
     socket
         .send_to(b"?", to)
@@ -48,7 +48,7 @@ pub fn ask_from(socket: &UdpSocket, to: SocketAddr) -> Result<(String, SocketAdd
 }
 
 #[test]
-fn a_flow_stays_with_its_backend_and_flows_are_split() {
+fn flows_are_split_and_each_stays_with_its_backend() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 3, &[&[0, 1, 2]])?;
         dns.client.enter(|| -> Result<()> {
@@ -83,7 +83,7 @@ fn a_flow_ends_when_its_backend_stops_serving_and_not_before() {
         let socket = dns.client.enter(|| socket(Domain::IPV4))??;
         let first = ask(&socket, service(1))?;
         assert_eq!(first, dns.pods[0].name());
-        // Terminating, still serving: it gets no new flows and keeps those that it has.
+        // Terminating and still serving: it gets no new flows, and keeps those that it has.
         dns.write(1, [(0, false, true), (1, true, true)].into_iter())?;
         dns.wait_for(1, Family::IPv4, &[(0, false, true), (1, true, true)])?;
         let new = dns
@@ -91,16 +91,16 @@ fn a_flow_ends_when_its_backend_stops_serving_and_not_before() {
             .enter(|| ask(&self::socket(Domain::IPV4)?, service(1)))??;
         assert_eq!(new, dns.pods[1].name());
         assert_eq!(ask(&socket, service(1))?, first);
-        // Gone.
+        // Removed.
         dns.write(1, [(1, true, true)].into_iter())?;
         dns.wait_for(1, Family::IPv4, &[(1, true, true)])?;
         assert_eq!(ask(&socket, service(1))?, dns.pods[1].name());
-        // None at all: refused at once. One again: it is used.
+        // No backend: refused at once. One again: it is used.
         dns.write(1, [].into_iter())?;
         dns.wait_for(1, Family::IPv4, &[])?;
         let error = socket
             .send_to(b"?", service(1))
-            .expect_err("nobody is there");
+            .expect_err("there is no backend");
         assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{error}");
         dns.write(1, [(0, true, true)].into_iter())?;
         dns.wait_for(1, Family::IPv4, &[(0, true, true)])?;
@@ -114,9 +114,9 @@ fn a_flow_ends_when_its_backend_stops_serving_and_not_before() {
 }
 
 #[test]
-fn one_socket_sends_to_several_services_and_to_pods() {
+fn one_socket_can_send_to_several_services_and_to_pods() {
     sandboxed(|sandbox| {
-        // Four Services over the same four pods: there is a choice for each.
+        // Four Services over the same four pods, with a choice for each.
         let all: &[usize] = &[0, 1, 2, 3];
         let dns = Dns::start(sandbox, 5, &[all, all, all])?;
         let direct = SocketAddr::from((dns.pods[4].ipv4(), PORT));
@@ -140,9 +140,9 @@ fn one_socket_sends_to_several_services_and_to_pods() {
     });
 }
 
-/// As gossip protocols do: join by the Service, then speak to the members.
+/// As gossip protocols do: they join through the Service, then talk to the members.
 #[test]
-fn a_socket_may_send_to_a_service_and_straight_to_its_pods() {
+fn a_socket_can_send_to_a_service_and_directly_to_its_pods() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 3, &[&[0, 1]])?;
         let of_family = |family| match family {
@@ -182,7 +182,7 @@ fn a_socket_may_send_to_a_service_and_straight_to_its_pods() {
 }
 
 #[test]
-fn where_services_must_share_a_backend_the_reply_names_the_last_one() {
+fn a_reply_from_a_shared_backend_names_the_last_service() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 1, &[&[0], &[0]])?;
         dns.client.enter(|| -> Result<()> {
@@ -191,7 +191,7 @@ fn where_services_must_share_a_backend_the_reply_names_the_last_one() {
                 ask(&socket, service(1 + round % 2))?;
                 ask(&socket, service(1 + round % 2))?;
             }
-            // Straight to the pod that both share.
+            // Directly to the pod that both share.
             let direct = SocketAddr::from((dns.pods[0].ipv4(), PORT));
             for to in [direct, service(1), direct, service(2)] {
                 ask(&socket, to)?;
@@ -203,14 +203,14 @@ fn where_services_must_share_a_backend_the_reply_names_the_last_one() {
 }
 
 #[test]
-fn a_connected_socket_may_send_elsewhere_and_connect_again() {
+fn a_connected_socket_can_send_elsewhere_and_reconnect() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 3, &[&[0], &[1]])?;
         dns.client.enter(|| -> Result<()> {
             let socket = socket(Domain::IPV4)?;
             socket.connect(service(1))?;
             assert_eq!(active(&dns.agent)?, 1);
-            // Where it is connected to is what its peer is, whatever it sends elsewhere meanwhile.
+            // Its peer is the address that it is connected to, wherever it sends meanwhile.
             socket.send_to(b"?", service(2))?;
             assert_eq!(socket.peer_addr()?, service(1));
             assert_eq!(ask(&socket, service(1))?, dns.pods[0].name());
@@ -230,7 +230,7 @@ fn a_connected_socket_may_send_elsewhere_and_connect_again() {
     });
 }
 
-/// `connect` with AF_UNSPEC: no hook sees it.
+/// `connect` with AF_UNSPEC: no hook runs.
 fn disconnect(socket: &UdpSocket) -> Result<()> {
     let address = libc::sockaddr {
         sa_family: 0,
@@ -238,14 +238,14 @@ fn disconnect(socket: &UdpSocket) -> Result<()> {
     };
     let length = libc::socklen_t::try_from(size_of_val(&address))?;
     let fd = std::os::fd::AsRawFd::as_raw_fd(socket);
-    // SAFETY: the address is of the length given.
+    // SAFETY: the address has the given length.
     let result = unsafe { libc::connect(fd, &raw const address, length) };
     ensure!(result == 0, "{}", std::io::Error::last_os_error());
     Ok(())
 }
 
 #[test]
-fn large_datagrams_and_many_at_once() {
+fn large_datagrams_and_batches_are_balanced() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0, 1]])?;
         dns.client.enter(|| -> Result<()> {
@@ -278,7 +278,7 @@ fn send_many(socket: &UdpSocket, to: SocketAddr, number: usize) -> Result<usize>
         iov_base: byte.as_mut_ptr().cast(),
         iov_len: 1,
     };
-    // SAFETY: all bytes zero is a value of this plain C structure.
+    // SAFETY: all bytes zero is a valid value of this plain C structure.
     let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
     message.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
     message.msg_hdr.msg_namelen = address.len();
@@ -286,13 +286,13 @@ fn send_many(socket: &UdpSocket, to: SocketAddr, number: usize) -> Result<usize>
     message.msg_hdr.msg_iovlen = 1;
     let mut messages = vec![message; number];
     let fd = std::os::fd::AsRawFd::as_raw_fd(socket);
-    // SAFETY: the messages, and what they point to, outlive the call.
+    // SAFETY: the messages and everything that they point to outlive the call.
     let sent = unsafe { libc::sendmmsg(fd, messages.as_mut_ptr(), u32::try_from(number)?, 0) };
     usize::try_from(sent).map_err(|_| std::io::Error::last_os_error().into())
 }
 
 #[test]
-fn a_reply_without_a_wish_for_its_address_comes_through() {
+fn a_reply_is_received_without_asking_for_its_address() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 1, &[&[0]])?;
         dns.client.enter(|| -> Result<()> {
@@ -301,7 +301,7 @@ fn a_reply_without_a_wish_for_its_address_comes_through() {
             let mut reply = [0; 256];
             let length = socket.recv(&mut reply)?;
             assert!(reply[..length].starts_with(dns.pods[0].name().as_bytes()));
-            // A connected socket, asked for the address all the same.
+            // A connected socket that asks for the address anyway.
             socket.connect(service(1))?;
             socket.send(b"?")?;
             let (_, from) = socket.recv_from(&mut reply)?;

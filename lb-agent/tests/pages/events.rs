@@ -58,7 +58,7 @@ fn find(path: &Path, events: &mut BTreeMap<String, Event>) {
     }
 }
 
-/// The level and the arguments of each call of a macro that logs, unit tests aside.
+/// The level and the arguments of each call of a logging macro, except in unit tests.
 fn calls(tokens: TokenStream) -> Vec<(String, TokenStream)> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut found = Vec::new();
@@ -139,7 +139,7 @@ fn event(level: &str, call: TokenStream) -> Result<(String, Event), String> {
     ))
 }
 
-/// Of `name = value`, `name` or `%name`.
+/// The name in `name = value`, `name` or `%name`.
 fn field_name(field: &[TokenTree]) -> String {
     let words = field.iter().map(ToString::to_string);
     words
@@ -159,7 +159,7 @@ fn text(literal: &TokenTree) -> Result<String, String> {
 }
 
 #[test]
-fn the_page_has_every_event() {
+fn the_events_page_is_current() {
     let mut events = BTreeMap::new();
     find(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),

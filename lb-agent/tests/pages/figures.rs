@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const SIZE: (u32, u32) = (760, 380);
 
-/// Okabe and Ito's: readers with any colour vision can tell them apart.
+/// Okabe and Ito's palette, which readers with any colour vision can distinguish.
 const COLOURS: [RGBColor; 4] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -20,13 +20,13 @@ const COLOURS: [RGBColor; 4] = [
 struct Figure {
     title: String,
     axis: String,
-    /// The page that has the same numbers as a table.
+    /// The page that contains the same numbers in a table.
     page: String,
     series: Vec<String>,
     groups: Vec<(String, Vec<Cell>)>,
 }
 
-/// A number, and how the file has it.
+/// A number, and its spelling in the file.
 struct Cell {
     text: String,
     value: f64,
@@ -40,7 +40,7 @@ impl Figure {
             line.unwrap_or_else(|| panic!("the line \"{prefix}\" is missing"))
                 .to_owned()
         };
-        // No plot uses these: they say where the numbers come from.
+        // Plots do not use these columns: they say where the numbers come from.
         for key in ["command", "machine", "date"] {
             head(key);
         }
@@ -69,7 +69,7 @@ impl Figure {
     }
 
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) {
-        // A background of its own, so that it can be read on a dark page too.
+        // A background of its own, so that it is readable on a dark page too.
         area.fill(&WHITE).expect("a string takes it");
         let cells = self.groups.iter().flat_map(|(_, cells)| cells);
         let most = cells.map(|cell| cell.value).fold(0.0, f64::max);
@@ -162,12 +162,12 @@ fn text(size: u32, vertical: VPos) -> TextStyle<'static> {
     style.pos(Pos::new(HPos::Center, vertical))
 }
 
-/// `1000 × 3` as the pages have it: `1,000 × 3`.
+/// `1000 × 3` is `1,000 × 3` on the pages.
 fn label(name: &str) -> String {
     name.split(' ').map(grouped).collect::<Vec<_>>().join(" ")
 }
 
-/// `1314` as the pages have it: `1,314`.
+/// `1314` is `1,314` on the pages.
 fn grouped(word: &str) -> String {
     let is_whole = word.bytes().all(|byte| byte.is_ascii_digit());
     match word.len().checked_sub(3) {
@@ -176,7 +176,7 @@ fn grouped(word: &str) -> String {
     }
 }
 
-/// The files *.csv with their names, and what is in them.
+/// The names and contents of the files *.csv.
 fn figures() -> Vec<(String, Figure)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/figures");
     let files = fs::read_dir(folder).expect("docs/figures can be read");
@@ -193,14 +193,14 @@ fn figures() -> Vec<(String, Figure)> {
 }
 
 #[test]
-fn the_plots_are_those_of_the_files() {
+fn plots_match_their_files() {
     for (name, figure) in figures() {
         crate::compare(&format!("figures/{name}.svg"), &figure.svg());
     }
 }
 
 #[test]
-fn the_files_have_the_numbers_of_the_pages() {
+fn plot_files_match_the_tables_of_the_pages() {
     for (name, figure) in figures() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         let page = fs::read_to_string(path.join(&figure.page)).expect("the page can be read");

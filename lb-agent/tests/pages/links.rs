@@ -1,4 +1,4 @@
-//! Links between pages, and the paths that ARCHITECTURE.md names: each leads somewhere.
+//! Links between pages, and the paths that ARCHITECTURE.md names: each must resolve.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All files and folders of the repository, from its root. Nothing hidden, and no build folder.
+/// All files and folders of the repository, from its root, except hidden ones and build folders.
 fn everything() -> Vec<PathBuf> {
     fn visit(folder: &Path, inside: &Path, found: &mut Vec<PathBuf>) {
         for file in fs::read_dir(folder).expect("it can be read") {
@@ -29,7 +29,7 @@ fn everything() -> Vec<PathBuf> {
     found
 }
 
-/// Whether the last `#heading` of a link is one of the page's.
+/// Whether the last `#heading` of a link exists on the page.
 fn has_heading(page: &str, anchor: &str) -> bool {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     headings
@@ -44,7 +44,7 @@ fn has_heading(page: &str, anchor: &str) -> bool {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_resolve() {
     let mut links = 0;
     let pages = everything().into_iter();
     for page in pages.filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
@@ -68,7 +68,7 @@ fn links_lead_somewhere() {
     assert!(links > 50, "{links} links");
 }
 
-/// `kernel/{a,b}.rs` is two paths.
+/// `kernel/{a,b}.rs` stands for two paths.
 fn expanded(text: &str) -> Vec<String> {
     let braces = text
         .split_once('{')
@@ -83,7 +83,7 @@ fn expanded(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_map_names_what_exists() {
+fn architecture_names_existing_files() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it can be read");
     let is_path = |word: &&str| {
         let is_plain = |c: char| c.is_alphanumeric() || "_-./{},".contains(c);

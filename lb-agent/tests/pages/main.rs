@@ -1,4 +1,4 @@
-//! Pages and plots of docs/ that are generated, from the code and from the figures in docs/figures; links in all pages.
+//! Generated pages and plots in docs/, made from the code and from the figures in docs/figures; links in all pages.
 
 mod events;
 mod figures;

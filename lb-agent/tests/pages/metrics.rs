@@ -37,7 +37,7 @@ fn text() -> String {
     let every = Duration::from_secs(60);
     metrics.drift.update(&DriftWatch::new(every));
     let health = KindHealth {
-        heard: Some(Instant::now()),
+        last_data: Some(Instant::now()),
         event: Some(Instant::now()),
         ..KindHealth::default()
     };
@@ -85,11 +85,11 @@ fn described(text: &str) -> BTreeMap<String, Described> {
 }
 
 #[test]
-fn the_page_has_every_metric() {
+fn the_metrics_page_is_current() {
     let text = text();
     let mut wanted = HEAD.to_owned();
     for (name, metric) in described(&text) {
-        // What Prometheus calls it: the text format gives counters and infos a suffix.
+        // The name in Prometheus: the text format adds a suffix to counters and infos.
         let name = match metric.kind.as_str() {
             "counter" => format!("{name}_total"),
             "info" => format!("{name}_info"),

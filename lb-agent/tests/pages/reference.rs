@@ -34,7 +34,7 @@ fn variables(command: &Command, found: &mut BTreeMap<String, String>) {
 }
 
 #[test]
-fn the_page_has_every_flag() {
+fn the_reference_page_is_current() {
     let options = MarkdownOptions::new()
         .title("Command-line reference".to_owned())
         .show_footer(false);

@@ -1,6 +1,6 @@
 //! The format of recorded cases.
 //!
-//! A field that is not known here fails the reading, so that no new kind of expectation passes unseen.
+//! An unknown field is an error, so that no new kind of expectation is ignored.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A file of cases; its `about` says how they are meant.
+/// A file of cases; `about` explains them.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct File {
@@ -19,7 +19,7 @@ pub struct File {
     pub cases: Vec<Case>,
 }
 
-/// What happens, and what is expected then; by service port (`namespace/name:port/TCP`) or Service.
+/// The events, and the expected state after them, by service port (`namespace/name:port/TCP`) or Service.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Case {
@@ -27,10 +27,10 @@ pub struct Case {
     pub source: String,
     #[serde(default)]
     pub note: String,
-    /// Of kube-proxy; none when the case is about all.
+    /// The mode of kube-proxy; none if the case is about all of them.
     #[serde(default)]
     pub modes: Vec<String>,
-    /// The only family that the expectations speak of.
+    /// The only family that the expectations cover.
     pub ip_family: Option<String>,
     pub node: Node,
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Case {
     pub expect_endpoints_after: Option<BTreeMap<String, Vec<Endpoint>>>,
     pub expect_verdict_after: Option<BTreeMap<String, Verdicts>>,
 
-    // Connections instead of events.
+    // Connections instead of events. A list of ranges is in Go's format: `[192.168.0.0/24 127.0.0.1/32]`.
     /// As Go prints a list of ranges: `[192.168.0.0/24 127.0.0.1/32]`.
     #[serde(default)]
     pub node_port_addresses: String,
@@ -89,7 +89,7 @@ pub enum EventType {
     Deleted,
 }
 
-/// One of all endpoints of a service port, usable or not.
+/// An endpoint of a service port, usable or not.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
@@ -120,7 +120,7 @@ pub struct ServicePort {
     pub protocol: String,
 }
 
-/// The endpoints under each traffic policy; none for one that the Service never uses.
+/// The endpoints under each traffic policy; none for a policy that the Service never uses.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sets {
@@ -130,7 +130,7 @@ pub struct Sets {
     pub has_any_endpoints: bool,
 }
 
-/// What becomes of a connection, by where it goes and who makes it.
+/// The result of a connection, by its destination and client.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Verdicts {
@@ -180,7 +180,7 @@ pub enum Word {
     Endpoints,
     Reject,
     Drop,
-    /// Not touched.
+    /// Not translated.
     #[serde(rename = "")]
     Pass,
 }

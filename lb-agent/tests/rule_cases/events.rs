@@ -1,4 +1,4 @@
-//! Cases of events: which service ports and endpoints there are then, and what has changed.
+//! Cases of events: the service ports and endpoints after them, and the changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use crate::objects;
 use crate::tally::{Difference, LeftOut, Tally};
 use crate::world::{Met, World, met, name_of};
 
-/// Runs through the events, then through those that follow.
+/// Applies the events, then those that follow.
 pub fn check(case: &Case, tally: &mut Tally) -> Result<(), String> {
     let mut world = World::new(case)?;
     world.apply(&case.events)?;
@@ -77,7 +77,7 @@ fn check_endpoints(world: &World, expected: &BTreeMap<String, Vec<Endpoint>>, ta
     tally.compare(|| "endpoints".to_owned(), &kept, &found);
 }
 
-/// Those of the recorded endpoints that are backends here: address, on this node, serving.
+/// The recorded endpoints that are backends here: address, on this node, serving.
 fn kept(
     recorded: &BTreeMap<String, Vec<Endpoint>>,
 ) -> BTreeMap<String, BTreeSet<(SocketAddr, bool, bool)>> {
@@ -91,14 +91,14 @@ fn kept(
         .collect()
 }
 
-/// Whether nothing that the tables show differs between what is recorded before and after the last events.
+/// Whether the recorded states before and after the last events differ in nothing that the tables contain.
 fn is_recorded_the_same(case: &Case) -> bool {
     let before = case.expect_endpoints.as_ref().map(kept);
     let after = case.expect_endpoints_after.as_ref().map(kept);
     before.is_some() && before == after && case.expect_verdict == case.expect_verdict_after
 }
 
-/// What a connect on this node meets at each service port, and that there are no others.
+/// Checks the result of a connect on this node to each service port, and that there are no others.
 fn check_verdicts(world: &World, expected: &BTreeMap<String, Verdicts>, tally: &mut Tally) {
     let found: BTreeSet<String> = world.service_ports().map(name_of).collect();
     let names: BTreeSet<String> = expected.keys().cloned().collect();
@@ -190,7 +190,7 @@ fn frontends(
     if port.health_check_node_port != 0 {
         tally.leave_out(LeftOut::HealthCheckNodePort);
     }
-    // Not recorded among the facts of a service port, but the Service says it.
+    // Not recorded for the service port, but stated by the Service.
     if let Some(number) = objects::node_port(case, name, &port.protocol) {
         frontends.insert((FrontendKind::NodePort, None, number));
     }
@@ -245,7 +245,7 @@ fn check_sets(case: &Case, port: &ServicePort, sets: &Sets, tally: &mut Tally) {
     );
 }
 
-/// What the last events have changed, as the update says it.
+/// The changes of the last events, as the update reports them.
 fn check_changes(case: &Case, world: &World, update: &Update, tally: &mut Tally) {
     let changed = update.changed.iter().map(|port| &port.key);
     let keys: Vec<_> = changed.chain(&update.removed).collect();
@@ -264,7 +264,7 @@ fn check_changes(case: &Case, world: &World, update: &Update, tally: &mut Tally)
         }
         tally.compare(|| "changed Services".to_owned(), &expected, &services);
     }
-    // What makes kube-proxy clean up are endpoints of UDP ports that change: here flows move by the same sign.
+    // kube-proxy cleans up when endpoints of UDP ports change. Here flows move under the same condition.
     if let Some(expected) = case.expect_udp_cleanup {
         let expected = expected && !nothing_to_do;
         let is_udp = keys.iter().any(|key| key.protocol.to_string() == "UDP");

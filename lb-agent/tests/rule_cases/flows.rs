@@ -1,4 +1,4 @@
-//! Cases of connections: what each meets while the objects are there.
+//! Cases of connections: the result of each while the objects exist.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use crate::objects;
 use crate::tally::{Difference, LeftOut, Tally};
 use crate::world::{Met, World, name_of};
 
-/// Connects as each of the flows does. `cases` are all of the file.
+/// Connects as each of the flows does. `cases` are all cases of the file.
 pub fn check(cases: &[Case], case: &Case, tally: &mut Tally) -> Result<(), String> {
     let mut world = World::new(case)?;
     world.set(&case.objects)?;
@@ -46,7 +46,7 @@ fn left_out(case: &Case, world: &World, flow: &Flow) -> Option<LeftOut> {
     }
 }
 
-/// What we mean the flow to meet: what is recorded, but for the differences that are named.
+/// The expected result of a flow: the recorded one, except for named differences.
 fn meant(
     cases: &[Case],
     case: &Case,
@@ -95,7 +95,7 @@ fn meant(
     }
 }
 
-/// What is recorded of a flow like it in another case with the same objects.
+/// The recorded result of an equal flow in another case with the same objects.
 fn as_in_another(
     cases: &[Case],
     case: &Case,
@@ -118,7 +118,7 @@ fn recorded(flow: &Flow) -> Result<Met, String> {
     Ok(Met::of(endpoints.collect::<Result<Vec<_>, _>>()?))
 }
 
-/// Whether it goes to a frontend of a Service with `externalTrafficPolicy: Local` that this policy is about.
+/// Whether the destination is a frontend of a Service with `externalTrafficPolicy: Local` to which this policy applies.
 fn is_external_local(case: &Case, world: &World, flow: &Flow) -> bool {
     let client = on_the_node(flow.client);
     let (port, _) = world.connect(client, flow.dest_ip, flow.dest_port, &flow.protocol);
@@ -128,7 +128,7 @@ fn is_external_local(case: &Case, world: &World, flow: &Flow) -> bool {
     })
 }
 
-/// A pod stands for a client elsewhere.
+/// A pod represents a client elsewhere.
 fn on_the_node(client: Client) -> Client {
     match client {
         Client::External => Client::Pod,

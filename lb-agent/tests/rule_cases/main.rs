@@ -1,7 +1,7 @@
-//! The policy against kube-proxy: cases recorded from kube-proxy's own tests, with what came of them there.
+//! Compares the policy with kube-proxy: cases recorded from kube-proxy's own tests, with their results.
 //!
-//! They are not part of this repository. The variable SOCKLB_RULE_CASES names the file; without it only the few cases in
-//! `own.json`, which are in the same format, are run, and the test says so.
+//! They are not part of this repository. The variable SOCKLB_RULE_CASES names their file. Without it only the few cases in
+//! `own.json`, which have the same format, run, and the test reports that.
 
 mod case;
 mod events;
@@ -19,21 +19,21 @@ use self::tally::{Difference, LeftOut, Tally};
 
 const VARIABLE: &str = "SOCKLB_RULE_CASES";
 
-/// Cases of which nothing is compared, each with its reason.
+/// Cases that are skipped as a whole, each with its reason.
 const NOT_RUN: [(&str, &str); 1] = [(
     "flow/TestHealthCheckNodePort",
     "its only packet is a health check of a load balancer elsewhere",
 )];
 
 #[test]
-fn our_own_cases_hold() {
+fn our_rule_cases_hold() {
     let (tally, idle) = run(&read(include_str!("own.json")));
     pass(&tally);
     assert_eq!(idle, BTreeSet::new(), "cases that compare nothing");
 }
 
 #[test]
-fn kube_proxys_cases_hold() {
+fn kube_proxys_rule_cases_hold() {
     let Some(path) = std::env::var_os(VARIABLE) else {
         return say(&format!(
             "kube-proxy's own cases were NOT run: {VARIABLE} does not name a file of them"
@@ -73,7 +73,7 @@ fn read(text: &str) -> File {
     file
 }
 
-/// Runs all cases; also gives the names of those that compared nothing.
+/// Runs all cases; also returns the names of those that compared nothing.
 fn run(file: &File) -> (Tally, BTreeSet<String>) {
     let mut total = Tally::default();
     let mut idle = BTreeSet::new();
@@ -116,7 +116,7 @@ fn pass(tally: &Tally) {
     );
 }
 
-/// Past what captures the output of tests that pass.
+/// Bypasses the output capture of passing tests.
 fn say(text: &str) {
     writeln!(io::stderr(), "{text}").expect("stderr is open");
 }

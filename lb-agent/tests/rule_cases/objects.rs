@@ -1,4 +1,4 @@
-//! What a case's Services say themselves, beside what is recorded of them.
+//! The fields of a case's Services themselves, besides the recorded results.
 
 use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
-//! What was compared, what was expected otherwise than kube-proxy does it, and what was left out: counted by reason.
+//! The numbers of comparisons, of intended differences from kube-proxy, and of skipped comparisons, by reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where we mean to differ from what is recorded: the expectation is translated, not dropped.
+/// Intended differences: the expectation is translated, not dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
     RefusedWithoutLocalEndpoints,
@@ -68,7 +68,7 @@ impl Difference {
     }
 }
 
-/// What has no meaning for clients on the node.
+/// Comparisons without a meaning for clients on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftOut {
     OffNodeClient,
@@ -97,7 +97,7 @@ impl LeftOut {
     }
 }
 
-/// Of one case, or of all.
+/// The comparisons of one case, or of all.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub compared: usize,
@@ -107,7 +107,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// `what` is only worked out when it fails.
+    /// `what` is only computed on a failure.
     pub fn compare<T: fmt::Debug + PartialEq>(
         &mut self,
         what: impl FnOnce() -> String,

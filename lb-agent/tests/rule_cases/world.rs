@@ -1,4 +1,4 @@
-//! A node that lives through a case: catalog and policy, and what a connect on it would meet.
+//! A node during a case: catalog and policy, and the results of connects on it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, Client, Event, EventType};
 
-/// Where addresses that no Service has are refused in every case.
+/// The ranges in which unknown addresses are refused in every case.
 const SERVICE_CIDR: &str = "172.30.0.0/16";
 
-/// What a connect meets.
+/// The result of a connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Met {
     OneOf(BTreeSet<SocketAddr>),
     Refused,
-    /// It goes where it was told to.
+    /// The connect is not translated.
     Untouched,
 }
 
 impl Met {
-    /// A choice of none is a refusal.
+    /// An empty choice is a refusal.
     pub fn of(endpoints: impl IntoIterator<Item = SocketAddr>) -> Self {
         let endpoints: BTreeSet<SocketAddr> = endpoints.into_iter().collect();
         if endpoints.is_empty() {
@@ -41,13 +41,13 @@ pub struct World {
     catalog: Catalog,
     policy: Policy,
     node_ports: NodePorts,
-    /// Addresses of the Service CIDR that a Service has.
+    /// Addresses of the Service CIDR that belong to a Service.
     named: BTreeSet<IpAddr>,
     family: Option<Family>,
 }
 
 impl World {
-    /// The node of a case, before anything has happened.
+    /// The node of a case before its events.
     pub fn new(case: &Case) -> Result<Self, String> {
         let ranges = ranges(&case.node_port_addresses)?;
         let has_node_ports = |ip: &IpAddr| ranges.iter().any(|range| range.contains(ip));
@@ -75,7 +75,7 @@ impl World {
         Ok(world)
     }
 
-    /// Takes over events in order, works them off in one pass, and says what differs then.
+    /// Applies events in order, updates once, and returns the differences.
     pub fn apply(&mut self, events: &[Event]) -> Result<Update, String> {
         for event in events {
             let object = object(&event.object)?;
@@ -111,12 +111,12 @@ impl World {
         self.policy.service_ports().filter(is_meant)
     }
 
-    /// The service port that a case calls so.
+    /// The service port to which a case gives this name.
     pub fn service_port(&self, name: &str) -> Option<&ServicePort> {
         self.service_ports().find(|port| name_of(port) == name)
     }
 
-    /// The service port that has this frontend, and what a client on the node meets there.
+    /// The service port that has this frontend, and the result for a client on the node.
     pub fn connect(
         &self,
         client: Client,
@@ -156,7 +156,7 @@ impl World {
     }
 }
 
-/// As cases name service ports: `namespace/name:port/TCP`.
+/// Names service ports as the cases do: `namespace/name:port/TCP`.
 pub fn name_of(port: &ServicePort) -> String {
     let key = &port.key;
     format!(
@@ -165,12 +165,12 @@ pub fn name_of(port: &ServicePort) -> String {
     )
 }
 
-/// What clients of a view's frontends meet.
+/// The result for clients of a view's frontends.
 pub fn met(view: &View<'_>) -> Met {
     Met::of(view.backends.iter().map(|backend| backend.address))
 }
 
-/// The ranges in a list as Go prints it.
+/// The ranges of a list in Go's format.
 fn ranges(text: &str) -> Result<Vec<IpNet>, String> {
     let words = text.trim_matches(['[', ']']).split_whitespace();
     words

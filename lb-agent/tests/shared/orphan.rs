@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use aya::maps::{Array, Map, MapData};
 use lb_common::origin::{Set, set_of};
 
-/// The bit that makes a cookie one that no socket has; it keeps the entry in its set.
+/// The bit that makes a cookie one that no socket has, but keeps the entry in its set.
 const NOBODY: u64 = 1 << 60;
 
 /// Gives the entry of a live socket to a cookie that no socket has. When the socket ends, the release hook does not find the

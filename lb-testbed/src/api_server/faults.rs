@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_strikes_what_it_concerns_and_as_often_as_said() {
+    fn a_fault_strikes_matching_requests_the_given_number_of_times() {
         let mut faults = Faults::default();
         faults.add(
             Fault::answer(500)

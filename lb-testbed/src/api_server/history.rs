@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 256 << 20;
 
 /// One change of one object.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct HistoryEvent {
     pub(super) revision: u64,
     pub(super) kind: Kind,
     pub(super) before: Option<Arc<Object>>,
@@ -20,7 +20,7 @@ pub(super) struct Event {
     as_deleted: OnceLock<Option<Object>>,
 }
 
-impl Event {
+impl HistoryEvent {
     pub(super) fn new(
         revision: u64,
         kind: Kind,
@@ -54,7 +54,7 @@ impl Event {
 
 #[derive(Debug)]
 pub(super) struct History {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<HistoryEvent>>,
     /// `events` has all events after this revision.
     begins_after: u64,
     bytes: usize,
@@ -69,7 +69,7 @@ impl History {
         }
     }
 
-    pub(super) fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: HistoryEvent) {
         self.bytes += event.size();
         self.events.push_back(Arc::new(event));
         while MOST_EVENTS < self.events.len() || MOST_BYTES < self.bytes {
@@ -85,7 +85,7 @@ impl History {
     pub(super) fn since(
         &self,
         revision: u64,
-    ) -> Option<impl DoubleEndedIterator<Item = &Arc<Event>>> {
+    ) -> Option<impl DoubleEndedIterator<Item = &Arc<HistoryEvent>>> {
         if revision < self.begins_after {
             return None;
         }
@@ -100,8 +100,8 @@ impl History {
 mod tests {
     use super::*;
 
-    fn event(revision: u64) -> Event {
-        Event::new(revision, Kind::Node, None, None)
+    fn event(revision: u64) -> HistoryEvent {
+        HistoryEvent::new(revision, Kind::Node, None, None)
     }
 
     fn revisions(history: &History, since: u64) -> Option<Vec<u64>> {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_came_after_a_revision() {
+    fn events_after_a_revision_are_returned() {
         let mut history = History::beginning_after(10);
         for revision in [11, 13] {
             history.push(event(revision));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_its_oldest() {
+    fn the_oldest_events_are_dropped() {
         let mut history = History::beginning_after(0);
         for revision in 1..=MOST_EVENTS as u64 + 2 {
             history.push(event(revision));

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::history::Event;
+use super::history::HistoryEvent;
 use super::kind::Kind;
 use super::object::Object;
 use super::refusal::Refusal;
 use super::selector::Selector;
 
 /// An event for a client with a selector.
-pub(super) fn seen_through<'e>(
+pub(super) fn selected_event<'e>(
     selector: &Selector,
-    event: &'e Event,
+    event: &'e HistoryEvent,
 ) -> Option<(&'static str, &'e Object)> {
     let seen = |object: &'e Option<Arc<Object>>| {
         object.as_deref().filter(|object| selector.matches(object))
@@ -73,11 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_to_match_is_deleted_and_what_begins_to_is_added() {
+    fn objects_leaving_a_selection_are_deleted_and_entering_ones_added() {
         let selector = Selector::parse(Kind::Node, None, "l=yes", "").expect("it can be read");
         let look = |before, after| {
-            let event = Event::new(9, Kind::Node, before, after);
-            seen_through(&selector, &event).map(|(what, object)| (what, object.revision))
+            let event = HistoryEvent::new(9, Kind::Node, before, after);
+            selected_event(&selector, &event).map(|(what, object)| (what, object.revision))
         };
         let [yes, no] = ["yes", "no"].map(|label| node("a", label));
         assert_eq!(look(None, yes.clone()), Some(("ADDED", 1)));

@@ -59,7 +59,7 @@ pub(super) fn page(store: &Store, kind: Kind, query: &ListQuery) -> Result<Page,
         kind,
         revision,
         next: last.map(|object| format!("{revision}/{}", object.key)),
-        remaining: Some(remaining).filter(|_| last.is_some() && !query.selector.is_narrow()),
+        remaining: Some(remaining).filter(|_| last.is_some() && !query.selector.has_rules()),
         objects,
     })
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_show_one_revision_whatever_happens_between() {
+    fn pages_show_one_revision_despite_changes() {
         let mut store = store(5);
         let mut names = Vec::new();
         let mut next = None;
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_that_is_to_come_is_refused() {
+    fn a_future_revision_is_refused() {
         let refused = ask(&store(3), &[("resourceVersion", "4")]).map(|page| page.revision);
         assert_eq!(refused, Err(Refusal::too_large_revision(4, 3)));
     }

@@ -139,7 +139,7 @@ impl ApiServer {
 
     /// Creates or replaces an object, as a controller would. Without a change there is no event.
     pub fn apply(&self, object: &Value) -> Result<()> {
-        let (kind, key, fields) = taken_apart(object)?;
+        let (kind, key, fields) = split_object(object)?;
         self.shared.change(|store| store.put(kind, key, fields));
         Ok(())
     }
@@ -293,13 +293,13 @@ fn filled<'o>(revision: u64, objects: impl IntoIterator<Item = &'o Value>) -> Re
         store.put(Kind::Namespace, Key::new("", namespace), Map::new());
     }
     for object in objects {
-        let (kind, key, fields) = taken_apart(object)?;
+        let (kind, key, fields) = split_object(object)?;
         store.put(kind, key, fields);
     }
     Ok(store)
 }
 
-fn taken_apart(object: &Value) -> Result<(Kind, Key, Map<String, Value>)> {
+fn split_object(object: &Value) -> Result<(Kind, Key, Map<String, Value>)> {
     let kind = Kind::of(object)?;
     let Value::Object(fields) = object else {
         bail!("not a JSON object: {object}");

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_out_as_it_went_in_with_its_revision() {
+    fn an_object_is_returned_unchanged_with_its_revision() {
         let it = object(
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "labels": {"l": "1"}}, "spec": "odd"}),
         );
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_takes_the_namespace_of_path_or_object_but_not_two() {
+    fn a_key_takes_the_namespace_of_path_or_object_if_they_agree() {
         let key = |path, said: Value| {
             let mut fields = Map::from_iter([("metadata".to_owned(), said)]);
             key_of(Kind::Service, &mut fields, path).map(|key| key.to_string())

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lists() {
+    fn list_queries_are_parsed() {
         assert_eq!(
             list(&[("limit", "2")]),
             Ok((ListFrom::NotOlderThan(0), Some(2)))
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn streaming_lists() {
+    fn streaming_list_queries_are_parsed() {
         let bookmarks = [("allowWatchBookmarks", "true")];
         let state = |marks_end| WatchFrom::State {
             not_older_than: 0,

@@ -102,7 +102,7 @@ impl Refusal {
             _ => ("", "a test injected this"),
         };
         let mut refusal = Self::new(code, reason, message);
-        if refusal.asks_to_wait() {
+        if refusal.has_retry_after() {
             refusal.details = json!({"retryAfterSeconds": RETRY_AFTER});
         }
         refusal
@@ -143,7 +143,7 @@ impl Refusal {
         }
     }
 
-    fn asks_to_wait(&self) -> bool {
+    fn has_retry_after(&self) -> bool {
         matches!(self.code, 429 | 503 | 504)
     }
 }
@@ -152,7 +152,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json_response(code, self.to_json().to_string());
-        if self.asks_to_wait() {
+        if self.has_retry_after() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));

@@ -59,7 +59,7 @@ impl Selector {
     }
 
     /// Whether it selects by labels or fields.
-    pub(super) fn is_narrow(&self) -> bool {
+    pub(super) fn has_rules(&self) -> bool {
         !self.labels.is_empty() || !self.fields.is_empty()
     }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn label_rules() {
+    fn label_selectors_match() {
         let object = service(json!({"app": "web", "example.com/tier": "front"}), "");
         for (labels, expected) in [
             ("", true),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_understand_is_refused() {
+    fn unknown_selectors_are_refused() {
         for labels in ["=", "!", "app in (web)", "app notin (db,web)", "app>1"] {
             assert!(by_labels(labels).is_err(), "{labels}");
         }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn field_rules_and_the_namespace() {
+    fn field_selectors_match_name_and_namespace() {
         let object = service(json!({}), "None");
         for (fields, expected) in [
             ("metadata.name=web", true),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::history::{Event, History};
+use super::history::{History, HistoryEvent};
 use super::kind::Kind;
 use super::object::{Key, Object, metadata_of};
 use super::refusal::Refusal;
@@ -147,11 +147,11 @@ impl Store {
 
     fn happened(&mut self, kind: Kind, before: Option<Arc<Object>>, after: Option<Arc<Object>>) {
         self.history
-            .push(Event::new(self.revision, kind, before, after));
+            .push(HistoryEvent::new(self.revision, kind, before, after));
     }
 }
 
-fn undo(event: &Event, objects: &mut Objects) {
+fn undo(event: &HistoryEvent, objects: &mut Objects) {
     match (&event.before, &event.after) {
         (Some(before), _) => {
             objects.insert(before.key.clone(), before.clone());
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_keeps_what_the_server_gave_it() {
+    fn an_object_keeps_server_assigned_fields() {
         let mut store = Store::at(100);
         let key = Key::new("default", "a");
         let first = store.put(Kind::Service, key.clone(), service(80)).to_json();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_makes_no_revision() {
+    fn an_update_without_changes_makes_no_revision() {
         let mut store = Store::at(0);
         let key = Key::new("default", "a");
         let first = store.put(Kind::Service, key.clone(), service(80));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_is_known_until_it_is_forgotten() {
+    fn history_is_available_until_it_is_compacted() {
         let mut store = Store::at(0);
         for name in ["a", "b"] {
             store.put(Kind::Service, Key::new("default", name), service(80));

@@ -114,7 +114,7 @@ impl Watcher {
                 return Some(chunk);
             }
             let position = self.position;
-            let (chunk, is_all) = self.news();
+            let (chunk, is_all) = self.next_events();
             // A disturbance that was ordered before these events comes before them.
             if let Some(disturbance) = self.ordered() {
                 self.disturbance = Some(disturbance);
@@ -159,7 +159,7 @@ impl Watcher {
     }
 
     /// The next events, and whether there are no more.
-    fn news(&mut self) -> (Vec<u8>, bool) {
+    fn next_events(&mut self) -> (Vec<u8>, bool) {
         let state = self.shared.state();
         let Some(events) = state.store.history().since(self.position) else {
             drop(state);
@@ -175,7 +175,7 @@ impl Watcher {
         drop(state);
         let mut chunk = Vec::new();
         for event in &events {
-            if let Some((what, object)) = line::seen_through(&self.selector, event) {
+            if let Some((what, object)) = line::selected_event(&self.selector, event) {
                 line::event(what, object, &mut chunk);
             }
         }

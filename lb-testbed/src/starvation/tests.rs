@@ -45,7 +45,7 @@ fn history(snapshots: &[&[Thread]]) -> (WaitHistory, Instant) {
 }
 
 #[test]
-fn a_thread_is_read_whatever_its_name() {
+fn a_thread_with_any_name_is_parsed() {
     let stat = "7 (a) R (b) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 5 1 0 99 0 0";
     let read = Thread::parse(7, 7, stat, "11 22 33\n").expect("it is whole");
     assert_eq!(read.name, "a) R (b");
@@ -56,7 +56,7 @@ fn a_thread_is_read_whatever_its_name() {
 }
 
 #[test]
-fn a_wait_counts_once_while_it_lasts_and_when_it_is_over() {
+fn a_wait_counts_once() {
     let waits = || runnable(thread(9, ms(5), 1));
     let over = thread(9, ms(5 + 190), 2);
     let (history, began) = history(&[&[thread(9, ms(5), 1)], &[waits()], &[waits()], &[over]]);
@@ -66,14 +66,14 @@ fn a_wait_counts_once_while_it_lasts_and_when_it_is_over() {
 }
 
 #[test]
-fn a_thread_that_runs_is_not_starved() {
+fn a_running_thread_is_not_starved() {
     let runs = |turns| runnable(thread(9, ms(5), turns));
     let (history, began) = history(&[&[runs(1)], &[runs(2)], &[runs(3)]]);
     assert_eq!(history.starved_since(began), Duration::ZERO);
 }
 
 #[test]
-fn what_had_waited_before_the_first_look_does_not_count_and_what_is_new_does() {
+fn waits_before_the_first_sample_do_not_count() {
     let old = || thread(9, ms(5_000), 1);
     let new = thread(10, ms(30), 1);
     let (history, began) = history(&[&[old()], &[old(), new]]);
@@ -81,7 +81,7 @@ fn what_had_waited_before_the_first_look_does_not_count_and_what_is_new_does() {
 }
 
 #[test]
-fn threads_that_are_meant_to_wait_do_not_starve_the_process() {
+fn idle_threads_do_not_starve_the_process() {
     let nice = |delay| Thread {
         nice: 5,
         ..thread(9, delay, 1)
@@ -93,7 +93,7 @@ fn threads_that_are_meant_to_wait_do_not_starve_the_process() {
 }
 
 #[test]
-fn a_machine_that_stood_still_shows() {
+fn a_stopped_machine_is_detected() {
     let began = Instant::now();
     let mut history = WaitHistory::default();
     history.snapshot(began, Duration::ZERO, &[]);
@@ -109,7 +109,7 @@ fn a_machine_that_stood_still_shows() {
 }
 
 #[test]
-fn time_is_given_to_all_that_have_to_do_with_it() {
+fn time_is_extended_for_all_related_processes() {
     let at = |first, second| [thread(8, ms(first), 1), thread(9, ms(second), 1)];
     let snapshots = [at(0, 0), at(60, 0), at(60, 40), at(60, 40), at(60, 40)];
     let snapshots: Vec<&[Thread]> = snapshots.iter().map(<[Thread; 2]>::as_slice).collect();
@@ -138,7 +138,7 @@ fn threads_of_this_process_are_found_by_name() {
 
 /// On the real kernel: two threads that have a CPU together each wait for half of the time.
 #[test]
-fn threads_that_share_a_cpu_starve() {
+fn threads_sharing_a_cpu_starve() {
     let began = Instant::now();
     record();
     let done = AtomicBool::new(false);
@@ -162,7 +162,7 @@ fn threads_that_share_a_cpu_starve() {
 
 /// It has nothing to do: an agent that is stopped, or that sleeps, is given its time.
 #[test]
-fn a_process_that_is_stopped_does_not_wait_for_a_cpu() {
+fn a_stopped_process_does_not_wait_for_a_cpu() {
     let mut busy = Command::new("sh");
     busy.args(["-c", "while :; do :; done"]);
     let mut busy = die_with_parent(&mut busy).spawn().expect("sh is there");

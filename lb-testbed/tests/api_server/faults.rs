@@ -35,7 +35,7 @@ async fn next_change(events: &mut Events<Service>) -> Result<(&'static str, Stri
 }
 
 #[tokio::test]
-async fn an_answer_with_a_code_as_often_as_said() -> Result<()> {
+async fn a_status_code_is_answered_the_given_number_of_times() -> Result<()> {
     let server = server()?;
     let services = services(&server)?;
     let nodes: Api<Node> = Api::all(client(&server)?);
@@ -63,7 +63,7 @@ async fn an_answer_with_a_code_as_often_as_said() -> Result<()> {
 }
 
 #[test]
-fn too_many_requests_says_when_to_come_back() -> Result<()> {
+fn too_many_requests_has_retry_after() -> Result<()> {
     let server = server()?;
     server.fail(Fault::answer(429).times(1));
     let answer = raw(&server, "/api/v1/services")?;
@@ -75,7 +75,7 @@ fn too_many_requests_says_when_to_come_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_request_hangs_until_it_is_cut() -> Result<()> {
+async fn a_request_hangs_until_its_connection_is_cut() -> Result<()> {
     let server = server()?;
     server.fail(Fault::hang().with(Kind::Service));
     let services = services(&server)?;
@@ -95,7 +95,7 @@ async fn a_request_hangs_until_it_is_cut() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_instead_of_an_answer() -> Result<()> {
+async fn a_connection_can_be_closed_without_an_answer() -> Result<()> {
     let server = server()?;
     let services = services(&server)?;
     server.fail(Fault::close());
@@ -113,7 +113,7 @@ async fn a_connection_is_closed_instead_of_an_answer() -> Result<()> {
 }
 
 #[tokio::test]
-async fn garbage_is_one_bad_line() -> Result<()> {
+async fn garbage_is_one_invalid_line() -> Result<()> {
     let server = server()?;
     let mut events = watch(&server).await?;
     server.disturb(Kind::Node, Disturbance::Garbage);
@@ -136,7 +136,7 @@ async fn garbage_is_one_bad_line() -> Result<()> {
 }
 
 #[test]
-fn half_a_line_is_the_end() -> Result<()> {
+fn half_a_line_ends_the_stream() -> Result<()> {
     let server = server()?;
     server.fail(Fault::watch(Disturbance::HalfLine).times(1));
     let answer = raw(&server, "/api/v1/services?watch=true")?;
@@ -150,7 +150,7 @@ fn half_a_line_is_the_end() -> Result<()> {
 
 /// Another watch has received the events that the silent one is missing.
 #[tokio::test]
-async fn a_silent_watch_says_nothing_and_stays_open() -> Result<()> {
+async fn a_silent_watch_stays_open() -> Result<()> {
     let server = server()?;
     let mut silent = watch(&server).await?;
     server.disturb(Kind::Service, Disturbance::Silence);
@@ -171,7 +171,7 @@ async fn a_silent_watch_says_nothing_and_stays_open() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_error_in_the_stream() -> Result<()> {
+async fn an_error_can_be_sent_in_the_stream() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a"])?;
     let mut follower = Follower::new(&server, watcher::Config::default())?;
@@ -189,7 +189,7 @@ async fn an_error_in_the_stream() -> Result<()> {
 }
 
 #[tokio::test]
-async fn gone_in_the_stream_or_as_http() -> Result<()> {
+async fn gone_can_be_sent_in_the_stream_or_as_http() -> Result<()> {
     let server = server()?;
     let old = server.revision().to_string();
     store_services(&server, ["a"])?;
@@ -210,7 +210,7 @@ async fn gone_in_the_stream_or_as_http() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_server_from_an_old_backup() -> Result<()> {
+async fn a_server_can_return_to_an_old_state() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a", "b"])?;
     let uid = |name| {
@@ -225,7 +225,8 @@ async fn a_server_from_an_old_backup() -> Result<()> {
     assert!(server.revision() < before);
     assert_eq!(uid("a"), uid_before);
     to_the_end(&mut events).await?;
-    // A client that goes on from what it knows hears nothing, bookmarks neither; one that lists anew hears all.
+    // A client that continues from its revision receives nothing, not even bookmarks; a client that lists again receives
+    // everything.
     let services = services(&server)?;
     let mut ahead = services
         .watch(&WatchParams::default(), &before.to_string())
@@ -249,7 +250,7 @@ async fn a_server_from_an_old_backup() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_is_needed_and_expires() -> Result<()> {
+async fn a_token_is_required_and_expires() -> Result<()> {
     let server = server()?;
     server.require_tokens(["old"]);
     let without = services(&server)?.list(&ListParams::default()).await;
@@ -275,7 +276,7 @@ async fn a_token_is_needed_and_expires() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_dropped_server() -> Result<()> {
+async fn a_dropped_server_leaves_nothing() -> Result<()> {
     let server = server()?;
     let address = server.address();
     let mut events = watch(&server).await?;

@@ -149,7 +149,7 @@ fn objects_are_created_listed_replaced_and_deleted() -> Result<()> {
 }
 
 #[test]
-fn apply_creates_and_the_error_for_a_change_names_replace() -> Result<()> {
+fn apply_creates_and_its_error_for_a_change_names_replace() -> Result<()> {
     let server = server()?;
     let kubectl = Kubectl::of(&server)?;
     kubectl.write("service.json", &service("web").to_json())?;
@@ -171,7 +171,7 @@ fn error(kubectl: &Kubectl, arguments: &str) -> String {
 }
 
 #[test]
-fn follows_a_watch() -> Result<()> {
+fn kubectl_follows_a_watch() -> Result<()> {
     let server = server()?;
     server.apply(&service("web").to_json())?;
     let kubectl = Kubectl::of(&server)?;
@@ -188,7 +188,7 @@ fn follows_a_watch() -> Result<()> {
 }
 
 #[test]
-fn finds_the_kinds() -> Result<()> {
+fn kubectl_finds_the_kinds() -> Result<()> {
     let server = server()?;
     let kinds = Kubectl::of(&server)?.run("api-resources -o name")?;
     let kinds: Vec<_> = kinds.lines().collect();

@@ -61,7 +61,7 @@ async fn a_token_expires_with_its_revision() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_list_of_an_earlier_or_later_revision() -> Result<()> {
+async fn lists_of_earlier_and_later_revisions_are_answered() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a"])?;
     let before = server.revision();
@@ -84,7 +84,7 @@ async fn a_list_of_an_earlier_or_later_revision() -> Result<()> {
 }
 
 #[tokio::test]
-async fn selectors_and_namespaces() -> Result<()> {
+async fn lists_respect_selectors_and_namespaces() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a", "b"])?;
     server.apply(&service("elsewhere").namespace("other").to_json())?;
@@ -122,7 +122,7 @@ async fn selectors_and_namespaces() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ten_thousand_services_and_slices_of_a_thousand_endpoints() -> Result<()> {
+async fn large_lists_are_answered() -> Result<()> {
     const COUNT: u32 = 10_000;
     let server = server()?;
     store_services(&server, (0..COUNT).map(|number| format!("s-{number}")))?;

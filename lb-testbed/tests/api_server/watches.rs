@@ -27,7 +27,7 @@ async fn watch(server: &ApiServer, params: &WatchParams, from: &str) -> Result<E
 }
 
 #[tokio::test]
-async fn both_ways_to_begin_come_to_the_same() -> Result<()> {
+async fn streaming_and_paged_lists_agree() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a", "b", "c"])?;
     for (config, lists) in [
@@ -72,7 +72,7 @@ async fn many_changes_come_in_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_watch_begins_with_what_is_there_or_after_a_revision() -> Result<()> {
+async fn a_watch_begins_with_existing_objects_or_after_a_revision() -> Result<()> {
     let server = server()?;
     quiet(&server);
     store_services(&server, ["a", "b"])?;
@@ -105,7 +105,7 @@ async fn a_watch_begins_with_what_is_there_or_after_a_revision() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_leaves_a_selection_is_deleted_and_what_enters_it_added() -> Result<()> {
+async fn a_watch_reports_objects_that_leave_or_enter_its_selection() -> Result<()> {
     let server = server()?;
     quiet(&server);
     let from = server.revision().to_string();
@@ -146,11 +146,11 @@ async fn what_leaves_a_selection_is_deleted_and_what_enters_it_added() -> Result
 }
 
 #[tokio::test]
-async fn bookmarks_carry_the_revision_on() -> Result<()> {
+async fn bookmarks_carry_the_latest_revision() -> Result<()> {
     let server = server()?;
     let from = server.revision();
     let mut events = watch(&server, &WatchParams::default(), &from.to_string()).await?;
-    // Of another kind: nothing that this watch would hear of.
+    // An object of another kind, which this watch does not report.
     server.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}))?;
     let expected = ("BOOKMARK", String::new(), (from + 1).to_string());
     while line(&mut events).await? != expected {}
@@ -162,7 +162,7 @@ async fn bookmarks_carry_the_revision_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_watcher_that_comes_back_too_late_lists_again() -> Result<()> {
+async fn a_watcher_that_returns_too_late_lists_again() -> Result<()> {
     for config in [
         watcher::Config::default(),
         watcher::Config::default().streaming_lists(),
@@ -187,7 +187,7 @@ async fn a_watcher_that_comes_back_too_late_lists_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_watcher_that_comes_back_in_time_misses_nothing() -> Result<()> {
+async fn a_watcher_that_returns_in_time_misses_nothing() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a", "b"])?;
     let mut follower = Follower::new(&server, watcher::Config::default())?;
@@ -204,7 +204,7 @@ async fn a_watcher_that_comes_back_in_time_misses_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn old_servers_and_streaming_lists() -> Result<()> {
+async fn old_servers_refuse_streaming_lists() -> Result<()> {
     let server = server()?;
     store_services(&server, ["a"])?;
     let params = WatchParams::default().initial_events();
@@ -226,7 +226,7 @@ async fn old_servers_and_streaming_lists() -> Result<()> {
 }
 
 #[tokio::test]
-async fn watches_are_counted_while_they_are_open() -> Result<()> {
+async fn open_watches_are_counted() -> Result<()> {
     let server = server()?;
     let one: Api<Service> = services(&server)?;
     let from = server.revision().to_string();

@@ -1,4 +1,4 @@
-//! Writes over HTTP, as a controller does them, and what is refused.
+//! Writes over HTTP, as a controller does them, and refused ones.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
@@ -93,7 +93,7 @@ async fn patches_of_other_types_and_nameless_objects_are_refused() -> Result<()>
 }
 
 #[tokio::test]
-async fn what_there_is_can_be_discovered() -> Result<()> {
+async fn resources_can_be_discovered() -> Result<()> {
     let server = server()?;
     let client = client(&server)?;
     let core = client.list_core_api_resources("v1").await?;
@@ -131,7 +131,7 @@ async fn an_old_server_has_no_service_cidrs() -> Result<()> {
 
 /// Exported objects carry what only a server may say; a new object gets its own.
 #[tokio::test]
-async fn a_created_object_is_new_whatever_it_says() -> Result<()> {
+async fn a_created_object_gets_new_metadata() -> Result<()> {
     let server = server()?;
     let mut old = service("web").to_json();
     old["metadata"]["creationTimestamp"] = json!("2001-01-01T00:00:00Z");

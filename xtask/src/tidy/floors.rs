@@ -64,7 +64,7 @@ pub(super) const HOUSES: &[House] = &[
 ];
 
 impl House {
-    /// Complaints about those of the files that are in this house.
+    /// Returns complaints about the files that are in this house.
     pub(super) fn check(&self, root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
         let sources = root.join(self.sources);
         let mut complaints = Vec::new();
@@ -104,7 +104,7 @@ impl House {
             .collect()
     }
 
-    /// The room that a module or an item is in; none for what is not in this house.
+    /// Returns the room that contains a module or an item; none if it is not in this house.
     fn room<'m>(&self, module: &'m [String]) -> Option<&'m str> {
         if module.len() < self.within.len() || module.iter().zip(self.within).any(|(a, b)| a != b) {
             return None;
@@ -116,7 +116,7 @@ impl House {
         self.floors.iter().position(|floor| floor.contains(&room))
     }
 
-    /// What is not a room is an item of the house's root, on the top floor.
+    /// An item outside of all rooms belongs to the house's root, on the top floor.
     fn floor_of_item(&self, name: &str) -> usize {
         self.floor(name).unwrap_or(0)
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn down_is_allowed_and_up_or_sideways_is_not() {
+    fn imports_upwards_and_sideways_are_violations() {
         let complaints = |room: &str, text| complaints(&HOUSE, &format!("{room}.rs"), text);
         assert_eq!(
             complaints("top", "use crate::left::A;\nuse crate::cellar;"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_is_a_house_has_floors_too() {
+    fn a_room_can_have_floors_of_its_own() {
         let complaints = |file, text| complaints(&ROOM, file, text);
         assert_eq!(
             complaints("room/left/a.rs", "use crate::room::cellar::A;"),

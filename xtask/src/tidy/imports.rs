@@ -1,11 +1,11 @@
-//! What a file imports, as paths from its crate's root; read from its text, without a compiler.
+//! The imports of a file as paths from its crate's root, read from its text without a compiler.
 
 use std::path::Path;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Import {
     pub line: usize,
-    /// From the crate's root: modules, and perhaps an item.
+    /// From the crate's root: modules, and optionally an item.
     pub path: Vec<String>,
     pub is_in_test: bool,
 }
@@ -25,9 +25,9 @@ pub(super) fn module_of(inside: &Path) -> Vec<String> {
     module
 }
 
-/// All that follows `crate::`, `self::` and `super::`, also inside braces and outside of `use`; comments aside.
+/// Returns all paths after `crate::`, `self::` and `super::`, also inside braces and outside of `use`, but not in comments.
 ///
-/// `module`: that of the file.
+/// `module`: the file's module.
 pub(super) fn imports(text: &str, module: &[String]) -> Vec<Import> {
     let code: Vec<&str> = text
         .lines()
@@ -61,7 +61,7 @@ pub(super) fn imports(text: &str, module: &[String]) -> Vec<Import> {
     found
 }
 
-/// `a::{b::{c, d}, e}` gives a::b::c, a::b::d and a::e. Returns what comes behind.
+/// Splits `a::{b::{c, d}, e}` into a::b::c, a::b::d and a::e. Returns the rest of the text.
 fn expand<'t>(text: &'t str, before: &[String], paths: &mut Vec<Vec<String>>) -> &'t str {
     let mut text = text.trim_start();
     let mut path = before.to_vec();
@@ -70,7 +70,7 @@ fn expand<'t>(text: &'t str, before: &[String], paths: &mut Vec<Vec<String>>) ->
             text = group.trim_start();
             while !text.is_empty() && !text.starts_with('}') {
                 text = expand(text, &path, paths);
-                // What follows a name: `as other`, or a `*`.
+                // The part after a name: `as other`, or a `*`.
                 let end = text.find([',', '}']).unwrap_or(text.len());
                 text = text[end..].trim_start_matches(',').trim_start();
             }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_taken_apart_and_comments_skipped() {
+    fn groups_are_split_and_comments_skipped() {
         let text = "/// [`crate::x`]\nuse crate::{\n    c::{A, self, d::E as F}, // crate::y\n    g,\n};\nlet x = crate::h::i(1);\n";
         let wanted = [(2, "c::A"), (2, "c"), (2, "c::d::E"), (2, "g"), (6, "h::i")];
         assert_eq!(found(text), wanted.map(|(line, path)| (line, path.into())));

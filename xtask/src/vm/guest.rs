@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_comes_with_what_it_needs() {
+    fn a_module_includes_its_dependencies() {
         let line =
             "kernel/net/bridge/bridge.ko.xz: kernel/net/802/stp.ko.xz kernel/net/llc/llc.ko.xz";
         let files = [

@@ -60,7 +60,7 @@ impl KernelPackage {
 
 /// The newest package of this version that apt lists; downloaded unless it was before.
 pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<KernelPackage> {
-    if !apt::is_here() {
+    if !apt::is_available() {
         bail!("other kernels are Debian packages, and this machine has no apt-get");
     }
     let package = match newest(version)? {

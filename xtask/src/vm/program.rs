@@ -23,7 +23,7 @@ pub(crate) fn find_or_install() -> Result<PathBuf> {
     if works(&unpacked) {
         return Ok(unpacked);
     }
-    if !apt::is_here() {
+    if !apt::is_available() {
         bail!("the program `{PROGRAM}` is missing: install qemu");
     }
     apt::update()?;
@@ -98,7 +98,7 @@ mod tests {
     use super::packages;
 
     #[test]
-    fn a_plan_names_what_would_be_installed() {
+    fn a_plan_names_the_packages_to_install() {
         let plan = "Reading package lists...\n\
             Remv qemu-utils [1:10.0] [qemu-block-extra:amd64 ]\n\
             Inst libfdt1 (1.6.1-4 Debian:12/oldstable [amd64])\n\

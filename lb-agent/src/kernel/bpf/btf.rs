@@ -179,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_found() {
+    fn a_member_is_found_with_its_offset() {
         assert_eq!(member_offset(&bytes(), "pair", "right"), Some(4));
         assert_eq!(member_offset(&bytes(), "pair", "left"), Some(0));
     }
 
     #[test]
-    fn a_function_is_found_by_its_id() {
+    fn a_function_is_found_by_name() {
         let btf = bytes();
         let found = types(&btf)
             .expect("it is BTF")
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_none() {
+    fn missing_types_are_none() {
         assert_eq!(member_offset(&bytes(), "pair", "middle"), None);
         assert_eq!(member_offset(&bytes(), "pai", "left"), None);
         assert_eq!(member_offset(&bytes(), "int", "left"), None);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_none() {
+    fn truncated_btf_is_none() {
         let bytes = bytes();
         for length in 0..bytes.len() {
             assert_eq!(member_offset(&bytes[..length], "pair", "right"), None);

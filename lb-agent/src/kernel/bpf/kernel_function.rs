@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_words_do_not_divide_stays() {
+    fn a_program_of_partial_instructions_is_unchanged() {
         assert_eq!(link(&[1, 2, 3], 1).as_bytes(), [1, 2, 3]);
     }
 }

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_kernel_has_a_cookie_in_its_sockets() {
+    fn this_kernels_btf_has_the_socket_cookie() {
         let fields = SocketFields::of_kernel();
         assert!(
             fields.cookie != 0 && fields.cookie.is_multiple_of(8),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_attempt_reads_nothing_and_none_comes_twice() {
+    fn attempts_are_distinct_and_the_last_reads_no_field() {
         let all = SocketFields {
             cookie: 104,
             first_subflow: 1_600,

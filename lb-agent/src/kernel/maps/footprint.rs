@@ -70,7 +70,7 @@ mod tests {
 
     /// Covers an upgrade too, which fills new tables beside the old ones.
     #[test]
-    fn limits_leave_room_for_the_tables_twice_and_the_agent() {
+    fn memory_limits_allow_two_sets_of_tables_and_the_agent() {
         let all = || shapes::all(Sizes::default());
         let again = all().filter(|shape| shape.subfolder == Subfolder::Tables);
         let copied = 24 * u64::from(Sizes::default().backends());
@@ -88,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_take_what_the_help_says() {
+    fn the_default_sizes_need_the_memory_that_the_help_states() {
         let taken = bytes(shapes::all(Sizes::default()), CPUS);
         assert_eq!(taken.div_ceil(1_000_000), 56);
     }
 
     #[test]
-    fn the_last_cpu_of_a_list_is_found() {
+    fn the_highest_cpu_of_a_list_is_found() {
         assert_eq!(last_cpu("0-3\n"), Some(3));
         assert_eq!(last_cpu("0\n"), Some(0));
         assert_eq!(last_cpu("0,2-7\n"), Some(7));

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_come_to_round_numbers() {
+    fn the_default_sizes_give_round_table_lengths() {
         let sizes = Sizes::default();
         assert_eq!(
             (sizes.frontends(), sizes.frontend_keys()),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_have_room_to_rest_too() {
+    fn the_smallest_tables_have_room_for_quarantine() {
         let sizes = Sizes {
             services: LEAST,
             endpoints: LEAST,
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_room_for_what_was_asked_for_and_little_more(
+        fn tables_exceed_the_requested_size_by_little(
             services in LEAST..=MOST_SERVICES,
             endpoints in LEAST..=MOST_ENDPOINTS,
         ) {

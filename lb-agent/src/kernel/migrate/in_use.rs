@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_of_each_kind_counts() {
+    fn the_highest_index_of_each_table_counts() {
         let mut highest = Highest::default();
         for (port, view, frontend) in [(1, 7, 3), (2, 4, 90), (3, 5, 2)] {
             let key = FrontendKey::new(mapped(1), port, 6);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_needs_next_to_nothing() {
+    fn empty_tables_need_minimal_lengths() {
         let lengths = Highest::default().lengths();
         assert_eq!(lengths.of("VIEWS"), Some(0));
         assert_eq!(lengths.of("BACKENDS"), Some(1));

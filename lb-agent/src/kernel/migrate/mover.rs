@@ -121,7 +121,7 @@ impl Mover<'_> {
             source.tidy()?;
             return self.put(source, wanted);
         }
-        tell(source, &present, &wanted);
+        log_start(source, &present, &wanted);
         let next = TableSet::next(self.pins.folder());
         let object = match self.fill(source, layout, &present, &next, &wanted) {
             Ok(object) => object,
@@ -290,7 +290,7 @@ impl Mover<'_> {
     }
 }
 
-fn tell(source: &TableSet, present: &Lengths, wanted: &Lengths) {
+fn log_start(source: &TableSet, present: &Lengths, wanted: &Lengths) {
     let mut what: Vec<String> = differences(present, wanted)
         .map(|(name, now, then)| format!("{name} {now} → {then}"))
         .collect();

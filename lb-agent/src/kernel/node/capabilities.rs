@@ -44,13 +44,13 @@ mod tests {
     use super::{effective, missing};
 
     #[test]
-    fn root_has_all_of_them() {
+    fn root_has_all_capabilities() {
         let status = "Name:\tlb-agent\nCapEff:\t000001ffffffffff\n";
         assert!(missing(effective(status)).is_empty());
     }
 
     #[test]
-    fn those_that_are_missing_are_named() {
+    fn missing_capabilities_are_named() {
         assert_eq!(missing(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
         assert_eq!(missing(1 << 39 | 1 << 12), ["CAP_PERFMON"]);
         assert_eq!(missing(1 << 21), ["CAP_NET_ADMIN"]);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hybrid_hierarchy_has_its_cgroup2_below() {
+    fn cgroup2_is_found_in_a_hybrid_hierarchy() {
         // A container with the host's hierarchy at /host/cgroup.
         let mountinfo = "\
             30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cgroup2_is_no_surprise() {
+    fn a_node_without_cgroup2_has_no_mount() {
         assert!(mounted_at("30 24 0:26 / / rw - ext4 /dev/sda rw\n").is_empty());
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_sees_its_own_limit_and_not_the_hosts() {
+    fn a_container_sees_its_own_limit_not_the_hosts() {
         let mountinfo = "\
             40 24 0:36 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw\n\
             41 24 0:36 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_counts_too() {
+    fn limits_of_ancestor_cgroups_count() {
         let mountinfo = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let wanted = [
             "/sys/fs/cgroup/pods/pod/memory.max",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_a_hierarchy_for_memory() {
+    fn cgroup_v1_limits_are_read_from_the_memory_hierarchy() {
         let mountinfo = "\
             31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
             32 30 0:28 /pods/pod /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\

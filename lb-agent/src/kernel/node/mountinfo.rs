@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_the_file_systems_own_options_too() {
+    fn a_mountinfo_line_includes_superblock_options() {
         let lines = "33 31 0:30 /pod /sys/fs/cgroup/memory ro,nosuid master:9 - cgroup cgroup rw,memory\nnonsense\n";
         let found: Vec<Mount<'_>> = mounts(lines).collect();
         let wanted = Mount {

@@ -28,7 +28,7 @@ mod tests {
     use super::in_locks;
 
     #[test]
-    fn it_is_not_one_who_waits() {
+    fn a_waiting_process_is_not_the_holder() {
         let locks = "\
             1: POSIX  ADVISORY  WRITE 7 00:1f:5 0 EOF\n\
             2: -> FLOCK  ADVISORY  WRITE 8 00:1f:5 0 EOF\n\

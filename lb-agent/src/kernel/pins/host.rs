@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn a_container_needs_the_hosts() {
+    fn a_container_must_use_the_hosts_bpffs() {
         assert_eq!(foreign(&container("0:28"), HOST, "0:28"), None);
         let private = foreign(&container("0:72"), HOST, "0:72");
         assert_eq!(private.as_deref(), Some([USUAL].as_slice()));
     }
 
     #[test]
-    fn on_the_host_any_will_do() {
+    fn on_the_host_any_bpffs_is_accepted() {
         let own = format!("{HOST}60 22 0:90 / /run/tests/bpf rw - bpf socklb rw\n");
         assert_eq!(foreign(&own, HOST, "0:90"), None);
     }

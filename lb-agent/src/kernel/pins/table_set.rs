@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folders_name_says_what_it_has() {
+    fn a_folder_name_gives_the_version_and_next() {
         let at = |name: &str| TableSet::at(Path::new("/pins").join(name));
         let set = |name: &str, version, is_next| TableSet {
             folder: Path::new("/pins").join(name),

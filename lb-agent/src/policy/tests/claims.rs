@@ -1,4 +1,4 @@
-//! Two Services that want one frontend.
+//! Two Services that claim one frontend.
 
 use super::{Case, service};
 
@@ -17,7 +17,7 @@ fn holder(case: &Case) -> Vec<String> {
 }
 
 #[test]
-fn the_older_keeps_it_and_the_newer_gets_it_when_the_older_goes() {
+fn the_older_service_owns_a_frontend_until_it_is_deleted() {
     let older = dated("b", "2024", "");
     let mut case = Case::new(&dated("a", "2025", ""));
     assert_eq!(
@@ -28,7 +28,7 @@ fn the_older_keeps_it_and_the_newer_gets_it_when_the_older_goes() {
     assert_eq!(
         case.problems(),
         [
-            "Service default/a: ClusterIP 10.96.0.1:80 TCP already belongs to Service default/b, which comes first: change one of the two"
+            "Service default/a: ClusterIP 10.96.0.1:80 TCP already belongs to Service default/b, which takes precedence: change one of the two"
         ]
     );
     assert_eq!(
@@ -39,14 +39,14 @@ fn the_older_keeps_it_and_the_newer_gets_it_when_the_older_goes() {
 }
 
 #[test]
-fn without_dates_the_name_decides_and_a_dated_one_is_newer() {
+fn undated_services_precede_dated_ones_and_are_ordered_by_name() {
     let case = Case::new(&(service("b", "") + &service("a", "") + &dated("0a", "2020", "")));
     assert_eq!(holder(&case), ["a"]);
     assert_eq!(case.problems().len(), 2);
 }
 
 #[test]
-fn the_newer_loses_only_that_frontend() {
+fn the_newer_service_loses_only_the_shared_frontend() {
     let shared = "  externalIPs: [192.0.2.1]\n";
     let other = service("b", shared).replace("10.96.0.1", "10.96.0.2");
     let mut case = Case::new(&(service("a", shared) + &other));
@@ -57,7 +57,7 @@ fn the_newer_loses_only_that_frontend() {
             "default/b/TCP (IPv4) all [ClusterIP 10.96.0.2 80] -> ",
         ]
     );
-    // The older no longer wants it: both differ.
+    // The older Service no longer claims it: both change.
     assert_eq!(
         case.set(&service("a", "")),
         ["+default/a/TCP (IPv4)", "+default/b/TCP (IPv4)"]
@@ -66,7 +66,7 @@ fn the_newer_loses_only_that_frontend() {
 }
 
 #[test]
-fn a_cluster_ip_is_nobody_elses_however_old_his_service_is() {
+fn a_cluster_ip_belongs_to_its_service_even_if_another_is_older() {
     let newer = dated("victim", "2025", "");
     let older = dated("a", "2024", "  externalIPs: [10.96.0.1, 192.0.2.1]\n");
     let older = older.replace("clusterIP: 10.96.0.1", "clusterIP: 10.96.0.2");
@@ -79,10 +79,10 @@ fn a_cluster_ip_is_nobody_elses_however_old_his_service_is() {
     assert_eq!(
         case.problems(),
         [
-            "Service default/a: ExternalIP 10.96.0.1:80 TCP already belongs to Service default/victim, which comes first: change one of the two"
+            "Service default/a: ExternalIP 10.96.0.1:80 TCP already belongs to Service default/victim, which takes precedence: change one of the two"
         ]
     );
-    // Also when it comes later.
+    // Also if it arrives later.
     case.remove(&newer);
     assert_eq!(case.problems(), [""; 0]);
     case.set(&newer);
@@ -90,7 +90,7 @@ fn a_cluster_ip_is_nobody_elses_however_old_his_service_is() {
 }
 
 #[test]
-fn node_ports_are_had_once_for_each_protocol() {
+fn a_node_port_has_one_owner_per_protocol() {
     let port = |protocol: &str| {
         format!("  ports: [{{port: 80, nodePort: 30080, protocol: {protocol}}}]\n")
     };
@@ -117,7 +117,7 @@ fn node_ports_are_had_once_for_each_protocol() {
 }
 
 #[test]
-fn two_ports_of_one_service_cannot_have_one_frontend() {
+fn two_ports_of_a_service_cannot_share_a_frontend() {
     let case = Case::new(
         "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.1, ports: [{name: a, port: 80}, {name: b, port: 80}]}\n",
     );
@@ -125,5 +125,5 @@ fn two_ports_of_one_service_cannot_have_one_frontend() {
         case.plan(),
         ["default/web:a/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> "]
     );
-    assert!(case.problems()[0].contains("is wanted by two of its ports, \"a\" and \"b\""));
+    assert!(case.problems()[0].contains("is used by two ports of this Service, \"a\" and \"b\""));
 }

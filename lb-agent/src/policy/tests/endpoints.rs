@@ -1,4 +1,4 @@
-//! What slices come to when they are merged.
+//! Merging of slices.
 
 use super::{Case, check, check_problems, service, slice};
 
@@ -9,7 +9,7 @@ fn check_backends(slices: &str, backends: &str) {
 }
 
 #[test]
-fn slices_are_merged_and_an_address_counts_once() {
+fn slices_are_merged_and_duplicate_addresses_count_once() {
     check_backends(
         &(slice(
             "a",
@@ -26,7 +26,7 @@ fn slices_are_merged_and_an_address_counts_once() {
 }
 
 #[test]
-fn of_two_entries_the_one_that_is_not_terminating_counts() {
+fn a_duplicate_that_is_not_terminating_wins() {
     let leaving =
         "{addresses: [10.1.0.1], conditions: {ready: false, serving: true, terminating: true}}";
     let ready = "{addresses: [10.1.0.1]}";
@@ -41,7 +41,7 @@ fn of_two_entries_the_one_that_is_not_terminating_counts() {
 }
 
 #[test]
-fn not_ready_ones_are_never_used_and_terminating_ones_only_when_none_is_ready() {
+fn terminating_endpoints_are_used_only_if_none_is_ready() {
     let ready = "{addresses: [10.1.0.1], conditions: {ready: true}}";
     let unready = "{addresses: [10.1.0.2], conditions: {ready: false}}";
     let leaving =
@@ -60,7 +60,7 @@ fn not_ready_ones_are_never_used_and_terminating_ones_only_when_none_is_ready() 
 }
 
 #[test]
-fn conditions_that_are_absent_mean_ready_serving_and_not_terminating() {
+fn absent_conditions_mean_ready_serving_and_not_terminating() {
     let cases = [
         ("", true),
         ("conditions: null", true),
@@ -91,7 +91,7 @@ fn conditions_that_are_absent_mean_ready_serving_and_not_terminating() {
 }
 
 #[test]
-fn an_endpoint_that_only_serves_keeps_its_flows() {
+fn a_serving_endpoint_that_is_not_ready_keeps_its_flows() {
     let serving = |conditions: &str| {
         let endpoint = format!("{{addresses: [10.1.0.1], conditions: {conditions}}}");
         let ready = "{addresses: [10.1.0.2]}";
@@ -110,13 +110,13 @@ fn an_endpoint_that_only_serves_keeps_its_flows() {
 }
 
 #[test]
-fn of_two_entries_the_ready_one_counts_when_neither_is_terminating() {
+fn a_ready_duplicate_wins_when_neither_is_terminating() {
     let unready = "{addresses: [10.1.0.1], conditions: {ready: false}}";
     let ready = "{addresses: [10.1.0.1]}";
     for (a, b) in [(unready, ready), (ready, unready)] {
         check_backends(&slice("a", &[a, b]), "10.1.0.1:8080");
     }
-    // Not terminating comes first, although it is not ready and so not used.
+    // The duplicate that is not terminating wins, although it is not ready and so is not used.
     let published = "{addresses: [10.1.0.1], conditions: {ready: true, terminating: true}}";
     for (a, b) in [(unready, published), (published, unready)] {
         check_backends(&slice("a", &[a, b]), "");
@@ -124,7 +124,7 @@ fn of_two_entries_the_ready_one_counts_when_neither_is_terminating() {
 }
 
 #[test]
-fn a_port_may_have_another_number_in_each_slice() {
+fn a_port_number_may_differ_between_slices() {
     let a = slice("a", &["{addresses: [10.1.0.1]}", "{addresses: [10.1.0.2]}"]);
     let b = slice("b", &["{addresses: [10.1.0.2]}"]).replace("8080", "9090");
     check_backends(&(a + &b), "10.1.0.1:8080 10.1.0.2:8080 10.1.0.2:9090");
@@ -143,7 +143,7 @@ fn a_port_may_have_another_number_in_each_slice() {
 }
 
 #[test]
-fn each_family_has_the_slices_of_its_address_type() {
+fn each_family_uses_slices_of_its_address_type() {
     let v4 = slice("a", &["{addresses: [10.1.0.1]}"]);
     let v6 = slice("b", &["{addresses: ['fd00:1::1']}"]).replace("IPv4", "IPv6");
     let both = service(
@@ -157,17 +157,17 @@ fn each_family_has_the_slices_of_its_address_type() {
             "default/web/TCP (IPv6) all [ClusterIP fd00::1 80] -> [fd00:1::1]:8080",
         ],
     );
-    // One family alone does not look at the other's slices.
+    // A single family ignores the slices of the other.
     check_backends(&(v4 + &v6), "10.1.0.1:8080");
     check_backends(&v6, "");
 }
 
 #[test]
-fn slices_of_other_namespaces_and_headless_ones_do_not_count() {
+fn slices_of_other_namespaces_and_headless_services_are_ignored() {
     let a = slice("a", &["{addresses: [10.1.0.1]}"]);
     let headless = a.replace("labels: {", "labels: {service.kubernetes.io/headless: '', ");
     check_backends(&headless, "");
-    // Nor are they missed where there is no Service.
+    // Services without slices have no such problem.
     check(&headless, &[]);
     let elsewhere = a.replace("{name: a,", "{name: a, namespace: shop,");
     check_problems(
@@ -197,13 +197,13 @@ fn a_port_name_that_no_slice_has_is_reported() {
         &(web + &slice("a", &["{addresses: [10.1.0.1]}"])),
         &["default/web:http/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> "],
         &[
-            "spec.ports[0].name \"http\" (TCP) is in none of its EndpointSlices, which have [\"\"] for TCP: the names must be the same",
+            "spec.ports[0].name \"http\" (TCP) is missing from its EndpointSlices, which have [\"\"] for TCP: use the same name",
         ],
     );
 }
 
 #[test]
-fn a_port_that_slices_have_for_another_protocol_is_reported_as_that() {
+fn a_port_with_another_protocol_in_the_slices_is_reported() {
     let a = slice("a", &["{addresses: [10.1.0.1]}"]);
     let with = |port: &str, of_slice: &str| {
         service("web", "").replace("{port: 80}", port) + &a.replace("{port: 8080}", of_slice)
@@ -215,7 +215,7 @@ fn a_port_that_slices_have_for_another_protocol_is_reported_as_that() {
         ),
         &["default/web:dns/TCP (IPv4) all [ClusterIP 10.96.0.1 53] -> "],
         &[
-            "\"dns\" (TCP) is in none of its EndpointSlices, which have it for UDP: the protocols must be the same",
+            "\"dns\" (TCP) is missing from its EndpointSlices, which have this port for UDP: use the same protocol",
         ],
     );
     check_problems(
@@ -224,14 +224,12 @@ fn a_port_that_slices_have_for_another_protocol_is_reported_as_that() {
             "{name: http, port: 80}",
         ),
         &["default/web:dns/UDP (IPv4) all [ClusterIP 10.96.0.1 53] -> "],
-        &[
-            "\"dns\" (UDP) is in none of its EndpointSlices, which have no port for UDP: add it there",
-        ],
+        &["\"dns\" (UDP) is missing from its EndpointSlices, which have no port for UDP"],
     );
 }
 
 #[test]
-fn bad_endpoints_and_ports_leave_the_others() {
+fn invalid_endpoints_and_ports_do_not_affect_others() {
     let a = slice(
         "a",
         &[
@@ -261,9 +259,9 @@ fn bad_endpoints_and_ports_leave_the_others() {
             "EndpointSlice default/a: endpoints[1].addresses is empty",
             "EndpointSlice default/a: endpoints[2].addresses[0]: \"x\" is not an IP address",
             "EndpointSlice default/a: endpoints[3].addresses[0]: 127.0.0.1 is a loopback address",
-            "EndpointSlice default/b: addressType FQDN: names are not resolved here",
+            "EndpointSlice default/b: addressType FQDN is not supported",
             "EndpointSlice default/c: addressType \"IPv5\": write IPv4 or IPv6",
-            "EndpointSlice default/d: ports is empty: write the ports",
+            "EndpointSlice default/d: ports is empty",
         ],
     );
 }

@@ -1,9 +1,9 @@
-//! The addresses at which a Service is met.
+//! The frontends of a Service.
 
 use super::{check, check_problems};
 
 #[test]
-fn every_kind_of_frontend() {
+fn a_service_gets_every_kind_of_frontend() {
     check(
         "kind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n  type: LoadBalancer\n  clusterIP: 10.96.0.1\n  \
          clusterIPs: [10.96.0.1, 'fd00::1']\n  ipFamilies: [IPv4, IPv6]\n  externalIPs: [192.0.2.1, '2001:db8::1', 192.0.2.2]\n  \
@@ -18,7 +18,7 @@ fn every_kind_of_frontend() {
 }
 
 #[test]
-fn families_follow_the_addresses_when_nothing_is_said() {
+fn without_ip_families_the_addresses_decide() {
     check(
         "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 'fd00::1', ports: [{port: 53, protocol: UDP}]}\n",
         &["default/web/UDP (IPv6) all [ClusterIP fd00::1 53] -> "],
@@ -26,7 +26,7 @@ fn families_follow_the_addresses_when_nothing_is_said() {
 }
 
 #[test]
-fn the_cluster_ip_of_a_family_is_the_one_that_the_families_name() {
+fn each_family_takes_the_cluster_ip_at_its_position() {
     let cases = [
         ("clusterIP: 10.96.0.1", "10.96.0.1", ""),
         ("clusterIP: 010.96.0.001", "10.96.0.1", ""),
@@ -62,7 +62,7 @@ fn the_cluster_ip_of_a_family_is_the_one_that_the_families_name() {
 }
 
 #[test]
-fn a_cluster_ip_that_is_none_or_one_too_many_is_reported() {
+fn invalid_and_surplus_cluster_ips_are_reported() {
     let with = |spec: &str| {
         format!("kind: Service\nmetadata: {{name: web}}\nspec: {{ports: [{{port: 80}}], {spec}}}\n")
     };
@@ -70,7 +70,7 @@ fn a_cluster_ip_that_is_none_or_one_too_many_is_reported() {
     check_problems(
         &with("clusterIPs: [10.96.0.1, 10.96.0.2]"),
         &[plain],
-        &["spec.clusterIPs: 10.96.0.2 is the second of its family: give one for each"],
+        &["spec.clusterIPs: 10.96.0.2 is the second address of its family: keep one per family"],
     );
     check_problems(
         &with("clusterIP: ten"),
@@ -85,7 +85,7 @@ fn a_cluster_ip_that_is_none_or_one_too_many_is_reported() {
 }
 
 #[test]
-fn a_node_port_of_0_is_none_and_the_type_does_not_matter() {
+fn node_port_0_is_absent_and_the_service_type_does_not_matter() {
     let cases = [
         ("NodePort", 30080, ", NodePort * 30080"),
         ("ClusterIP", 30080, ", NodePort * 30080"),
@@ -105,7 +105,7 @@ fn a_node_port_of_0_is_none_and_the_type_does_not_matter() {
 }
 
 #[test]
-fn source_ranges_are_for_their_family_and_for_load_balancers_alone() {
+fn source_ranges_apply_to_load_balancer_ips_of_their_family() {
     let with = |ranges: &str| {
         format!(
             "kind: Service\nmetadata: {{name: web}}\nspec:\n  type: LoadBalancer\n  \
@@ -118,18 +118,22 @@ fn source_ranges_are_for_their_family_and_for_load_balancers_alone() {
     let ipv6 = "default/web/TCP (IPv6) all [ClusterIP fd00::1 80, NodePort * 30080] -> ";
     let open4 = ipv4.replace("]", ", LoadBalancer 192.0.2.9 80]");
     let open6 = ipv6.replace("]", ", LoadBalancer 2001:db8::9 80]");
-    let told = |ip: &str| format!("{ip} is not balanced, since spec.loadBalancerSourceRanges");
-    let (told4, told6) = (told("192.0.2.9"), told("2001:db8::9"));
-    check_problems(&with("10.0.0.0/8, '::/0'"), &[ipv4, &open6], &[&told4]);
+    let problem = |ip: &str| {
+        format!(
+            "{ip} is not balanced, because a socket hook cannot check spec.loadBalancerSourceRanges"
+        )
+    };
+    let (problem4, problem6) = (problem("192.0.2.9"), problem("2001:db8::9"));
+    check_problems(&with("10.0.0.0/8, '::/0'"), &[ipv4, &open6], &[&problem4]);
     check_problems(
         &with("'fd00::/8', '0.0.0.0/0 '"),
         &[&open4, ipv6],
-        &[&told6],
+        &[&problem6],
     );
     check_problems(
         &with("'fd00::/8', 10.0.0.0/8"),
         &[ipv4, ipv6],
-        &[&told4, &told6],
+        &[&problem4, &problem6],
     );
     check(
         &with("'::/0', 0.0.0.0/0, 'fd00::/8', 10.0.0.0/8"),
@@ -139,7 +143,7 @@ fn source_ranges_are_for_their_family_and_for_load_balancers_alone() {
 }
 
 #[test]
-fn source_ranges_leave_the_load_balancer_to_the_packet_path() {
+fn source_ranges_leave_load_balancer_ips_to_kube_proxy() {
     let with = |ranges: &str| {
         format!(
             "kind: Service\nmetadata: {{name: web}}\nspec:\n  clusterIP: 10.96.0.1\n  ports: [{{port: 80}}]\n  \
@@ -151,8 +155,8 @@ fn source_ranges_leave_the_load_balancer_to_the_packet_path() {
         "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80] -> ";
     let open = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80, LoadBalancer 192.0.2.9 80] -> ";
     for range in ["' 10.0.0.0/8'", "010.0.0.0/8"] {
-        let told = "status.loadBalancer.ingress[0].ip: 192.0.2.9 is not balanced, since spec.loadBalancerSourceRanges";
-        check_problems(&with(range), &[without], &[told]);
+        let problem = "status.loadBalancer.ingress[0].ip: 192.0.2.9 is not balanced, because a socket hook cannot check spec.loadBalancerSourceRanges";
+        check_problems(&with(range), &[without], &[problem]);
     }
     check(&with("10.0.0.0/8, 0.0.0.0/0"), &[open]);
     check(&with("'fd00::/8'"), &[open]);
@@ -164,14 +168,14 @@ fn source_ranges_leave_the_load_balancer_to_the_packet_path() {
 }
 
 #[test]
-fn bad_addresses_are_reported_and_left_out() {
+fn invalid_addresses_are_reported_and_skipped() {
     check_problems(
         "kind: Service\nmetadata: {name: web}\nspec:\n  clusterIP: 10.96.0.1\n  ports: [{port: 80}]\n  \
          externalIPs: [web, '2001:db8::1', 0.0.0.0, 192.0.2.1]\n",
         &["default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80, ExternalIP 192.0.2.1 80] -> "],
         &[
             "spec.externalIPs[0]: \"web\" is not an IP address",
-            "spec.externalIPs[1]: 2001:db8::1 is not of the Service's family",
+            "spec.externalIPs[1]: 2001:db8::1 is of a family that the Service does not have",
             "spec.externalIPs[2]: 0.0.0.0 is the unspecified address: write another",
         ],
     );
@@ -183,7 +187,7 @@ fn bad_addresses_are_reported_and_left_out() {
 }
 
 #[test]
-fn an_ip_mode_is_a_word_of_the_api() {
+fn an_unknown_ip_mode_is_reported() {
     let ingress =
         "[{ip: 192.0.2.8, ipMode: vip}, {ip: 192.0.2.9, ipMode: VIP}, {hostname: a.b, ipMode: x}]";
     check_problems(

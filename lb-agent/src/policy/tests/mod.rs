@@ -1,4 +1,4 @@
-//! The rules as cases: manifests in, a plan and its problems out, both as text.
+//! The rules as cases: manifests as input, a plan and its problems as output, all as text.
 
 mod claims;
 mod endpoints;
@@ -44,7 +44,7 @@ fn typed(value: Value) -> Object {
     typed.expect("cases are well-typed")
 }
 
-/// A node n1, with what each step of a case says.
+/// A node n1 with the objects of each step of a case.
 struct Case {
     catalog: Catalog,
     policy: Policy,
@@ -73,7 +73,7 @@ impl Case {
         case
     }
 
-    /// Returns what changed: `+` a service port that is new or different, `-` one that is no more.
+    /// Returns the changes: `+` for a service port that is new or different, `-` for a removed one.
     fn set(&mut self, yaml: &str) -> Vec<String> {
         for object in objects(yaml) {
             self.catalog.apply(Change::Set(object));
@@ -96,7 +96,7 @@ impl Case {
         changed.chain(removed).collect()
     }
 
-    /// One line a view: key, scope, frontends, backends; `~` marks one that is not serving.
+    /// One line for each view: key, scope, frontends, backends; `~` marks backends that do not serve.
     fn plan(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for port in self.policy.service_ports() {
@@ -128,7 +128,7 @@ impl Case {
     }
 }
 
-/// The plan must be these lines, without a problem.
+/// The plan must equal these lines, without problems.
 #[track_caller]
 fn check(yaml: &str, plan: &[&str]) {
     let case = Case::new(yaml);
@@ -136,7 +136,7 @@ fn check(yaml: &str, plan: &[&str]) {
     assert_eq!(case.plan(), plan);
 }
 
-/// The plan must be these lines, and each problem must hold its piece of text.
+/// The plan must equal these lines, and each problem must contain its text.
 #[track_caller]
 fn check_problems(yaml: &str, plan: &[&str], problems: &[&str]) {
     let case = Case::new(yaml);
@@ -144,7 +144,7 @@ fn check_problems(yaml: &str, plan: &[&str], problems: &[&str]) {
     let said = case.problems();
     assert_eq!(said.len(), problems.len(), "{said:#?}");
     for (said, expected) in said.iter().zip(problems) {
-        assert!(said.contains(expected), "{said}\nlacks: {expected}");
+        assert!(said.contains(expected), "{said}\nmissing: {expected}");
         assert!(!said.contains('\n'), "{said}");
     }
 }

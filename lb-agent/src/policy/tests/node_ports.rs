@@ -1,4 +1,4 @@
-//! Where NodePorts answer.
+//! The addresses on which NodePorts answer.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ fn both_families(node_port: u16) -> String {
 }
 
 #[test]
-fn a_node_port_answers_on_the_nodes_addresses_of_its_family_and_on_loopback() {
+fn a_node_port_is_on_the_nodes_addresses_of_its_family_and_on_loopback() {
     let addresses = ["192.168.0.2", "10.0.0.1", "2001:db8::1"];
     assert_eq!(
         node_ports(&addresses, (30000, 32767), &both_families(30080)),
@@ -51,7 +51,7 @@ fn a_node_port_answers_on_the_nodes_addresses_of_its_family_and_on_loopback() {
 }
 
 #[test]
-fn a_node_port_outside_of_the_range_is_left_to_others() {
+fn a_node_port_outside_the_range_is_skipped() {
     for (number, is_ours) in [(29999, false), (30000, true), (32767, true), (32768, false)] {
         let found = node_ports(&["192.168.0.2"], (30000, 32767), &both_families(number));
         assert_eq!(found.len(), if is_ours { 3 } else { 0 }, "{number}");

@@ -1,4 +1,4 @@
-//! Which Services are ours, and what is said of those that are wrong.
+//! Which Services are served, and which problems are reported for invalid ones.
 
 use crate::catalog::{Change, Kind, ObjectId, ObjectName};
 
@@ -7,12 +7,12 @@ use super::{Case, check, check_problems, service, slice};
 const PLAIN: &str = "default/web/TCP (IPv4) all [ClusterIP 10.96.0.1 80] -> ";
 
 #[test]
-fn a_service_without_slices_refuses() {
+fn a_service_without_slices_has_no_backends() {
     check(&service("web", ""), &[PLAIN]);
 }
 
 #[test]
-fn what_others_serve_is_skipped_silently() {
+fn services_of_other_proxies_are_skipped_silently() {
     for skipped in [
         "{name: web}\nspec: {clusterIP: None, ports: [{port: 80}]}",
         "{name: web}\nspec: {type: ExternalName, externalName: a.b, clusterIP: 10.96.0.1, ports: [{port: 80}]}",
@@ -26,7 +26,7 @@ fn what_others_serve_is_skipped_silently() {
 }
 
 #[test]
-fn our_own_proxy_name_is_served() {
+fn services_with_our_proxy_name_are_served() {
     check(
         "kind: Service\nmetadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: socklb}}\n\
          spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}",
@@ -35,7 +35,7 @@ fn our_own_proxy_name_is_served() {
 }
 
 #[test]
-fn a_service_without_address_or_ports_is_reported() {
+fn a_service_without_addresses_or_ports_is_reported() {
     check_problems(
         "kind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n---\n\
          kind: Service\nmetadata: {name: b}\nspec: {clusterIP: 10.96.0.1}\n",
@@ -48,7 +48,7 @@ fn a_service_without_address_or_ports_is_reported() {
 }
 
 #[test]
-fn a_bad_port_leaves_the_others() {
+fn an_invalid_port_does_not_affect_others() {
     check_problems(
         "kind: Service\nmetadata: {name: web}\nspec:\n  clusterIP: 10.96.0.1\n  ports:\n  \
          - {name: zero, port: 0}\n  - {name: none}\n  - {name: big, port: 65536}\n  - {name: sctp, port: 1, protocol: SCTP}\n  \
@@ -62,24 +62,24 @@ fn a_bad_port_leaves_the_others() {
             "spec.ports[0].port 0 is not a port",
             "spec.ports[1].port is missing",
             "spec.ports[2].port 65536 is not a port",
-            "spec.ports[3].protocol SCTP has no socket hook",
-            "spec.ports[4].protocol \"tcp\" is not known: write TCP or UDP",
+            "spec.ports[3].protocol SCTP is not supported",
+            "spec.ports[4].protocol \"tcp\" is unknown: use TCP or UDP",
             "spec.ports[5].nodePort 70000 is not a port",
-            "spec.ports[6].name \"ok\" is there twice for TCP",
+            "spec.ports[6].name \"ok\" is used twice for TCP",
         ],
     );
 }
 
 #[test]
-fn a_port_name_that_would_not_be_one_word_is_skipped() {
+fn a_port_name_with_a_space_is_skipped() {
     let bad = r#"{name: "a b\n", port: 80}, {port: 80}"#;
     check_problems(
         &(service("web", "").replace("{port: 80}", bad)
             + &slice("a", &["{addresses: [10.1.0.1]}"]).replace("{port: 8080}", bad)),
         &[&format!("{PLAIN}10.1.0.1:80")],
         &[
-            r#"EndpointSlice default/a: ports[0].name "a b\n" is not a name"#,
-            r#"Service default/web: spec.ports[0].name "a b\n" is not a name"#,
+            r#"EndpointSlice default/a: ports[0].name "a b\n" is not a valid name"#,
+            r#"Service default/web: spec.ports[0].name "a b\n" is not a valid name"#,
         ],
     );
 }
@@ -100,7 +100,7 @@ fn a_slice_without_its_service_is_reported() {
 }
 
 #[test]
-fn a_service_that_cannot_be_read_is_not_told_to_be_missing() {
+fn an_unreadable_service_is_not_reported_as_missing() {
     let mut case = Case::new(&slice("a", &["{addresses: [10.1.0.1]}"]));
     let web = ObjectId::new(Kind::Service, ObjectName::new("default", "web"));
     case.catalog.apply(Change::Unread(web.clone()));
@@ -126,7 +126,7 @@ fn a_slice_that_names_no_service_is_reported() {
 }
 
 #[test]
-fn affinity_has_the_api_servers_default_and_limits() {
+fn affinity_timeouts_follow_the_api_servers_default_and_limits() {
     let seconds = |spec: &str| {
         let case = Case::new(&service("web", spec));
         let port = case.policy.service_ports().next().expect("one port");
@@ -146,7 +146,7 @@ fn affinity_has_the_api_servers_default_and_limits() {
 }
 
 #[test]
-fn an_algorithm_that_is_not_known_is_reported() {
+fn an_unknown_algorithm_is_reported() {
     let annotated = |value: &str| {
         let web = service("web", "").replace(
             "{name: web}",
@@ -166,7 +166,7 @@ fn an_algorithm_that_is_not_known_is_reported() {
 }
 
 #[test]
-fn a_creation_timestamp_that_is_none_is_told_and_nothing_is_lost() {
+fn an_invalid_creation_timestamp_is_reported_and_the_service_is_served() {
     let created = |time: &str| {
         let metadata = format!("{{name: web, creationTimestamp: {time}}}");
         service("web", "").replace("{name: web}", &metadata)

@@ -1,4 +1,4 @@
-//! Random objects, few enough of each kind that they get in each other's way.
+//! Random objects, few enough of each kind to conflict often.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub fn objects() -> impl Strategy<Value = Objects> {
     })
 }
 
-/// As the objects of [`Objects`] are kept.
+/// In the form in which [`Objects`] stores them.
 pub fn key(object: &Value) -> (String, String, String) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &object["metadata"];
@@ -29,7 +29,7 @@ pub fn key(object: &Value) -> (String, String, String) {
     )
 }
 
-/// A Service, an EndpointSlice or a Node; null where something is not said.
+/// A Service, an EndpointSlice or a Node; absent fields are null.
 pub fn object() -> impl Strategy<Value = Value> {
     prop_oneof![3 => service(), 6 => slice(), 2 => node()]
 }
@@ -184,7 +184,7 @@ fn endpoint(addresses: &[&str; 3]) -> impl Strategy<Value = Value> {
         json!([[a], [b, "10.1.0.9"], [c]]),
         json!([[], null, ["x"], ["127.0.0.1"], ["10.1.0.4"], ["fd00:1::4"]]),
     );
-    // Often nothing is ready, so that it matters what else there is.
+    // Often no endpoint is ready, so that the other conditions matter.
     let conditions = (
         one_of(json!([null, true, false, false, false])),
         one_of(json!([null, true, false])),
@@ -194,7 +194,7 @@ fn endpoint(addresses: &[&str; 3]) -> impl Strategy<Value = Value> {
         json!({"ready": ready, "serving": serving, "terminating": terminating})
     });
     let conditions = prop_oneof![1 => Just(Value::Null), 1 => Just(json!({})), 8 => conditions];
-    // Mostly some of each kind, so that they take effect.
+    // Usually some of each kind, so that they take effect.
     let hints = (
         mostly(
             json!([[{"name": "n1"}], [{"name": "n2"}], [{"name": "n2"}, {"name": "n1"}]]),
@@ -246,12 +246,12 @@ fn one_of(values: Value) -> impl Strategy<Value = Value> {
     select(values)
 }
 
-/// One of the first in nine cases of ten.
+/// One of the first values in nine of ten cases.
 fn mostly(common: Value, odd: Value) -> impl Strategy<Value = Value> {
     prop_oneof![9 => one_of(common), 1 => one_of(odd)]
 }
 
-/// Some of them, in this order.
+/// A random subset, in this order.
 fn some_of(values: Value) -> impl Strategy<Value = Value> {
     let values: Vec<Value> = serde_json::from_value(values).expect("a list");
     let most = values.len();

@@ -1,4 +1,4 @@
-//! Which endpoints clients on this node, n1 in z1, may use.
+//! The endpoints that clients on this node, n1 in z1, may use.
 
 use super::{Case, NODE, check, service, slice};
 
@@ -21,14 +21,14 @@ const N2_Z1: &str = "hints: {forZones: [{name: z2}, {name: z1}], forNodes: [{nam
 const N3_Z2: &str = "hints: {forZones: [{name: z2}], forNodes: [{name: n3}]}";
 
 #[test]
-fn hints_for_nodes_come_before_hints_for_zones() {
+fn node_hints_take_precedence_over_zone_hints() {
     check_hints(&[at(1, N1), at(2, N2_Z1), at(3, N3_Z2)], "10.1.0.1:8080");
     check_hints(&[at(2, N2_Z1), at(3, N3_Z2)], "10.1.0.2:8080");
     check_hints(&[at(3, N3_Z2)], "10.1.0.3:8080");
 }
 
 #[test]
-fn one_ready_endpoint_without_a_hint_switches_that_kind_of_hint_off() {
+fn one_ready_endpoint_without_a_hint_disables_that_kind_of_hint() {
     let zone_only = at(4, "hints: {forZones: [{name: z1}]}");
     check_hints(
         &[at(1, N1), at(3, N3_Z2), zone_only],
@@ -43,7 +43,7 @@ fn one_ready_endpoint_without_a_hint_switches_that_kind_of_hint_off() {
 }
 
 #[test]
-fn hints_of_endpoints_that_are_not_ready_do_not_matter() {
+fn hints_of_unready_endpoints_are_ignored() {
     let unready = "conditions: {ready: false}";
     check_hints(
         &[
@@ -58,7 +58,7 @@ fn hints_of_endpoints_that_are_not_ready_do_not_matter() {
         &[at(1, &format!("{N1}, {leaving}")), at(2, N3_Z2)],
         "10.1.0.2:8080",
     );
-    // Ready counts, whatever else is said.
+    // If `ready` is true, the other conditions do not matter.
     let published = "conditions: {ready: true, terminating: true}";
     check_hints(
         &[at(1, &format!("{N1}, {published}")), at(2, N3_Z2)],
@@ -67,7 +67,7 @@ fn hints_of_endpoints_that_are_not_ready_do_not_matter() {
 }
 
 #[test]
-fn hints_for_zones_need_the_nodes_zone() {
+fn zone_hints_need_the_nodes_zone() {
     let endpoints = [
         at(1, "hints: {forZones: [{name: z1}]}"),
         at(2, "hints: {forZones: [{name: ''}]}"),
@@ -85,7 +85,7 @@ fn hints_for_zones_need_the_nodes_zone() {
 }
 
 #[test]
-fn hints_do_not_matter_when_none_is_ready() {
+fn hints_are_ignored_when_no_endpoint_is_ready() {
     let leaving = "conditions: {ready: false, terminating: true}";
     check_hints(
         &[
@@ -97,7 +97,7 @@ fn hints_do_not_matter_when_none_is_ready() {
 }
 
 #[test]
-fn a_change_of_the_nodes_zone_works_everything_out_again() {
+fn a_zone_change_recomputes_every_service() {
     let yaml = service("web", "")
         + &slice(
             "a",
@@ -126,7 +126,7 @@ fn a_change_of_the_nodes_zone_works_everything_out_again() {
 const LOCAL: &str = "  internalTrafficPolicy: Local\n  externalIPs: [192.0.2.1]\n";
 
 #[test]
-fn internal_traffic_policy_local_is_for_the_cluster_ip_alone() {
+fn internal_traffic_policy_local_affects_only_the_cluster_ip() {
     let yaml = service("web", LOCAL)
         + &slice(
             "a",
@@ -149,7 +149,7 @@ fn internal_traffic_policy_local_is_for_the_cluster_ip_alone() {
 }
 
 #[test]
-fn an_endpoint_of_this_node_that_is_not_ready_is_no_choice() {
+fn an_unready_local_endpoint_is_not_chosen() {
     for conditions in [
         "{ready: false}",
         "{ready: false, serving: false, terminating: true}",
@@ -165,7 +165,7 @@ fn an_endpoint_of_this_node_that_is_not_ready_is_no_choice() {
 }
 
 #[test]
-fn local_sets_fall_back_on_their_own_and_ignore_hints() {
+fn local_endpoints_have_their_own_fallback_and_ignore_hints() {
     let yaml = NODE.to_owned()
         + &service("web", LOCAL)
         + &slice(
@@ -203,7 +203,7 @@ fn external_local(spec: &str) -> String {
 const EXTERNAL: &str = "NodePort * 30080, ExternalIP 192.0.2.1 80, LoadBalancer 192.0.2.9 80";
 
 #[test]
-fn clients_on_the_node_get_the_cluster_wide_set_of_external_addresses() {
+fn clients_on_the_node_use_all_endpoints_of_external_addresses() {
     let both = slice("a", &[&at(1, "nodeName: n1"), &at(2, "nodeName: n2")]);
     let all = "10.1.0.1:8080 10.1.0.2:8080";
     check(
@@ -219,7 +219,7 @@ fn clients_on_the_node_get_the_cluster_wide_set_of_external_addresses() {
             "default/web/TCP (IPv4) internal [ClusterIP 10.96.0.1 80] -> 10.1.0.1:8080",
         ],
     );
-    // Also where it has no endpoint itself.
+    // Also if the node has no endpoint itself.
     let elsewhere = slice("a", &[&at(2, "nodeName: n2")]);
     check(
         &(NODE.to_owned() + &external_local("") + &elsewhere),
@@ -229,9 +229,9 @@ fn clients_on_the_node_get_the_cluster_wide_set_of_external_addresses() {
     );
 }
 
-/// Endpoints on another node, none on this one: which is normal as long as there is a Node.
+/// Endpoints on another node and none on this one, which is normal while the Node exists.
 #[test]
-fn a_nodes_name_that_nothing_in_the_cluster_has_is_a_problem() {
+fn a_node_name_unknown_to_the_cluster_is_a_problem() {
     let there = "{addresses: [10.1.0.1], nodeName: n2}";
     let here = "{addresses: [10.1.0.2], nodeName: n1}";
     let mut case = Case::new(&(service("web", "") + &slice("a", &[there])));
@@ -247,7 +247,7 @@ fn a_nodes_name_that_nothing_in_the_cluster_has_is_a_problem() {
     assert!(!is_problem(&case));
     case.remove(NODE);
     assert!(is_problem(&case));
-    // An endpoint here says the same; a slice counts as it is now, and no more when it goes.
+    // A local endpoint has the same effect. Only the current version of a slice counts, and a removed one does not.
     case.set(&slice("a", &[there, here]));
     assert!(!is_problem(&case));
     case.set(&slice("a", &[there]));

@@ -1,4 +1,4 @@
-//! An update says what differs and nothing else, and any order of changes ends in the same plan.
+//! An update contains exactly the differences, and any order of changes ends in the same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ fn only_real_changes_are_listed() {
     let mut case =
         Case::new(&(web.clone() + &service("other", "").replace("10.96.0.1", "10.96.0.2")));
     assert_eq!(case.set(&web), [""; 0]);
-    // Not a field that is used.
+    // A field that is not used.
     assert_eq!(
         case.set(&service("web", "  selector: {app: web}\n")),
         [""; 0]
@@ -36,7 +36,7 @@ fn only_real_changes_are_listed() {
         case.remove(&service("web", "")),
         ["-default/web/TCP (IPv4)"]
     );
-    // The slices stayed.
+    // The slices remained.
     case.set(&service("web", ""));
     assert_eq!(
         case.plan()[1],
@@ -45,7 +45,7 @@ fn only_real_changes_are_listed() {
 }
 
 #[test]
-fn a_change_touches_the_services_that_it_concerns_and_no_others() {
+fn a_change_touches_only_the_services_it_concerns() {
     let other = service("other", "").replace("10.96.0.1", "10.96.0.2");
     let a = slice("a", &["{addresses: [10.1.0.1]}"]);
     let mut case = Case::new(&(NODE.to_owned() + &service("web", "") + &other + &a));
@@ -56,7 +56,7 @@ fn a_change_touches_the_services_that_it_concerns_and_no_others() {
         touched.collect::<Vec<_>>().join(" ")
     };
     let set = |yaml: &str| Change::Set(super::object(yaml.trim_start_matches("---\n")));
-    // Nothing is different.
+    // Nothing changed.
     for yaml in [&service("web", ""), &other, &a, NODE] {
         assert_eq!(touched(set(yaml)), "", "{yaml}");
     }
@@ -85,7 +85,7 @@ fn a_change_touches_the_services_that_it_concerns_and_no_others() {
 }
 
 #[test]
-fn a_service_that_becomes_somebody_elses_is_removed_and_comes_back() {
+fn a_service_taken_over_by_another_proxy_is_removed_and_returns() {
     let web = service("web", "");
     let mut case = Case::new(&(web.clone() + &slice("a", &["{addresses: [10.1.0.1]}"])));
     let plan = case.plan();
@@ -107,7 +107,7 @@ fn a_service_that_becomes_somebody_elses_is_removed_and_comes_back() {
 }
 
 #[test]
-fn a_change_of_one_port_leaves_the_others() {
+fn a_change_of_one_port_does_not_affect_others() {
     let ports = "[{name: a, port: 80}, {name: b, port: 81}]";
     let web = service("web", "").replace("[{port: 80}]", ports);
     let of = |name: &str, endpoint: &str| {
@@ -132,7 +132,7 @@ fn a_change_of_one_port_leaves_the_others() {
 }
 
 #[test]
-fn a_slice_that_changes_its_service_leaves_the_old_one() {
+fn a_slice_that_changes_its_service_leaves_the_previous_one() {
     let a = slice("a", &["{addresses: [10.1.0.1]}"]);
     let other = service("other", "").replace("10.96.0.1", "10.96.0.2");
     let mut case = Case::new(&(service("web", "") + &other + &a));
@@ -146,11 +146,11 @@ fn a_slice_that_changes_its_service_leaves_the_old_one() {
     );
 }
 
-/// One of the changes that a source may tell of.
+/// A change that a source may report.
 #[derive(Clone, Debug)]
 enum Step {
     Set(Value),
-    /// Also of an object that is not there.
+    /// Also for an object that does not exist.
     Remove(Value),
 }
 
@@ -158,7 +158,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![3 => object().prop_map(Step::Set), 1 => object().prop_map(Step::Remove)]
 }
 
-/// Takes the step; returns which Services it concerns.
+/// Applies the step; returns the Services that it concerns.
 fn take(step: Step, case: &mut Case, objects: &mut Objects) -> BTreeSet<ObjectName> {
     let object = match &step {
         Step::Set(object) | Step::Remove(object) => typed(object.clone()),
@@ -204,7 +204,7 @@ fn service_ports(case: &Case) -> BTreeMap<ServicePortKey, ServicePort> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn any_way_to_a_state_gives_its_plan(bursts in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..12)) {
+    fn the_plan_depends_only_on_the_final_state(bursts in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..12)) {
         let mut case = Case::new("");
         let mut objects = Objects::new();
         for burst in bursts {
@@ -217,7 +217,7 @@ proptest! {
             prop_assert!(touched.is_subset(&concerned), "{touched:?} of {concerned:?}");
             let update = case.policy.update(&case.catalog, touched);
 
-            // What differs is named, and nothing else.
+            // The update names exactly the differences.
             let after = service_ports(&case);
             let changed = after.values().filter(|port| before.get(&port.key) != Some(port));
             prop_assert_eq!(update.changed, changed.cloned().collect::<Vec<_>>());

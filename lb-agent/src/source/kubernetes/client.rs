@@ -249,7 +249,7 @@ mod tests {
     use super::is_open_to_others;
 
     #[test]
-    fn what_is_said_without_tls_stays_on_the_machine_or_is_warned_of() {
+    fn a_server_without_tls_is_warned_of_unless_it_is_local() {
         for (server, is_open) in [
             ("http://10.0.0.1:6443", true),
             ("http://[fd00::1]:6443", true),

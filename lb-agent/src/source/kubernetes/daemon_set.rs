@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_count_that_are_available_and_of_the_current_revision() {
+    fn available_pods_of_the_current_revision_count() {
         for (updated, available, least) in [(3, 2, 2), (1, 3, 1), (3, 3, 3)] {
             let rollout = rollout(json!({
                 "observedGeneration": 2, "desiredNumberScheduled": 3,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_nodes_it_is_complete_once_it_was_seen() {
+    fn a_daemon_set_without_nodes_is_complete_once_observed() {
         let seen = json!({"observedGeneration": 2, "desiredNumberScheduled": 0});
         assert!(rollout(seen).is_complete());
         let earlier = json!({"observedGeneration": 1, "desiredNumberScheduled": 0});

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::catalog::{
     EndpointSlice, Kind, Node, Object, ObjectId, ObjectName, Service, ServiceCidr,
 };
-use crate::source::object_errors::{plain, well_named};
+use crate::source::object_errors::{check_name, plain};
 
 /// A kind of object that can be watched.
 pub trait WatchedKind: Clone + DeserializeOwned + Debug + Send + Sync + 'static {
@@ -105,7 +105,7 @@ impl<'de, T: WatchedKind> Deserialize<'de> for Sent<T> {
                 metadata.namespace.as_deref().unwrap_or_default(),
                 metadata.name.as_deref().unwrap_or_default(),
             );
-            well_named(&name).map(|()| Arc::new(object))
+            check_name(&name).map(|()| Arc::new(object))
         });
         Ok(Self {
             metadata: ObjectMeta {
@@ -183,7 +183,7 @@ mod tests {
         "spec": {"ports": [{"port": "eighty"}]}}"#;
 
     #[test]
-    fn in_a_list_one_that_cannot_be_read_costs_only_itself() {
+    fn an_unreadable_object_in_a_list_does_not_affect_others() {
         let text = format!(
             r#"{{"kind": "ServiceList", "apiVersion": "v1", "metadata": {{"resourceVersion": "9"}},
                 "items": [{BAD}, {{"metadata": {{"name": "a", "namespace": "x"}}, "spec": {{}}}}]}}"#
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_watch_it_still_says_how_far_the_watch_is() {
+    fn an_unreadable_object_in_a_watch_keeps_its_resource_version() {
         let text = format!(r#"{{"type": "MODIFIED", "object": {BAD}}}"#);
         let event: WatchEvent<Sent<Service>> = serde_json::from_str(&text).expect("an event");
         let WatchEvent::Modified(sent) = event else {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paths_are_the_servers() {
+    fn request_paths_match_the_servers() {
         assert_eq!(Sent::<Service>::url_path(&(), None), "/api/v1/services");
         assert_eq!(
             Sent::<EndpointSlice>::url_path(&(), None),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::catalog::{Change, Kind, Problem};
-use crate::source::Batch;
+use crate::source::batch::Batch;
 
 /// Cheap to clone. Each watch has one.
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ struct Gathered {
 
 /// The data that the watch of one kind passes on.
 #[derive(Debug)]
-pub struct Learnt {
+pub struct KindUpdate {
     pub changes: Vec<Change>,
     /// All current problems of objects of this kind.
     pub problems: Vec<Problem>,
     /// All objects of the kind have been listed, with these changes or before them.
     pub has_listed: bool,
     /// The time at which the first of the changes arrived.
-    pub heard: Option<Instant>,
+    pub received: Option<Instant>,
 }
 
 impl Gatherer {
@@ -51,21 +51,25 @@ impl Gatherer {
     ///
     /// The state of all kinds is read only after a slot in the queue is reserved: a batch that reports all kinds as listed must
     /// not overtake the batch that completes the last list.
-    pub async fn send(&self, kind: Kind, learnt: Learnt) -> Result<(), mpsc::error::SendError<()>> {
+    pub async fn send(
+        &self,
+        kind: Kind,
+        update: KindUpdate,
+    ) -> Result<(), mpsc::error::SendError<()>> {
         let slot = self.batches.reserve().await?;
         let mut state = self.state();
-        if learnt.has_listed {
+        if update.has_listed {
             state.awaited.remove(&kind);
         }
-        state.problems.insert(kind, learnt.problems);
+        state.problems.insert(kind, update.problems);
         let problems: Vec<Problem> = state.problems.values().flatten().cloned().collect();
         let has_listed = state.awaited.is_empty();
         slot.send(Batch {
-            changes: learnt.changes,
+            changes: update.changes,
             has_listed,
             is_complete: has_listed && problems.is_empty(),
             problems,
-            heard: learnt.heard,
+            received: update.received,
         });
         Ok(())
     }
@@ -86,26 +90,26 @@ mod tests {
 
     use super::*;
 
-    fn learnt(kind: Kind, has_listed: bool) -> Learnt {
-        Learnt {
+    fn update(kind: Kind, has_listed: bool) -> KindUpdate {
+        KindUpdate {
             changes: vec![Change::Only(kind, HashSet::new())],
             problems: Vec::new(),
             has_listed,
-            heard: None,
+            received: None,
         }
     }
 
     #[tokio::test]
-    async fn no_batch_says_that_all_were_listed_before_the_one_with_the_last_of_them() {
+    async fn only_the_batch_with_the_last_kind_completes_the_list() {
         let (sender, mut batches) = mpsc::channel(1);
         let kinds = BTreeSet::from([Kind::Service, Kind::EndpointSlice]);
         let gatherer = Gatherer::new(sender, kinds);
-        let sent = gatherer.send(Kind::Service, learnt(Kind::Service, true));
+        let sent = gatherer.send(Kind::Service, update(Kind::Service, true));
         sent.await.expect("there is room");
         // Two senders wait for a slot: one with the list of the last kind, one with more changes of the first kind.
         let waiting = [Kind::EndpointSlice, Kind::Service].map(|kind| {
             let gatherer = gatherer.clone();
-            async move { gatherer.send(kind, learnt(kind, true)).await }
+            async move { gatherer.send(kind, update(kind, true)).await }
         });
         let [last, more] = waiting.map(tokio::spawn);
         let mut seen = Vec::new();
@@ -118,7 +122,7 @@ mod tests {
             assert_eq!(batch.has_listed, seen.contains(&Kind::EndpointSlice));
         }
         for task in [last, more] {
-            task.await.expect("it ends").expect("somebody listens");
+            task.await.expect("it ends").expect("the receiver exists");
         }
     }
 }

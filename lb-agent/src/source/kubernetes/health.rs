@@ -24,9 +24,9 @@ pub struct KindHealth {
     /// The number of times that all objects were listed.
     pub lists: u64,
     /// The time of the first data from the server, of any type.
-    pub first_heard: Option<Instant>,
+    pub first_data: Option<Instant>,
     /// The time of the latest data from the server, of any type.
-    pub heard: Option<Instant>,
+    pub last_data: Option<Instant>,
     /// The time of the latest object from the server.
     pub event: Option<Instant>,
     /// Since when the watch fails, and why.
@@ -59,14 +59,14 @@ impl Health {
     }
 
     /// Whether objects of another kind than this one had arrived by that time.
-    pub(super) fn heard_others(&self, than: Kind, by: Instant) -> bool {
+    pub(super) fn has_data_of_others(&self, than: Kind, by: Instant) -> bool {
         let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut others = kinds.iter().filter(|(kind, _)| **kind != than);
-        others.any(|(_, health)| health.first_heard.is_some_and(|at| at <= by))
+        others.any(|(_, health)| health.first_data.is_some_and(|at| at <= by))
     }
 
     /// Records that a watch starts from this revision.
-    pub(super) fn asks_from(&self, revision: u64) {
+    pub(super) fn record_position(&self, revision: u64) {
         self.position.fetch_max(revision, Ordering::Relaxed);
     }
 
@@ -75,20 +75,20 @@ impl Health {
         self.position.swap(0, Ordering::Relaxed)
     }
 
-    pub(super) fn heard(&self, kind: Kind) {
+    pub(super) fn record_data(&self, kind: Kind) {
         let now = Instant::now();
-        self.note(kind, |of_kind| {
-            of_kind.first_heard.get_or_insert(now);
-            of_kind.heard = Some(now);
+        self.update(kind, |of_kind| {
+            of_kind.first_data.get_or_insert(now);
+            of_kind.last_data = Some(now);
         });
     }
 
     /// Returns the time of the latest data of this kind, of any type.
-    pub(super) fn last_heard(&self, kind: Kind) -> Option<Instant> {
-        self.note(kind, |of_kind| of_kind.heard)
+    pub(super) fn last_data(&self, kind: Kind) -> Option<Instant> {
+        self.update(kind, |of_kind| of_kind.last_data)
     }
 
-    pub(super) fn note<T>(&self, kind: Kind, change: impl FnOnce(&mut KindHealth) -> T) -> T {
+    pub(super) fn update<T>(&self, kind: Kind, change: impl FnOnce(&mut KindHealth) -> T) -> T {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         change(kinds.entry(kind).or_default())
     }

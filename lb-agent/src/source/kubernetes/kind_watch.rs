@@ -15,7 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 
 use super::client::Clients;
 use super::decode::{Sent, WatchedKind};
-use super::gather::{Gatherer, Learnt};
+use super::gather::{Gatherer, KindUpdate};
 use super::health::Health;
 use super::history::HistoryResets;
 use super::pace::{Attempts, Failure};
@@ -30,7 +30,7 @@ const BATCH: usize = 1_000;
 /// The time until the next request for a kind that the server does not have.
 const ABSENT_FOR: Duration = Duration::from_secs(300);
 /// How often a failed watch is checked for recovery.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which of a kind's objects to watch, and how.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ pub struct KindWatch<T> {
     /// A warning about the current trouble has been logged.
     has_warned: bool,
     /// The time at which the first of the changes arrived.
-    heard: Option<Instant>,
+    received: Option<Instant>,
     /// Unreadable objects.
     problems: BTreeMap<ObjectId, Problem>,
     /// The objects that the current list has delivered so far.
@@ -79,7 +79,7 @@ impl<T: WatchedKind> KindWatch<T> {
         resets: HistoryResets,
         scope: WatchScope,
     ) -> Self {
-        health.note(T::KIND, |_| ());
+        health.update(T::KIND, |_| ());
         Self {
             attempts: Attempts::new(clients.pace(), T::KIND),
             clients,
@@ -92,7 +92,7 @@ impl<T: WatchedKind> KindWatch<T> {
             has_listed: false,
             is_there: false,
             has_warned: false,
-            heard: None,
+            received: None,
             problems: BTreeMap::new(),
             listing: None,
             refusals: 0,
@@ -108,10 +108,10 @@ impl<T: WatchedKind> KindWatch<T> {
     async fn watch(&mut self) -> Result<(), ReceiverDropped> {
         let current = self.clients.current().await;
         if self.streams.is_none() {
-            match version::gives_streams(&current.client, LIST_WITHIN).await {
+            match version::supports_streaming_lists(&current.client, LIST_WITHIN).await {
                 Ok(streams) => self.streams = streams,
                 Err((failure, error)) => {
-                    self.trouble(error);
+                    self.report_trouble(error);
                     return self.wait(failure).await;
                 }
             }
@@ -121,16 +121,16 @@ impl<T: WatchedKind> KindWatch<T> {
         match self.follow(pin!(events), streams).await? {
             Remedy::Renew => {
                 if let Err(error) = self.clients.renew(current.number).await {
-                    self.trouble(error.to_string());
+                    self.report_trouble(error.to_string());
                 }
             }
             Remedy::ListInPages => self.streams = Some(false),
             Remedy::Absent => {
                 // The kind has no objects, so nothing is missing.
                 self.changes.push(Change::Only(T::KIND, HashSet::new()));
-                self.listed();
-                self.trouble_is_over();
-                self.hand_on().await?;
+                self.record_list();
+                self.end_trouble();
+                self.send_changes().await?;
                 return self.sleep(ABSENT_FOR).await;
             }
             Remedy::GoOn | Remedy::ListAgain => {}
@@ -172,9 +172,9 @@ impl<T: WatchedKind> KindWatch<T> {
                 tokio::select! {
                     event = events.next() => event,
                     Ok(()) = self.resets.changed() => return Ok(Remedy::ListAgain),
-                    () = tokio::time::sleep(LOOK_EVERY), if self.is_in_trouble() => {
+                    () = tokio::time::sleep(CHECK_EVERY), if self.is_in_trouble() => {
                         if self.attempts.has_settled() {
-                            self.trouble_is_over();
+                            self.end_trouble();
                         }
                         continue;
                     }
@@ -182,12 +182,12 @@ impl<T: WatchedKind> KindWatch<T> {
             } else if let Ok(event) = tokio::time::timeout(LIST_WITHIN, events.next()).await {
                 event
             } else {
-                self.trouble("the server does not answer".to_owned());
+                self.report_trouble("the server does not answer".to_owned());
                 self.wait(Failure::Broken).await?;
                 // Or the server does not mark the end of a streamed list.
                 return Ok(Remedy::ListInPages);
             };
-            self.heard = self.health.last_heard(T::KIND);
+            self.received = self.health.last_data(T::KIND);
             // All available events are passed on together.
             loop {
                 match event {
@@ -197,8 +197,8 @@ impl<T: WatchedKind> KindWatch<T> {
                         self.take(event);
                     }
                     Some(Err(error)) => {
-                        self.hand_on().await?;
-                        match self.endure(&error, streams && !is_listed).await? {
+                        self.send_changes().await?;
+                        match self.handle_error(&error, streams && !is_listed).await? {
                             Remedy::GoOn => {}
                             remedy => return Ok(remedy),
                         }
@@ -212,7 +212,7 @@ impl<T: WatchedKind> KindWatch<T> {
                     None => break,
                 }
             }
-            self.hand_on().await?;
+            self.send_changes().await?;
         }
     }
 
@@ -231,18 +231,18 @@ impl<T: WatchedKind> KindWatch<T> {
                 let names = listed.into_iter().map(|id| id.name).collect();
                 self.changes.push(Change::Only(T::KIND, names));
                 self.is_there = true;
-                self.listed();
-                self.is_well();
+                self.record_list();
+                self.record_event();
             }
             Event::Apply(sent) => {
                 self.set(sent);
-                self.is_well();
+                self.record_event();
             }
             Event::Delete(sent) => {
                 let id = sent.id();
                 self.problems.remove(&id);
                 self.changes.push(Change::Remove(id));
-                self.is_well();
+                self.record_event();
             }
         }
     }
@@ -265,37 +265,39 @@ impl<T: WatchedKind> KindWatch<T> {
         });
     }
 
-    fn listed(&mut self) {
+    fn record_list(&mut self) {
         self.has_listed = true;
-        self.health.note(T::KIND, |of_kind| {
+        self.health.update(T::KIND, |of_kind| {
             of_kind.has_listed = true;
             of_kind.lists += 1;
         });
     }
 
     /// A readable event arrived.
-    fn is_well(&mut self) {
+    fn record_event(&mut self) {
         self.refusals = 0;
         let now = Instant::now();
         self.health
-            .note(T::KIND, |of_kind| of_kind.event = Some(now));
-        self.trouble_is_over();
+            .update(T::KIND, |of_kind| of_kind.event = Some(now));
+        self.end_trouble();
     }
 
     fn is_in_trouble(&self) -> bool {
         self.health
-            .note(T::KIND, |of_kind| of_kind.trouble.is_some())
+            .update(T::KIND, |of_kind| of_kind.trouble.is_some())
     }
 
-    fn trouble_is_over(&mut self) {
-        let trouble = self.health.note(T::KIND, |of_kind| of_kind.trouble.take());
+    fn end_trouble(&mut self) {
+        let trouble = self
+            .health
+            .update(T::KIND, |of_kind| of_kind.trouble.take());
         let has_warned = std::mem::take(&mut self.has_warned);
         if let Some((since, _)) = trouble.filter(|_| has_warned) {
             watch_log::recovered(T::KIND, since);
         }
     }
 
-    async fn endure(
+    async fn handle_error(
         &mut self,
         error: &watcher::Error,
         is_streaming: bool,
@@ -305,7 +307,7 @@ impl<T: WatchedKind> KindWatch<T> {
         }
         let is_optional = T::IS_OPTIONAL && !self.is_there;
         let began = self.attempts.began().into_std();
-        let may_be_absent = is_optional && self.health.heard_others(T::KIND, began);
+        let may_be_absent = is_optional && self.health.has_data_of_others(T::KIND, began);
         let remedy = Remedy::of(error, may_be_absent, is_streaming, self.refusals);
         let line = trouble::line(error);
         match remedy {
@@ -314,9 +316,9 @@ impl<T: WatchedKind> KindWatch<T> {
             _ => {
                 if is_optional && trouble::is_absence(error) {
                     // It counts as trouble only once the server has delivered other kinds.
-                    self.note_trouble(line);
+                    self.record_trouble(line);
                 } else {
-                    self.trouble(line);
+                    self.report_trouble(line);
                 }
                 self.wait(trouble::failure(error)).await?;
             }
@@ -325,14 +327,14 @@ impl<T: WatchedKind> KindWatch<T> {
     }
 
     /// Logs a warning about trouble, once until the trouble is over.
-    fn trouble(&mut self, error: String) {
+    fn report_trouble(&mut self, error: String) {
         let is_again = std::mem::replace(&mut self.has_warned, true);
         watch_log::failed(T::KIND, &error, is_again);
-        self.note_trouble(error);
+        self.record_trouble(error);
     }
 
-    fn note_trouble(&self, error: String) {
-        self.health.note(T::KIND, |of_kind| {
+    fn record_trouble(&self, error: String) {
+        self.health.update(T::KIND, |of_kind| {
             of_kind.errors += 1;
             let since = of_kind.trouble.as_ref().map(|(since, _)| *since);
             of_kind.trouble = Some((since.unwrap_or_else(Instant::now), error));
@@ -353,17 +355,17 @@ impl<T: WatchedKind> KindWatch<T> {
         }
     }
 
-    async fn hand_on(&mut self) -> Result<(), ReceiverDropped> {
+    async fn send_changes(&mut self) -> Result<(), ReceiverDropped> {
         if self.changes.is_empty() {
             return Ok(());
         }
-        let learnt = Learnt {
+        let update = KindUpdate {
             changes: std::mem::take(&mut self.changes),
             problems: self.problems.values().cloned().collect(),
             has_listed: self.has_listed,
-            heard: self.heard.take(),
+            received: self.received.take(),
         };
-        let sent = self.gatherer.send(T::KIND, learnt).await;
+        let sent = self.gatherer.send(T::KIND, update).await;
         sent.map_err(|_| ReceiverDropped)
     }
 }

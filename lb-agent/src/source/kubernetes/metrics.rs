@@ -19,7 +19,7 @@ pub struct WatchMetrics {
     lists: Family<KindLabel, Counter>,
     errors: Family<KindLabel, Counter>,
     trouble: Family<KindLabel, Gauge>,
-    heard: Family<KindLabel, Gauge<f64, AtomicU64>>,
+    last_data: Family<KindLabel, Gauge<f64, AtomicU64>>,
     event: Family<KindLabel, Gauge<f64, AtomicU64>>,
 }
 
@@ -54,7 +54,7 @@ impl WatchMetrics {
             "source_heard_timestamp",
             "Time at which the API server last sent anything about a kind, bookmarks included, since 1970",
             Unit::Seconds,
-            self.heard.clone(),
+            self.last_data.clone(),
         );
         registry.register_with_unit(
             "source_event_timestamp",
@@ -76,7 +76,10 @@ impl WatchMetrics {
                 &self.trouble.get_or_create(&label),
                 health.trouble.is_some(),
             );
-            for (times, at) in [(&self.heard, health.heard), (&self.event, health.event)] {
+            for (times, at) in [
+                (&self.last_data, health.last_data),
+                (&self.event, health.event),
+            ] {
                 if let Some(at) = at {
                     times.get_or_create(&label).set(timestamp(at));
                 }

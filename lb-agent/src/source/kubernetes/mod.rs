@@ -38,7 +38,7 @@ use self::decode::WatchedKind;
 use self::gather::Gatherer;
 use self::history::HistoryResets;
 use self::kind_watch::{KindWatch, WatchScope};
-use super::Batch;
+use super::batch::Batch;
 use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
 
 /// The objects to watch, and the API server.

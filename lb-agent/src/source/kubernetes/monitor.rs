@@ -52,7 +52,7 @@ pub struct Monitored<S> {
 }
 
 /// The server accepts a watch that continues from a revision at once: it has nothing to look up first.
-const LET_IN_WITHIN: Duration = Duration::from_secs(15);
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(15);
 
 /// The server accepted a request, but does not respond.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +87,15 @@ where
         let is_watch = query.split('&').any(|part| part.starts_with("watch="));
         let revision = revision_of(query);
         if let Some(revision) = revision {
-            self.health.asks_from(revision);
+            self.health.record_position(revision);
         }
-        let goes_on = is_watch && revision.is_some_and(|revision| revision > 0);
+        let resumes = is_watch && revision.is_some_and(|revision| revision > 0);
         let health = Arc::clone(&self.health);
         let pace = Arc::clone(&self.pace);
         let response = self.inner.call(request);
         Box::pin(async move {
-            let response = if goes_on {
-                tokio::time::timeout(LET_IN_WITHIN, response)
+            let response = if resumes {
+                tokio::time::timeout(ACCEPTED_WITHIN, response)
                     .await
                     .map_err(|_| Silent)?
             } else {
@@ -104,8 +104,8 @@ where
             let response = response.map_err(Into::into)?;
             let is_success = response.status().is_success();
             match kind {
-                Some(kind) if is_success => pace.answered(kind, is_watch),
-                Some(kind) => pace.refused(kind, retry_after(response.headers())),
+                Some(kind) if is_success => pace.record_success(kind, is_watch),
+                Some(kind) => pace.record_refusal(kind, retry_after(response.headers())),
                 None => {}
             }
             let kind = kind.filter(|_| is_success);
@@ -147,7 +147,7 @@ where
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(Into::into)?;
             if let Some(kind) = self.kind {
-                self.health.heard(kind);
+                self.health.record_data(kind);
             }
             if let Some(data) = frame.data_ref() {
                 self.count(data)?;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_is_not_kept() {
+    async fn an_endless_line_is_not_buffered() {
         let mut line = vec![b'x'; PIECE];
         line[PIECE / 2] = b'\n';
         let line: &[u8] = line.leak();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_revision_that_a_watch_goes_on_from_is_in_its_query() {
+    fn the_resource_version_is_read_from_the_query_of_a_watch() {
         assert_eq!(revision_of("watch=true&resourceVersion=4711"), Some(4711));
         assert_eq!(
             revision_of("resourceVersion=&resourceVersionMatch=NotOlderThan"),

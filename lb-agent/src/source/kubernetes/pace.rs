@@ -74,15 +74,15 @@ pub struct Pace {
 
 #[derive(Debug, Default)]
 struct PaceState {
-    /// For each [`Failure`], the latest turn assigned since the last successful answer.
-    turns: [Option<Instant>; 4],
+    /// For each [`Failure`], the latest retry assigned since the last successful answer.
+    last_retries: [Option<Instant>; 4],
     kinds: BTreeMap<Kind, Answers>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Answers {
     /// The time at which the server first accepted the current attempt. A watch that times out continues in the same attempt.
-    let_in: Option<Instant>,
+    accepted: Option<Instant>,
     /// The server asked for no request before this time.
     not_before: Option<Instant>,
 }
@@ -96,40 +96,40 @@ impl Pace {
     }
 
     /// Records a successful answer of the server. `is_watch`: the watch of this kind is open now.
-    pub fn answered(&self, kind: Kind, is_watch: bool) {
+    pub fn record_success(&self, kind: Kind, is_watch: bool) {
         let mut state = self.state();
-        // This wakes the watches with later turns.
-        state.turns = Default::default();
+        // This wakes the watches with later retries.
+        state.last_retries = Default::default();
         let of_kind = state.kinds.entry(kind).or_default();
         of_kind.not_before = None;
         if is_watch {
-            of_kind.let_in.get_or_insert_with(Instant::now);
+            of_kind.accepted.get_or_insert_with(Instant::now);
         }
         drop(state);
         self.answers.send_modify(|number| *number += 1);
     }
 
     /// Records that the server answered with an error, possibly with a `Retry-After`.
-    pub fn refused(&self, kind: Kind, retry_after: Option<Duration>) {
+    pub fn record_refusal(&self, kind: Kind, retry_after: Option<Duration>) {
         let not_before = retry_after.map(|time| Instant::now() + time.min(LONGEST_RETRY_AFTER));
         self.state().kinds.entry(kind).or_default().not_before = not_before;
     }
 
     /// Assigns the time at which a watch may retry: this wait after the watch before it.
-    fn turn(&self, failure: Failure, wait: &RangeInclusive<Duration>) -> Instant {
+    fn assign_retry(&self, failure: Failure, wait: &RangeInclusive<Duration>) -> Instant {
         let now = Instant::now();
         let mut state = self.state();
-        let last = &mut state.turns[failure as usize];
+        let last = &mut state.last_retries[failure as usize];
         // A watch with a longer wait does not delay this one.
         let latest = now + *wait.end() * OTHERS;
         let after = last.map_or(now, |last| last.clamp(now, latest));
-        let turn = after + random(wait);
-        *last = Some(turn);
-        turn
+        let retry = after + random(wait);
+        *last = Some(retry);
+        retry
     }
 
-    fn forget_let_in(&self, kind: Kind) {
-        self.state().kinds.entry(kind).or_default().let_in = None;
+    fn clear_accepted(&self, kind: Kind) {
+        self.state().kinds.entry(kind).or_default().accepted = None;
     }
 
     fn of_kind(&self, kind: Kind) -> Answers {
@@ -178,7 +178,7 @@ impl WakeUps {
         }
     }
 
-    fn are_left(&mut self) -> bool {
+    fn are_available(&mut self) -> bool {
         while self.left < WAKE_UPS && self.since.elapsed() >= WAKE_UP_EVERY {
             self.left += 1;
             self.since += WAKE_UP_EVERY;
@@ -210,18 +210,18 @@ impl Attempts {
     pub async fn pause(&mut self, failure: Failure) {
         let wait = self.wait_after(failure);
         let is_first = self.trouble.is_none_or(|trouble| trouble.in_sequence == 1);
-        let turn = if failure == Failure::Outdated && is_first {
-            // Each watch requests its own list, so they need no turns.
+        let retry = if failure == Failure::Outdated && is_first {
+            // Each watch requests its own list, so they need not be spread further.
             Instant::now() + random(&(Duration::ZERO..=LIST_AGAIN_WITHIN))
         } else {
-            self.pace.turn(failure, &wait)
+            self.pace.assign_retry(failure, &wait)
         };
         let not_before = self.pace.of_kind(self.kind).not_before;
-        self.pace.forget_let_in(self.kind);
+        self.pace.clear_accepted(self.kind);
         let asked_for = not_before.map(|time| time + random(&(Duration::ZERO..=FIRST_WAIT)));
-        let next = asked_for.map_or(turn, |time| turn.max(time));
+        let next = asked_for.map_or(retry, |time| retry.max(time));
         let is_long = next > Instant::now() + WAKE_WITHIN;
-        let may_be_woken = is_long && self.wake_ups.are_left();
+        let may_be_woken = is_long && self.wake_ups.are_available();
         tokio::select! {
             () = sleep_until(next) => {}
             Ok(()) = self.answers.changed(), if may_be_woken => {
@@ -238,7 +238,7 @@ impl Attempts {
 
     /// Whether the server accepted the watch in this attempt, some time ago.
     pub fn has_settled(&self) -> bool {
-        self.was_let_in_for(SETTLED_AFTER)
+        self.was_accepted_for(SETTLED_AFTER)
     }
 
     /// When the current attempt began.
@@ -246,18 +246,18 @@ impl Attempts {
         self.began
     }
 
-    fn was_let_in_for(&self, time: Duration) -> bool {
-        let let_in = self.pace.of_kind(self.kind).let_in;
-        let_in.is_some_and(|at| at.elapsed() >= time)
+    fn was_accepted_for(&self, time: Duration) -> bool {
+        let accepted = self.pace.of_kind(self.kind).accepted;
+        accepted.is_some_and(|at| at.elapsed() >= time)
     }
 
     fn wait_after(&mut self, failure: Failure) -> RangeInclusive<Duration> {
         let now = Instant::now();
-        if self.was_let_in_for(Duration::ZERO) {
+        if self.was_accepted_for(Duration::ZERO) {
             // The success of other watches before this moment is not news.
             self.answers.borrow_and_update();
         }
-        if self.was_let_in_for(HELD_FOR) {
+        if self.was_accepted_for(HELD_FOR) {
             self.trouble = None;
         }
         let first = Duration::ZERO..=FIRST_WAIT;

@@ -161,7 +161,7 @@ pub fn line(error: &Error) -> String {
 pub fn client_line(error: &ClientError) -> String {
     match error {
         ClientError::Api(status) => status_line(status),
-        ClientError::SerdeError(error) => format!("something that cannot be read: {error}"),
+        ClientError::SerdeError(error) => format!("an answer that cannot be decoded: {error}"),
         ClientError::Service(error) => chain(error.as_ref()),
         error => chain(error),
     }
@@ -173,8 +173,8 @@ fn status_line(status: &Status) -> String {
         message => message,
     };
     let remedy = match status.code {
-        401 => ": the credentials are not, or no longer, accepted",
-        403 => ": give the service account the ClusterRole that comes with socklb",
+        401 => ": the credentials are invalid or have expired",
+        403 => ": bind socklb's ClusterRole to the service account",
         _ => "",
     };
     format!("{} {message}{remedy}", status.code)
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_has_its_remedy() {
+    fn each_status_code_has_its_remedy() {
         let of = |code| Remedy::of(&refused(code), false, false, 1);
         for code in [403, 404, 422, 429, 500] {
             assert_eq!(of(code), Remedy::GoOn, "{code}");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_without_may_be_absent_or_forbidden() {
+    fn optional_kinds_may_be_absent_or_forbidden() {
         for code in [403, 404] {
             assert_eq!(Remedy::of(&refused(code), true, false, 1), Remedy::Absent);
         }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_an_unwell_server_and_none_at_all_are_told_apart() {
+    fn refusals_server_errors_and_no_answer_are_distinguished() {
         for code in [400, 403, 404, 429] {
             assert_eq!(failure(&refused(code)), Failure::Refused, "{code}");
         }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_gives_no_streams_is_asked_for_pages() {
+    fn a_server_without_streaming_lists_is_asked_for_pages() {
         assert_eq!(
             Remedy::of(&refused(422), false, true, 1),
             Remedy::ListInPages
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_goes_on_refusing_is_listed_again() {
+    fn a_watch_that_is_refused_repeatedly_lists_again() {
         assert_eq!(Remedy::of(&refused(504), false, false, 2), Remedy::GoOn);
         assert_eq!(
             Remedy::of(&refused(504), false, false, 3),

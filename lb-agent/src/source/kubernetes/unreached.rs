@@ -117,8 +117,8 @@ impl fmt::Display for NotReached {
         let Self { why, host } = self;
         write!(
             f,
-            "{why}: {host}, the address that pods are given for the API server, is a Service's, and nobody serves it on a \
-             node without kube-proxy before this agent does: name the API server's own address with --api-server"
+            "{why}: {host}, the API server's address in pods, is a ClusterIP, which nothing serves on a node \
+             without kube-proxy until this agent does: set the API server's own address with --api-server"
         )
     }
 }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_nobody_serves_yet_is_explained() {
+    async fn an_unserved_server_address_is_explained() {
         let of_service = Unreached::new(Some("10.96.0.1"));
         for kind in [ErrorKind::HostUnreachable, ErrorKind::TimedOut] {
             let said = said(&of_service, Err(kind)).await.unwrap_or_default();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_errors_and_a_server_that_was_there_are_not() {
+    async fn other_errors_and_known_servers_are_not_explained() {
         let layer = Unreached::new(Some("10.96.0.1"));
         let tls = said(&layer, Err(ErrorKind::InvalidData)).await;
         assert!(!tls.unwrap_or_default().contains("--api-server"));

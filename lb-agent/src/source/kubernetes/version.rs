@@ -9,7 +9,7 @@ use super::trouble;
 const STREAMS_SINCE: u32 = 32;
 
 /// Whether the server streams lists. None: its answer does not show that. `Err` contains the reason why the request failed.
-pub async fn gives_streams(
+pub async fn supports_streaming_lists(
     client: &kube::Client,
     within: Duration,
 ) -> Result<Option<bool>, (Failure, String)> {

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::paths::FileKey;
-use super::shown;
+use super::paths::{FileKey, display};
 use crate::catalog::{Change, Object, ObjectId, Problem};
 
 #[derive(Debug, Default)]
@@ -58,10 +57,10 @@ impl Definitions {
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         self.repeated.iter().flat_map(|id| {
             let mut files = self.by_object.get(id).into_iter().flat_map(BTreeMap::keys);
-            let last = files.next_back().map(|key| shown(&key.path));
+            let last = files.next_back().map(|key| display(&key.path));
             let last = last.unwrap_or_default();
             files.map(move |earlier| {
-                let earlier = shown(&earlier.path);
+                let earlier = display(&earlier.path);
                 let message = format!(
                     "is defined in {earlier} and again in {last}: the last one counts; remove one"
                 );

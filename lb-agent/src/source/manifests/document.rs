@@ -5,18 +5,9 @@
 
 use std::borrow::Cow;
 
+use super::syntax_error::SyntaxError;
 use super::tree::Tree;
 use super::yaml;
-
-/// An error in a text that is neither valid YAML nor valid JSON.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    /// From 1.
-    pub(super) line: u64,
-    /// From 1; 0 if unknown.
-    pub(super) column: u64,
-    pub(super) message: String,
-}
 
 /// A document, and the line, from 1, of its first content.
 pub(super) type Document = (u64, Result<Tree, SyntaxError>);

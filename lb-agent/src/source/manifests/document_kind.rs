@@ -57,7 +57,7 @@ impl DocumentKind {
             Value::Null => Self::Nothing,
             Value::Object(_) => Self::of(word(value, "apiVersion"), word(value, "kind")),
             Value::Array(_) => Self::wrong(
-                "this is a sequence: write its objects apart, with lines of ---, or as the items of a kind: List",
+                "this is a sequence: separate its objects with lines of ---, or make them the items of a kind: List",
             ),
             _ => {
                 Self::wrong("this is not a Kubernetes object: write apiVersion, kind and metadata")
@@ -89,11 +89,11 @@ impl DocumentKind {
             mistakes.push(format!("apiVersion is missing: write {wanted}"));
         } else if version != *wanted {
             mistakes.push(format!(
-                "apiVersion {version:?} is not read: write {wanted}"
+                "apiVersion {version:?} is not supported: write {wanted}"
             ));
         }
         if kind != *name {
-            mistakes.push(format!("kind {kind:?} is not known: write {name}"));
+            mistakes.push(format!("kind {kind:?} is unknown: write {name}"));
         }
         Self::Wrong {
             kind: match what {

@@ -102,7 +102,7 @@ impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "line {}, byte {}: not {}, and read as U+FFFD, as any more of its kind are: save the file as UTF-8",
+            "line {}, byte {}: not {}; it and any further ones are read as U+FFFD: save the file as UTF-8",
             self.line, self.byte, self.encoding
         )
     }

@@ -60,7 +60,7 @@ fn not_opened(path: &Path, error: &io::Error) -> Unreadable {
     let target = fs::read_link(path).ok();
     match target.filter(|_| error.kind() == io::ErrorKind::NotFound) {
         Some(target) => Unreadable {
-            why: format!("is a link to {}, which is not there", target.display()),
+            why: format!("is a link to {}, which does not exist", target.display()),
             remedy: "correct the link or remove it",
         },
         None => failed(error),
@@ -81,7 +81,7 @@ impl Unreadable {
     pub(super) fn line(&self, keeps: bool) -> String {
         if keeps {
             format!(
-                "{}; what it last said stays in effect: {}",
+                "{}; its last readable contents stay in effect: {}",
                 self.why, self.remedy
             )
         } else {

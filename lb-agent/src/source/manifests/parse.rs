@@ -7,13 +7,14 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::document::{self, SyntaxError};
+use super::document;
 use super::document_kind::DocumentKind;
-use super::shown;
+use super::paths::display;
 use super::strict::Strict;
+use super::syntax_error::SyntaxError;
 use super::tree::{self, Tree};
 use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
-use crate::source::object_errors::{plain, well_named};
+use crate::source::object_errors::{check_name, plain};
 
 /// The contents of a file.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Parsed {
     /// Objects that exist but are unreadable.
     pub(super) unread: BTreeSet<ObjectId>,
     /// The number of objects of other kinds.
-    pub(super) passed_over: usize,
+    pub(super) skipped: usize,
 }
 
 /// Parses a file's text, JSON or YAML.
@@ -43,10 +44,10 @@ pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) 
         parser.line = line;
         match document {
             Ok(tree) => parser.add(tree),
-            Err(error) => parser.cannot_read(&error),
+            Err(error) => parser.report_syntax_error(&error),
         }
     }
-    parser.tell_of_endpoints();
+    parser.report_endpoints();
     parser.parsed
 }
 
@@ -76,7 +77,7 @@ impl Parser<'_> {
                 }
             }
             DocumentKind::Endpoints => {
-                self.parsed.passed_over += 1;
+                self.parsed.skipped += 1;
                 let name = name(&tree.value).map(|name| format!(" {name}"));
                 self.endpoints.push(name.unwrap_or_default());
             }
@@ -87,17 +88,19 @@ impl Parser<'_> {
                     line = self.line,
                     "skipped an object of a kind that is not used",
                 );
-                self.parsed.passed_over += 1;
+                self.parsed.skipped += 1;
             }
             DocumentKind::Nothing => {}
-            DocumentKind::Wrong { kind, message } => self.broken(kind, name(&tree.value), &message),
+            DocumentKind::Wrong { kind, message } => {
+                self.report_unreadable(kind, name(&tree.value), &message)
+            }
         }
     }
 
     fn add_object(&mut self, kind: Kind, tree: Tree) {
         let name = name(&tree.value);
         let object = self.shown(Some(kind), name.as_ref());
-        self.tell_of_repeated_keys(&object, &tree.repeated);
+        self.report_repeated_keys(&object, &tree.repeated);
         let value = tree.value;
         let refused = refused_texts(&value);
         let object = match kind {
@@ -106,13 +109,13 @@ impl Parser<'_> {
             Kind::Node => typed(value).map(|node| Object::Node(Arc::new(node))),
             Kind::ServiceCidr => typed(value).map(|cidr| Object::ServiceCidr(Arc::new(cidr))),
         };
-        let object = object.and_then(|object| well_named(&object.id().name).map(|()| object));
+        let object = object.and_then(|object| check_name(&object.id().name).map(|()| object));
         match object {
             Ok(object) => {
-                self.tell_of_refused_texts(&object.id(), &refused);
+                self.report_refused_texts(&object.id(), &refused);
                 self.insert(object);
             }
-            Err(message) => self.broken(Some(kind), name, &message),
+            Err(message) => self.report_unreadable(Some(kind), name, &message),
         }
     }
 
@@ -121,8 +124,8 @@ impl Parser<'_> {
         let id = object.id();
         if self.parsed.objects.insert(id.clone(), object).is_some() {
             let message = format!(
-                "is there twice in {}: the last one counts; remove one ({})",
-                shown(self.path),
+                "occurs twice in {}: the last one counts; remove one ({})",
+                display(self.path),
                 self.position()
             );
             self.parsed.problems.push(Problem::of(&id, message));
@@ -131,8 +134,8 @@ impl Parser<'_> {
 
     fn items(&mut self, mut list: Tree) -> Vec<Tree> {
         let items = list.take_items();
-        let object = shown(self.path);
-        self.tell_of_repeated_keys(&object, &list.repeated);
+        let object = display(self.path);
+        self.report_repeated_keys(&object, &list.repeated);
         let message = match items {
             Some(Ok(items)) => return items,
             // An empty list: Go may write it as null.
@@ -140,18 +143,18 @@ impl Parser<'_> {
             Some(Err(_)) => "items is not a sequence: write one, with an object in each item",
             None => "items is missing: write the list's objects there",
         };
-        self.broken(None, None, message);
+        self.report_unreadable(None, None, message);
         Vec::new()
     }
 
     /// Adds one line for each object. Nothing is missing because of it.
-    fn tell_of_repeated_keys(&mut self, object: &str, keys: &BTreeSet<tree::Path>) {
+    fn report_repeated_keys(&mut self, object: &str, keys: &BTreeSet<tree::Path>) {
         let Some(first) = keys.first() else {
             return;
         };
         let more = and_more(keys.len());
         let message = format!(
-            "{first}{more}: the key is there more than once, and its last value counts: remove the others ({})",
+            "{first}{more}: the key occurs more than once, and its last value counts: remove the others ({})",
             self.position()
         );
         self.parsed.problems.push(Problem {
@@ -161,29 +164,29 @@ impl Parser<'_> {
     }
 
     /// Reports values for which an API server would refuse the object, though the agent does not need them.
-    fn tell_of_refused_texts(&mut self, id: &ObjectId, fields: &[String]) {
+    fn report_refused_texts(&mut self, id: &ObjectId, fields: &[String]) {
         let Some(first) = fields.first() else {
             return;
         };
         let more = and_more(fields.len());
         let message = format!(
-            "{first}{more}: not a string, for which an API server refuses the object: write the value in quotes ({})",
+            "{first}{more}: not a string, so an API server would refuse the object: write the value in quotes ({})",
             self.position()
         );
         self.parsed.problems.push(Problem::of(id, message));
     }
 
     /// Reports an unreadable object of a kind that the agent reads, and the consequence.
-    fn broken(&mut self, kind: Option<Kind>, name: Option<ObjectName>, message: &str) {
+    fn report_unreadable(&mut self, kind: Option<Kind>, name: Option<ObjectName>, message: &str) {
         self.parsed.is_broken = true;
         let object = self.shown(kind, name.as_ref());
         let id = kind.zip(name).map(|(kind, name)| ObjectId::new(kind, name));
         let fate = match (&id, kind) {
             (Some(id), _) if self.parsed.objects.contains_key(id) => {
-                "; what stands before it in the file counts"
+                "; an earlier definition in the file counts"
             }
             (Some(id), _) if self.known.contains_key(id) => "; it stays as it was last read",
-            (_, Some(_)) => "; it is left out",
+            (_, Some(_)) => "; it is skipped",
             _ => "",
         };
         self.parsed.problems.push(Problem {
@@ -193,26 +196,26 @@ impl Parser<'_> {
         self.parsed.unread.extend(id);
     }
 
-    fn cannot_read(&mut self, error: &SyntaxError) {
+    fn report_syntax_error(&mut self, error: &SyntaxError) {
         self.parsed.is_broken = true;
         let at = match (error.line, error.column) {
             (line, 0) => format!("line {line}"),
             (line, column) => format!("line {line}, column {column}"),
         };
         self.parsed.problems.push(Problem {
-            object: shown(self.path),
+            object: display(self.path),
             message: format!("{at}: {}: correct it", error.message),
         });
     }
 
     /// Adds one line for all of them, because a dump of a cluster has one for each Service.
-    fn tell_of_endpoints(&mut self) {
+    fn report_endpoints(&mut self) {
         let Some(first) = self.endpoints.first() else {
             return;
         };
         let more = and_more(self.endpoints.len());
         self.parsed.problems.push(Problem {
-            object: shown(self.path),
+            object: display(self.path),
             message: format!(
                 "Endpoints{first}{more}: Endpoints are not read: write an EndpointSlice"
             ),
@@ -221,7 +224,7 @@ impl Parser<'_> {
 
     /// The name of an object in a problem: its own name if it has one, else its file.
     fn shown(&self, kind: Option<Kind>, name: Option<&ObjectName>) -> String {
-        let file = shown(self.path);
+        let file = display(self.path);
         match (kind, name) {
             (Some(kind), Some(name)) => ObjectId::new(kind, name.clone()).to_string(),
             (Some(kind), None) => format!("{kind} in {file}"),

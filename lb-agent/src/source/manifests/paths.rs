@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::shown;
 use crate::catalog::Problem;
 
 /// A file. The order is that in which kubectl would apply the files.
@@ -75,13 +74,15 @@ pub(super) fn find(given: &[PathBuf]) -> PathScan {
         });
         let Err(error) = listed else { continue };
         let message = if error.kind() == io::ErrorKind::NotFound {
-            "is not there any more, and its objects are gone: put it back".to_owned()
+            "no longer exists, and its objects were removed: restore it".to_owned()
         } else {
             found.unreadable.insert(index);
-            format!("cannot be read: {error}; what it last said stays in effect: make it readable")
+            format!(
+                "cannot be read: {error}; its last readable contents stay in effect: make it readable"
+            )
         };
         found.problems.push(Problem {
-            object: shown(path),
+            object: display(path),
             message,
         });
     }
@@ -107,8 +108,8 @@ impl PathScan {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => self.add_file(index, path, &metadata, seen),
                 Ok(_) => self.notes.push(Problem {
-                    object: shown(&path),
-                    message: "is not a regular file; passed over".to_owned(),
+                    object: display(&path),
+                    message: "is not a regular file: skipped".to_owned(),
                 }),
                 // It was removed after the listing, or is a broken link. Reading it will report the error.
                 Err(_) if path.is_symlink() => {
@@ -119,7 +120,7 @@ impl PathScan {
             }
         }
         if let Some(message) = others.line().filter(|_| !has_manifests) {
-            let object = shown(folder);
+            let object = display(folder);
             self.notes.push(Problem { object, message });
         }
         Ok(())
@@ -187,16 +188,16 @@ impl Others {
         };
         let not_read = match (self.folders, self.files) {
             (0, 0) => return None,
-            (0, files) => format!("passed over: {}", many(files, "other file")),
-            (folders, 0) => format!("not looked into: {}", many(folders, "subfolder")),
+            (0, files) => format!("skipped: {}", many(files, "other file")),
+            (folders, 0) => format!("not searched: {}", many(folders, "subfolder")),
             (folders, files) => format!(
-                "not looked into: {}; passed over: {}",
+                "not searched: {}; skipped: {}",
                 many(folders, "subfolder"),
                 many(files, "other file")
             ),
         };
         Some(format!(
-            "has no *.yaml, *.yml or *.json itself ({not_read}): name the folders that have"
+            "has no *.yaml, *.yml or *.json itself ({not_read}): name the folders that contain them"
         ))
     }
 }
@@ -210,4 +211,9 @@ fn is_hidden(path: &Path) -> bool {
 fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
     !is_hidden(path) && ["yaml", "yml", "json"].iter().any(|e| extension == *e)
+}
+
+/// A path in a problem.
+pub(super) fn display(path: &Path) -> String {
+    path.display().to_string()
 }

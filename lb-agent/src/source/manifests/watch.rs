@@ -16,18 +16,19 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::Sender;
 
 use super::paths::Stamp;
-use super::{Batch, Manifests, ReadOptions};
+use super::reader::{Manifests, ReadOptions};
+use crate::source::batch::Batch;
 
 /// Changes within this time of each other are checked together.
 const QUIET: Duration = Duration::from_millis(20);
 /// The longest delay of a check, however long the changes continue.
-const LONGEST: Duration = Duration::from_millis(60);
+const LONGEST_BURST: Duration = Duration::from_millis(60);
 /// The time in which a file that looks half-written may be completed.
-const PATIENCE: Duration = Duration::from_millis(30);
+const HALF_WRITTEN_WAIT: Duration = Duration::from_millis(30);
 /// The interval between checks without an event.
-const UNASKED: Duration = Duration::from_secs(10);
+const RECHECK_EVERY: Duration = Duration::from_secs(10);
 /// The same, if the kernel gives no events.
-const UNASKED_BLIND: Duration = Duration::from_secs(1);
+const RECHECK_UNWATCHED: Duration = Duration::from_secs(1);
 
 /// In bytes, as large as the stack of a process's first thread: a document may be deep (`yaml`), and a debug build takes 20 kB
 /// for each level.
@@ -59,7 +60,7 @@ impl Manifests {
                 return;
             }
             options = if self.is_holding {
-                thread::sleep(PATIENCE);
+                thread::sleep(HALF_WRITTEN_WAIT);
                 ReadOptions {
                     is_patient: false,
                     ..options
@@ -140,7 +141,7 @@ impl Folders {
     }
 
     /// Records an event, and drops watches that may have ended with it.
-    fn hear(
+    fn on_event(
         &mut self,
         event: notify::Result<Event>,
         paths: &[PathBuf],
@@ -148,7 +149,7 @@ impl Folders {
     ) {
         let is_watched = |path: &PathBuf| self.watched.contains_key(path);
         if let Ok(event) = &event
-            && is_move(event.kind)
+            && is_removal_or_rename(event.kind)
             && event.paths.iter().any(is_watched)
         {
             // The folder's replacement may have the same inode. All folders are watched again, because two paths may share a
@@ -156,22 +157,22 @@ impl Folders {
             self.watched.clear();
             suspects.insert(OsString::new());
         }
-        note(event, paths, suspects);
+        add_suspects(event, paths, suspects);
     }
 
     /// Waits for an event, and then until no more events arrive.
     fn wait(&mut self, paths: &[PathBuf]) -> ReadOptions {
         let mut suspects = BTreeSet::new();
-        let unasked = if self.is_blind {
-            UNASKED_BLIND
+        let recheck_after = if self.is_blind {
+            RECHECK_UNWATCHED
         } else {
-            UNASKED
+            RECHECK_EVERY
         };
-        let until = Instant::now() + unasked;
+        let until = Instant::now() + recheck_after;
         while suspects.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(event) => self.hear(event, paths, &mut suspects),
+                Ok(event) => self.on_event(event, paths, &mut suspects),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     thread::sleep(left);
@@ -179,10 +180,10 @@ impl Folders {
                 }
             }
         }
-        let until = Instant::now() + LONGEST;
+        let until = Instant::now() + LONGEST_BURST;
         while !suspects.is_empty() && Instant::now() < until {
             match self.events.recv_timeout(QUIET) {
-                Ok(event) => self.hear(event, paths, &mut suspects),
+                Ok(event) => self.on_event(event, paths, &mut suspects),
                 Err(_) => break,
             }
         }
@@ -212,7 +213,7 @@ fn folders_of(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether something was removed or renamed.
-const fn is_move(kind: EventKind) -> bool {
+const fn is_removal_or_rename(kind: EventKind) -> bool {
     matches!(
         kind,
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
@@ -220,7 +221,11 @@ const fn is_move(kind: EventKind) -> bool {
 }
 
 /// Records the file names of an event that may be relevant.
-fn note(event: notify::Result<Event>, paths: &[PathBuf], suspects: &mut BTreeSet<OsString>) {
+fn add_suspects(
+    event: notify::Result<Event>,
+    paths: &[PathBuf],
+    suspects: &mut BTreeSet<OsString>,
+) {
     let Ok(event) = event else {
         // The queue overflowed, or a watch failed: check everything.
         suspects.insert(OsString::new());

@@ -3,7 +3,7 @@
 use serde::Deserialize as _;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 
-use super::document::SyntaxError;
+use super::syntax_error::SyntaxError;
 use super::tree::Tree;
 
 /// The result of reading a text.
@@ -26,13 +26,13 @@ pub(super) fn read(text: &str, first_line: u64) -> Read {
     let Err(error) = end else {
         return Read::whole(Ok(tree.unwrap_or_default()));
     };
-    let is_too_much = is_too_much(&error);
+    let exceeds_limits = exceeds_limits(&error);
     let error = syntax_error(&error, first_line);
     match tree {
-        Some(tree) if !is_too_much => Read {
+        Some(tree) if !exceeds_limits => Read {
             tree: Ok(tree),
             error_after: Some(SyntaxError {
-                message: "the document ends before this, and this is not read: begin a document with a line of ---"
+                message: "the document ends before this, and the rest is not read: begin a document with a line of ---"
                     .to_owned(),
                 ..error
             }),
@@ -87,14 +87,14 @@ fn syntax_error(error: &serde_saphyr::Error, first_line: u64) -> SyntaxError {
 }
 
 fn text_of(error: &serde_saphyr::Error) -> String {
-    if is_too_much(error) {
-        return "it is nested too deeply, or its aliases stand for too much".to_owned();
+    if exceeds_limits(error) {
+        return "it is nested too deeply, or its aliases expand to too much".to_owned();
     }
     cause(error).render_with_formatter(&serde_saphyr::UserMessageFormatter)
 }
 
 /// Whether the document exceeds a limit.
-fn is_too_much(error: &serde_saphyr::Error) -> bool {
+fn exceeds_limits(error: &serde_saphyr::Error) -> bool {
     use serde_saphyr::Error as E;
     matches!(
         cause(error),

@@ -14,7 +14,7 @@ use super::report::Findings;
 
 /// The counts of backends in two checks.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct EntryCounts {
     /// By backend, in this check; none if they could not be read.
     entries: Option<HashMap<u32, Entries>>,
     /// Backends whose count differed in the check before.
@@ -38,7 +38,7 @@ struct Sample {
     active: u64,
 }
 
-impl Counts {
+impl EntryCounts {
     /// Counts all entries.
     pub fn begin(&mut self, backing: &impl ReadTables) -> io::Result<()> {
         self.entries = None;
@@ -96,7 +96,7 @@ pub fn check_counts_of(
     port: u32,
     model: &Model,
     backing: &mut impl Backing,
-    counts: &mut Counts,
+    counts: &mut EntryCounts,
     findings: &mut Findings,
 ) {
     let port = model.ports.get(&port);
@@ -109,7 +109,7 @@ pub fn check_counts_of(
 pub fn check_counts_of_quarantined(
     model: &Model,
     backing: &mut impl Backing,
-    counts: &mut Counts,
+    counts: &mut EntryCounts,
     findings: &mut Findings,
 ) {
     for item in &model.quarantine.named {

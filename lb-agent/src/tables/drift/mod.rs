@@ -10,7 +10,7 @@ mod report;
 
 use lb_common::Address;
 
-use self::counts::{Counts, check_counts_of, check_counts_of_quarantined};
+use self::counts::{EntryCounts, check_counts_of, check_counts_of_quarantined};
 use self::elements::{check_frontends, check_guards, prune_copies, remove_unknown};
 pub use self::report::Drift;
 use self::report::Findings;
@@ -27,7 +27,7 @@ const PORTION: usize = 2_000;
 pub struct Check {
     stage: Stage,
     findings: Findings,
-    counts: Counts,
+    counts: EntryCounts,
     plan: Plan,
 }
 

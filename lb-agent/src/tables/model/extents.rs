@@ -122,7 +122,7 @@ mod tests {
     use super::Extents;
 
     #[test]
-    fn the_smallest_extent_that_fits_is_taken() {
+    fn the_smallest_sufficient_extent_is_taken() {
         let mut extents = Extents::without(20, &[(4, 1), (8, 2)]);
         assert_eq!(extents.take(3), Some(5));
         assert_eq!(extents.take(4), Some(0));
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_never_overlap_and_all_come_back(sizes in prop::collection::vec(1_u32..20, 1..60)) {
+        fn runs_never_overlap_and_all_are_returned(sizes in prop::collection::vec(1_u32..20, 1..60)) {
             let mut extents = Extents::without(400, &[]);
             let mut held: Vec<(u32, u32)> = Vec::new();
             for (turn, &cells) in sizes.iter().enumerate() {

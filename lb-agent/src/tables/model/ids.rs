@@ -125,7 +125,7 @@ mod tests {
     use super::Ids;
 
     #[test]
-    fn every_id_is_given_out_once() {
+    fn each_id_is_allocated_once() {
         let mut ids = Ids::without(6, &[2, 4]);
         assert_eq!(ids.left(), 3);
         let mut given: Vec<u32> = std::iter::from_fn(|| ids.take()).collect();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_preferred_come_first_and_any_at_last() {
+    fn preferred_ids_are_allocated_first() {
         let mut ids = Ids::without(200, &[5]);
         assert_eq!(ids.lowest(), Some(1));
         let mut take = |number| {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_may_be_too_small_for_any_id() {
+    fn a_table_can_be_too_small_for_any_id() {
         assert_eq!(Ids::without(0, &[]).take(), None);
         assert_eq!(Ids::without(1, &[]).take(), None);
     }

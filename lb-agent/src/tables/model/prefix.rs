@@ -35,7 +35,7 @@ mod tests {
     use super::Prefix;
 
     #[test]
-    fn it_covers_the_addresses_and_little_else() {
+    fn a_prefix_covers_the_addresses_and_few_others() {
         let mut prefix = Prefix::default();
         assert_eq!(prefix.mask_and_value(), (0, u64::MAX));
         prefix.cover(0x0a60_000a << 32);

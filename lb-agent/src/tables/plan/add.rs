@@ -9,8 +9,7 @@ use lb_common::config::NEXT_SERVICE_PORT;
 use super::super::model::{HeldBackend, HeldFrontend, HeldPort, HeldView, Model, find_backend};
 use super::super::role::Role;
 use super::assign::{WantedPort, WantedView};
-use super::config::config_word;
-use super::rows;
+use super::rows::{self, config_word};
 use super::step::{Plan, Record, Step};
 use crate::policy::ServicePort;
 

@@ -12,16 +12,8 @@ use super::super::backing::Table;
 use super::super::encode;
 use super::super::model::Model;
 use super::guards::prefixes;
-use super::rows;
-use super::step::{Plan, Step};
-
-/// A word of CONFIG, if it has another value.
-#[must_use]
-pub fn config_word(model: &Model, word: u32, value: u64) -> Option<Step> {
-    let held = model.config.get(word as usize);
-    held.is_some_and(|&held| held != value)
-        .then(|| rows::store(Table::Config, word, 0, value))
-}
+use super::rows::{self, config_word};
+use super::step::Plan;
 
 /// Refuses addresses within these Service CIDRs that no Service has; none: refuses nothing. The number of CIDRs is 0 while
 /// their words change. Only the first [`MOST_CIDRS`] count.

@@ -5,7 +5,7 @@ use lb_common::config::{GUARDED_IPV4, GUARDED_IPV6};
 use lb_common::frontend::guard::REFUSE;
 
 use super::super::model::{Model, guard_key, in_order};
-use super::config::config_word;
+use super::rows::config_word;
 use super::step::{Plan, Step};
 
 /// The guard of an address as it should be. The prefixes cover it first.

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_equal() {
+    fn equal_weights_get_equal_shares() {
         for number in [1, 2, 3, 10, 100, 1_000] {
             let length = table_length(0, number);
             let slots = fill(&mut candidates(1..=number), length);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heavier_backend_has_more() {
+    fn shares_follow_weights() {
         let mut candidates = candidates([1, 2]);
         candidates[1].weight = 3;
         let slots = fill(&mut candidates, 127);
@@ -161,7 +161,7 @@ mod tests {
 
     /// In percent of all clients, beside those of the backend that went.
     #[test]
-    fn few_others_move_when_a_backend_goes() {
+    fn removing_a_backend_moves_few_other_slots() {
         for number in [3_u32, 10, 50, 200] {
             let length = table_length(0, number);
             let before = fill(&mut candidates(1..=number), length);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_keeps_its_length_as_long_as_it_is_good() {
+    fn a_table_keeps_its_length_while_it_is_suitable() {
         assert_eq!(table_length(0, 3), 509);
         assert_eq!(table_length(509, 10), 509);
         assert_eq!(table_length(509, 11), 2_039);

@@ -23,10 +23,11 @@ mod step;
 mod trim;
 
 pub use self::assign::ApplyError;
-pub use self::config::{config_word, packet_path, refuse_unknown};
+pub use self::config::{packet_path, refuse_unknown};
 pub use self::guards::prefixes;
 pub use self::nat::repair_nat;
 pub use self::repair::{renew_slots, repair_config, repair_port, words_of};
 pub use self::rollout::{Refused, Rollout};
+pub use self::rows::config_word;
 pub use self::step::{Plan, Record, Step};
 pub use self::trim::clear_found;

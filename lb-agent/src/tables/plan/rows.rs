@@ -5,7 +5,7 @@ use lb_common::{Backend as BackendLine, FrontendEntry, FrontendKey, SlotRun, Vie
 use super::super::backing::Table;
 use super::super::cells::{cells, location};
 use super::super::encode;
-use super::super::model::{HeldBackend, HeldFrontend, HeldView};
+use super::super::model::{HeldBackend, HeldFrontend, HeldView, Model};
 use super::step::Step;
 
 pub const fn store(table: Table, index: u32, word: usize, value: u64) -> Step {
@@ -15,6 +15,14 @@ pub const fn store(table: Table, index: u32, word: usize, value: u64) -> Step {
         word,
         value,
     }
+}
+
+/// A word of CONFIG, if it has another value.
+#[must_use]
+pub fn config_word(model: &Model, word: u32, value: u64) -> Option<Step> {
+    let held = model.config.get(word as usize);
+    held.is_some_and(|&held| held != value)
+        .then(|| store(Table::Config, word, 0, value))
 }
 
 /// A backend's line, its counters 0. The state comes last: a line that has one is whole.

@@ -1,4 +1,4 @@
-//! The allocators against what is in use: nothing is given out twice, and nothing leaks.
+//! Compares the allocators with what is in use: nothing is allocated twice, and nothing leaks.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ pub fn grace<const N: usize>(tables: &mut Tables<Memory>) {
     }
 }
 
-/// The elements of a table: each is used, quarantined, or free, and nothing is two of these.
+/// The elements of a table: each must be in exactly one of the states used, quarantined, free.
 struct Account {
     what: &'static str,
     taken: Vec<bool>,
@@ -50,7 +50,7 @@ impl Account {
     }
 }
 
-/// Every element is used, quarantined, or free: just one of these.
+/// Every element is in exactly one of these states.
 pub fn check_allocators(tables: &Tables<Memory>) {
     let [frontends, views, cells, backends] = tables.backing().lengths;
     let mut backends = Account::new("backend", backends);
@@ -118,7 +118,7 @@ pub fn check_allocators(tables: &Tables<Memory>) {
     cells.check(0);
 }
 
-/// Just after a recovery, the quarantine has what sockets name, and nothing else.
+/// Right after a recovery, the quarantine contains exactly the ids that sockets name.
 pub fn check_quarantine_for_sockets(tables: &Tables<Memory>, state: &State) {
     for item in tables.model.quarantine.all() {
         let is_named = match item {
@@ -126,6 +126,6 @@ pub fn check_quarantine_for_sockets(tables: &Tables<Memory>, state: &State) {
             Item::Frontend(id) => state.entries.iter().any(|(_, pair)| pair.frontend == id),
             Item::Run { .. } | Item::View(_) => false,
         };
-        assert!(is_named, "{item:?} is quarantined for nobody");
+        assert!(is_named, "{item:?} is quarantined for no reason");
     }
 }

@@ -1,4 +1,4 @@
-//! Tables with anything in them, taken over and used: what `fuzz/` feeds with bytes.
+//! Takes over and uses tables with arbitrary contents; `fuzz/` supplies the bytes.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,18 +18,18 @@ use crate::policy::{Algorithm, Frontend, FrontendKind, ServicePort, ServicePortK
 use crate::tables::backing::Table;
 use crate::tables::{Tables, encode};
 
-/// What is in the tables, and what they are to say then.
+/// The contents of the tables, and the Services that they are to serve.
 #[derive(Arbitrary, Debug)]
 pub struct Anything {
     lengths: [u8; 4],
-    /// What an agent wrote before somebody scribbled over it.
+    /// The tables of an earlier agent before arbitrary words were written into them.
     before: Vec<Service>,
     scribbles: Vec<Scribble>,
     elements: Vec<Element>,
     entries: Vec<Entry>,
-    /// One after the other; an empty one follows.
+    /// Applied one after the other, then an empty one.
     worlds: [Vec<Service>; 2],
-    /// Bits: whose sockets are found to be gone.
+    /// As bits: the sockets that the sweep finds closed.
     gone: u8,
 }
 
@@ -107,13 +107,13 @@ struct Element {
     is_guard: bool,
     is_external: bool,
     number: u8,
-    /// What is 0 in every sound key.
+    /// The parts of a key that are 0 in every valid key.
     zero: u8,
     view: u8,
     frontend: u8,
-    /// None: with the tag of its key.
+    /// None: the tag of its key.
     tag: Option<u32>,
-    /// FRONTEND_LIST says the same.
+    /// FRONTEND_LIST contains the same.
     is_listed: bool,
     kind: u8,
 }
@@ -126,10 +126,11 @@ struct Entry {
 }
 
 impl Anything {
-    /// Takes the tables over, makes them say one thing and another, and then nothing.
+    /// Takes the tables over, applies two worlds, and then an empty one.
     ///
     /// # Panics
-    /// When they do not say it, when an id or a cell is lost or used twice, and at a store outside of a table.
+    /// If the tables do not serve a world, if an id or a cell is lost or used twice, and at a store outside of a
+    /// table.
     pub fn check(&self) {
         let mut tables = Tables::recover(self.image()).expect("memory can be read");
         let mut before = World::new();
@@ -178,7 +179,7 @@ impl Anything {
         }
         let mut guards = 0;
         for element in &self.elements {
-            // So many are room enough beside all frontends and their guards.
+            // This many suffice for all frontends and their guards.
             guards += usize::from(element.is_guard);
             if !element.is_guard || guards <= 2 {
                 element.write(&mut memory);
@@ -258,7 +259,7 @@ impl Element {
     }
 }
 
-/// Each service port as it is now, whether it differs or not: one that was refused is tried again.
+/// Every service port in its current state, changed or not: refused ones are retried.
 fn change(from: &World, to: &World) -> Update {
     let is_gone = |key: &&ServicePortKey| !to.contains_key(*key);
     Update {
@@ -268,7 +269,7 @@ fn change(from: &World, to: &World) -> Update {
     }
 }
 
-/// As the policy would have it: no frontend twice, backends sorted and different.
+/// As the policy would return it: each frontend once, and backends sorted without duplicates.
 fn world(services: &[Service]) -> World {
     let mut taken = BTreeSet::new();
     let services = services
@@ -343,7 +344,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn tables_with_anything_in_them_are_taken_over(
+        fn tables_with_arbitrary_contents_are_taken_over(
             bytes in prop::collection::vec(any::<u8>(), 0..400),
         ) {
             if let Ok(anything) = Anything::arbitrary_take_rest(Unstructured::new(&bytes)) {

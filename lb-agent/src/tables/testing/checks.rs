@@ -1,4 +1,4 @@
-//! What must be so: while changes are stored, and once they are.
+//! Invariants of the tables, during and after a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
@@ -15,15 +15,15 @@ use crate::tables::model::is_guard;
 use crate::tables::role::Role;
 use crate::tables::{Tables, encode};
 
-/// What each frontend may offer while one world becomes another.
+/// The choices that each frontend may offer while one world becomes another.
 #[derive(Debug)]
 pub struct Allowed(BTreeMap<FrontendKey, Vec<Choice>>);
 
 impl Allowed {
-    /// What it offers now, and what it is to offer. One that goes to another service port may also show what that which
-    /// it leaves is to offer.
+    /// The choice that it offers now, and the one that it is to offer. A frontend that moves to another service port may also
+    /// offer the new choice of the service port that it leaves.
     ///
-    /// `before`: the worlds of which the tables may contain something.
+    /// `before`: the worlds that the tables may partly contain.
     pub fn between(now: &State, before: &[&World], after: &World) -> Self {
         let new = wanted(after.values());
         let old = before.iter().flat_map(|world| world.values());
@@ -42,7 +42,7 @@ impl Allowed {
         this
     }
 
-    /// A writer that starts knows service ports by their ClusterIPs, not by their names.
+    /// A starting writer identifies service ports by their ClusterIPs, not by their names.
     pub fn at_a_start(mut self, now: &State, before: &[&World], after: &World) -> Self {
         self.add_left_behind(now, after, false);
         for left in before.iter().flat_map(|world| world.values()) {
@@ -56,10 +56,10 @@ impl Allowed {
         self
     }
 
-    /// What an earlier writer did not finish may have frontends of several service ports. The one that takes it over by its
-    /// ClusterIP is raised before the others have moved theirs away.
+    /// After an unfinished change of an earlier writer, a service port may have frontends of several service ports. The one
+    /// that takes it over by its ClusterIP is published before the others have moved their frontends away.
     ///
-    /// `may_go`: the others may find no room.
+    /// `may_go`: the others may not fit.
     fn add_left_behind(&mut self, now: &State, after: &World, may_go: bool) {
         let mut left: BTreeMap<u32, BTreeSet<FrontendKey>> = BTreeMap::new();
         for key in now.frontends.keys().filter(|key| !is_guard(key)) {
@@ -101,14 +101,14 @@ impl Allowed {
         }
     }
 
-    /// What it offers now, and nothing else.
+    /// Only the choice that it offers now.
     pub fn as_now(now: &State) -> Self {
         let keys = now.frontends.keys().filter(|key| !is_guard(key));
         Self(keys.map(|key| (*key, vec![choice(now, key)])).collect())
     }
 
-    /// Where not everything fits, a frontend that leaves a service port may find no room with the next. Nor may one of a
-    /// service port that a writer that starts does not know, since it has another ClusterIP.
+    /// In full tables, a frontend that leaves a service port may not fit into the next one. The same holds for frontends of a
+    /// service port that a starting writer does not recognize, because its ClusterIP has changed.
     pub fn also_gone(mut self, before: &[&World], after: &World) -> Self {
         for left in before.iter().flat_map(|world| world.values()) {
             let stays = after
@@ -127,9 +127,9 @@ impl Allowed {
         self
     }
 
-    /// Where not everything fits, a service port may do with those of its backends that are there already.
+    /// In full tables, a service port may be reduced to those of its backends that the tables already contain.
     pub fn also_reduced(mut self, now: &State, before: &[&World], after: &World) -> Self {
-        // Or with none, where none was there.
+        // Or to none, if they contain none.
         let lines = now.backends().skip(1).filter(|line| line.state != 0);
         let ports: BTreeSet<u32> = lines.map(|line| line.service_port).collect();
         let members = ports.into_iter().map(|port| backends(now, port));
@@ -173,7 +173,7 @@ fn cluster_ip(port: &ServicePort) -> Option<&Frontend> {
     port.frontends.iter().find(is_cluster_ip)
 }
 
-/// The frontends that a service port loses, with what it is to offer in either of its views.
+/// The frontends that a service port loses, with the choices that they get, in either of its views.
 fn moving(
     before: &ServicePort,
     after: &ServicePort,
@@ -203,7 +203,7 @@ fn moving(
         .collect()
 }
 
-/// All that the tables contain of a frontend.
+/// Everything that the tables contain about a frontend.
 #[derive(Debug, PartialEq, Eq)]
 struct Offer {
     choice: Choice,
@@ -215,7 +215,7 @@ struct Offer {
     member: u32,
     flags: u32,
     outside: Choice,
-    /// Those of its service port, with their states.
+    /// The backends of its service port, with their states.
     backends: BTreeMap<SocketAddr, u64>,
 }
 

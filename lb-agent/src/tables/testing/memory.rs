@@ -10,7 +10,7 @@ use crate::tables::backing::{
     Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage,
 };
 
-/// The words of all arrays, 0 where nothing was written; quick to copy.
+/// The words of all arrays, 0 unless written; cheap to copy.
 #[derive(Clone, Debug, Default)]
 pub struct Words([Vec<u64>; 5]);
 
@@ -24,7 +24,7 @@ impl Words {
         words[place] = value;
     }
 
-    /// Each word with the number of its table and its place there.
+    /// Each word with its table's number and its position there.
     #[cfg(test)]
     pub fn all(&self) -> impl Iterator<Item = ((usize, usize), u64)> {
         let tables = self.0.iter().enumerate();
@@ -39,7 +39,7 @@ impl Words {
     }
 }
 
-/// Words of an element.
+/// The number of words of an element.
 const fn width(table: Table) -> usize {
     match table {
         Table::FrontendList => FrontendEntry::WORDS,
@@ -49,7 +49,7 @@ const fn width(table: Table) -> usize {
     }
 }
 
-/// All that the tables contain.
+/// The contents of all tables.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub words: Words,
@@ -69,13 +69,13 @@ impl State {
             .unwrap_or_default()
     }
 
-    /// As an atomic instruction of a kernel program.
+    /// Like an atomic instruction of a kernel program.
     pub fn add(&mut self, table: Table, index: u32, word: usize, number: u64) {
         let sum = self.load(table, index, word).wrapping_add(number);
         self.words.insert((table, index, word), sum);
     }
 
-    /// The lines of BACKENDS from 0 on, up to the last that was ever written to.
+    /// The lines of BACKENDS from 0 to the last one ever written.
     pub fn backends(&self) -> impl Iterator<Item = Backend> {
         let lines = self.words.0[Table::Backends as usize].chunks(Backend::WORDS);
         lines.map(|line| {
@@ -89,12 +89,12 @@ impl State {
 pub struct Memory {
     pub state: State,
     pub lengths: [u32; 4],
-    /// How many stores there were.
+    /// The number of stores.
     pub stores: usize,
 }
 
 impl Memory {
-    /// `lengths`: of FRONTEND_LIST, VIEWS, SLOTS, BACKENDS.
+    /// `lengths`: those of FRONTEND_LIST, VIEWS, SLOTS, BACKENDS.
     pub fn new(lengths: [u32; 4]) -> Self {
         Self {
             state: State::default(),
@@ -246,7 +246,7 @@ impl Backing for Memory {
 }
 
 impl Memory {
-    /// What the kernel would answer with SIGSEGV.
+    /// An access for which the kernel would send SIGSEGV.
     fn check(&self, table: Table, index: u32, word: usize) {
         assert!(
             index < self.length(table) && word < width(table),

@@ -1,4 +1,4 @@
-//! Tables in plain memory, and what must hold in them: for the tests of the tables and for the fuzzer.
+//! Tables in plain memory and their invariants, for the tests of the tables and for the fuzzer.
 
 mod accounts;
 #[cfg(feature = "fuzzing")]

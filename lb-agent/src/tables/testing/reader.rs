@@ -1,4 +1,4 @@
-//! What the kernel programs would choose from: an independent walk over the same words.
+//! The choices of the kernel programs: an independent walk over the same words.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,11 +11,10 @@ use crate::policy::ServicePort;
 use crate::tables::backing::Table;
 use crate::tables::encode;
 
-/// The backends of a frontend, each with the number of its slots, or with 1 in a Maglev table; none when it is no
-/// frontend.
+/// The backends of a frontend, each with the number of its slots, or with 1 in a Maglev table; none if it is not a frontend.
 pub type Choice = Option<BTreeMap<SocketAddr, usize>>;
 
-/// More slots than there are without a Maglev table.
+/// More slots than any view without a Maglev table has.
 const MOST_WEIGHTED: usize = 30;
 
 /// Stands for a frontend as packets from outside see it: with `externalTrafficPolicy: Local` they have another view.
@@ -30,9 +29,9 @@ pub const fn frontend_of(key: &FrontendKey) -> FrontendKey {
     FrontendKey { zero: 0, ..*key }
 }
 
-/// What a reader that runs now, and is not interrupted, may choose from.
+/// The choices of a reader that runs now without interruption.
 ///
-/// `key`: a frontend's, or what [`outside`] makes of it.
+/// `key`: a frontend's, or the result of [`outside`].
 pub fn choice(state: &State, key: &FrontendKey) -> Choice {
     let is_outside = *key == outside(key);
     let key = &frontend_of(key);
@@ -83,7 +82,7 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
     Some(backends)
 }
 
-/// What a cell holds, of SLOTS or a view's own.
+/// The contents of a cell, of SLOTS or of a view.
 pub fn cell(state: &State, number: u32) -> u64 {
     match own_cell(number) {
         Some((view, place)) => state.load(Table::Views, view, View::CELLS_WORD + place),
@@ -91,7 +90,7 @@ pub fn cell(state: &State, number: u32) -> u64 {
     }
 }
 
-/// What the policy wants, by frontend.
+/// The choices that the policy wants, by frontend.
 pub fn wanted<'a>(
     ports: impl Iterator<Item = &'a ServicePort>,
 ) -> BTreeMap<FrontendKey, BTreeMap<SocketAddr, usize>> {

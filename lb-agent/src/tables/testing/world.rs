@@ -1,4 +1,4 @@
-//! Small worlds of service ports, so that random changes meet each other often.
+//! Small worlds of service ports, so that random changes often conflict.
 
 use std::collections::BTreeMap;
 #[cfg(test)]
@@ -16,10 +16,10 @@ use crate::policy::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey, Update,
 };
 
-/// All service ports that there are at one time.
+/// All service ports at one time.
 pub type World = BTreeMap<ServicePortKey, ServicePort>;
 
-/// A service port with one ClusterIP: `number` names it.
+/// A service port with one ClusterIP, identified by `number`.
 pub fn port(number: u8, backends: Vec<Backend>) -> ServicePort {
     ServicePort {
         key: ServicePortKey {
@@ -83,8 +83,8 @@ pub fn change(from: &World, to: &World) -> Update {
     }
 }
 
-/// Up to four Services that share few backends' addresses and fewer frontends: an external IP or a ClusterIP is another's
-/// in the next world. Seldom one of them has a Maglev table, which takes many stores.
+/// Up to four Services that share a few backend addresses and fewer frontends: an external IP or a ClusterIP may belong to
+/// another one in the next world. Occasionally one has a Maglev table, which takes many stores.
 #[cfg(test)]
 pub fn any_world() -> impl Strategy<Value = World> {
     let backend = (0..8_u8, 1..4_u16, any::<(bool, bool, bool, bool)>()).prop_map(
@@ -133,7 +133,7 @@ pub fn any_world() -> impl Strategy<Value = World> {
                 let ranges = (0..ranges).map(|range| IpNet::from(IpAddr::from([192, 0, 2, range])));
                 port.source_ranges = ranges.collect();
                 port.affinity_seconds = affinity.then_some(60);
-                // The last one can be nobody else's.
+                // The last one belongs to no other Service.
                 let mut cluster_ips = [cluster_ip.unwrap_or(number), number, 4 + number]
                     .map(|number| frontend(FrontendKind::ClusterIp, number))
                     .into_iter();
@@ -160,7 +160,7 @@ pub fn any_world() -> impl Strategy<Value = World> {
     })
 }
 
-/// On an address of the node, and for its own processes.
+/// On an address of the node, for the node's own processes only.
 #[cfg(test)]
 fn node_ports(number: u8) -> [Frontend; 2] {
     [[10, 0, 0, 1], [127, 0, 0, 1]].map(|address| Frontend {

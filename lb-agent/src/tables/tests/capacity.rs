@@ -1,4 +1,4 @@
-//! Tables that are full: who gets in, and what is said of it.
+//! Full tables: which Services are admitted, and what is reported.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::tables::testing::world::{World, any_world, backend, change, frontend,
 use crate::tables::testing::{Memory, choice, wanted};
 use crate::tables::{ApplyError, Refused, Table, Tables, Usage};
 
-/// One that was made in that hour; none: that no server made.
+/// A Service port created in that hour; none: without a date.
 fn made(number: u8, hour: Option<u8>, backends: impl IntoIterator<Item = u8>) -> ServicePort {
     let backends: Vec<Backend> = backends.into_iter().map(backend).collect();
     let time = |hour| format!("2026-01-01T{hour:02}:00:00Z");
@@ -49,7 +49,7 @@ fn usage(tables: &Tables<Memory>, table: &str) -> Usage {
 }
 
 #[test]
-fn the_newest_do_not_fit_and_what_no_server_dated_comes_after_them() {
+fn the_newest_services_are_refused_and_undated_ones_after_them() {
     // Room for four backends.
     let mut tables = tables([10, 10, 10, 5]);
     let refused = tables.apply(set([
@@ -60,7 +60,7 @@ fn the_newest_do_not_fit_and_what_no_server_dated_comes_after_them() {
         made(5, Some(9), [1]),
         made(6, None, [1]),
     ]));
-    // Of two of one age the name decides.
+    // If two have the same age, the name decides.
     assert_eq!(in_effect(&tables), ["service-2", "service-3", "service-4"]);
     assert_eq!(names(&refused), ["service-5", "service-1", "service-6"]);
     assert!(refused.iter().all(|refused| !refused.is_in_effect));
@@ -73,7 +73,7 @@ fn the_newest_do_not_fit_and_what_no_server_dated_comes_after_them() {
 }
 
 #[test]
-fn a_service_that_is_in_effect_makes_no_room_for_an_older_one() {
+fn an_admitted_service_is_not_evicted_for_an_older_one() {
     let mut tables = tables([10, 10, 10, 4]);
     assert!(tables.apply(set([made(1, Some(1), [1])])).is_empty());
     assert!(tables.apply(set([made(2, Some(9), [1, 2])])).is_empty());
@@ -84,10 +84,10 @@ fn a_service_that_is_in_effect_makes_no_room_for_an_older_one() {
 }
 
 #[test]
-fn what_goes_does_not_wait_for_what_does_not_fit() {
+fn removals_do_not_wait_for_services_that_do_not_fit() {
     let mut tables = tables([2, 10, 10, 4]);
     tables.apply(set([made(1, None, 1..=3)]));
-    // A pod is replaced: the one that is gone is nobody's choice any more.
+    // A pod is replaced: the removed one is no longer a choice.
     let refused = tables.apply(set([made(1, None, 2..=4)]));
     assert_eq!(names(&refused), ["service-1"]);
     assert_eq!(addresses(&tables), [2, 3].map(|n| backend(n).address));
@@ -95,7 +95,7 @@ fn what_goes_does_not_wait_for_what_does_not_fit() {
     assert!(tables.apply(set([made(1, None, 2..=4)])).is_empty());
     assert_eq!(addresses(&tables), [2, 3, 4].map(|n| backend(n).address));
 
-    // A frontend that does not fit holds up no backend, and the other way round.
+    // A frontend that does not fit does not hold up a backend, or the other way round.
     let mut more = made(1, None, [2, 3]);
     more.frontends.push(frontend(FrontendKind::ExternalIp, 1));
     assert_eq!(tables.apply(set([more])).len(), 1);
@@ -112,7 +112,7 @@ fn what_goes_does_not_wait_for_what_does_not_fit() {
 }
 
 #[test]
-fn what_is_refused_says_all_that_it_needs() {
+fn a_refused_service_port_reports_its_full_need() {
     let mut tables = tables([4, 3, 10, 10]);
     let many = |number: u8, more: u8| {
         let mut port = made(number, None, [1]);
@@ -133,11 +133,11 @@ fn what_is_refused_says_all_that_it_needs() {
     let refused = tables.apply(set([many(2, 2)]));
     assert_eq!(full(&refused), (Table::FrontendList, 3, 1));
     assert_eq!(usage(&tables, "FRONTEND_LIST").used, 2);
-    // The last frontend, and the last view.
+    // The last frontend and the last view.
     assert!(tables.apply(set([made(2, None, [])])).is_empty());
     let refused = tables.apply(set([many(1, 2)]));
     assert_eq!(full(&refused), (Table::FrontendList, 1, 0));
-    // A view for each scope.
+    // One view for each scope.
     let mut differs = many(1, 1);
     differs.backends[0].external = false;
     let refused = tables.apply(set([differs]));
@@ -145,10 +145,10 @@ fn what_is_refused_says_all_that_it_needs() {
 }
 
 #[test]
-fn what_rests_is_in_use() {
+fn quarantined_ids_count_as_used() {
     let mut tables = tables([10, 10, 20, 20]);
     let used = |tables: &Tables<Memory>| tables.usage().map(|usage| usage.used);
-    // FRONTENDS has the guard of the ClusterIP too.
+    // FRONTENDS also has the guard of the ClusterIP.
     tables.apply(set([made(1, None, 1..=12)]));
     assert_eq!(used(&tables), [2, 1, 1, 6, 12]);
     tables.apply(remove(&made(1, None, [])));
@@ -160,7 +160,7 @@ fn what_rests_is_in_use() {
 }
 
 #[test]
-fn only_what_may_fit_is_tried_again() {
+fn only_service_ports_that_can_fit_are_retried() {
     let full = |table, needed| ApplyError::Full {
         table,
         needed,
@@ -172,7 +172,7 @@ fn only_what_may_fit_is_tried_again() {
     assert!(!room.take(&full(Table::Backends, 1)));
     assert!(room.take(&full(Table::Slots, 3)));
     assert!(!room.take(&full(Table::Slots, 3)));
-    // Its view's own cells may be free by now.
+    // Its view's own cells may already be free.
     assert!(room.take(&full(Table::Slots, 1)));
     assert!(room.take(&full(Table::Views, 7)));
     assert!(!room.take(&full(Table::Views, 1)));
@@ -182,11 +182,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_fits_is_as_it_is_wanted_and_the_rest_chooses_nothing_that_is_gone(
+    fn fitting_ports_are_current_and_others_choose_no_removed_backend(
         worlds in prop::collection::vec(any_world(), 1..10),
         graces in any::<u16>(),
     ) {
-        // Room for every view and slot.
+        // Enough for every view and slot.
         let mut tables = tables([4, 24, 120, 9]);
         let (mut before, mut waiting) = (World::new(), Vec::<ServicePortKey>::new());
         for (turn, world) in worlds.into_iter().enumerate() {

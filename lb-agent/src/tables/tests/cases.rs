@@ -1,4 +1,4 @@
-//! Single cases that deserve a name.
+//! Single cases.
 
 use std::collections::HashSet;
 
@@ -38,7 +38,7 @@ fn write_line(tables: &mut Tables<Memory>, backend: u32, line: BackendLine) {
     }
 }
 
-/// A cell of which both slots name a backend.
+/// A cell both of whose slots name a backend.
 fn both_slots(backend: u32) -> u64 {
     u64::from(backend) << 32 | u64::from(backend)
 }
@@ -49,7 +49,7 @@ pub fn grace(tables: &mut Tables<Memory>) {
 }
 
 #[test]
-fn a_backend_id_rests_until_no_socket_counts_on_it() {
+fn a_backend_id_is_quarantined_until_no_socket_counts_on_it() {
     let mut tables = tables([10, 10, 10, 3]);
     tables.apply(set([port(1, vec![backend(1)])]));
     let id = tables.backends().next().expect("one backend").id;
@@ -77,7 +77,7 @@ fn a_backend_id_rests_until_no_socket_counts_on_it() {
 }
 
 #[test]
-fn a_frontend_id_rests_until_no_socket_names_it() {
+fn a_frontend_id_is_quarantined_until_no_socket_names_it() {
     let mut tables = tables([2, 10, 10, 10]);
     let first = port(1, vec![backend(1)]);
     tables.apply(set([first.clone()]));
@@ -95,14 +95,14 @@ fn a_frontend_id_rests_until_no_socket_names_it() {
     tables.free_unnamed();
     assert_eq!(tables.apply(set([port(2, vec![])])).len(), 1);
 
-    // The last one ended unseen.
+    // The last socket closed without running a hook.
     let gone = HashSet::from([7, 9]);
     assert_eq!(tables.sweep(&gone).expect("memory takes it"), 1);
     assert!(tables.apply(set([port(2, vec![])])).is_empty());
 }
 
 #[test]
-fn a_service_port_that_does_not_fit_leaves_nothing_behind_and_keeps_what_it_had() {
+fn a_service_port_that_does_not_fit_keeps_its_previous_state() {
     let mut tables = tables([10, 10, 10, 4]);
     let old = port(1, vec![backend(1)]);
     tables.apply(set([old.clone()]));
@@ -150,7 +150,7 @@ fn a_frontend_that_moves_keeps_its_id() {
 }
 
 #[test]
-fn a_node_port_without_the_nodes_addresses_is_left_out() {
+fn a_node_port_is_skipped_while_the_node_has_no_addresses() {
     let mut tables = tables([10, 10, 10, 10]);
     let mut service = port(1, vec![backend(1)]);
     service.frontends.push(crate::policy::Frontend {
@@ -162,9 +162,9 @@ fn a_node_port_without_the_nodes_addresses_is_left_out() {
     assert_eq!(tables.counts().frontends, 1);
 }
 
-/// Another balancer may serve what did not fit.
+/// Another load balancer may serve the ports that did not fit.
 #[test]
-fn a_cluster_ip_refuses_no_port_while_one_of_its_own_does_not_fit() {
+fn a_cluster_ip_has_no_guard_while_one_of_its_ports_does_not_fit() {
     let mut tables = tables([10, 10, 10, 4]);
     let fits = port(1, vec![backend(1)]);
     let mut other = port(1, (1..9).map(backend).collect());
@@ -185,9 +185,9 @@ fn a_cluster_ip_refuses_no_port_while_one_of_its_own_does_not_fit() {
     assert_eq!(guards(&tables), 1);
 }
 
-/// An external IP that has moved while no agent ran: the Service that has it now is not taken for the one that had it.
+/// An external IP that moved while no agent ran: its new Service is not mistaken for the old one.
 #[test]
-fn a_service_is_taken_over_by_its_cluster_ip() {
+fn a_recovered_service_is_matched_by_its_cluster_ip() {
     let external = frontend(FrontendKind::ExternalIp, 9);
     let mut old = port(2, vec![backend(2)]);
     old.frontends.push(external.clone());
@@ -212,9 +212,9 @@ fn a_service_is_taken_over_by_its_cluster_ip() {
     assert_eq!(kept.map(|backend| backend.id), Some(id));
 }
 
-/// A tag does not cover the byte that is always 0.
+/// The tag does not cover the byte that is always 0.
 #[test]
-fn an_element_under_a_key_that_is_no_key_goes() {
+fn an_element_with_an_invalid_key_is_removed() {
     let mut memory = Memory::new([10, 10, 10, 10]);
     let address = encode::address([10, 96, 0, 1].into());
     let mut key = FrontendKey::new(address, 0, 0);
@@ -231,9 +231,9 @@ fn an_element_under_a_key_that_is_no_key_goes() {
     assert!(tables.backing().state.frontends.is_empty());
 }
 
-/// Scribbled over, two of BACKENDS have one address: what the slots name must not be what goes.
+/// After arbitrary writes, two lines of BACKENDS have one address: the one that the slots name must stay.
 #[test]
-fn of_two_backends_with_one_address_the_one_that_slots_name_stays() {
+fn the_backend_that_slots_name_is_kept_among_duplicates() {
     let mut writer = tables([10, 10, 10, 10]);
     writer.apply(set([port(1, vec![backend(1), backend(2)])]));
     let members = &writer.model.ports[&writer.model.ids[&port(1, vec![]).key]].backends;
@@ -250,9 +250,9 @@ fn of_two_backends_with_one_address_the_one_that_slots_name_stays() {
     check_reads_back(&tables, &World::from([(wanted.key.clone(), wanted)]));
 }
 
-/// Scribbled over, a slot names another service port's backend: that goes on being who it is.
+/// After arbitrary writes, a slot names another service port's backend, which keeps its identity.
 #[test]
-fn a_backend_is_of_the_service_port_that_its_line_and_a_slot_say() {
+fn a_backend_belongs_to_the_service_port_of_its_line_and_slot() {
     let ports = [port(1, vec![backend(1)]), port(2, vec![backend(2)])];
     let mut writer = tables([10, 10, 10, 10]);
     writer.apply(set(ports.clone()));
@@ -276,10 +276,10 @@ fn a_backend_is_of_the_service_port_that_its_line_and_a_slot_say() {
     check_reads_back(&tables, &ports.map(|port| (port.key.clone(), port)).into());
 }
 
-/// Scribbled over, a line says that it is of a service port that there is not, while a slot names it: its state must not
-/// wait to be that service port's, when there is one.
+/// After arbitrary writes, a line names a service port that does not exist, and a slot names the line. Its state must not
+/// remain until a service port with that id exists.
 #[test]
-fn a_backend_that_is_nobodys_has_no_state() {
+fn an_unowned_backend_has_no_state() {
     let mut writer = tables([10, 10, 10, 10]);
     writer.apply(set([port(1, vec![backend(1)])]));
     let id = writer.backends().next().expect("one backend").id;
@@ -292,9 +292,9 @@ fn a_backend_that_is_nobodys_has_no_state() {
     assert_eq!(load_backend(&tables.backing, id).state, 0);
 }
 
-/// Removing a stray element must not make the model forget the guard whose address it has.
+/// Removing a stray element must not make the model forget the guard with the same address.
 #[test]
-fn a_stray_that_looks_like_a_guard_does_not_hide_the_guard() {
+fn a_stray_element_does_not_hide_the_guard() {
     let mut writer = tables([10, 10, 10, 10]);
     let service = port(1, vec![backend(1)]);
     writer.apply(set([service.clone()]));

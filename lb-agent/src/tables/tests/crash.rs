@@ -1,5 +1,5 @@
 //! Every prefix of every plan: the writer stops after each single store of random changes while sockets connect and close. The
-//! next writer takes over and is stopped too, and the one after that has the tables as they should be.
+//! next writer takes over and is stopped too, and the third one completes the tables.
 
 use std::collections::BTreeMap;
 
@@ -15,22 +15,22 @@ use crate::tables::testing::{
 };
 use crate::tables::{Refused, Tables};
 
-/// Enough for the old and the new of every world at once, and little more, so that ids come round soon.
+/// Enough for the old and the new version of every world together, and little more, so that ids are soon reused.
 const ROOM: [u32; 4] = [72, 40, 1_000, 120];
 
-/// Not enough for every world.
+/// Too little for some worlds.
 const LITTLE_ROOM: [u32; 4] = [8, 6, 140, 8];
 
-/// What is left when the writer stops.
+/// The state after the writer stops.
 #[derive(Clone)]
 struct Stop {
     state: State,
     sockets: Sockets,
-    /// Which change it was at.
+    /// The index of the current change.
     turn: usize,
 }
 
-/// Sees the tables after each store of one writer.
+/// Records the tables after each store of one writer.
 struct Watch {
     sockets: Sockets,
     allowed: Option<Allowed>,
@@ -53,7 +53,7 @@ impl Watch {
     }
 }
 
-/// A writer whose plans are written step by step.
+/// A writer that executes its plans step by step.
 struct Writer {
     tables: Tables<Memory>,
     watch: Watch,
@@ -62,7 +62,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// One that takes over what another left, and is watched from its first store on.
+    /// A writer that takes over from another one, observed from its first store on.
     fn take_over(lengths: [u32; 4], left: Stop) -> Self {
         let mut memory = Memory::new(lengths);
         memory.state = left.state.clone();
@@ -83,7 +83,7 @@ impl Writer {
         }
     }
 
-    /// Brings a change into effect. `before`: the worlds of which the tables may contain something.
+    /// Applies a change. `before`: the worlds that the tables may partly contain.
     fn apply(&mut self, update: Update, before: &[&World], after: &World) -> Vec<Refused> {
         let state = &self.tables.backing.state;
         let mut allowed = Allowed::between(state, before, after);
@@ -110,7 +110,7 @@ impl Writer {
         stepwise(&mut self.tables, rollout, &mut |state| watch.see(state))
     }
 
-    /// The work of a starting agent that is shown this world.
+    /// The work of a starting agent that lists this world.
     fn start(&mut self, before: &[&World], world: &World) {
         self.is_starting = true;
         let mut refused = self.apply(change(&World::new(), world), before, world);
@@ -123,13 +123,13 @@ impl Writer {
         if refused.is_empty() {
             check_reads_back(&self.tables, world);
         }
-        // When all sockets are closed, nothing is quarantined, and what found no room is tried again.
+        // When all sockets are closed, nothing is quarantined, and service ports that did not fit are retried.
         let sockets = &mut self.watch.sockets;
         sockets.close_all(&mut self.tables.backing.state);
         self.tables.free_unnamed();
         assert!(
             !self.tables.has_quarantined(),
-            "something is quarantined for nobody"
+            "something is quarantined for no reason"
         );
         check_allocators(&self.tables);
         if !refused.is_empty() {
@@ -153,7 +153,7 @@ impl Writer {
     }
 }
 
-/// The stops of a writer that brings one world after the other into effect.
+/// The stops of a writer that applies one world after the other.
 fn run(lengths: [u32; 4], worlds: &[World], graces: u8, seed: u64) -> Vec<Stop> {
     let nothing = Stop {
         state: State {
@@ -177,7 +177,7 @@ fn run(lengths: [u32; 4], worlds: &[World], graces: u8, seed: u64) -> Vec<Stop> 
     writer.stops()
 }
 
-/// Stops the writer at each store, and then the next one at one of its stores.
+/// Stops the writer at each store, and then the next writer at one of its stores.
 fn stopped_everywhere(lengths: [u32; 4], worlds: &[World], last: &World, graces: u8, seed: u64) {
     let nothing = World::new();
     let stops = run(lengths, worlds, graces, seed);
@@ -211,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn and_where_not_everything_fits(
+    fn a_stopped_writer_is_recovered_in_full_tables(
         worlds in prop::collection::vec(any_world(), 1..4),
         last in any_world(),
         graces in any::<u8>(),
@@ -225,9 +225,9 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, max_shrink_time: 60_000, ..ProptestConfig::default() })]
 
-    /// The usual restart: what is wanted is what the writer was at.
+    /// The usual restart: the wanted world is the one that the writer was applying.
     #[test]
-    fn and_goes_on_where_it_stopped(
+    fn a_restarted_writer_continues_to_the_same_world(
         worlds in prop::collection::vec(any_world(), 2..4),
         graces in any::<u8>(),
         seed in any::<u64>(),

@@ -1,4 +1,4 @@
-//! Tables that somebody else has written to: after a check they say what they said before.
+//! Tables that another program has written to: a check restores them.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::tables::testing::world::{World, any_world, backend, change, frontend,
 use crate::tables::testing::{Memory, State, choice};
 use crate::tables::{Check, Drift, Table, Tables, encode, entries};
 
-/// Room for whatever a world may want, and for the tables of Maglev that rest meanwhile.
+/// Enough for any world, and for its quarantined Maglev tables.
 const LENGTHS: [u32; 4] = [40, 24, 20_000, 80];
 
-/// Tables that hold a world, the last of which is what is wanted.
+/// Tables that contain a world. The last world is the wanted one.
 fn tables_of(worlds: &[World]) -> Tables<Memory> {
     let mut tables = Tables::recover(Memory::new(LENGTHS)).expect("memory can be read");
     tables.refuse_unknown(&["10.96.0.0/16".parse().expect("a net")]);
@@ -31,7 +31,7 @@ fn tables_of(worlds: &[World]) -> Tables<Memory> {
     tables
 }
 
-/// A whole check.
+/// A complete check.
 fn check(tables: &mut Tables<Memory>, check: &mut Check) -> Drift {
     loop {
         if let Some(drift) = tables.check(check) {
@@ -40,7 +40,7 @@ fn check(tables: &mut Tables<Memory>, check: &mut Check) -> Drift {
     }
 }
 
-/// Every word that the agent holds.
+/// Every word that the agent stores.
 fn words(tables: &Tables<Memory>) -> Vec<(Table, u32, usize)> {
     let mut words = Vec::new();
     for state in tables.model.frontends.values() {
@@ -67,7 +67,7 @@ fn words(tables: &Tables<Memory>) -> Vec<(Table, u32, usize)> {
     words
 }
 
-/// What the tables say, without words that are 0.
+/// The contents of the tables without words that are 0.
 fn contents(state: &State) -> (BTreeMap<String, u64>, BTreeMap<FrontendKey, FrontendValue>) {
     let words = state.words.all().filter(|(_, value)| *value != 0);
     let words = words.map(|(at, value)| (format!("{at:?}"), value));
@@ -79,7 +79,7 @@ fn key(number: u8) -> FrontendKey {
     encode::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("it has an address")
 }
 
-/// One of each algorithm.
+/// One service port of each algorithm.
 fn with_algorithms(mut world: World) -> World {
     let algorithms = Algorithm::NAMES.map(|(_, algorithm)| algorithm);
     for (port, algorithm) in world.values_mut().zip(algorithms.into_iter().cycle()) {
@@ -95,11 +95,11 @@ fn any_tables() -> impl Strategy<Value = Tables<Memory>> {
 
 proptest! {
     #[test]
-    fn a_check_of_tables_that_nobody_touched_stores_nothing(mut tables in any_tables()) {
+    fn checking_intact_tables_stores_nothing(mut tables in any_tables()) {
         let stores = tables.backing.stores;
         prop_assert_eq!(check(&mut tables, &mut Check::default()), Drift::default());
         prop_assert_eq!(tables.backing.stores, stores);
-        // What was found by another agent is as it should be, too.
+        // Tables that another agent left are restored too.
         let mut recovered = Tables::recover(tables.backing).expect("memory can be read");
         let stores = recovered.backing.stores;
         prop_assert_eq!(check(&mut recovered, &mut Check::default()), Drift::default());
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn any_word_that_was_written_over_is_restored(
+    fn any_overwritten_word_is_restored(
         mut tables in any_tables(),
         scribbles in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 1..6),
     ) {
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn any_element_that_was_changed_is_restored(
+    fn any_changed_element_is_restored(
         mut tables in any_tables(),
         which in any::<prop::sample::Index>(),
         value in any::<Option<(u64, u64)>>(),
@@ -147,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn changes_between_two_portions_are_no_difference(
+    fn changes_between_two_portions_are_not_drift(
         worlds in prop::collection::vec(any_world().prop_map(with_algorithms), 2..8),
     ) {
         let mut tables = tables_of(&[]);
@@ -168,7 +168,7 @@ proptest! {
 }
 
 #[test]
-fn a_large_table_is_looked_at_in_portions() {
+fn a_large_table_is_checked_in_portions() {
     let world: World = (0..4)
         .map(|number| port(number, (0..45).map(backend).collect()))
         .map(|mut port| {
@@ -186,18 +186,18 @@ fn a_large_table_is_looked_at_in_portions() {
             None
         }
     });
-    // Each table of 8,191 slots is one.
+    // Each table of 8,191 slots is one portion.
     assert_eq!(portions.count(), 9);
 }
 
 #[test]
-fn what_cannot_be_known_is_chosen_anew_from_the_members() {
+fn unknown_slots_are_filled_from_the_members() {
     let mut heavy = backend(1);
     heavy.weight = 3;
     let wanted = port(1, vec![heavy, backend(2), backend(3)]);
     let world: World = [(wanted.key.clone(), wanted)].into();
     let tables = tables_of(&[world]);
-    // The next agent does not know weights before it has read the objects.
+    // A new agent does not know weights before it has read the objects.
     let mut tables = Tables::recover(tables.backing).expect("memory can be read");
     let run = tables
         .model
@@ -221,7 +221,7 @@ fn what_cannot_be_known_is_chosen_anew_from_the_members() {
 }
 
 #[test]
-fn the_services_are_named_and_not_all_of_them() {
+fn the_report_names_some_of_the_services() {
     let ports = (0..7).map(|number| port(number, vec![backend(number)]));
     let world: World = ports.map(|port| (port.key.clone(), port)).collect();
     let mut tables = tables_of(&[world]);
@@ -237,7 +237,7 @@ fn the_services_are_named_and_not_all_of_them() {
 }
 
 #[test]
-fn a_count_that_stands_wrong_is_set_right() {
+fn a_lasting_wrong_count_is_corrected() {
     let world: World = [port(1, vec![backend(1)])]
         .map(|port| (port.key.clone(), port))
         .into();
@@ -262,7 +262,7 @@ fn a_count_that_stands_wrong_is_set_right() {
 
     tables.backing.state.words.insert(active, 7);
     assert_eq!(look(&mut tables), BTreeMap::new());
-    // Another socket has come meanwhile, or the same backend was given another.
+    // Meanwhile another socket has connected, or one got the same backend again.
     tables.backing.state.entries[0].0 = 12;
     assert_eq!(look(&mut tables), BTreeMap::new());
     let connections = (Table::Backends, id, BackendLine::CONNECTIONS_WORD);

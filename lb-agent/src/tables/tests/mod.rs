@@ -1,4 +1,4 @@
-//! The promises of the tables, held against random changes, store by store.
+//! The guarantees of the tables, checked against random changes after every store.
 
 mod capacity;
 mod cases;

@@ -1,4 +1,4 @@
-//! Any sequence of changes: read back, seen at every store, taken over.
+//! Random sequences of changes: read back, observed at every store, taken over.
 
 use lb_common::{Backend as BackendLine, FrontendKey, SlotRun, View};
 use proptest::prelude::*;
@@ -11,10 +11,10 @@ use crate::tables::testing::{
 };
 use crate::tables::{Table, Tables, encode};
 
-/// Enough for all that these tests put in without a grace period.
+/// Enough for everything that these tests add without a grace period.
 const LENGTHS: [u32; 4] = [160, 100, 2_400, 260];
 
-/// What a reader holds that began before a store and goes on after it.
+/// The ids that a reader holds that began before a store and continues after it.
 struct SlowReader {
     view: u32,
     service_port: u32,
@@ -67,7 +67,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_last_world_is_read_back_and_the_rest_is_free(
+    fn the_last_world_is_read_back_and_all_else_is_free(
         worlds in prop::collection::vec(any_world(), 1..8),
         graces in any::<u8>(),
     ) {
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn at_every_store_a_reader_sees_the_old_choice_or_the_new(
+    fn a_reader_sees_the_old_or_the_new_choice_at_every_store(
         worlds in prop::collection::vec(any_world(), 2..6),
     ) {
         let mut tables = Tables::recover(Memory::new(LENGTHS)).expect("memory can be read");
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_slow_reader_holds_is_not_used_again_before_a_grace_period(
+    fn ids_that_a_slow_reader_holds_are_not_reused_before_a_grace_period(
         worlds in prop::collection::vec(any_world(), 2..8),
         graces in any::<u8>(),
     ) {
@@ -112,7 +112,7 @@ proptest! {
         let mut readers: Vec<SlowReader> = Vec::new();
         let mut before = World::new();
         for (turn, world) in worlds.into_iter().enumerate() {
-            // A grace period ends only when the readers that ran at its beginning have ended.
+            // A grace period ends only after all readers that ran at its start have ended.
             if graces >> turn & 1 == 1 {
                 readers.clear();
                 grace::<1>(&mut tables);
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn a_recovered_writer_has_the_allocators_of_the_one_before(
+    fn a_recovered_writer_has_the_allocators_of_its_predecessor(
         worlds in prop::collection::vec(any_world(), 1..6),
     ) {
         let mut tables = Tables::recover(Memory::new(LENGTHS)).expect("memory can be read");
@@ -151,7 +151,7 @@ proptest! {
         let rows = |tables: &Tables<Memory>| {
             let mut ports = tables.model.ports.clone();
             for port in ports.values_mut() {
-                // Their order in memory means nothing, and the tables do not contain weights.
+                // The order in memory is irrelevant, and the tables do not contain weights.
                 port.frontends.sort();
                 port.views.sort_by_key(|view| view.index);
                 port.backends.iter_mut().for_each(|backend| backend.weight = 1);
@@ -172,7 +172,7 @@ proptest! {
                 recovered.model.free.runs.banks().clone(),
             )
         );
-        // Given the same world again, it has nothing to store.
+        // Applying the same world again stores nothing.
         let stores = recovered.backing.stores;
         recovered.apply(change(&World::new(), &before));
         recovered.settle();
@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn tables_with_anything_in_them_are_taken_over(
+    fn tables_with_arbitrary_contents_are_taken_over(
         words in prop::collection::vec((0..5_u8, 0..130_u32, 0..8_usize, any::<u64>(), any::<bool>()), 0..200),
         keys in prop::collection::vec((0..6_u8, 0..30_u32, 0..50_u32, any::<bool>()), 0..12),
         last in any_world(),

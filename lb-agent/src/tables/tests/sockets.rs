@@ -1,5 +1,5 @@
-//! Sockets that connect and close while the tables change, as the kernel programs see to it: they count, and remember whom
-//! they were given to.
+//! Simulates sockets that connect and close while the tables change, as the kernel programs handle them: they are counted, and
+//! remember their backend.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::tables::Table;
 use crate::tables::model::is_guard;
 use crate::tables::testing::{State, cell};
 
-/// More are not open at once.
+/// The most sockets that are open at once.
 const MOST: usize = 8;
 
-/// The sockets, and what the tables must go on saying of them.
+/// The sockets, and the words that must stay for them.
 #[derive(Clone, Debug)]
 pub struct Sockets {
-    /// Any number; the same one gives the same sockets.
+    /// The seed; equal seeds give equal sockets.
     seed: u64,
     /// By cookie.
     open: BTreeMap<u64, Held>,
-    /// `connections` of each backend that any socket was ever given to.
+    /// The `connections` of each backend that any socket ever got.
     connections: BTreeMap<u32, u64>,
 }
 
-/// What a socket was given: its frontend, and a backend's address and service port.
+/// The result of a connect: its frontend, and the backend's address and service port.
 #[derive(Clone, Debug)]
 struct Held {
     pair: Pair,
@@ -41,7 +41,7 @@ impl Sockets {
         }
     }
 
-    /// Sometimes one connects, sometimes one closes.
+    /// Randomly connects or closes a socket.
     pub fn act(&mut self, state: &mut State) {
         match self.below(6) {
             0 | 1 if self.open.len() < MOST => self.connect(state),
@@ -61,8 +61,8 @@ impl Sockets {
         }
     }
 
-    /// The counts are what the sockets make of them, and what a socket holds is what it was given. To be called after
-    /// every store: a backend's count may begin anew when its id is given out again.
+    /// Checks that the counts match the sockets, and that each socket keeps its backend. Call it after every store: the count
+    /// of a backend may restart when its id is reused.
     pub fn check(&mut self, state: &State) {
         for (id, line) in (0..).zip(state.backends()) {
             let holders = self.open.values().filter(|held| held.pair.backend == id);
@@ -81,7 +81,7 @@ impl Sockets {
         for held in self.open.values() {
             let now = Held::of(state, held.pair);
             assert_eq!(now.backend, held.backend, "the backend of {:?}", held.pair);
-            // Its last word has the kind too, which may change.
+            // The last word also contains the kind, which may change.
             let [address, rest] = [now.frontend, held.frontend].map(|frontend| {
                 let entry: FrontendEntry = bytemuck::must_cast(frontend);
                 (entry.address, entry.port, entry.protocol)
@@ -126,7 +126,7 @@ impl Sockets {
         }
     }
 
-    /// The next of a series of numbers (SplitMix64).
+    /// The next number of the series (SplitMix64).
     fn below(&mut self, length: usize) -> usize {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut number = self.seed;

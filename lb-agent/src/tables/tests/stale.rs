@@ -1,4 +1,4 @@
-//! Which sockets are to be ended.
+//! Which sockets are stale.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -69,7 +69,7 @@ fn first_frontend(port: &ServicePort) -> Option<lb_common::FrontendKey> {
 }
 
 #[test]
-fn those_whose_backend_has_left_and_tcp_only_when_wanted() {
+fn sockets_of_removed_backends_are_stale_and_tcp_only_on_request() {
     let mut case = Case::start(&[backend(1), backend(2)]);
     assert_eq!(case.stale(true), []);
     assert_eq!(case.tables.stops(), Stops::default());
@@ -77,14 +77,14 @@ fn those_whose_backend_has_left_and_tcp_only_when_wanted() {
     assert_eq!(case.stale(false), [(UDP, pod(1))]);
     assert_eq!(case.stale(true), [(TCP, pod(1)), (UDP, pod(1))]);
     assert_eq!(case.tables.stops(), Stops { tcp: 1, udp: 1 });
-    // A Service that goes: its frontends are gone by then, but not what they were.
+    // A Service is deleted: its frontends are gone, but the entries still name them.
     case.go_to(World::new());
     assert_eq!(case.stale(false), [(UDP, pod(1)), (UDP, pod(2))]);
     assert_eq!(case.tables.stops(), Stops { tcp: 2, udp: 2 });
 }
 
 #[test]
-fn not_those_whose_backend_serves_or_is_a_choice() {
+fn sockets_of_serving_or_chosen_backends_are_not_stale() {
     let mut case = Case::start(&[backend(1), backend(2)]);
     let terminating = Backend {
         internal: false,
@@ -101,20 +101,20 @@ fn not_those_whose_backend_serves_or_is_a_choice() {
 }
 
 #[test]
-fn those_of_an_earlier_agent_too() {
+fn sockets_of_an_earlier_agent_are_found() {
     let mut case = Case::start(&[backend(1), backend(2)]);
     case.go_to(world(&[backend(2)]));
     let memory = std::mem::replace(&mut case.tables.backing, Memory::new([10; 4]));
     case.tables = Tables::recover(memory).expect("memory can be read");
     assert_eq!(case.stale(false), [(UDP, pod(1))]);
-    // What it left and nobody wants any more.
+    // A leftover that no object wants.
     case.tables.settle();
     assert_eq!(case.stale(false), [(UDP, pod(1)), (UDP, pod(2))]);
     assert_eq!(case.tables.stops(), Stops { tcp: 1, udp: 1 });
 }
 
 #[test]
-fn what_makes_no_sense_is_passed_over() {
+fn invalid_entries_are_skipped() {
     let mut case = Case::start(&[backend(1)]);
     let pair = |frontend, backend| Pair {
         frontend,

@@ -1,10 +1,10 @@
-//! An update step by step, with something in between.
+//! Applies an update step by step, with a callback in between.
 
 use crate::tables::plan::{Rollout, Step};
 use crate::tables::testing::{Memory, State};
 use crate::tables::{Backing as _, ReadTables as _, Refused, Tables, model, plan, write};
 
-/// Does all steps of [`Tables::recover`]. `between`: called after each store.
+/// Executes all steps of [`Tables::recover`]. `between`: called after each store.
 pub fn recover_stepwise(
     mut backing: Memory,
     between: &mut dyn FnMut(&mut State),
@@ -33,8 +33,8 @@ pub fn recover_stepwise(
     }
 }
 
-/// Does all steps of a rollout, as [`Tables::apply`] and [`Tables::settle`] do. `between`: called after each store; it may do
-/// what the kernel's programs do.
+/// Executes all steps of a rollout, like [`Tables::apply`] and [`Tables::settle`]. `between`: called after each store; it may
+/// act as the kernel programs do.
 pub fn stepwise(
     tables: &mut Tables<Memory>,
     mut rollout: Rollout,

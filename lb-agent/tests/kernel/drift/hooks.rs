@@ -25,7 +25,7 @@ fn pin(web: &Web, name: &str) -> PathBuf {
     web.agent.pin_dir().join(room).join(name)
 }
 
-/// The program that is in a hook's place, where the agent says so.
+/// The program that is attached to a hook, according to the agent.
 fn wait_for_hooks(web: &Web, number: u64) -> Result<()> {
     eventually("the hooks are in place", || {
         Ok(repairs(web, "hooks")? == number)
@@ -48,7 +48,7 @@ fn wait_for_restored(agent: &mut AgentProcess, hook: &str, cause: &str) -> Resul
 }
 
 #[test]
-fn hooks_that_are_detached_are_attached_again() {
+fn detached_hooks_are_attached_again() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 2, 2)?;
         while_stopped(&web.running, || {
@@ -58,7 +58,7 @@ fn hooks_that_are_detached_are_attached_again() {
             foreign::detach_pinned(&pin(&web, "link_sock_release"))
         })?;
         wait_for_hooks(&web, 3)?;
-        // In the order in which they can be in place again without a gap.
+        // In the order in which they can be restored without a gap.
         wait_for_restored(&mut web.running, "connect4", "detached")?;
         let log = web.running.log();
         let restored: Vec<&str> = log
@@ -66,7 +66,7 @@ fn hooks_that_are_detached_are_attached_again() {
             .map(|hook| hook.text("hook"))
             .collect();
         assert_eq!(restored, ["getpeername4", "sock_release", "connect4"]);
-        // What is pinned is what is attached: the next agent finds it.
+        // The pinned links are the attached ones, so the next agent finds them.
         web.running.terminate()?;
         answers(&web.client, Web::ADDRESS, 5)?;
         web.running = web.agent.start()?;
@@ -80,7 +80,7 @@ fn hooks_that_are_detached_are_attached_again() {
 }
 
 #[test]
-fn another_program_in_a_link_is_replaced() {
+fn a_foreign_program_in_a_link_is_replaced() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 1, 1)?;
         while_stopped(&web.running, || {
@@ -95,7 +95,7 @@ fn another_program_in_a_link_is_replaced() {
 }
 
 #[test]
-fn pins_that_are_removed_are_made_again_without_a_gap() {
+fn removed_pins_are_restored_without_a_gap() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 2, 2)?;
         let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
@@ -106,7 +106,7 @@ fn pins_that_are_removed_are_made_again_without_a_gap() {
         for name in gone {
             eventually(name, || Ok(pin(&web, name).exists()))?;
         }
-        eventually("that is counted", || {
+        eventually("it is counted", || {
             Ok((repairs(&web, "hooks")?, repairs(&web, "pins")?) == (2, 2))
         })?;
         web.running.kill()?;
@@ -118,16 +118,16 @@ fn pins_that_are_removed_are_made_again_without_a_gap() {
 }
 
 #[test]
-fn a_pin_folder_that_is_removed_is_made_again_and_locked() {
+fn a_removed_pin_folder_is_restored_and_locked() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 2, 2)?;
         let client = Client::start(&web.client, Web::ADDRESS, Result::is_ok);
         let held = web.client.enter(|| connect(Web::ADDRESS))??;
-        // The agent may be putting back what is being removed.
+        // The agent may be restoring pins while they are removed.
         eventually("the folder is removed", || {
             Ok(fs::remove_dir_all(web.agent.pin_dir()).is_ok())
         })?;
-        eventually("all is pinned again", || {
+        eventually("everything is pinned again", || {
             // Nine hooks, sixteen maps and the folder.
             Ok(repairs(&web, "hooks")? >= 9 && repairs(&web, "pins")? >= 17)
         })?;
@@ -146,7 +146,7 @@ fn a_pin_folder_that_is_removed_is_made_again_and_locked() {
     });
 }
 
-/// A Service, and an agent on the cgroup `served` of the sandbox's.
+/// A Service, and an agent on the sandbox's cgroup `served`.
 fn on_own_cgroup(sandbox: &Sandbox) -> Result<(Web, Cgroup)> {
     let servers = Servers::start(sandbox, 1)?;
     let client = sandbox.pod("client")?;
@@ -167,7 +167,7 @@ fn on_own_cgroup(sandbox: &Sandbox) -> Result<(Web, Cgroup)> {
 }
 
 #[test]
-fn a_cgroup_that_is_replaced_is_attached_to() {
+fn hooks_are_attached_to_a_replaced_cgroup() {
     sandboxed(|sandbox| {
         let (mut web, served) = on_own_cgroup(sandbox)?;
         let home = Cgroup::at(sandbox.cgroup());
@@ -176,7 +176,7 @@ fn a_cgroup_that_is_replaced_is_attached_to() {
         home.join()?;
         served.remove()?;
         let trouble = || -> Result<Vec<String>> { Ok(status(&web.agent)?.drift.trouble) };
-        eventually("that is said", || {
+        eventually("it is logged", || {
             let trouble = trouble()?.join("\n");
             let place = served.path().display().to_string();
             Ok(trouble.contains(&place)
@@ -185,7 +185,7 @@ fn a_cgroup_that_is_replaced_is_attached_to() {
         let served = home.child("served")?;
         served.join()?;
         wait_for_hooks(&web, 9)?;
-        eventually("nothing is wrong any more", || Ok(trouble()?.is_empty()))?;
+        eventually("no problem is left", || Ok(trouble()?.is_empty()))?;
         web.running.wait_for_event("data_path.recovered")?;
         home.join()
     });

@@ -1,4 +1,4 @@
-//! Somebody else writes to the tables, or takes the hooks away: the agent restores them, and counts it.
+//! Another program writes to the tables or removes the hooks: the agent restores them, and counts the repairs.
 
 mod hooks;
 mod tables;
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::support::{Servers, Web, agent, cluster_ip, eventually, status, write_service};
 
-/// As [`Web::start`], with an agent that looks at the tables every second.
+/// As [`Web::start`], with an agent that checks the tables every second.
 fn start(sandbox: &Sandbox, pods: usize, backends: usize) -> Result<Web> {
     let servers = Servers::start(sandbox, pods)?;
     let client = sandbox.pod("client")?;
@@ -28,7 +28,7 @@ fn start(sandbox: &Sandbox, pods: usize, backends: usize) -> Result<Web> {
     })
 }
 
-/// Does something while the agent stands still.
+/// Does something while the agent is stopped.
 fn while_stopped<T>(running: &AgentProcess, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let pid = Pid::from_raw(i32::try_from(running.id())?);
     kill(pid, Signal::SIGSTOP)?;
@@ -37,13 +37,13 @@ fn while_stopped<T>(running: &AgentProcess, work: impl FnOnce() -> Result<T>) ->
     done
 }
 
-/// How much was restored of something so far.
+/// The number of repairs of one kind so far.
 fn repairs(web: &Web, what: &str) -> Result<u64> {
     let repairs = status(&web.agent)?.drift.repairs;
     Ok(repairs.get(what).copied().unwrap_or_default())
 }
 
-/// Waits until all tables were read back so many times more.
+/// Waits until all tables have been checked this many more times.
 fn wait_for_checks(web: &Web, number: u64) -> Result<()> {
     let before = status(&web.agent)?.drift.checks;
     eventually("the tables are read back", || {
@@ -51,7 +51,7 @@ fn wait_for_checks(web: &Web, number: u64) -> Result<()> {
     })
 }
 
-/// Fails when anything at all was restored.
+/// Fails if anything was repaired.
 fn nothing_was_restored(web: &Web) -> Result<()> {
     let drift = status(&web.agent)?.drift;
     ensure!(

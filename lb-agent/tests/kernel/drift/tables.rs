@@ -1,4 +1,4 @@
-//! The tables: each word and each element that somebody else has changed.
+//! The tables: each word and each element that another program has changed.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,7 @@ fn pinned(web: &Web, name: &str) -> Result<MapData> {
     )?)
 }
 
-/// An array of elements of so many words.
+/// An array whose elements have N words.
 fn array<const N: usize>(web: &Web, name: &str) -> Result<Array<MapData, [u64; N]>> {
     Ok(Map::Array(pinned(web, name)?).try_into()?)
 }
@@ -47,7 +47,7 @@ fn change<const N: usize>(
     Ok(array.set(index, element, 0)?)
 }
 
-/// Where the Service's frontend leads.
+/// The key and the target of the Service's frontend.
 fn target(web: &Web) -> Result<(FrontendKey, Target)> {
     let key = key_of(Web::ADDRESS)?;
     let value = frontends(web)?.get(&key, 0)?;
@@ -77,7 +77,7 @@ fn backend_ids(web: &Web) -> Result<Vec<u32>> {
     Ok((1..100).filter(used).collect())
 }
 
-/// All that the agent has written, of the arrays as much as a small test uses.
+/// Everything that the agent has written; of the arrays, the part that a small test uses.
 #[derive(Debug, PartialEq, Eq)]
 struct Contents {
     frontends: BTreeMap<FrontendKey, [u64; 2]>,
@@ -127,7 +127,7 @@ impl Contents {
     }
 }
 
-/// Breaks something while the agent stands still, and waits until all is as it was.
+/// Damages something while the agent is stopped, and waits until everything is restored.
 fn restored(
     web: &Web,
     what: &str,
@@ -160,14 +160,14 @@ fn wait_for_repairs(web: &mut Web, repairs: &str) -> Result<()> {
 }
 
 #[test]
-fn elements_of_frontends() {
+fn elements_of_frontends_are_restored() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 2, 2)?;
         let (key, target) = target(&web)?;
         let line = NearLine::index(key.tag());
         restored(&web, "FRONTENDS", 1, || {
             frontends(&web)?.remove(&key)?;
-            // Otherwise the copy there would go on being found.
+            // Otherwise the copy there would still be found.
             change::<8>(&web, "NEAR_FRONTENDS", line, |line| *line = [0; 8])?;
             failure(&web.client, Web::ADDRESS)?;
             Ok(())
@@ -196,7 +196,7 @@ fn elements_of_frontends() {
             web.client.enter(|| connect_name(foreign))??;
             Ok(())
         })?;
-        eventually("what nobody wants is gone", || {
+        eventually("the unwanted elements are removed", || {
             Ok(repairs(&web, "FRONTENDS")? == counted + 1)
         })?;
         let there = frontends(&web)?.get(&key_of(foreign)?, 0);
@@ -207,7 +207,7 @@ fn elements_of_frontends() {
 }
 
 #[test]
-fn what_is_kept_beside_frontends() {
+fn copies_of_frontends_are_restored() {
     sandboxed(|sandbox| {
         let web = start(sandbox, 2, 2)?;
         let (key, target) = target(&web)?;
@@ -232,7 +232,7 @@ fn what_is_kept_beside_frontends() {
             let value = NearFrontend::value_word(key.tag(), elsewhere).context("it has a place")?;
             change::<8>(&web, "NEAR_FRONTENDS", line, |line| line[1] = value)
         })?;
-        // One that nobody wants, in the same line.
+        // An unwanted one, in the same line.
         restored(&web, "NEAR_FRONTENDS", 1, || {
             change::<8>(&web, "NEAR_FRONTENDS", line, |line| line[2] = 4711)
         })
@@ -240,7 +240,7 @@ fn what_is_kept_beside_frontends() {
 }
 
 #[test]
-fn slots() {
+fn slots_are_restored() {
     sandboxed(|sandbox| {
         let web = start(sandbox, 7, 6)?;
         let (_, target) = target(&web)?;
@@ -260,7 +260,7 @@ fn slots() {
 }
 
 #[test]
-fn views_and_their_own_cells() {
+fn views_and_their_cells_are_restored() {
     sandboxed(|sandbox| {
         let web = start(sandbox, 3, 2)?;
         let (_, target) = target(&web)?;
@@ -285,7 +285,7 @@ fn views_and_their_own_cells() {
 }
 
 #[test]
-fn backends_and_what_getpeername_says() {
+fn backends_and_getpeername_addresses_are_restored() {
     sandboxed(|sandbox| {
         let mut web = start(sandbox, 2, 1)?;
         let (_, target) = target(&web)?;
@@ -332,13 +332,13 @@ fn backends_and_what_getpeername_says() {
 }
 
 #[test]
-fn active_counts_that_are_wrong() {
+fn wrong_active_counts_are_corrected() {
     sandboxed(|sandbox| {
         let web = start(sandbox, 1, 1)?;
         let stream = web.client.enter(|| connect(Web::ADDRESS))??;
         let id = backend_ids(&web)?[0];
         change::<8>(&web, "BACKENDS", id, |line| line[Backend::ACTIVE_WORD] = 40)?;
-        eventually("that is noticed", || Ok(repairs(&web, "active")? == 1))?;
+        eventually("it is noticed", || Ok(repairs(&web, "active")? == 1))?;
         assert_eq!(active(&web.agent)?, 1);
         drop(stream);
         assert_eq!(active(&web.agent)?, 0);
@@ -346,9 +346,9 @@ fn active_counts_that_are_wrong() {
     });
 }
 
-/// Backends and Services come and go, and sockets with them.
+/// Backends, Services and sockets are added and removed.
 #[test]
-fn what_the_agent_changes_itself_is_no_difference() {
+fn the_agents_own_changes_are_not_drift() {
     sandboxed(|sandbox| {
         let web = start(sandbox, 6, 3)?;
         let all = web.servers.ipv4();

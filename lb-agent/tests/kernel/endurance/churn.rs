@@ -1,4 +1,4 @@
-//! What changes: each moment another Service's servers, and now and then a Service comes or goes.
+//! The changes: the servers of one Service after another are replaced, and now and then a Service is added or removed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::kubernetes::Cluster;
 /// 66 changes a second.
 const PERIOD: Duration = Duration::from_millis(15);
 
-/// That many changes a second are promised to be made, of the time that this process was given.
+/// The number of changes per second to make, in the time that this process was given.
 const LEAST: f64 = 50.0;
 
-/// Of so many changes one is a Service that comes or goes.
+/// One in this many changes adds or removes a Service.
 const GUEST: usize = 10;
 
 pub struct Churn {
@@ -37,7 +37,7 @@ impl Churn {
         }
     }
 
-    /// Nothing changes any more.
+    /// From now on nothing changes.
     pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it runs until now")?;
@@ -53,11 +53,11 @@ impl Churn {
     }
 }
 
-/// How many changes were made in which time.
+/// The number of changes, and their time.
 struct Made {
     changes: u32,
     passed: Duration,
-    /// For how long of it something of the test waited for a CPU.
+    /// How long, of that time, threads of the test waited for a CPU.
     starved: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Clients that ask one Service after the other as fast as they can, and judge each answer.
+//! Clients that send requests to one Service after the other as fast as they can, and check each answer.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read as _};
@@ -19,14 +19,14 @@ use super::services::{Answers, Service, Services};
 use crate::churn::Client;
 use crate::udp;
 
-/// By how much a client's threads are less important than agent, API server and servers.
+/// How much lower the priority of a client's threads is than that of agent, API server and servers.
 const NICE: i32 = 10;
 
-/// So many sockets that stay open for a while, each for several Services.
+/// The number of sockets that stay open for a while, each for several Services.
 const SOCKETS: usize = 16;
 const TARGETS: usize = 3;
 
-/// Of so many questions one is the first over a new socket in place of another.
+/// One in this many requests uses a new socket instead of an open one.
 const NEW_SOCKET: usize = 64;
 
 pub struct Clients {
@@ -34,26 +34,26 @@ pub struct Clients {
     doubts: Doubts,
 }
 
-/// Answers of servers that had left for more than a second.
+/// Answers of servers that had left more than a second before.
 type Doubts = Arc<Mutex<Vec<Doubt>>>;
 
-/// One that is judged once it is known when which agent lived.
+/// An answer that is checked once the lives of the agents are known.
 #[derive(Debug)]
 struct Doubt {
     what: String,
     left: Instant,
-    /// Of the question.
+    /// The time of the request.
     asked: Instant,
 }
 
-/// An answer that must not have come.
+/// An answer that must not have arrived.
 struct Late {
     what: String,
     by: Duration,
     log_file: PathBuf,
 }
 
-/// How long the clients may take for one more question.
+/// The time that the clients may take for one more request.
 const NEXT_QUESTION: Duration = Duration::from_secs(60);
 
 impl Doubt {
@@ -75,12 +75,12 @@ impl Doubt {
     }
 }
 
-/// How often was asked, and what came of it.
+/// The number of requests, and their results.
 pub struct Asked {
     questions: u64,
-    /// How often a server answered that had left for more than a second while no agent was there.
+    /// The number of answers of servers that had left more than a second before while no agent was running.
     stale: usize,
-    /// For how long it had left, at most.
+    /// The longest time since such a server had left.
     stalest: Duration,
 }
 
@@ -119,7 +119,7 @@ impl Clients {
         Ok(Self { clients, doubts })
     }
 
-    /// Every question was answered as it had to be.
+    /// Every request was answered correctly.
     pub fn finish(&mut self, services: &Services, lives: &Lives) -> Result<Asked> {
         let least = services.all().len() as u64 * 20;
         self.wait_for_questions(least)?;
@@ -148,7 +148,7 @@ impl Clients {
         })
     }
 
-    /// On a machine that is busy clients wait most of the time; as long as they go on, so many questions come together.
+    /// On a busy machine clients wait most of the time. As long as they make progress, this many requests accumulate.
     fn wait_for_questions(&self, least: u64) -> Result<()> {
         let questions = || self.clients.iter().map(Client::turns).sum::<u64>();
         let mut before = questions();
@@ -176,20 +176,20 @@ struct Asker {
     is_nice: bool,
 }
 
-/// A socket that is not connected, and what it asks.
+/// An unconnected socket, and its request.
 struct Flow {
     socket: UdpSocket,
     targets: [Target; TARGETS],
 }
 
-/// A Service, and who answered of one whose servers stay.
+/// A Service, and the server that answered, for Services whose servers stay.
 struct Target {
     service: usize,
     stays: Option<IpAddr>,
 }
 
 impl Asker {
-    /// Asks any Service, over a new socket.
+    /// Sends a request to any Service, over a new socket.
     fn ask(
         &mut self,
         question: fn(&Service) -> Result<IpAddr>,
@@ -205,7 +205,7 @@ impl Asker {
         self.judge(service, asked, answer)
     }
 
-    /// Asks something over one of the sockets that are open.
+    /// Sends a request over one of the open sockets.
     fn go_on(&mut self, flows: &mut [Flow]) -> Result<(), String> {
         self.be_nice();
         let which = self.random.usize(..flows.len());
@@ -250,7 +250,7 @@ impl Asker {
         Ok(Flow { socket, targets })
     }
 
-    /// What is wrong with an answer, as far as that can be said now.
+    /// Returns the fault of an answer, as far as it can be known at this time.
     fn judge(
         &self,
         service: &Service,
@@ -283,7 +283,7 @@ impl Asker {
 
     fn be_nice(&mut self) {
         if !std::mem::replace(&mut self.is_nice, true) {
-            // A client that stays as important as before is no reason to fail.
+            // It is no failure if a client keeps its usual priority.
             let _ = rustix::process::nice(NICE);
         }
     }
@@ -295,7 +295,7 @@ fn count(service: &Service, answers: &Answers, server: IpAddr) {
     }
 }
 
-/// Who answers over TCP. The socket must say that it is connected to the Service.
+/// Returns the server that answers over TCP. The socket must report the Service as its peer.
 fn over_tcp(service: &Service) -> Result<IpAddr> {
     let mut stream = connect(service.at)?;
     let peer = stream.peer_addr()?;
@@ -312,7 +312,7 @@ fn over_tcp(service: &Service) -> Result<IpAddr> {
     parse(name.trim_end().to_owned())
 }
 
-/// Who answers over a connected UDP socket.
+/// Returns the server that answers over a connected UDP socket.
 fn over_udp(service: &Service) -> Result<IpAddr> {
     parse(ask_udp(service.at)?)
 }

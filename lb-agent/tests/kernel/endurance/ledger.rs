@@ -1,24 +1,24 @@
-//! Who may answer at an address, now and before.
+//! The servers that may answer at an address, now and before.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Servers, a bit for each, by their numbers.
+/// A set of servers, with one bit for each number.
 pub type Set = u32;
 
-/// Stands among the servers for a refusal, since there is nobody.
+/// Represents a refusal among the servers, when there are none.
 pub const NOBODY: Set = 1 << 31;
 
 #[derive(Debug)]
 pub struct Ledger {
     now: AtomicU32,
-    /// Who might answer from when on.
+    /// The servers that may answer, by the time from which they may.
     times: Mutex<Vec<(Instant, Set)>>,
 }
 
 impl Ledger {
-    /// Nobody answers.
+    /// No server answers.
     pub fn new() -> Self {
         Self {
             now: AtomicU32::new(NOBODY),
@@ -30,7 +30,7 @@ impl Ledger {
         self.now.load(Ordering::Acquire)
     }
 
-    /// Makes a change after which these may answer. While it is made the old ones may, and these too.
+    /// Makes a change after which these servers may answer. During the change both the old ones and these may.
     pub fn change<T>(&self, to: Set, make: impl FnOnce() -> T) -> T {
         self.note(self.now() | to);
         let made = make();
@@ -38,7 +38,7 @@ impl Ledger {
         made
     }
 
-    /// When one could last answer, if that is over; an error for one that never could.
+    /// The last time at which a server was allowed to answer, if it no longer is; an error for one that never was.
     pub fn left(&self, one: Set) -> Result<Option<Instant>, String> {
         if self.now() & one != 0 {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The lives of agents, one after the other: when something that changed must have been in effect.
+//! The lives of agents, one after the other: when a change must have been in effect.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use lb_testbed::starvation::{self, Waiters};
 use lb_testbed::{Agent, AgentProcess, Deadline, stretched};
 
-/// How long an agent that is there may take for a change: far more than it does. Time that it, or the API server, waits for
+/// The time that a running agent may take for a change: far more than it needs. Time in which it, or the API server, waits for
 /// a CPU does not count.
 pub const PROMISE: Duration = Duration::from_secs(1);
 
@@ -31,16 +31,16 @@ struct Life {
     ended: Option<Instant>,
 }
 
-/// When something must have been in effect, and whose business that was.
+/// When a change must have been in effect, and which agent was responsible.
 pub struct Due {
     pub by: Instant,
-    /// How much of the time until then those that had to do with it waited for a CPU.
+    /// How long, until then, the responsible processes waited for a CPU.
     pub starved: Duration,
     pub log_file: PathBuf,
 }
 
 impl Lives {
-    /// Another agent starts; the one before has ended.
+    /// Another agent starts; the previous one has ended.
     pub fn begin(&mut self, agent: &Agent) -> Result<()> {
         let began = Instant::now();
         let process = agent.spawn()?;
@@ -55,7 +55,7 @@ impl Lives {
         Ok(())
     }
 
-    /// Lets the agent live until it is as old as this, ready or not.
+    /// Lets the agent live until it has this age, ready or not.
     pub fn live(&mut self, age: Duration) -> Result<()> {
         let until = self.life()?.began + age;
         while Instant::now() < until && !self.look()? {
@@ -68,7 +68,7 @@ impl Lives {
         Ok(())
     }
 
-    /// As long as it takes to be ready.
+    /// Waits until it is ready.
     pub fn wait_ready(&mut self) -> Result<()> {
         let deadline = Deadline::within(Duration::from_secs(30));
         while !self.look()? {
@@ -80,25 +80,25 @@ impl Lives {
         Ok(())
     }
 
-    /// The agent's end, by whatever way.
+    /// Ends the agent, in any way.
     pub fn end(&mut self, end: impl FnOnce(&mut AgentProcess) -> Result<()>) -> Result<()> {
-        // It is told first, and gone later: meanwhile it does nothing any more.
+        // The end is recorded first, since from then on the agent does nothing more.
         self.life()?.ended = Some(Instant::now());
         end(self.process()?)?;
         self.now = None;
         Ok(())
     }
 
-    /// How long the last agent that was ready took to be.
+    /// How long the last ready agent took to become ready.
     pub fn start(&self) -> Duration {
         let ready = |life: &Life| Some(life.ready? - life.began);
         self.past.iter().rev().find_map(ready).unwrap_or_default()
     }
 
-    /// When a change of this moment must have been in effect; none: not yet.
+    /// When a change made at this moment must have been in effect; none: not yet.
     ///
-    /// What an agent finds as it starts is in effect when it is ready; for what it hears of later it has a second. One
-    /// that ends before that leaves it to the next.
+    /// The state that an agent finds when it starts is in effect when it is ready. For later changes it has a second. If it
+    /// ends before that, the next agent is responsible.
     pub fn in_effect_by(&self, change: Instant) -> Option<Due> {
         let times = self.past.iter().filter_map(|life| {
             let ready = life.ready?;
@@ -121,7 +121,7 @@ impl Lives {
         times.min_by_key(|due| due.by)
     }
 
-    /// Whether the agent is ready; notes when it was first seen to be.
+    /// Whether the agent is ready; records when it was first ready.
     fn look(&mut self) -> Result<bool> {
         if self.life()?.ready.is_some() {
             return Ok(true);
@@ -147,7 +147,7 @@ impl Lives {
 }
 
 impl Life {
-    /// When the agent, and the server that it hears of changes from, had been given so much time since then.
+    /// The time at which the agent, and the server that sends it changes, had been given this much time.
     fn given(&self, from: Instant, time: Duration) -> Option<Instant> {
         let waiters = [Waiters::Process(self.process), Waiters::Threads(API_SERVER)];
         starvation::given(&waiters, from, time)
@@ -155,7 +155,7 @@ impl Life {
 }
 
 impl fmt::Display for Lives {
-    /// How long there was none that was ready, between two that were.
+    /// The time without a ready agent, between two that were ready.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut gone: Option<Instant> = None;
         let mut gaps = Vec::new();

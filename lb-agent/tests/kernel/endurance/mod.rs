@@ -1,8 +1,8 @@
-//! The agent ends again and again while Services change and clients ask as fast as they can: whoever asks a Service that
-//! has a server is answered, and by none that left more than a second before.
+//! The agent ends repeatedly while Services change and clients send requests as fast as they can. Every request to a Service
+//! with a server is answered, and never by a server that left more than a second before.
 //!
-//! The second begins when the server leaves or, where no agent was there to hear of it, when one is back; time in which the
-//! agent waited for a CPU is not counted: see `lives`.
+//! The second begins when the server leaves or, if no agent was running then, when one is back. Time in which the agent waited
+//! for a CPU does not count: see `lives`.
 
 mod churn;
 mod clients;
@@ -32,13 +32,13 @@ use self::services::Services;
 use crate::kubernetes::Cluster;
 use crate::support::{TARGET, active, backends, eventually, status};
 
-/// Names the numbers that everything random here follows from, to see a failure again.
+/// Gives the seed of all random numbers here, to reproduce a failure.
 const SEED: &str = "SOCKLB_TEST_SEED";
 
-/// How many agents end in place of as many as usual, for a look at it on a machine where that takes hours.
+/// The number of agents to end, instead of the usual one, for a partial run on a machine where the whole takes hours.
 const ROUNDS: &str = "SOCKLB_TEST_ROUNDS";
 
-/// So many unless told.
+/// The usual number.
 fn rounds(usual: u32) -> Result<u32> {
     match std::env::var(ROUNDS) {
         Ok(rounds) => rounds.parse().with_context(|| format!("{ROUNDS}={rounds}")),
@@ -46,7 +46,7 @@ fn rounds(usual: u32) -> Result<u32> {
     }
 }
 
-/// An agent is taken to need no longer than this to be ready, so that the lives of two hundred do not add up to hours.
+/// Agents are expected to be ready within this time, so that two hundred lives do not take hours.
 const LONGEST_START: Duration = Duration::from_secs(2);
 
 /// Changes, clients, and the agents' lives.
@@ -62,7 +62,7 @@ struct Load {
 }
 
 impl Load {
-    /// All Services are in effect, and everything moves.
+    /// All Services are in effect, and changes and clients run.
     fn start(sandbox: &Sandbox) -> Result<Self> {
         let seed = match std::env::var(SEED) {
             Ok(seed) => seed.parse().with_context(|| format!("{SEED}={seed}"))?,
@@ -102,8 +102,8 @@ impl Load {
         &self.cluster.agent
     }
 
-    /// Any moment of an agent's life: often before it is ready, seldom long after. On a machine that is so busy that agents
-    /// take long it is seldom after.
+    /// A random moment of an agent's life: often before it is ready, rarely long after. On a machine so busy that agents start
+    /// slowly it is rarely after.
     fn moment(&mut self) -> Duration {
         let share = match self.random.u8(..) {
             0..24 => 3.0 + 7.0 * self.random.f64(),
@@ -112,7 +112,7 @@ impl Load {
         self.lives.start().min(LONGEST_START).mul_f64(share)
     }
 
-    /// Everything comes to rest, and is as it must be. An agent runs.
+    /// Waits until everything is idle, and checks it. An agent runs.
     fn finish(mut self) -> Result<()> {
         self.lives.wait_ready()?;
         self.churn.finish()?;
@@ -120,15 +120,15 @@ impl Load {
         let asked = self.clients.finish(&self.services, &self.lives)?;
         println!("{asked}\n{}", self.lives);
         let agent = self.agent();
-        eventually("no socket counts any more", || Ok(active(agent)? == 0))?;
+        eventually("no socket is counted", || Ok(active(agent)? == 0))?;
         eventually("nothing is quarantined", || Ok(status(agent)?.resting == 0))
             .with_context(|| quarantined(agent))?;
         self.check_connections()
     }
 
-    /// Waits until the agent says of each Service what is so.
+    /// Waits until the agent reports the state of each Service.
     fn wait_for_services(&self) -> Result<()> {
-        eventually("all that changed is in effect", || {
+        eventually("all changes are in effect", || {
             let mut now: BTreeMap<(String, String), Vec<IpAddr>> = BTreeMap::new();
             for backend in backends(self.agent())? {
                 let address: SocketAddr = backend.address.parse()?;
@@ -140,7 +140,7 @@ impl Load {
         })
     }
 
-    /// The backends that never left have counted each connection, over all agents' lives.
+    /// The backends that never left have counted every connection, over all agents' lives.
     fn check_connections(&self) -> Result<()> {
         let counted = backends(self.agent())?;
         for service in self.services.steady() {
@@ -161,14 +161,14 @@ impl Load {
                     );
                     all += answered;
                 }
-                ensure!(all > 0, "nobody asked {} over {protocol}", service.at);
+                ensure!(all > 0, "no client used {} over {protocol}", service.at);
             }
         }
         Ok(())
     }
 }
 
-/// What the tables have in quarantine.
+/// The quarantined elements of the tables.
 fn quarantined(agent: &Agent) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_lb-agent"))
         .arg("dump")
@@ -183,7 +183,7 @@ fn quarantined(agent: &Agent) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A folder that no disk is behind: an agent waits until a line of its log is written, and a disk may be busy for seconds.
+/// A folder that is not on a disk: an agent waits until a line of its log is written, and a disk may be busy for seconds.
 fn logs_in_memory(sandbox: &Sandbox) -> Result<PathBuf> {
     let folder = sandbox.dir().join("logs");
     fs::create_dir(&folder)?;

@@ -1,5 +1,5 @@
-//! A hundred Services that last, a few that come and go, and the servers of each. Every server has an address of its own, so
-//! that an answer tells whose it is.
+//! A hundred permanent Services, a few that are added and removed, and the servers of each. Every server has an address of its
+//! own, so an answer identifies it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,36 +13,36 @@ use serde_json::json;
 use super::ledger::{Ledger, NOBODY, Set};
 use crate::support::{PORT, TARGET};
 
-/// Those whose servers all stay, so that every connection can be counted.
+/// Services all of whose servers stay, so that every connection can be counted.
 const STEADY: usize = 4;
 
-/// Those that there always are.
+/// Permanent Services.
 const LASTING: usize = 100;
 
-/// Those that come and go.
+/// Services that are added and removed.
 const GUESTS: usize = 8;
 
-/// How many servers a Service has at most.
+/// The most servers of a Service.
 const SERVERS: usize = 4;
 
 /// All of them.
 const EVERYBODY: Set = (1 << SERVERS) - 1;
 
-/// By the number of the server.
+/// The Services by their servers' numbers.
 pub type Answers = [AtomicU64; SERVERS];
 
 pub struct Services(Vec<Service>);
 
-/// One of them; it serves the same over TCP and UDP.
+/// A Service, which has the same servers over TCP and UDP.
 pub struct Service {
     number: u32,
     pub at: SocketAddr,
     pub servers: [IpAddr; SERVERS],
     pub ledger: Ledger,
-    /// How many connections each server answered.
+    /// The number of connections that each server answered.
     pub tcp_answers: Answers,
     pub udp_answers: Answers,
-    /// How often it came: each time it has another name, at the same address.
+    /// How often it was added: each time with another name, at the same address.
     generation: AtomicU64,
 }
 
@@ -77,7 +77,7 @@ impl Services {
         self.0.iter().flat_map(|service| service.servers)
     }
 
-    /// What the agent must say once all is in effect: by name and protocol, sorted.
+    /// The agent's report once everything is in effect: by name and protocol, sorted.
     pub fn backends(&self) -> BTreeMap<(String, String), Vec<IpAddr>> {
         let present = self.0.iter().filter(|service| service.is_there());
         present
@@ -93,7 +93,7 @@ impl Services {
 }
 
 impl Service {
-    /// Every other one is of IPv6.
+    /// Every other one uses IPv6.
     fn new(number: u32) -> Self {
         let ipv4 = |net: [u8; 4], place: u32| {
             let net = Ipv4Addr::from(net).to_bits();
@@ -133,12 +133,12 @@ impl Service {
         self.ledger.now() & NOBODY == 0
     }
 
-    /// Which of the servers an address is.
+    /// The number of the server with an address.
     pub fn server(&self, address: IpAddr) -> Option<usize> {
         self.servers.iter().position(|server| *server == address)
     }
 
-    /// It comes, with some servers.
+    /// The Service is added, with some servers.
     pub fn create(&self, server: &ApiServer, random: &mut fastrand::Rng) -> Result<()> {
         self.generation.fetch_add(1, Ordering::Relaxed);
         let servers = self.some(random);
@@ -148,7 +148,7 @@ impl Service {
         })
     }
 
-    /// It has other servers than before.
+    /// The Service gets other servers.
     pub fn change(&self, server: &ApiServer, random: &mut fastrand::Rng) -> Result<()> {
         let mut servers = self.some(random);
         while servers == self.ledger.now() {
@@ -158,7 +158,7 @@ impl Service {
             .change(servers, || server.apply(&self.slice(servers)))
     }
 
-    /// It goes.
+    /// The Service is removed.
     pub fn delete(&self, server: &ApiServer) -> Result<()> {
         let name = self.name();
         self.ledger.change(NOBODY, || {

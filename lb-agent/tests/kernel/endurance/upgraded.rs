@@ -1,8 +1,8 @@
-//! An agent makes way for another of another version, and that one for the first, again and again.
+//! An agent hands over to one of another version, and that one back to the first, repeatedly.
 //!
-//! What differs is what a release changes for as long as the layout of the tables stays: the programs. There is no release
-//! yet that could be the other one, so it is the same binary with `--bpf-log info`, of whose programs the kernel keeps more.
-//! A release whose agent reads or writes the tables in another way is not what this stands for.
+//! The difference is the one that a release makes while the layout of the tables stays: the programs. No other release exists
+//! yet, so the same binary runs with `--bpf-log info`, with which the kernel keeps more of the programs. This does not cover a
+//! release whose agent reads or writes the tables in another way.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use super::{Load, rounds};
 
 const SWAPS: u32 = 40;
 
-/// What is attached where, by hook.
+/// The attached programs, by hook.
 #[derive(Debug)]
 struct Attached(BTreeMap<String, Hook>);
 
@@ -25,7 +25,7 @@ struct Attached(BTreeMap<String, Hook>);
 struct Hook {
     link: u32,
     program: u32,
-    /// In bytes, once the kernel has left out what can't be reached.
+    /// In bytes, after the kernel has removed unreachable code.
     size: u32,
 }
 
@@ -55,7 +55,7 @@ impl Attached {
         Ok(Self(hooks))
     }
 
-    /// The links stay; in each is a program of another version.
+    /// The links stay; each contains a program of another version.
     fn check_swapped(&self, before: &Self) -> Result<()> {
         for (name, hook) in &self.0 {
             let before = before.0.get(name).context("no such hook before")?;
@@ -72,7 +72,7 @@ impl Attached {
 }
 
 #[test]
-fn no_request_fails_while_agents_of_two_versions_take_turns() {
+fn no_request_fails_while_two_versions_alternate() {
     sandboxed_within(Duration::from_secs(600), |sandbox| {
         let mut load = Load::start(sandbox)?;
         let old = load.cluster.agent.clone();
@@ -91,7 +91,7 @@ fn no_request_fails_while_agents_of_two_versions_take_turns() {
             }
             load.lives.begin(next)?;
             if load.random.u8(..3) == 0 {
-                // It ends too, perhaps while programs of both versions are in place.
+                // It ends too, possibly while programs of both versions are attached.
                 let moment = load.moment();
                 load.lives.live(moment)?;
                 load.lives.end(AgentProcess::kill)?;

@@ -1,4 +1,4 @@
-//! The ways to an API server: as a pod, or with a kubeconfig; over TLS, as all real ones want it.
+//! Ways to an API server: from a pod, or with a kubeconfig; over TLS, as all real servers require.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ use super::{Web, write_token_kubeconfig};
 use crate::privileges::check_threads;
 use crate::support::{eventually, status};
 
-/// Where a pod finds its service account.
+/// The folder of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
 
-/// Puts a service account there, for this sandbox's processes alone.
+/// Creates a service account there, for this sandbox's processes only.
 fn write_service_account(token: &str, authority: &str) -> Result<()> {
     fs::create_dir_all("/run")?;
     let nothing = None::<&str>;
@@ -33,7 +33,7 @@ fn write_service_account(token: &str, authority: &str) -> Result<()> {
 }
 
 #[test]
-fn a_pod_finds_its_server_and_its_token_goes_with_each_request() {
+fn an_agent_in_a_pod_finds_its_server_and_sends_its_token() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 2, 1)?;
         let server = &web.cluster.server;
@@ -51,20 +51,20 @@ fn a_pod_finds_its_server_and_its_token_goes_with_each_request() {
         web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
         web.wait_for(&[1])?;
 
-        // The kubelet writes another token, and the old one is not taken any more.
+        // The kubelet writes a new token, and the old one becomes invalid.
         server.require_tokens(["another"]);
         server.cut();
         fs::write(Path::new(SERVICE_ACCOUNT).join("token"), "another")?;
         web.cluster.apply_slice("web", &web.servers.ipv4()[..1])?;
         web.wait_for(&[0])?;
-        // No files but root's.
+        // Only files of root.
         check_threads(running.id(), OF_TABLES).map(drop)
     });
 }
 
-/// Without kube-proxy: in the sandbox nobody serves that ClusterIP either.
+/// As without kube-proxy: nothing serves that ClusterIP in the sandbox.
 #[test]
-fn a_pod_whose_servers_address_nobody_serves_says_what_to_do() {
+fn an_agent_that_cannot_reach_its_server_names_the_remedy() {
     sandboxed(|sandbox| {
         let front = TlsFront::start("127.0.0.1:1".parse()?)?;
         write_service_account("any", front.authority())?;
@@ -72,7 +72,7 @@ fn a_pod_whose_servers_address_nobody_serves_says_what_to_do() {
             .env("KUBERNETES_SERVICE_HOST", "10.96.0.1")
             .env("KUBERNETES_SERVICE_PORT", "443");
         let _running = agent.spawn()?;
-        eventually("the agent says why", || {
+        eventually("the agent logs the reason", || {
             let watches = status(&agent).map(|status| status.source.watches);
             let mut troubles = watches.into_iter().flatten().filter_map(|of| of.trouble);
             Ok(troubles.any(|why| why.contains("10.96.0.1") && why.contains("--api-server")))
@@ -81,12 +81,12 @@ fn a_pod_whose_servers_address_nobody_serves_says_what_to_do() {
 }
 
 #[test]
-fn another_address_for_the_server_may_be_given() {
+fn the_servers_address_can_be_overridden() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let front = TlsFront::start(web.cluster.server.address())?;
         write_service_account("any", front.authority())?;
-        // Nobody is there yet.
+        // Nothing listens there yet.
         let agent = Agent::in_cluster(env!("CARGO_BIN_EXE_lb-agent"), sandbox, "node-a")
             .env("KUBERNETES_SERVICE_HOST", "10.96.0.1")
             .env("KUBERNETES_SERVICE_PORT", "443")
@@ -98,7 +98,7 @@ fn another_address_for_the_server_may_be_given() {
 }
 
 #[test]
-fn a_server_that_nobody_vouches_for_is_not_believed() {
+fn a_server_with_an_untrusted_certificate_is_refused() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let front = TlsFront::start(web.cluster.server.address())?;
@@ -112,7 +112,7 @@ fn a_server_that_nobody_vouches_for_is_not_believed() {
         });
         fs::write(&web.cluster.kubeconfig, config.to_string())?;
         let _running = web.cluster.agent.spawn()?;
-        eventually("the agent says why", || {
+        eventually("the agent logs the reason", || {
             let Ok(watch) = web.cluster.watch_of(Kind::Service) else {
                 return Ok(false);
             };
@@ -124,7 +124,7 @@ fn a_server_that_nobody_vouches_for_is_not_believed() {
 }
 
 #[test]
-fn one_of_several_contexts_may_be_named() {
+fn a_kubeconfig_context_can_be_selected() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let token = sandbox.dir().join("token");
@@ -165,9 +165,9 @@ fn one_of_several_contexts_may_be_named() {
     });
 }
 
-/// A kubeconfig's user with a program that says the token that is in a file.
+/// A kubeconfig's user with a program that prints the token in a file.
 #[test]
-fn a_program_that_a_kubeconfig_names_gets_credentials_also_later() {
+fn an_exec_plugin_renews_credentials() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 2, 1)?;
         let token = sandbox.dir().join("token");

@@ -1,4 +1,4 @@
-//! Services from an API server: a real agent, a server that speaks real HTTP, real pods behind.
+//! Services from an API server: a real agent, real HTTP, real pods.
 
 mod access;
 mod load;
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::{self, PORT, Servers, TARGET, cluster_ip};
 
-/// An API server, and the agent of a node that watches it.
+/// An API server, and a node's agent that watches it.
 pub struct Cluster {
     pub server: ApiServer,
     pub kubeconfig: PathBuf,
@@ -46,7 +46,7 @@ impl Cluster {
         })
     }
 
-    /// The agent with its HTTP server, which [`support::get`] asks.
+    /// Starts the agent with its HTTP server, which [`support::get`] uses.
     pub fn agent_with_http(&self) -> Agent {
         self.agent
             .clone()
@@ -65,7 +65,7 @@ impl Cluster {
         self.server.apply(&slice.to_json())
     }
 
-    /// How the agent's watch of a kind is doing.
+    /// The state of the agent's watch of a kind.
     pub fn watch_of(&self, kind: Kind) -> Result<WatchStatus> {
         let status = support::status(&self.agent)?;
         let mut watches = status.source.watches.into_iter();
@@ -110,7 +110,7 @@ pub struct Web {
 impl Web {
     pub const NUMBER: u8 = 10;
 
-    /// So many pods, of which the first so many are backends; the agent is not started.
+    /// This many pods, the first of which are backends; the agent is not started.
     pub fn new(sandbox: &Sandbox, pods: usize, backends: usize) -> Result<Self> {
         let servers = Servers::start(sandbox, pods)?;
         let client = sandbox.pod("client")?;
@@ -123,7 +123,7 @@ impl Web {
         })
     }
 
-    /// Waits until connects are answered by just the pods with these numbers.
+    /// Waits until exactly the pods with these numbers answer connects.
     pub fn wait_for(&self, pods: &[usize]) -> Result<()> {
         let wanted: Vec<IpAddr> = pods.iter().map(|&pod| self.servers.ipv4()[pod]).collect();
         support::wait_for_backends(&self.cluster.agent, "web", &wanted)?;
@@ -139,7 +139,7 @@ impl Web {
     }
 }
 
-/// Writes a kubeconfig whose user has the token that a file holds.
+/// Writes a kubeconfig whose user has the token in a file.
 pub fn write_token_kubeconfig(cluster: &Cluster, token_file: &std::path::Path) -> Result<()> {
     let text = fs::read_to_string(&cluster.kubeconfig)?;
     let mut config: Value = serde_json::from_str(&text)?;

@@ -1,4 +1,5 @@
-//! No API server for a while, or only half of what it has: what is pinned is served meanwhile, and probes and metrics tell.
+//! The API server is unreachable for a while, or sends half of its lists: the pinned state is served meanwhile, and probes and
+//! metrics report it.
 
 use std::net::TcpListener;
 use std::thread;
@@ -14,7 +15,7 @@ use super::{Web, address, slice};
 use crate::churn::Client;
 use crate::support::{answers, eventually, failure, get, status, wait_for_backends};
 
-/// Ends the server: who asks is refused by the kernel. Its address, for the next one.
+/// Ends the server, so that the kernel refuses connections. Returns its address, for the next one.
 fn take_down(web: &mut Web) -> Result<std::net::SocketAddr> {
     let place = web.cluster.server.address();
     web.cluster.server = ApiServer::start("127.0.0.1:0")?;
@@ -30,7 +31,7 @@ fn assert_told(path: &str, parts: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_starts_without_its_server_serves_what_is_pinned() {
+fn an_agent_without_its_server_keeps_the_pinned_tables() {
     sandboxed(|sandbox| {
         let mut web = Web::new(sandbox, 3, 2)?;
         let agent = web.cluster.agent_with_http();
@@ -73,7 +74,7 @@ fn an_agent_that_starts_without_its_server_serves_what_is_pinned() {
 }
 
 #[test]
-fn a_server_that_is_gone_for_long_comes_back_with_another_history() {
+fn a_server_returns_from_a_long_outage_with_another_history() {
     sandboxed(|sandbox| {
         let mut web = Web::new(sandbox, 3, 2)?;
         web.cluster
@@ -81,7 +82,7 @@ fn a_server_that_is_gone_for_long_comes_back_with_another_history() {
         let agent = web.cluster.agent_with_http();
         let _running = agent.arg("--watch-timeout").arg("1s").start()?;
         web.wait_for(&[0, 1])?;
-        // A history that the next server is far behind of.
+        // A history far ahead of the next server's.
         for end in [1, 3, 2].repeat(20) {
             web.cluster.apply_slice("web", &web.servers.ipv4()[..end])?;
         }
@@ -107,13 +108,13 @@ fn a_server_that_is_gone_for_long_comes_back_with_another_history() {
         assert!(web.cluster.server.revision() < before);
         web.wait_for(&[1, 2])?;
         wait_for_backends(&web.cluster.agent, "new", &web.servers.ipv4()[..1])?;
-        eventually("what the new server does not know is gone", || {
+        eventually("objects unknown to the new server are removed", || {
             Ok(status(&web.cluster.agent)?.frontends == 2)
         })?;
         assert_eq!(answers(&web.client, address(12), 5)?.len(), 1);
         failure(&web.client, address(11))?;
         client.finish()?;
-        // Its watches are followed from here on.
+        // From here on its watches are followed.
         web.cluster.apply_slice("web", &web.servers.ipv4()[..1])?;
         web.wait_for(&[0])?;
         assert_told("metrics", &["socklb_source_in_trouble{kind=\"Service\"} 0"])
@@ -121,13 +122,13 @@ fn a_server_that_is_gone_for_long_comes_back_with_another_history() {
 }
 
 #[test]
-fn half_of_a_list_that_comes_as_a_stream_takes_nothing_away() {
+fn an_incomplete_streaming_list_removes_nothing() {
     sandboxed(|sandbox| half_of_the_slices(sandbox, 4, StreamingLists::Served, half_of_a_stream()));
 }
 
 #[test]
-fn half_of_a_list_that_comes_in_pages_takes_nothing_away() {
-    // Two pages, of which the second never comes.
+fn an_incomplete_paged_list_removes_nothing() {
+    // Two pages, the second of which never arrives.
     let second = Fault::answer(500).on(Verb::List).after(1);
     sandboxed(|sandbox| half_of_the_slices(sandbox, 600, StreamingLists::Refused, second));
 }
@@ -136,7 +137,7 @@ fn half_of_a_stream() -> Fault {
     Fault::watch(Disturbance::HalfOfTheList)
 }
 
-/// Services of which an earlier agent knew the endpoints; the next one is told of half of the slices at first.
+/// Services whose endpoints an earlier agent knew; the next agent first gets only half of the slices.
 fn half_of_the_slices(
     sandbox: &Sandbox,
     slices: usize,
@@ -150,7 +151,7 @@ fn half_of_the_slices(
         ..Behaviour::default()
     });
     let all = web.servers.ipv4();
-    // Before and after the others in the order of names.
+    // Names before and after the others in order.
     web.cluster.apply_service("a-first", 11, &all)?;
     web.cluster.apply_service("z-last", 12, &all)?;
     for number in 3..slices {
@@ -194,9 +195,9 @@ fn half_of_the_slices(
     web.wait_for(&[0])
 }
 
-/// A Node of the control plane loses its power: no FIN and no RST tells its clients, who wait for events on open connections.
+/// A control plane node loses its power: no FIN and no RST reaches its clients, which wait for events on open connections.
 #[test]
-fn a_server_that_vanishes_without_a_word_is_missed_long_before_the_watch_is_over() {
+fn a_server_lost_silently_is_noticed_before_the_watch_times_out() {
     sandboxed(|sandbox| {
         let mut web = Web::new(sandbox, 2, 1)?;
         let host = sandbox.pod("server")?;
@@ -215,7 +216,7 @@ fn a_server_that_vanishes_without_a_word_is_missed_long_before_the_watch_is_over
         web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
         let began = Instant::now();
         while web.cluster.watch_of(Kind::EndpointSlice)?.trouble.is_none() {
-            // The watch itself would be over after 225 to 300 s.
+            // The watch itself would time out after 225 to 300 s.
             ensure!(
                 began.elapsed() < Duration::from_secs(120),
                 "it is not missed"
@@ -229,7 +230,7 @@ fn a_server_that_vanishes_without_a_word_is_missed_long_before_the_watch_is_over
 }
 
 #[test]
-fn a_server_that_was_restarted_knows_nothing_of_before_and_is_listed_again() {
+fn a_server_restarted_without_history_is_listed_again() {
     sandboxed(|sandbox| {
         let mut web = Web::new(sandbox, 2, 1)?;
         let _running = web.cluster.agent.start()?;
@@ -237,7 +238,7 @@ fn a_server_that_was_restarted_knows_nothing_of_before_and_is_listed_again() {
         web.cluster.wait_for_watches()?;
         let lists = web.cluster.watch_of(Kind::EndpointSlice)?.lists;
 
-        // Another one takes its place, which nobody asks.
+        // Another server takes its place, to which no client connects.
         let other = ApiServer::start("127.0.0.1:0")?;
         let stopped = std::mem::replace(&mut web.cluster.server, other).stop();
         eventually("all kinds are in trouble", || {
@@ -250,7 +251,7 @@ fn a_server_that_was_restarted_knows_nothing_of_before_and_is_listed_again() {
         web.wait_for(&[1])?;
         let watch = web.cluster.watch_of(Kind::EndpointSlice)?;
         assert!(watch.lists > lists, "{} lists", watch.lists);
-        eventually("no kind is in trouble any more", || {
+        eventually("no kind is in trouble", || {
             let kinds = [Kind::Service, Kind::EndpointSlice, Kind::Node];
             let watches = kinds.map(|kind| web.cluster.watch_of(kind));
             Ok(watches.into_iter().flatten().all(|w| w.trouble.is_none()))

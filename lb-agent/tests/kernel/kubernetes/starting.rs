@@ -1,4 +1,4 @@
-//! An API server that has just started answers, and does not know yet who may read what, or which kinds it has.
+//! An API server that has just started answers before it has loaded RBAC and before it serves all kinds.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -37,30 +37,28 @@ fn is_refused_with(web: &Web, kind: Kind, code: u16) -> Result<bool> {
 }
 
 #[test]
-fn a_server_that_has_not_loaded_rbac_takes_no_service_cidr_away() {
+fn a_server_without_rbac_loaded_removes_no_service_cidr() {
     sandboxed(|sandbox| refused_for_two_seconds(sandbox, 403));
 }
 
 #[test]
-fn a_server_that_does_not_have_all_kinds_yet_takes_no_service_cidr_away() {
+fn a_server_without_all_kinds_removes_no_service_cidr() {
     sandboxed(|sandbox| refused_for_two_seconds(sandbox, 404));
 }
 
-/// As a server does that was restarted, and that does not know yet who may read what, or what there is.
+/// A restarted server that has not loaded RBAC, or does not serve all kinds yet.
 fn refused_for_two_seconds(sandbox: &Sandbox, code: u16) -> Result<()> {
     let web = Web::new(sandbox, 1, 1)?;
     apply_service_cidr(&web, "10.96.0.0/24")?;
     let _running = refusing_agent(&web).start()?;
     web.wait_for(&[0])?;
-    eventually("an address that nobody has is refused", || {
-        is_unknown_refused(&web)
-    })?;
+    eventually("an unknown address is refused", || is_unknown_refused(&web))?;
 
     let server = &web.cluster.server;
     server.fail(Fault::answer(code));
     server.cut();
     let end = Instant::now() + Duration::from_secs(2);
-    eventually("the agent has asked, and was refused", || {
+    eventually("the agent's request was refused", || {
         is_refused_with(&web, Kind::ServiceCidr, code)
     })?;
     loop {
@@ -70,12 +68,12 @@ fn refused_for_two_seconds(sandbox: &Sandbox, code: u16) -> Result<()> {
         }
     }
     server.heal();
-    // It is not left alone as if it were absent.
+    // It is not given up as if the kind were absent.
     apply_service_cidr(&web, "10.97.0.0/24")?;
     eventually("the new range is in effect", || {
         Ok(!is_unknown_refused(&web)?)
     })?;
-    eventually("there is no trouble any more", || {
+    eventually("the trouble is over", || {
         Ok(web.cluster.watch_of(Kind::ServiceCidr)?.trouble.is_none())
     })?;
     assert_eq!(status(&web.cluster.agent)?.problems, [""; 0]);
@@ -83,16 +81,16 @@ fn refused_for_two_seconds(sandbox: &Sandbox, code: u16) -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_starts_before_its_server_has_loaded_rbac_learns_the_service_cidrs() {
+fn an_agent_started_before_rbac_is_loaded_learns_the_service_cidrs() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         apply_service_cidr(&web, "10.96.0.0/24")?;
         let server = &web.cluster.server;
         server.fail(Fault::answer(403));
         let mut running = refusing_agent(&web).spawn()?;
-        // Its socket is there when it has the lock.
+        // Its socket exists once it has the lock.
         running.wait_for_event("source.failed")?;
-        eventually("the agent has asked for all kinds", || {
+        eventually("the agent has requested all kinds", || {
             let kinds = [Kind::Service, Kind::ServiceCidr];
             Ok(kinds
                 .iter()
@@ -101,8 +99,6 @@ fn an_agent_that_starts_before_its_server_has_loaded_rbac_learns_the_service_cid
         server.heal();
         running.wait_ready()?;
         web.wait_for(&[0])?;
-        eventually("an address that nobody has is refused", || {
-            is_unknown_refused(&web)
-        })
+        eventually("an unknown address is refused", || is_unknown_refused(&web))
     });
 }

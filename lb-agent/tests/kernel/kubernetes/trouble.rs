@@ -1,5 +1,5 @@
-//! The API server fails in every way that it knows: what is known stays in effect, and what changes comes through as soon
-//! as it can be heard.
+//! The API server fails in every way that the testbed knows: the known state stays in effect, and changes take effect as soon
+//! as they arrive.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Web, address, service, write_token_kubeconfig};
 use crate::support::{answers, eventually, failure, get, status};
 
-/// An agent that watches, trouble of some kind, a change during it, and what makes it pass: the change must come.
+/// Starts an agent that watches, causes trouble, makes a change during it, and ends the trouble: the change must take effect.
 fn change_comes_through(
     sandbox: &Sandbox,
     cause: impl FnOnce(&Web) -> Result<()>,
@@ -24,14 +24,14 @@ fn change_comes_through(
     web.cluster.wait_for_watches()?;
     cause(&web)?;
     web.cluster.apply_slice("web", &web.servers.ipv4()[1..])?;
-    // Every connect is answered, by whom it may be.
+    // Every connect is answered, by an allowed pod.
     answers(&web.client, address(Web::NUMBER), 10)?;
     heal(&web)?;
     web.wait_for(&[1])
 }
 
 #[test]
-fn connections_are_cut() {
+fn changes_arrive_after_connections_are_cut() {
     sandboxed(|sandbox| {
         change_comes_through(
             sandbox,
@@ -45,17 +45,17 @@ fn connections_are_cut() {
 }
 
 #[test]
-fn a_watch_goes_silent() {
+fn changes_arrive_after_a_watch_goes_silent() {
     sandboxed(|sandbox| disturbed(sandbox, Disturbance::Silence));
 }
 
 #[test]
-fn garbage_comes_in_a_watch() {
+fn changes_arrive_after_garbage_in_a_watch() {
     sandboxed(|sandbox| disturbed(sandbox, Disturbance::Garbage));
 }
 
 #[test]
-fn half_a_line_comes_in_a_watch() {
+fn changes_arrive_after_half_a_line_in_a_watch() {
     sandboxed(|sandbox| disturbed(sandbox, Disturbance::HalfLine));
 }
 
@@ -71,22 +71,22 @@ fn disturbed(sandbox: &Sandbox, disturbance: Disturbance) -> Result<()> {
 }
 
 #[test]
-fn the_server_has_too_much_to_do() {
+fn changes_arrive_after_too_many_requests() {
     sandboxed(|sandbox| answered(sandbox, 429));
 }
 
 #[test]
-fn the_server_is_broken() {
+fn changes_arrive_after_server_errors() {
     sandboxed(|sandbox| answered(sandbox, 500));
 }
 
 #[test]
-fn somebody_else_answers_that_there_is_no_such_thing() {
+fn changes_arrive_after_not_found() {
     sandboxed(|sandbox| answered(sandbox, 404));
 }
 
 #[test]
-fn the_agent_may_not_read() {
+fn changes_arrive_after_forbidden() {
     sandboxed(|sandbox| answered(sandbox, 403));
 }
 
@@ -96,7 +96,7 @@ fn answered(sandbox: &Sandbox, code: u16) -> Result<()> {
         |web| {
             web.cluster.server.fail(Fault::answer(code));
             web.cluster.server.cut();
-            eventually("the agent says so", || {
+            eventually("the agent reports it", || {
                 let trouble = web.cluster.watch_of(Kind::Service)?.trouble;
                 Ok(trouble.is_some_and(|why| why.starts_with(&code.to_string())))
             })
@@ -109,7 +109,7 @@ fn answered(sandbox: &Sandbox, code: u16) -> Result<()> {
 }
 
 #[test]
-fn a_watch_that_goes_on_without_news_is_out_of_trouble() {
+fn a_resumed_watch_without_events_counts_as_recovered() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let _running = web.cluster.agent.start()?;
@@ -119,7 +119,7 @@ fn a_watch_that_goes_on_without_news_is_out_of_trouble() {
         let server = &web.cluster.server;
         server.fail(Fault::close());
         server.cut();
-        eventually("the agent says so", || {
+        eventually("the agent reports it", || {
             Ok(web.cluster.watch_of(Kind::Node)?.trouble.is_some())
         })?;
         server.heal();
@@ -133,12 +133,12 @@ fn a_watch_that_goes_on_without_news_is_out_of_trouble() {
 }
 
 #[test]
-fn the_history_is_forgotten() {
+fn changes_arrive_after_the_history_expires() {
     sandboxed(|sandbox| forgotten(sandbox, false));
 }
 
 #[test]
-fn the_history_is_forgotten_and_the_status_code_says_so() {
+fn changes_arrive_after_a_gone_status() {
     sandboxed(|sandbox| forgotten(sandbox, true));
 }
 
@@ -165,7 +165,7 @@ fn forgotten(sandbox: &Sandbox, gone_as_http: bool) -> Result<()> {
 }
 
 #[test]
-fn the_server_comes_back_with_another_history() {
+fn changes_arrive_from_a_server_with_another_history() {
     sandboxed(|sandbox| {
         change_comes_through(
             sandbox,
@@ -176,7 +176,7 @@ fn the_server_comes_back_with_another_history() {
 }
 
 #[test]
-fn what_went_while_nothing_was_heard_goes() {
+fn objects_deleted_during_an_outage_are_removed() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         web.cluster
@@ -198,7 +198,7 @@ fn what_went_while_nothing_was_heard_goes() {
 }
 
 #[test]
-fn a_token_expires() {
+fn changes_arrive_after_a_token_expires() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 2, 1)?;
         let token = sandbox.dir().join("token");
@@ -210,7 +210,7 @@ fn a_token_expires() {
 
         web.cluster.server.require_tokens(["second"]);
         web.cluster.server.cut();
-        eventually("the agent says so", || {
+        eventually("the agent reports it", || {
             let trouble = web.cluster.watch_of(Kind::Service)?.trouble;
             Ok(trouble.is_some_and(|why| why.starts_with("401")))
         })?;
@@ -221,7 +221,7 @@ fn a_token_expires() {
 }
 
 #[test]
-fn an_agent_hands_over_to_none_that_has_not_listed_everything() {
+fn an_agent_hands_over_only_to_one_that_has_listed_every_kind() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 2, 1)?;
         let mut running = web.cluster.agent.start()?;
@@ -234,7 +234,7 @@ fn an_agent_hands_over_to_none_that_has_not_listed_everything() {
         next.wait_for_event("source.failed")?;
         web.cluster
             .apply_service("other", 11, &web.servers.ipv4())?;
-        eventually("the first one goes on", || {
+        eventually("the first agent continues", || {
             Ok(status(&web.cluster.agent)?.services == 2)
         })?;
         assert!(!running.log().has("hand_over.asked"));
@@ -248,14 +248,14 @@ fn an_agent_hands_over_to_none_that_has_not_listed_everything() {
 }
 
 #[test]
-fn nothing_is_in_effect_before_every_kind_was_listed() {
+fn nothing_takes_effect_before_every_kind_was_listed() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let mut running = web.cluster.agent.start()?;
         web.wait_for(&[0])?;
         running.kill()?;
 
-        // The next agent hears of no slices for a while: what the first one left stays.
+        // The next agent gets no slices for a while: the state of the first one stays.
         let server = &web.cluster.server;
         server.fail(Fault::answer(500).with(Kind::EndpointSlice));
         server.apply(&service("new", 11).to_json())?;
@@ -293,7 +293,7 @@ fn nothing_is_in_effect_before_every_kind_was_listed() {
 }
 
 #[test]
-fn an_object_that_cannot_be_read_costs_only_itself() {
+fn an_unreadable_object_does_not_affect_others() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let server = &web.cluster.server;
@@ -314,7 +314,7 @@ fn an_object_that_cannot_be_read_costs_only_itself() {
             Ok(status(&web.cluster.agent)?.frontends == 2)
         })?;
         assert!(status(&web.cluster.agent)?.problems.is_empty());
-        // What was known stays when it breaks again.
+        // The known state stays when the server fails again.
         server.apply(&broken)?;
         eventually("it is reported", || {
             Ok(!status(&web.cluster.agent)?.problems.is_empty())

@@ -1,4 +1,4 @@
-//! What is in the cluster is what connects meet.
+//! Connects follow the state of the cluster.
 
 use anyhow::Result;
 use lb_testbed::api_server::{Behaviour, Fault, Kind, StreamingLists, Verb};
@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[test]
-fn what_is_listed_and_what_changes_is_in_effect() {
+fn listed_objects_and_changes_take_effect() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 3, 2)?;
         let _running = web.cluster.agent.start()?;
@@ -37,12 +37,12 @@ fn what_is_listed_and_what_changes_is_in_effect() {
 }
 
 #[test]
-fn a_server_that_refuses_lists_as_streams_is_asked_for_pages() {
+fn a_server_that_refuses_streaming_lists_is_asked_for_pages() {
     sandboxed(|sandbox| in_pages(sandbox, StreamingLists::Refused));
 }
 
 #[test]
-fn a_server_that_does_not_know_lists_as_streams_is_asked_for_pages() {
+fn a_server_that_does_not_know_streaming_lists_is_asked_for_pages() {
     sandboxed(|sandbox| in_pages(sandbox, StreamingLists::Ignored));
 }
 
@@ -60,7 +60,7 @@ fn in_pages(sandbox: &Sandbox, streaming_lists: StreamingLists) -> Result<()> {
 }
 
 #[test]
-fn services_change_their_type_and_come_again() {
+fn services_can_change_type_and_be_created_again() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let _running = web.cluster.agent.start()?;
@@ -108,7 +108,7 @@ fn services_change_their_type_and_come_again() {
 }
 
 #[test]
-fn slices_may_come_before_their_service() {
+fn slices_can_arrive_before_their_service() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let running = web.cluster.agent.start()?;
@@ -120,7 +120,7 @@ fn slices_may_come_before_their_service() {
         web.cluster.server.apply(&service("late", 11).to_json())?;
         wait_for_backends(&web.cluster.agent, "late", &web.servers.ipv4())?;
         assert_eq!(answers(&web.client, address(11), 5)?.len(), 1);
-        // And stay a while longer.
+        // And that stays so for a while.
         web.cluster.server.delete(Kind::Service, "default", "late");
         eventually("the Service is gone", || {
             Ok(status(&web.cluster.agent)?.frontends == 1)
@@ -134,7 +134,7 @@ fn slices_may_come_before_their_service() {
 }
 
 #[test]
-fn a_nodes_name_is_lowered_and_must_be_one_of_the_clusters() {
+fn a_node_name_is_lowercased_and_must_exist_in_the_cluster() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let server = &web.cluster.server;
@@ -157,12 +157,12 @@ fn a_nodes_name_is_lowered_and_must_be_one_of_the_clusters() {
         server.apply(&json!({
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"},
         }))?;
-        eventually("there is one", || Ok(!is_problem()?))
+        eventually("the Node exists", || Ok(!is_problem()?))
     });
 }
 
 #[test]
-fn zero_and_back_and_terminating_ones_when_there_is_nothing_else() {
+fn terminating_endpoints_are_used_only_without_ready_ones() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 2, 2)?;
         let _running = web.cluster.agent.start()?;
@@ -196,7 +196,7 @@ fn zero_and_back_and_terminating_ones_when_there_is_nothing_else() {
 }
 
 #[test]
-fn the_zone_of_the_node_decides_among_hints() {
+fn the_nodes_zone_selects_among_hints() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 2, 2)?;
         let hinted = |address, zone: &str| {
@@ -225,7 +225,7 @@ fn the_zone_of_the_node_decides_among_hints() {
 }
 
 #[test]
-fn unknown_addresses_in_the_clusters_service_cidrs_are_refused() {
+fn unknown_addresses_in_the_service_cidrs_are_refused() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let server = &web.cluster.server;
@@ -247,17 +247,17 @@ fn unknown_addresses_in_the_clusters_service_cidrs_are_refused() {
             let error = failure(&web.client, address(number))?;
             Ok(error.kind() == std::io::ErrorKind::ConnectionRefused)
         };
-        eventually("an address that nobody has is refused", || refused(77))?;
-        assert!(!refused(20)?, "somebody else serves it");
+        eventually("an unknown address is refused", || refused(77))?;
+        assert!(!refused(20)?, "another proxy serves it");
         cidr(&["10.97.0.0/24"])?;
-        eventually("it is not in the range any more", || Ok(!refused(77)?))?;
+        eventually("it is outside the range", || Ok(!refused(77)?))?;
         assert!(cluster_ip(77).to_string().starts_with("10.96.0."));
         Ok(())
     });
 }
 
 #[test]
-fn a_server_without_service_cidrs_is_no_trouble() {
+fn a_server_without_service_cidrs_is_not_a_problem() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         web.cluster.server.behave(Behaviour {
@@ -272,7 +272,7 @@ fn a_server_without_service_cidrs_is_no_trouble() {
             status
                 .problems
                 .iter()
-                .any(|line| line.contains("no ServiceCIDR is known")),
+                .any(|line| line.contains("has no ServiceCIDR")),
             "{:?}",
             status.problems
         );
@@ -281,7 +281,7 @@ fn a_server_without_service_cidrs_is_no_trouble() {
 }
 
 #[test]
-fn service_cidrs_that_may_not_be_read_keep_nobody_waiting() {
+fn forbidden_service_cidrs_do_not_delay_the_start() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let server = &web.cluster.server;
@@ -301,14 +301,14 @@ fn service_cidrs_that_may_not_be_read_keep_nobody_waiting() {
 }
 
 #[test]
-fn a_burst_is_worked_off_in_few_passes() {
+fn a_burst_is_applied_in_few_passes() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let cluster: &Cluster = &web.cluster;
         let running = cluster.agent.start()?;
         cluster.wait_for_watches()?;
         let before = status(&cluster.agent)?.syncs.count;
-        // All of it waits for the agent when it goes on.
+        // All of it is waiting for the agent when it continues.
         let agent = Pid::from_raw(i32::try_from(running.id())?);
         kill(agent, Signal::SIGSTOP)?;
         for number in 20..220 {
@@ -326,7 +326,7 @@ fn a_burst_is_worked_off_in_few_passes() {
 }
 
 #[test]
-fn slices_of_a_thousand_endpoints_and_twenty_slices_of_a_service() {
+fn large_and_many_slices_are_served() {
     sandboxed(|sandbox| {
         let web = Web::new(sandbox, 1, 1)?;
         let cluster: &Cluster = &web.cluster;

@@ -9,7 +9,7 @@ use lb_testbed::{Agent, sandboxed};
 use super::scene::{IN_ORDER, SIZES, Scene, Stage, lengths, next, of_sizes, pinned, refusal};
 use crate::support::{agent, unload};
 
-/// Ends an agent at a step on the way, and looks on while none runs.
+/// Ends an agent at a step of the migration, and observes while none runs.
 fn end_at(scene: &mut Scene<'_>, agent: &Agent, step: &str) -> Result<()> {
     let mut killed = agent.clone().env("SOCKLB_END_AT", step).spawn()?;
     let how = killed.wait()?;
@@ -20,7 +20,7 @@ fn end_at(scene: &mut Scene<'_>, agent: &Agent, step: &str) -> Result<()> {
     scene.check_held()
 }
 
-/// Where an agent may be killed: with all hooks at the old tables, at both, at the new ones.
+/// The steps at which an agent is killed: with all hooks on the old tables, on both, on the new ones.
 const STEPS: [&str; 9] = [
     "filled",
     "getpeername4",
@@ -34,7 +34,7 @@ const STEPS: [&str; 9] = [
 ];
 
 #[test]
-fn an_agent_killed_while_it_changes_sizes_is_made_up_for() {
+fn a_resize_resumes_after_the_agent_is_killed_at_each_step() {
     sandboxed(|sandbox| {
         let stage = Stage::build(sandbox)?;
         let mut scene = stage.open()?;
@@ -60,7 +60,7 @@ fn an_agent_killed_while_it_changes_sizes_is_made_up_for() {
 }
 
 #[test]
-fn an_agent_killed_at_any_moment_is_made_up_for() {
+fn a_resize_resumes_after_the_agent_is_killed_at_random() {
     sandboxed(|sandbox| {
         let stage = Stage::build(sandbox)?;
         let mut scene = stage.open()?;
@@ -68,7 +68,7 @@ fn an_agent_killed_at_any_moment_is_made_up_for() {
         for round in 0..40_u64 {
             let sizes = SIZES[usize::try_from(round)? % 3];
             let mut running = of_sizes(scene.agent, sizes).spawn()?;
-            // An odd step, so that all of the way is met.
+            // An odd step, so that every part of the migration is covered.
             thread::sleep(Duration::from_millis(round * 37 % 400));
             running.kill()?;
             if round % 4 == 0 {
@@ -87,7 +87,7 @@ fn an_agent_killed_at_any_moment_is_made_up_for() {
 }
 
 #[test]
-fn an_agent_killed_while_it_changes_layouts_is_made_up_for() {
+fn a_layout_change_resumes_after_the_agent_is_killed() {
     sandboxed(|sandbox| {
         let stage = Stage::build(sandbox)?;
         for (round, step) in STEPS.into_iter().enumerate() {
@@ -95,7 +95,7 @@ fn an_agent_killed_while_it_changes_layouts_is_made_up_for() {
             let clients = scene.clients();
             let next = next(sandbox, &stage.manifests)?;
             if round % 2 == 0 {
-                // Some hooks use other tables of this version when the next one comes.
+                // Some hooks use other tables of this version when the next agent starts.
                 let resized = of_sizes(scene.agent, SIZES[1]);
                 end_at(&mut scene, &resized, "sock_release")?;
             }
@@ -118,7 +118,7 @@ fn an_agent_killed_while_it_changes_layouts_is_made_up_for() {
 }
 
 #[test]
-fn what_was_begun_goes_with_unload() {
+fn unload_removes_an_unfinished_migration() {
     sandboxed(|sandbox| {
         let agent = agent(sandbox, &sandbox.manifests()?);
         of_sizes(&agent, SIZES[0]).start()?.kill()?;

@@ -1,7 +1,7 @@
-//! Tables that get other sizes or other layouts while they are in use: no connect fails, open connections keep what they
-//! have, and every count ends exact, also when an agent is killed on the way.
+//! Tables get another size or layout while they are in use: no connect fails, open connections keep their backends, and every
+//! count ends exact, even if an agent is killed during the migration.
 //!
-//! The other layouts are those of an agent that there is only for this: `cargo xtask test kernel` builds it.
+//! The agent with the other layouts exists only for these tests: `cargo xtask test kernel` builds it.
 
 mod killed;
 mod scene;
@@ -48,7 +48,7 @@ fn sizes_change_while_clients_connect() {
 }
 
 #[test]
-fn sizes_are_not_lowered_below_what_is_in_use() {
+fn sizes_are_not_reduced_below_the_indexes_in_use() {
     sandboxed(|sandbox| {
         let manifests = sandbox.manifests()?;
         let pods = |number: u8| -> Vec<IpAddr> {
@@ -77,7 +77,7 @@ fn sizes_are_not_lowered_below_what_is_in_use() {
         );
         assert_eq!(lengths(&agent, "tables-v1")?, (224, 262_144));
         assert_eq!(backends(&agent)?.len(), 100);
-        // What fits at the next start is taken then.
+        // Sizes that fit at the next start are applied then.
         write_service(&manifests, "web", cluster_ip(10), &pods(0))?;
         eventually("it has no backends", || {
             Ok(backends(&agent)?.is_empty() && status(&agent)?.resting == 0)
@@ -90,14 +90,14 @@ fn sizes_are_not_lowered_below_what_is_in_use() {
 }
 
 #[test]
-fn what_a_newer_agent_made_is_refused() {
+fn tables_of_a_newer_agent_are_refused() {
     sandboxed(|sandbox| {
         let agent = agent(sandbox, &sandbox.manifests()?);
         agent.start()?.terminate()?;
         for (room, newer) in [("tables-v1", "tables-v9"), ("origins-v1", "origins-v9")] {
             let [room, newer] = [room, newer].map(|name| agent.pin_dir().join(name));
             fs::create_dir(&newer)?;
-            // Nothing is in it: somebody's leftover.
+            // It is empty: a leftover.
             agent.start()?.terminate()?;
             fs::create_dir_all(&newer)?;
             let map = fs::read_dir(&room)?.next().context("it has maps")??;
@@ -119,7 +119,7 @@ fn what_a_newer_agent_made_is_refused() {
 }
 
 #[test]
-fn what_is_too_old_to_be_read_is_refused() {
+fn tables_that_are_too_old_are_refused() {
     sandboxed(|sandbox| {
         let agent = agent(sandbox, &sandbox.manifests()?);
         agent.start()?.terminate()?;
@@ -165,7 +165,7 @@ fn layouts_change_while_clients_connect() {
         scene.check_counts(Some(connects))?;
         scene.hold(4)?;
         scene.check_held()?;
-        // There is no way back, but by way of `unload`.
+        // The only way back is `unload`.
         running.kill()?;
         let said = refusal(&this)?;
         ensure!(

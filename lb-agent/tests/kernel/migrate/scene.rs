@@ -1,4 +1,4 @@
-//! Services with pods behind them, clients that connect, and what one of them holds open meanwhile.
+//! Services with pods, clients that connect, and the sockets that one client holds open meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ use crate::udp::{ask, socket};
 
 /// Over TCP and UDP.
 pub const WEB: SocketAddr = service(10);
-/// A second one, over UDP.
+/// A second Service, over UDP.
 pub const OTHER: SocketAddr = service(11);
 /// With session affinity.
 pub const STICKY: SocketAddr = service(12);
@@ -34,13 +34,13 @@ pub const fn service(number: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(cluster_ip(number)), PORT)
 }
 
-/// Sizes to go to and fro between.
+/// Two sizes to switch between.
 pub const SIZES: [[&str; 2]; 3] = [["10000", "250000"], ["300", "2000"], ["700", "1000"]];
 
-/// What is pinned when nothing is under way.
+/// The pins when no migration is in progress.
 pub const IN_ORDER: [&str; 3] = ["links", "origins-v1", "tables-v1"];
 
-/// Services with pods behind them, and a client.
+/// Services with pods, and a client.
 pub struct Stage {
     pub manifests: Manifests,
     pub agent: Agent,
@@ -48,7 +48,7 @@ pub struct Stage {
     _servers: Vec<NamedServer>,
 }
 
-/// What the client holds open.
+/// The client's open sockets.
 pub struct Scene<'a> {
     pub agent: &'a Agent,
     pub client: &'a Pod,
@@ -116,7 +116,7 @@ impl Stage {
 }
 
 impl Scene<'_> {
-    /// Opens some more connections, and closes a few that are there.
+    /// Opens some more connections, and closes some of the open ones.
     pub fn hold(&mut self, number: usize) -> Result<()> {
         for to in [WEB, OTHER] {
             let streams = self.client.enter(|| -> std::io::Result<Vec<TcpStream>> {
@@ -128,7 +128,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Clients that connect to all of it in every way.
+    /// Clients that connect to every Service in every way.
     pub fn clients(&self) -> Vec<Client> {
         let no = |error: &dyn std::fmt::Display| format!("{error:#}");
         let sticky = self.sticky.clone();
@@ -138,7 +138,7 @@ impl Scene<'_> {
             Client::repeat(self.client, move || {
                 ask_udp(WEB).map(drop).map_err(|error| no(&error))
             }),
-            // Slowly, for else it would push the flow that is held open out of FLOWS.
+            // Slowly, since otherwise it would evict the flow that is held open from FLOWS.
             Client::repeat(self.client, move || {
                 thread::sleep(Duration::from_millis(10));
                 let ask_both = || -> Result<()> {
@@ -155,7 +155,7 @@ impl Scene<'_> {
         ]
     }
 
-    /// What was open is what it was.
+    /// The open sockets are unchanged.
     pub fn check_held(&self) -> Result<()> {
         for stream in &self.held {
             let peer = stream.peer_addr()?;
@@ -167,7 +167,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Every count is exact: what is open now, and, given what there was, all connects over TCP to `web`.
+    /// Every count is exact: the open sockets, and all connects over TCP to `web` in total.
     pub fn check_counts(&self, connects: Option<u64>) -> Result<()> {
         let open = u64::try_from(self.held.len())? + 1;
         let mut counted = 0;
@@ -193,13 +193,13 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Closes all and looks at what is left.
+    /// Closes all sockets and checks what remains.
     pub fn end(mut self) -> Result<()> {
         self.check_held()?;
         self.check_counts(None)?;
         self.held.clear();
         drop(self.flow);
-        eventually("nobody is counted and nothing rests", || {
+        eventually("all counts are 0 and nothing is quarantined", || {
             Ok(active(self.agent)? == 0 && status(self.agent)?.resting == 0)
         })
     }
@@ -210,12 +210,12 @@ pub fn of_sizes(agent: &Agent, [services, endpoints]: [&str; 2]) -> Agent {
     agent.arg("--max-endpoints").arg(endpoints)
 }
 
-/// Places whose sockets ended unseen go, each with its count: what is counted and has no place does not.
+/// The sweep removes entries of sockets that closed without running a hook, and their counts. Counts without an entry stay.
 fn sweeping(agent: Agent) -> Agent {
     agent.arg("--sweep-interval").arg("1s")
 }
 
-/// As `agent`, of the version after this one.
+/// Like `agent`, but of the next version.
 pub fn next(sandbox: &Sandbox, manifests: &Manifests) -> Result<Agent> {
     let this = Path::new(env!("CARGO_BIN_EXE_lb-agent"));
     let target = this.parent().and_then(Path::parent);
@@ -246,7 +246,7 @@ pub fn pinned(agent: &Agent) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// How many sockets have an entry in ORIGINS, and how many an element in SPILL.
+/// The number of sockets with an entry in ORIGINS, and of those with an element in SPILL.
 fn places(agent: &Agent) -> Result<[usize; 2]> {
     let pin = |name| MapData::from_pin(agent.pin_dir().join("origins-v1").join(name));
     let origins: Array<MapData, Set> = Map::Array(pin("ORIGINS")?).try_into()?;
@@ -262,7 +262,7 @@ fn places(agent: &Agent) -> Result<[usize; 2]> {
     Ok([entries, spill.keys().count()])
 }
 
-/// The lengths of FRONTENDS and BACKENDS, and whether there is a pin that should be gone.
+/// The lengths of FRONTENDS and BACKENDS, and whether a pin remains that should be gone.
 pub fn lengths(agent: &Agent, room: &str) -> Result<(u32, u32)> {
     let room: PathBuf = agent.pin_dir().join(room);
     for pin in fs::read_dir(&room)? {

@@ -1,4 +1,4 @@
-//! What an agent may do once it runs, and what it gets along with.
+//! The privileges of a running agent, and the least that it needs.
 
 mod mounts;
 mod pins;
@@ -20,10 +20,10 @@ use crate::support::{
     wait_for_backends, write_service,
 };
 
-/// Some user who is not root.
+/// A user other than root.
 const NOBODY: u32 = 65_534;
 
-/// What proc_pid_status(5) says of a thread.
+/// The capabilities of a thread in proc_pid_status(5).
 #[derive(Debug)]
 struct Thread {
     name: String,
@@ -55,7 +55,7 @@ impl Thread {
         )?))
     }
 
-    /// It has just these capabilities, cannot get others, and some calls are denied to it.
+    /// Checks that it has exactly these capabilities, cannot get others, and that some calls are denied.
     fn check(&self, wanted: CapabilitySet, bounding: CapabilitySet) -> Result<()> {
         for (field, wanted) in [
             ("CapEff", wanted),
@@ -76,7 +76,7 @@ impl Thread {
     }
 }
 
-/// Each thread of an agent that all were given has what it should; returns their names.
+/// Checks the privileges of each thread of an agent that was given all; returns the threads' names.
 pub fn check_threads(process: u32, lasting: CapabilitySet) -> Result<Vec<String>> {
     let threads = Thread::all_of(process)?;
     for thread in &threads {
@@ -90,16 +90,16 @@ pub fn check_threads(process: u32, lasting: CapabilitySet) -> Result<Vec<String>
 }
 
 #[test]
-fn each_thread_has_what_it_needs_and_no_more() {
+fn each_thread_has_only_the_privileges_it_needs() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 2, 1)?;
         drop(web.running);
         let agent = web.agent.arg("--sweep-interval").arg("1s");
         let agent = agent.arg("--http").arg("127.0.0.1:81");
         let running = agent.start()?;
-        // For the manifests, whosever they are, and the low port, which it may have to bind again.
+        // For manifests of any user, and the low port, which it may have to bind again.
         let lasting = OF_TABLES | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::NET_BIND_SERVICE;
-        // All that it does at some time, with the threads that it takes: changes, a grace period, a sweep.
+        // Everything that it does at some time, on all of its threads: changes, a grace period, a sweep.
         write_service(
             &web.manifests,
             "web",
@@ -121,7 +121,7 @@ fn each_thread_has_what_it_needs_and_no_more() {
 }
 
 #[test]
-fn three_capabilities_do_for_all_but_other_namespaces() {
+fn three_capabilities_suffice_except_for_other_namespaces() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 3)?;
         let all = servers.ipv4();
@@ -136,7 +136,7 @@ fn three_capabilities_do_for_all_but_other_namespaces() {
                 "sockets" => CapabilitySet::NET_ADMIN,
                 _ => OF_TABLES,
             };
-            // Nobody may shrink the bounding set without CAP_SETPCAP.
+            // Without CAP_SETPCAP the bounding set cannot be shrunk.
             thread.check(wanted, OF_TABLES)?;
         }
         assert_eq!(answers(&client, Web::ADDRESS, 10)?.len(), 1);
@@ -172,7 +172,7 @@ fn three_capabilities_do_for_all_but_other_namespaces() {
 }
 
 #[test]
-fn where_a_runtime_knows_no_cap_bpf_cap_sys_admin_stands_for_it() {
+fn cap_sys_admin_replaces_cap_bpf_on_old_runtimes() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 1, 1)?;
         drop(web.running);
@@ -189,7 +189,7 @@ fn where_a_runtime_knows_no_cap_bpf_cap_sys_admin_stands_for_it() {
 
 /// As after `sudo lb-agent run --manifests ~/services`.
 #[test]
-fn files_in_somebodys_home_are_read_again_when_they_change() {
+fn files_in_a_users_home_are_read_again_after_changes() {
     sandboxed(|sandbox| {
         let servers = Servers::start(sandbox, 2)?;
         let manifests = sandbox.manifests()?;
@@ -210,7 +210,7 @@ fn files_in_somebodys_home_are_read_again_when_they_change() {
         wait_for_backends(&agent, "web", &servers.ipv4()[..1])?;
         write(&servers.ipv4()[1..])?;
         wait_for_backends(&agent, "web", &servers.ipv4()[1..])?;
-        // What is left of the socket is in nobody's way.
+        // The leftover socket does not prevent a start.
         running.terminate()?;
         agent.start()?;
         Ok(())

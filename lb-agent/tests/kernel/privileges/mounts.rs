@@ -1,4 +1,4 @@
-//! What others mount where the agent looks.
+//! Mounts of other users over the files that the agent reads.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +11,9 @@ use nix::unistd::mkfifo;
 
 use crate::support::{Web, active, eventually, leave_entry};
 
-/// A process in namespaces of its own may mount what it likes where it held a network namespace.
+/// A process in namespaces of its own may mount anything over its network namespace's file.
 #[test]
-fn what_is_mounted_over_a_namespace_stops_no_sweep() {
+fn a_mount_over_a_namespace_does_not_stop_the_sweep() {
     sandboxed(|sandbox| {
         let web = Web::start(sandbox, 1, 1)?;
         drop(web.running);

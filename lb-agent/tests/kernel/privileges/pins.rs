@@ -1,4 +1,4 @@
-//! Who may change what programs read.
+//! Which users can change what the programs read.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
@@ -10,7 +10,7 @@ use super::NOBODY;
 use crate::support::agent;
 
 #[test]
-fn pins_are_where_nobody_else_writes() {
+fn pins_are_not_writable_by_others() {
     sandboxed(|sandbox| {
         let agent = agent(sandbox, &sandbox.manifests()?);
         let refused = |reason: &str| -> Result<()> {
@@ -23,11 +23,11 @@ fn pins_are_where_nobody_else_writes() {
             }
             Ok(())
         };
-        // As anybody can do it where the BPF file system was mounted without options.
+        // As any user can do if the BPF file system was mounted without options.
         fs::create_dir(agent.pin_dir())?;
         chown(agent.pin_dir(), Some(NOBODY), Some(NOBODY))?;
         refused("user 65534")?;
-        ensure!(agent.unload().is_err(), "somebody else's pins");
+        ensure!(agent.unload().is_err(), "pins of another user");
         fs::remove_dir(agent.pin_dir())?;
         symlink(sandbox.bpffs(), agent.pin_dir())?;
         lchown(agent.pin_dir(), Some(NOBODY), Some(NOBODY))?;

@@ -1,4 +1,4 @@
-//! Who may ask the agent what, and how often.
+//! Which users can send requests to the agent, and how many.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -15,9 +15,9 @@ use super::NOBODY;
 use crate::support::agent;
 
 #[test]
-fn the_socket_is_for_root_alone() {
+fn only_root_can_use_the_status_socket() {
     sandboxed(|sandbox| {
-        // A folder that anybody may pass, and one below it that the agent makes.
+        // A folder that any user may enter, and one below it that the agent creates.
         fs::set_permissions(sandbox.dir(), fs::Permissions::from_mode(0o755))?;
         let folder = sandbox.dir().join("run");
         let agent = agent(sandbox, &sandbox.manifests()?).at_socket(folder.join("agent.sock"));
@@ -29,22 +29,22 @@ fn the_socket_is_for_root_alone() {
         UnixStream::connect(agent.socket())?;
         let refused = thread::scope(|scope| {
             let connecting = scope.spawn(|| {
-                // Of this thread only; what lets root pass everywhere goes along (capabilities(7)).
+                // For this thread only; the capabilities by which root bypasses permissions are dropped too (capabilities(7)).
                 setfsuid(Uid::from_raw(NOBODY));
                 fs::metadata(agent.socket()).expect("the folder may be passed");
                 UnixStream::connect(agent.socket())
             });
             connecting.join().expect("it does not panic")
         });
-        let refused = refused.expect_err("nobody but root connects");
+        let refused = refused.expect_err("only root may connect");
         assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "{refused}");
         Ok(())
     });
 }
 
-/// Whoever is in the node's network namespace reaches the metrics' address.
+/// Every process in the node's network namespace reaches the metrics' address.
 #[test]
-fn connections_that_ask_for_nothing_leave_room_for_others() {
+fn idle_connections_leave_room_for_others() {
     sandboxed(|sandbox| {
         let agent = agent(sandbox, &sandbox.manifests()?);
         let running = agent.arg("--http").arg("127.0.0.1:10356").start()?;
@@ -59,7 +59,7 @@ fn connections_that_ask_for_nothing_leave_room_for_others() {
         let mut answer = String::new();
         asking.read_to_string(&mut answer)?;
         ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-        // Those are asked to go.
+        // The server closes those connections.
         ensure!(idle[0].read(&mut [0; 512]).is_ok());
         Ok(())
     });

@@ -1,4 +1,4 @@
-//! What the agent can do without CAP_SYS_ADMIN and CAP_SYS_PTRACE.
+//! The agent without CAP_SYS_ADMIN and CAP_SYS_PTRACE.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -41,7 +41,7 @@ fn check_metrics(sandbox: &Sandbox, lines: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn the_metrics_tell_what_was_ended() {
+fn metrics_count_ended_sockets() {
     sandboxed(|sandbox| {
         let http = HTTP.to_string();
         let dns = Dns::start_with(sandbox, 2, &[&[0]], |agent| agent.arg("--http").arg(http))?;
@@ -65,10 +65,10 @@ fn the_metrics_tell_what_was_ended() {
 }
 
 #[test]
-fn without_the_right_to_enter_namespaces_only_those_of_its_own_are_ended() {
+fn without_capabilities_only_sockets_of_its_own_namespace_are_ended() {
     sandboxed(|sandbox| {
         thread::scope(|scope| {
-            // What a process of root may do is what the thread that starts it has in its bounding set.
+            // A process of root gets the bounding set of the thread that starts it.
             let body = || -> Result<()> {
                 remove_capability_from_bounding_set(CapabilitySet::SYS_ADMIN)?;
                 limited(sandbox)
@@ -98,7 +98,7 @@ fn limited(sandbox: &Sandbox) -> Result<()> {
     for socket in &of_pod {
         assert_eq!(asked(socket)?, dns.pods[0].name());
     }
-    // It goes on balancing.
+    // The agent still balances.
     let new = dns
         .client
         .enter(|| asked(&connected(Domain::IPV4, kinds()[0].1)?).context("no answer"))??;

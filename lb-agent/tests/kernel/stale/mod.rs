@@ -1,4 +1,5 @@
-//! Connected UDP sockets are ended when their backend stops serving, so that their owners connect again; nothing else is.
+//! Connected UDP sockets are ended when their backend stops serving, so that their owners connect again. No other sockets are
+//! ended.
 
 mod capabilities;
 mod namespaces;
@@ -18,7 +19,7 @@ use crate::dns::{PORT, service, service_ipv6};
 use crate::support::{cluster_ip, eventually, status};
 use crate::udp;
 
-/// The kinds of sockets, and where Service 1 is for them: IPv4, IPv6, and IPv6 with a mapped address.
+/// The kinds of sockets, with the address of Service 1 for each: IPv4, IPv6, and IPv6 with a mapped address.
 fn kinds() -> [(Domain, SocketAddr); 3] {
     let mapped = (cluster_ip(1).to_ipv6_mapped(), PORT).into();
     [
@@ -48,7 +49,7 @@ fn connected_in(pod: &Pod) -> Result<Vec<UdpSocket>> {
     pod.enter(connected_here)?
 }
 
-/// Who answers to a connected socket.
+/// Returns the pod that answers to a connected socket.
 fn asked(socket: &UdpSocket) -> io::Result<String> {
     socket.send(b"?")?;
     let mut reply = [0; 256];
@@ -58,15 +59,15 @@ fn asked(socket: &UdpSocket) -> io::Result<String> {
         .to_owned())
 }
 
-/// Waits until a socket is not connected any more.
+/// Waits until a socket is no longer connected.
 fn wait_until_ended(socket: &UdpSocket) -> Result<()> {
     eventually("the socket is ended", || Ok(is_ended(socket)))
 }
 
-/// Waits until so many sockets were ended, and that none could not be.
+/// Waits until this many sockets have been ended, and checks that there were no failures.
 fn wait_for_counts(agent: &Agent, udp: u64, tcp: u64) -> Result<()> {
     let mut now = TerminationStatus::default();
-    eventually("what was ended is counted", || {
+    eventually("ended sockets are counted", || {
         now = status(agent)?.socket_termination;
         Ok((now.udp, now.tcp) == (udp, tcp))
     })
@@ -80,17 +81,17 @@ fn is_ended(socket: &UdpSocket) -> bool {
     error.and_then(|error| error.raw_os_error()) == Some(libc::ENOTCONN)
 }
 
-/// As an owner does who was told: connects a socket that was ended once more, and asks. Who answers.
+/// Reconnects an ended socket, as its owner would, and returns the pod that answers.
 fn ask_again(socket: &UdpSocket, to: SocketAddr) -> Result<String> {
-    let told = socket.take_error()?.and_then(|error| error.raw_os_error());
-    ensure!(told == Some(libc::ECONNABORTED), "{told:?}");
+    let error = socket.take_error()?.and_then(|error| error.raw_os_error());
+    ensure!(error == Some(libc::ECONNABORTED), "{error:?}");
     socket.connect(to)?;
     ensure!(socket.peer_addr()? == to);
     asked(socket).with_context(|| format!("asking {to} again"))
 }
 
-/// That its owner is told, whatever he does next.
-fn check_told(socket: &UdpSocket) -> Result<()> {
+/// Checks that the owner gets an error from its next call, whichever that is.
+fn check_error_reported(socket: &UdpSocket) -> Result<()> {
     let number = |result: io::Result<usize>| result.err().and_then(|error| error.raw_os_error());
     let sent = number(socket.send(b"?"));
     ensure!(sent == Some(libc::EDESTADDRREQ), "send: {sent:?}");

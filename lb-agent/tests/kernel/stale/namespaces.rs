@@ -1,4 +1,4 @@
-//! Sockets are found in whatever network namespace they are, and whatever holds that.
+//! Sockets are found in every network namespace, however it is kept alive.
 
 use std::fs::File;
 use std::net::UdpSocket;
@@ -18,7 +18,7 @@ use super::{ask_again, connected, connected_here, connected_in, kinds, wait_unti
 use crate::dns::{Dns, service};
 
 #[test]
-fn those_of_the_node_and_of_several_pods() {
+fn sockets_of_the_node_and_of_pods_are_ended() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0]])?;
         let mut sockets = sandbox.namespace().enter(connected_here)??;
@@ -34,7 +34,7 @@ fn those_of_the_node_and_of_several_pods() {
     });
 }
 
-/// What keeps a network namespace.
+/// The object that keeps a network namespace alive.
 #[expect(dead_code, reason = "they are held, not read")]
 enum Holder {
     Process(Child),
@@ -54,8 +54,8 @@ impl Drop for Holder {
     }
 }
 
-/// A network namespace of which no packet gets out, and a socket in it that is connected to Service 1. The thread stays in it
-/// until the sender is dropped.
+/// A network namespace without a route out, and a socket in it that is connected to Service 1. The thread stays in it until the
+/// sender is dropped.
 fn namespace() -> Result<(NetworkNamespace, UdpSocket, Sender<()>)> {
     let (sender, made) = channel();
     let (stay, stayed) = channel();
@@ -77,7 +77,7 @@ fn enter_new() -> Result<(NetworkNamespace, UdpSocket)> {
     Ok((NetworkNamespace::current()?, socket))
 }
 
-/// Has a namespace held in one way only.
+/// Keeps a namespace alive in one way only.
 fn hold(how: &str, namespace: NetworkNamespace, stay: Sender<()>, dir: &Path) -> Result<Holder> {
     Ok(match how {
         "process" => {
@@ -99,7 +99,7 @@ fn hold(how: &str, namespace: NetworkNamespace, stay: Sender<()>, dir: &Path) ->
 }
 
 #[test]
-fn those_in_namespaces_that_are_held_in_other_ways() {
+fn sockets_are_ended_however_their_namespace_is_held() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0]])?;
         let mut held = Vec::new();

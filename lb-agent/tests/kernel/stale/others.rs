@@ -1,4 +1,4 @@
-//! What is never touched, whatever its backend does.
+//! Sockets that are never ended, whatever happens to their backend.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -21,7 +21,7 @@ fn direct(dns: &Dns) -> [(Domain, SocketAddr); 3] {
     ]
 }
 
-/// Pod 0 leaves Service 1 for pod 1, and the sockets that are to be ended have been.
+/// Pod 1 replaces pod 0 in Service 1, and the stale sockets have been ended.
 fn move_on(dns: &Dns) -> Result<()> {
     let witnesses = connected_in(&dns.client)?;
     dns.write(1, [(1, true, true)].into_iter())?;
@@ -29,7 +29,7 @@ fn move_on(dns: &Dns) -> Result<()> {
 }
 
 #[test]
-fn sockets_that_are_connected_to_the_pod_itself() {
+fn sockets_connected_to_the_pod_itself_are_kept() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0]])?;
         let ways = direct(&dns).into_iter().zip(kinds());
@@ -37,16 +37,16 @@ fn sockets_that_are_connected_to_the_pod_itself() {
             let mut sockets = Vec::new();
             for ((domain, pod), (_, service)) in ways {
                 sockets.push((connected(domain, pod)?, pod));
-                // One that was connected through the Service before.
+                // A socket that was connected through the Service before.
                 let before = connected(domain, service)?;
                 before.connect(pod)?;
                 sockets.push((before, pod));
-                // One that has sent to the Service while it was connected to the pod.
+                // A socket that has sent to the Service while it was connected to the pod.
                 let aside = connected(domain, pod)?;
                 aside.send_to(b"?", service)?;
                 aside.recv(&mut [0; 256])?;
                 sockets.push((aside, pod));
-                // One that has sent to the Service before it was connected.
+                // A socket that has sent to the Service before it was connected.
                 let sender = udp::socket(domain)?;
                 ask(&sender, service)?;
                 sender.connect(pod)?;
@@ -64,7 +64,7 @@ fn sockets_that_are_connected_to_the_pod_itself() {
 }
 
 #[test]
-fn sockets_that_are_not_connected_move_on_by_themselves() {
+fn unconnected_sockets_are_kept_and_move_to_the_new_backend() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0]])?;
         let sockets: Vec<(UdpSocket, SocketAddr, bool)> =
@@ -83,7 +83,7 @@ fn sockets_that_are_not_connected_move_on_by_themselves() {
         move_on(&dns)?;
         for (socket, to, was_connected) in &sockets {
             assert!(socket.take_error()?.is_none(), "no error waits for them");
-            // An IPv6 socket that was connected goes on hearing its old peer only (`__udp_disconnect`).
+            // An IPv6 socket that was connected still receives only from its old peer (`__udp_disconnect`).
             if to.is_ipv4() || !was_connected {
                 assert_eq!(ask(socket, *to)?, dns.pods[1].name());
             }
@@ -93,7 +93,7 @@ fn sockets_that_are_not_connected_move_on_by_themselves() {
 }
 
 #[test]
-fn sockets_of_other_services_with_the_same_pod() {
+fn sockets_of_other_services_with_the_same_pod_are_kept() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0], &[0]])?;
         let others = [(Domain::IPV4, service(2)), (Domain::IPV6, service_ipv6(2))];

@@ -9,8 +9,8 @@ use lb_testbed::{Deadline, Family, sandboxed};
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    ask_again, asked, check_told, connected, connected_in, is_ended, kinds, wait_for_counts,
-    wait_until_ended,
+    ask_again, asked, check_error_reported, connected, connected_in, is_ended, kinds,
+    wait_for_counts, wait_until_ended,
 };
 use crate::dns::{Dns, service};
 use crate::support::{active, eventually, status};
@@ -29,7 +29,7 @@ fn a_connected_socket_survives_the_rollout_of_all_its_servers() {
             dns.write(1, new.into_iter())?;
             for (socket, (_, to)) in sockets.iter().zip(kinds()) {
                 wait_until_ended(socket)?;
-                check_told(socket)?;
+                check_error_reported(socket)?;
                 socket.connect(to)?;
                 assert_eq!(socket.peer_addr()?, to);
                 let name = asked(socket)?;
@@ -45,7 +45,7 @@ fn a_connected_socket_survives_the_rollout_of_all_its_servers() {
 }
 
 #[test]
-fn who_waits_for_an_answer_wakes_up() {
+fn a_client_waiting_for_an_answer_wakes_up() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0]])?;
         let (sender, results) = channel();
@@ -70,7 +70,7 @@ fn who_waits_for_an_answer_wakes_up() {
 }
 
 #[test]
-fn a_backend_that_is_terminating_keeps_its_sockets_while_it_serves() {
+fn a_terminating_backend_keeps_its_sockets_while_it_serves() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 3, &[&[0], &[1]])?;
         let sockets = connected_in(&dns.client)?;
@@ -79,12 +79,12 @@ fn a_backend_that_is_terminating_keeps_its_sockets_while_it_serves() {
         dns.write(1, [(0, false, true), (2, true, true)].into_iter())?;
         dns.wait_for(1, Family::IPv6, &[(0, false, true), (2, true, true)])?;
         dns.write(2, [(2, true, true)].into_iter())?;
-        // The looks that end this one would have found the others.
+        // The searches that ended this socket would have found the others.
         wait_until_ended(&witness)?;
         for socket in &sockets {
             assert_eq!(asked(socket)?, dns.pods[0].name());
         }
-        // Terminating, and not serving any more.
+        // Terminating, and no longer serving.
         dns.write(1, [(0, false, false), (2, true, true)].into_iter())?;
         for (socket, (_, to)) in sockets.iter().zip(kinds()) {
             wait_until_ended(socket)?;
@@ -95,7 +95,7 @@ fn a_backend_that_is_terminating_keeps_its_sockets_while_it_serves() {
 }
 
 #[test]
-fn a_service_that_goes_takes_its_sockets_along() {
+fn deleting_a_service_ends_its_sockets() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 1, &[&[0], &[0]])?;
         let sockets = connected_in(&dns.client)?;
@@ -103,7 +103,7 @@ fn a_service_that_goes_takes_its_sockets_along() {
         dns.remove(1)?;
         for socket in &sockets {
             wait_until_ended(socket)?;
-            check_told(socket)?;
+            check_error_reported(socket)?;
         }
         assert_eq!(asked(&other)?, dns.pods[0].name());
         assert_eq!(other.peer_addr()?, service(2));
@@ -112,7 +112,7 @@ fn a_service_that_goes_takes_its_sockets_along() {
 }
 
 #[test]
-fn a_backend_that_stopped_while_no_agent_ran() {
+fn sockets_are_ended_if_their_backend_stopped_while_no_agent_ran() {
     sandboxed(|sandbox| {
         let mut dns = Dns::start(sandbox, 2, &[&[0], &[0]])?;
         let of_first = connected_in(&dns.client)?;
@@ -159,9 +159,9 @@ fn sockets_that_share_an_address_are_all_ended() {
     });
 }
 
-/// Such a socket hears from nobody but the backend that its `connect` was given, wherever it sends.
+/// Such a socket receives only from the backend of its `connect`, wherever it sends.
 #[test]
-fn a_connected_socket_that_gives_the_address_each_time() {
+fn a_connected_socket_that_names_the_address_each_time_is_ended() {
     sandboxed(|sandbox| {
         let dns = Dns::start(sandbox, 2, &[&[0]])?;
         let sockets = connected_in(&dns.client)?;
@@ -173,7 +173,7 @@ fn a_connected_socket_that_gives_the_address_each_time() {
             sockets.iter().try_for_each(wait_until_ended)
         })?;
         for (socket, (_, to)) in sockets.iter().zip(kinds()) {
-            // The loop may have been told, or not, and has left answers behind.
+            // The loop may or may not have received the error, and has left answers unread.
             let _ = socket.take_error()?;
             socket.connect(to)?;
             assert_eq!(socket.peer_addr()?, to);
@@ -182,11 +182,11 @@ fn a_connected_socket_that_gives_the_address_each_time() {
     });
 }
 
-/// The datagrams, not the sockets' answers, are what matters: nobody reads those.
+/// Only the sent datagrams matter. Nobody reads the answers.
 fn send_until_ended(socket: &UdpSocket, to: SocketAddr) {
     let deadline = Deadline::within(LIMIT);
     while !is_ended(socket) && !deadline.is_over() {
-        // What came back may have been refused.
+        // An answer may be an error.
         let _ = socket.send_to(b"?", to);
     }
 }

@@ -1,4 +1,4 @@
-//! TCP connections stay with their backends, unless `--terminate-tcp` says otherwise.
+//! TCP connections stay with their backends, unless `--terminate-tcp` is given.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -54,7 +54,7 @@ impl Both {
             .write("both.json", [service.to_json(), slice.to_json()])
     }
 
-    /// A connection, one that an IPv6 socket made, and a UDP socket.
+    /// A connection, a connection of an IPv6 socket, and a UDP socket.
     fn sockets(&self) -> Result<([TcpStream; 2], UdpSocket)> {
         self.client.enter(|| {
             let mapped = (cluster_ip(10).to_ipv6_mapped(), PORT);
@@ -68,7 +68,7 @@ impl Both {
     }
 }
 
-/// That a connection lives: what is sent comes back.
+/// Checks that a connection is open: the server echoes.
 fn check_echo(stream: &mut TcpStream, name: &str) -> Result<()> {
     let mut greeting = vec![0; name.len() + 1];
     stream.read_exact(&mut greeting)?;
@@ -81,7 +81,7 @@ fn check_echo(stream: &mut TcpStream, name: &str) -> Result<()> {
 }
 
 #[test]
-fn connections_are_left_alone() {
+fn connections_are_kept_by_default() {
     sandboxed(|sandbox| {
         let both = Both::new(sandbox)?;
         let agent = both.agent(sandbox);
@@ -98,7 +98,7 @@ fn connections_are_left_alone() {
 }
 
 #[test]
-fn connections_are_ended_when_that_is_asked_for() {
+fn connections_are_ended_with_terminate_tcp() {
     sandboxed(|sandbox| {
         let both = Both::new(sandbox)?;
         let agent = both.agent(sandbox).arg("--terminate-tcp");

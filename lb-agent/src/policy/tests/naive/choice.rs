@@ -1,4 +1,4 @@
-//! The endpoints of a service port, and which of them a client on this node may use.
+//! The endpoints of a service port, and those that a client on this node may use.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ pub struct Endpoint<'a> {
     for_zones: Vec<&'a str>,
 }
 
-/// The endpoints of all slices of the Service: of several with one address the best, of equal ones the first.
+/// The endpoints of all slices of the Service. Of several with one address, the best counts; of equal ones, the first.
 pub fn endpoints<'a>(objects: &'a Objects, want: &Want<'_>) -> Vec<Endpoint<'a>> {
     let mut all = Vec::new();
     for slice in objects.values().filter(|o| o["kind"] == "EndpointSlice") {
@@ -82,8 +82,8 @@ fn read(endpoint: &Value, address: SocketAddr) -> Endpoint<'_> {
     }
 }
 
-/// The ready ones that hints send here, if every ready one has hints of a kind and one of them names us; else all ready
-/// ones; if none is ready, those that still serve while they terminate.
+/// The ready endpoints that hints select for this node, if every ready endpoint has hints of that kind and one of them names
+/// this node; else all ready ones. If none is ready, those that still serve while they terminate.
 pub fn cluster_set<'a>(all: &'a [Endpoint<'a>], zone: &str) -> Vec<&'a Endpoint<'a>> {
     let ready: Vec<&Endpoint<'_>> = all.iter().filter(|e| e.ready).collect();
     if ready.is_empty() {
@@ -104,7 +104,7 @@ pub fn cluster_set<'a>(all: &'a [Endpoint<'a>], zone: &str) -> Vec<&'a Endpoint<
     ready
 }
 
-/// The ready ones of this node; if there is none, those of this node that still serve while they terminate.
+/// The ready endpoints of this node. If none is ready, those of this node that still serve while they terminate.
 pub fn local_set<'a>(all: &'a [Endpoint<'a>]) -> Vec<&'a Endpoint<'a>> {
     let local: Vec<&Endpoint<'_>> = all.iter().filter(|e| e.node == NODE_NAME).collect();
     if local.iter().any(|e| e.ready) {

@@ -1,6 +1,6 @@
-//! The rules a second time, from scratch and as plainly as they are said: what the policy is compared with.
+//! A second, naive implementation of the rules, with which the policy is compared.
 //!
-//! It reads the objects' JSON itself and goes through everything for everything.
+//! It reads the objects' JSON itself and computes everything from scratch.
 
 mod choice;
 
@@ -18,12 +18,12 @@ use crate::policy::Backend;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
-    fn the_policy_says_the_same(objects in objects()) {
+    fn the_policy_agrees_with_a_naive_one(objects in objects()) {
         prop_assert_eq!(found(&Case::of(&objects)), frontends(&objects));
     }
 }
 
-/// What the policy says, as [`frontends`] says it.
+/// The policy's result, in the form of [`frontends`].
 pub fn found(case: &Case) -> Vec<String> {
     let mut lines = Vec::new();
     let addresses = |of: Vec<&Backend>| {
@@ -59,10 +59,10 @@ pub fn found(case: &Case) -> Vec<String> {
     lines
 }
 
-/// An address and port that somebody may connect to, and who wants it.
+/// An address and port that clients may connect to, and the service port that claims it.
 struct Want<'a> {
     service: &'a Value,
-    /// The port's name and its protocol.
+    /// The name of the port, and its protocol.
     port: (&'a str, &'a str),
     family: &'static str,
     kind: &'static str,
@@ -71,7 +71,7 @@ struct Want<'a> {
     number: u64,
 }
 
-/// A line for each frontend: where it is and what it offers; what [`found`] must be.
+/// One line for each frontend, with its address and backends; [`found`] must be equal.
 pub fn frontends(objects: &Objects) -> Vec<String> {
     let services = objects.values().filter(|o| o["kind"] == "Service");
     let wants: Vec<Want<'_>> = services
@@ -87,7 +87,7 @@ pub fn frontends(objects: &Objects) -> Vec<String> {
     lines
 }
 
-/// Whether clusterIP, type or a mark says that the Service is nothing for us.
+/// Whether clusterIP, type, a label or an annotation excludes the Service.
 fn is_skipped(service: &Value) -> bool {
     let (metadata, spec) = (&service["metadata"], &service["spec"]);
     // null is an empty label.
@@ -137,7 +137,7 @@ fn wants(service: &Value) -> Vec<Want<'_>> {
     wants
 }
 
-/// All addresses of a Service in a family; of two that are the same the first counts.
+/// All addresses of a Service in a family, without duplicates.
 fn addresses(service: &Value, family: &str) -> Vec<(&'static str, IpAddr)> {
     let Some(vip) = vip(service, family) else {
         return Vec::new();
@@ -155,7 +155,8 @@ fn addresses(service: &Value, family: &str) -> Vec<(&'static str, IpAddr)> {
     all
 }
 
-/// The ClusterIP of a family: that for which `ipFamilies` says so, or the address itself where that says nothing.
+/// The ClusterIP of a family: the one at the family's position in `ipFamilies` or, without that field, the first of that
+/// family.
 fn vip(service: &Value, family: &str) -> Option<IpAddr> {
     let spec = &service["spec"];
     let one = [spec["clusterIP"].clone()];
@@ -169,7 +170,7 @@ fn vip(service: &Value, family: &str) -> Option<IpAddr> {
     meant.find_map(|(_, text)| ip(text, family))
 }
 
-/// Whether only some clients may come to the Service's LoadBalancer IPs of the family.
+/// Whether source ranges restrict the clients of the Service's LoadBalancer IPs of the family.
 fn is_filtered(service: &Value, family: &str) -> bool {
     let ranges = list(&service["spec"]["loadBalancerSourceRanges"]).iter();
     let ranges = ranges.filter_map(|range| {
@@ -186,7 +187,7 @@ fn is_same_site(a: &Want<'_>, b: &Want<'_>) -> bool {
     (a.family, a.address, a.number, a.port.1) == (b.family, b.address, b.number, b.port.1)
 }
 
-/// Who comes first gets it: to whom it is the ClusterIP, then the oldest Service, where no date is the oldest, then by name.
+/// The first in this order wins: the Service whose ClusterIP it is, then the oldest (no date counts as oldest), then by name.
 fn rank<'a>(want: &Want<'a>) -> (bool, &'a str, &'a str, &'a str, (&'a str, &'a str)) {
     let metadata = &want.service["metadata"];
     (
@@ -258,14 +259,14 @@ fn is_port(value: &Value) -> bool {
     (1..=65535).contains(&value.as_i64().unwrap_or_default())
 }
 
-/// An address of the family that can be somebody's.
+/// An address of the family that Services may use.
 fn ip(value: &Value, family: &str) -> Option<IpAddr> {
     let ip = address(text(value))?;
     let is_ours = !ip.is_loopback() && !ip.is_multicast() && !ip.is_unspecified();
     (is_ours && family_of(ip) == family).then_some(ip)
 }
 
-/// Leading zeros mean nothing.
+/// Leading zeros are ignored.
 fn address(text: &str) -> Option<IpAddr> {
     let octets: Vec<Option<u8>> = text.split('.').map(|o| o.parse().ok()).collect();
     match octets[..] {

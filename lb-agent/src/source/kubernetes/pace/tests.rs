@@ -1,4 +1,5 @@
-//! Many agents lose one server and find it again, on a clock that leaps: when each is back, and what the server sees of them.
+//! Simulates many agents that lose one server and find it again, on a virtual clock: when each has recovered, and how many
+//! requests the server gets.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,22 +16,22 @@ const KINDS: [Kind; 4] = [
 ];
 const AGENTS: u32 = 200;
 
-/// Until when a server fails, and how.
+/// A failure of the server, and when it ends.
 #[derive(Clone)]
 struct Outage {
     phases: Vec<(Duration, Failure)>,
     retry_after: Option<Duration>,
-    /// Then each watch is told that its revision is too old.
+    /// Then each watch gets the answer that its revision is too old.
     forgets: bool,
 }
 
 impl Outage {
-    /// No server for so many seconds.
+    /// No server for this many seconds.
     fn of(seconds: u64) -> Self {
         Self::in_phases(&[(seconds, Failure::Unreachable)])
     }
 
-    /// Until when, in seconds, and how it fails.
+    /// When it ends, in seconds, and the kind of failure.
     fn in_phases(phases: &[(u64, Failure)]) -> Self {
         let phases = phases.iter();
         Self {
@@ -54,17 +55,17 @@ impl Outage {
     }
 }
 
-/// What came of it.
+/// The result of a simulation.
 #[derive(Default)]
 struct Seen {
-    /// When each attempt was made.
+    /// The time of each attempt.
     attempts: Vec<Duration>,
-    /// How long after the server each watch was back.
+    /// The time from the server's return until each watch recovered.
     back: Vec<Duration>,
 }
 
 impl Seen {
-    /// The most attempts within a second, as a rate for each agent, that begin between these times.
+    /// The highest rate of attempts in any second that begins between these times, per agent.
     fn busiest(&mut self, from: Duration, to: Duration) -> f64 {
         self.attempts.sort_unstable();
         let within = |at: Duration| {
@@ -83,7 +84,7 @@ impl Seen {
     }
 }
 
-/// All agents lose the server at once.
+/// All agents lose the server at the same time.
 async fn live_through(outage: Outage) -> Seen {
     let began = Instant::now();
     let seen = Rc::new(RefCell::new(Seen::default()));
@@ -102,17 +103,17 @@ async fn live_through(outage: Outage) -> Seen {
                     seen.borrow_mut().attempts.push(time);
                     match outage.at(time) {
                         Some(another) => {
-                            pace.refused(kind, outage.retry_after);
+                            pace.record_refusal(kind, outage.retry_after);
                             failure = another;
                         }
                         None if std::mem::take(&mut forgets) => {
-                            pace.answered(kind, true);
+                            pace.record_success(kind, true);
                             failure = Failure::Outdated;
                         }
                         None => break,
                     }
                 }
-                pace.answered(kind, true);
+                pace.record_success(kind, true);
                 let late = began.elapsed() - outage.end();
                 seen.borrow_mut().back.push(late);
             });
@@ -127,7 +128,7 @@ const fn seconds(number: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_agent_is_back_within_seconds_of_its_server_and_not_all_at_once() {
+async fn agents_return_within_seconds_of_their_server_but_not_all_at_once() {
     for away in [1, 8, 25, 120, 600] {
         for forgets in [false, true] {
             let mut outage = Outage::of(away);
@@ -144,7 +145,7 @@ async fn every_agent_is_back_within_seconds_of_its_server_and_not_all_at_once() 
             println!("{case}");
             assert!(median < seconds(3), "{case}");
             assert!(worst < seconds(6), "{case}");
-            // An agent asks once, and when that goes well for each of its other kinds.
+            // An agent sends one request and, when it succeeds, one for each of its other kinds.
             let of_each = if forgets { 2.0 } else { 1.0 };
             assert!(most_after < 3.0 * of_each, "{case}");
             if away > seconds(8) {
@@ -156,7 +157,7 @@ async fn every_agent_is_back_within_seconds_of_its_server_and_not_all_at_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_everything_while_it_starts_holds_nobody_up() {
+async fn a_server_that_refuses_everything_while_starting_delays_no_agent() {
     for (away, refuses) in [(1, 2), (8, 4), (25, 8), (120, 12)] {
         let mut outage = Outage::in_phases(&[
             (away, Failure::Unreachable),
@@ -174,9 +175,9 @@ async fn a_server_that_refuses_everything_while_it_starts_holds_nobody_up() {
     }
 }
 
-/// As when somebody restarts it several times in a row.
+/// As when the server is restarted several times in a row.
 #[tokio::test(start_paused = true)]
-async fn outages_that_come_soon_after_each_other_take_no_longer() {
+async fn repeated_outages_do_not_lengthen_the_recovery() {
     let pace = Arc::new(Pace::new());
     let tasks = LocalSet::new();
     let worst = Rc::new(RefCell::new(Duration::ZERO));
@@ -192,12 +193,12 @@ async fn outages_that_come_soon_after_each_other_take_no_longer() {
                 while from.elapsed() < seconds(1) || failure == Failure::Unreachable {
                     attempts.pause(failure).await;
                     if from.elapsed() >= seconds(1) {
-                        pace.answered(kind, true);
+                        pace.record_success(kind, true);
                         failure = Failure::Outdated;
                     }
                 }
                 attempts.pause(failure).await;
-                pace.answered(kind, true);
+                pace.record_success(kind, true);
                 let late = from.elapsed() - seconds(1);
                 worst.replace_with(|worst| late.max(*worst));
             }
@@ -208,18 +209,18 @@ async fn outages_that_come_soon_after_each_other_take_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_goes_on_refusing_is_asked_less_and_less() {
+async fn a_server_that_keeps_refusing_is_asked_less_often() {
     let mut seen = live_through(Outage::in_phases(&[(600, Failure::Refused)])).await;
     let late = seen.busiest(seconds(300), seconds(600));
     assert!(late < 0.15, "{late} attempts of an agent in a second");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_not_asked_before_it_wants_to_be() {
+async fn retry_after_is_respected() {
     let mut outage = Outage::in_phases(&[(60, Failure::Broken)]);
     outage.retry_after = Some(seconds(20));
     let mut seen = live_through(outage).await;
-    // Once for each kind, at the very beginning; then for each kind once in 20 s at most.
+    // Once per kind at the very beginning; then at most once in 20 s per kind.
     let later = seen.busiest(seconds(20), seconds(60));
     let of_all = seen.attempts.len() as f64 / f64::from(AGENTS);
     assert!(of_all < 4.0 * (1.0 + 60.0 / 20.0 + 1.0), "{of_all}");
@@ -227,7 +228,7 @@ async fn a_server_is_not_asked_before_it_wants_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_that_fail_after_a_good_start_do_not_keep_each_other_awake() {
+async fn two_kinds_that_fail_after_listing_do_not_reset_each_others_delay() {
     let pace = Arc::new(Pace::new());
     let tasks = LocalSet::new();
     let number = Rc::new(RefCell::new(0));
@@ -237,27 +238,27 @@ async fn two_that_fail_after_a_good_start_do_not_keep_each_other_awake() {
         tasks.spawn_local(async move {
             let end = Instant::now() + seconds(600);
             while Instant::now() < end {
-                pace.answered(kind, true);
+                pace.record_success(kind, true);
                 attempts.pause(Failure::Broken).await;
                 *number.borrow_mut() += 1;
             }
         });
     }
     tasks.await;
-    // Each asks once in 4.5 s, and when it is woken: once in 5 s at most.
+    // Each sends a request every 4.5 s, and when it is woken: at most once in 5 s.
     let most = 600.0 * 2.0 * (1.0 / 4.5 + 1.0 / 5.0) * 1.2;
     let number = f64::from(*number.borrow());
     assert!(number < most, "{number} attempts in 600 s, not {most}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_always_says_that_it_has_forgotten_is_not_listed_again_and_again() {
+async fn a_server_that_always_answers_gone_is_not_listed_in_a_loop() {
     let mut attempts = Attempts::new(Arc::new(Pace::new()), Kind::Service);
     let pace = Arc::clone(&attempts.pace);
     let end = Instant::now() + seconds(600);
     let mut number = 0;
     while Instant::now() < end {
-        pace.answered(Kind::Service, true);
+        pace.record_success(Kind::Service, true);
         attempts.pause(Failure::Outdated).await;
         number += 1;
     }
@@ -265,14 +266,14 @@ async fn a_server_that_always_says_that_it_has_forgotten_is_not_listed_again_and
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_well_for_a_while_is_asked_again_at_once() {
+async fn a_watch_that_worked_for_a_while_restarts_at_once() {
     let mut attempts = Attempts::new(Arc::new(Pace::new()), Kind::Service);
     let pace = Arc::clone(&attempts.pace);
     let long = Instant::now() + seconds(120);
     while Instant::now() < long {
         attempts.pause(Failure::Refused).await;
     }
-    pace.answered(Kind::Service, true);
+    pace.record_success(Kind::Service, true);
     tokio::time::sleep(seconds(1)).await;
     assert!(!attempts.has_settled());
     tokio::time::sleep(seconds(10)).await;

@@ -1,4 +1,4 @@
-//! What kubectl takes is served, and what it does not say is told.
+//! Files that kubectl accepts are served, and mistakes that kubectl ignores are reported.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,9 +11,9 @@ fn parse(text: &str) -> Parsed {
     parse::text(Path::new("web.yaml"), text, &BTreeMap::new())
 }
 
-/// The name says nothing: kubectl looks at how the text begins.
+/// The file name does not matter: kubectl decides by the start of the text.
 #[test]
-fn json_and_yaml_may_stand_in_any_file() {
+fn json_and_yaml_are_read_from_any_file() {
     let json = |name: &str| {
         format!(r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{name}"}}}}"#)
     };
@@ -27,7 +27,7 @@ fn json_and_yaml_may_stand_in_any_file() {
         format!("{a}\n\u{feff}{b}"),
         format!("# a comment\n{a}\n--- # another\n{b}"),
         format!("{a}\n# a comment\n---\n{b}"),
-        // What is not JSON may be YAML.
+        // Text that is not JSON may be YAML.
         format!("{},}}\n---\n{b}", a.trim_end_matches('}').to_owned() + "}"),
         format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}}}\n---\n{b}"),
     ];
@@ -45,7 +45,7 @@ fn json_and_yaml_may_stand_in_any_file() {
 }
 
 #[test]
-fn a_byte_order_mark_may_begin_any_document_and_line() {
+fn byte_order_marks_are_accepted_before_any_document_and_line() {
     let (a, b) = (service("a"), service("b"));
     let texts = [
         format!("{a}---\n\u{feff}{b}"),
@@ -64,9 +64,9 @@ fn a_byte_order_mark_may_begin_any_document_and_line() {
     }
 }
 
-/// kubectl reads only the first, without a word.
+/// kubectl silently reads only the first.
 #[test]
-fn what_follows_a_document_without_a_separator_is_told() {
+fn text_after_a_document_without_separator_is_reported() {
     let json = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}}"#;
     let texts = [
         service("a") + "...\n" + &service("b"),
@@ -88,7 +88,7 @@ fn what_follows_a_document_without_a_separator_is_told() {
 }
 
 #[test]
-fn a_repeated_key_is_told_with_its_object_and_loses_nothing() {
+fn a_repeated_key_is_reported_and_its_object_kept() {
     let twice = service("web").replace(
         "  name: web\n",
         "  name: old\n  name: web\n  labels: {app: a, app.kubernetes.io/name: a, app.kubernetes.io/name: b}\n",
@@ -100,46 +100,46 @@ fn a_repeated_key_is_told_with_its_object_and_loses_nothing() {
             twice,
             vec!["Service default/web"],
             vec![
-                "Service default/web: metadata.labels.app.kubernetes.io/name and 1 more: the key is there more than once",
+                "Service default/web: metadata.labels.app.kubernetes.io/name and 1 more: the key occurs more than once",
             ],
         ),
         (
             format!("apiVersion: v1\nkind: List\nkind: List\nitems:\n{list}"),
             vec!["Service default/a", "Service default/b"],
             vec![
-                "web.yaml: kind: the key is there more than once",
-                "Service default/a: spec.clusterIP: the key is there more than once",
-                "Service default/b: spec.clusterIP: the key is there more than once",
+                "web.yaml: kind: the key occurs more than once",
+                "Service default/a: spec.clusterIP: the key occurs more than once",
+                "Service default/b: spec.clusterIP: the key occurs more than once",
             ],
         ),
-        // Of a kind that is not read nobody wants to know.
+        // Objects of kinds that are not read cause no problem.
         (
             "apiVersion: apps/v1\nkind: Deployment\nkind: Deployment\n".to_owned(),
             vec![],
             vec![],
         ),
     ];
-    for (text, objects, told) in cases {
+    for (text, objects, expected) in cases {
         let parsed = parse(&text);
         assert!(!parsed.is_broken);
         let found: Vec<_> = parsed.objects.keys().map(ToString::to_string).collect();
         assert_eq!(found, objects);
         let problems = lines(&parsed.problems);
-        assert_eq!(problems.len(), told.len(), "{problems:#?}");
-        for (problem, told) in problems.iter().zip(told) {
-            assert!(problem.starts_with(told), "{problem}");
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}");
         }
     }
 }
 
 #[test]
-fn of_two_objects_with_one_name_the_last_counts() {
+fn the_last_of_two_objects_with_one_name_counts() {
     let other = service("web").replace("10.96.0.1", "10.96.0.2");
     let broken = service("web").replace("80", "http");
     let texts = [
         (service("web") + "---\n" + &other, "10.96.0.2"),
         (other + "---\n" + &service("web"), "10.96.0.1"),
-        // What cannot be read is as if an API server had refused it.
+        // An unreadable object counts as if an API server had refused it.
         (service("web") + "---\n" + &broken, "10.96.0.1"),
         (broken + "---\n" + &service("web"), "10.96.0.1"),
     ];
@@ -155,7 +155,7 @@ fn of_two_objects_with_one_name_the_last_counts() {
 }
 
 #[test]
-fn a_port_is_the_number_that_an_api_server_would_get() {
+fn ports_are_parsed_as_the_api_server_does() {
     let port = |scalar: &str| {
         let text = service("web").replace("port: 80", &format!("port: {scalar}"));
         let parsed = parse(&text);
@@ -191,27 +191,27 @@ fn a_port_is_the_number_that_an_api_server_would_get() {
     }
 }
 
-/// An API server refuses any label or annotation that is no string; null is an empty one.
+/// An API server refuses labels and annotations that are not strings; null is an empty one.
 #[test]
-fn labels_that_are_no_strings_are_told() {
+fn labels_that_are_not_strings_are_reported() {
     let with = |metadata: &str| {
         let text = service("web").replace("  name: web\n", &format!("  name: web\n  {metadata}\n"));
         parse(&text)
     };
-    // Of those that decide nothing here the object is served all the same.
+    // If the wrong value decides nothing here, the object is still served.
     let parsed = with("labels: {version: 1.10, on: off, app: 'a', empty: }");
     assert_eq!(parsed.objects.len(), 1);
     assert!(!parsed.is_broken);
     let problems = lines(&parsed.problems);
     assert_eq!(problems.len(), 1, "{problems:#?}");
-    let told = "Service default/web: metadata.labels.true and 1 more: not a string";
-    assert!(problems[0].starts_with(told), "{problems:#?}");
+    let expected = "Service default/web: metadata.labels.true and 1 more: not a string";
+    assert!(problems[0].starts_with(expected), "{problems:#?}");
 
     let parsed = with("annotations: {socklb.dev/ignore: true}");
     assert_eq!(parsed.objects.len(), 0);
     let problems = lines(&parsed.problems);
-    let told = "Service default/web: metadata.annotations.socklb.dev/ignore: invalid type: boolean `true`, expected a string: write it in quotes";
-    assert!(problems[0].starts_with(told), "{problems:#?}");
+    let expected = "Service default/web: metadata.annotations.socklb.dev/ignore: invalid type: boolean `true`, expected a string: write it in quotes";
+    assert!(problems[0].starts_with(expected), "{problems:#?}");
 
     let parsed = with("labels: {service.kubernetes.io/headless: null}");
     let Some(Object::Service(service)) = parsed.objects.into_values().next() else {

@@ -1,4 +1,4 @@
-//! What a file's bytes come to as text.
+//! Decoding of a file's bytes.
 
 use super::super::encoding::{Decoded, decode};
 
@@ -13,7 +13,7 @@ fn flaw(decoded: &Decoded) -> String {
 }
 
 #[test]
-fn a_byte_order_mark_says_which_encoding() {
+fn a_byte_order_mark_selects_the_encoding() {
     let text = "a: \u{e9}\u{1f600}\u{feff}\n";
     let decoded = Decoded {
         text: text.to_owned(),
@@ -28,9 +28,9 @@ fn a_byte_order_mark_says_which_encoding() {
     }
 }
 
-/// The same number of U+FFFD as kubectl has for them.
+/// As many U+FFFD as kubectl produces.
 #[test]
-fn what_is_not_utf8_is_replaced_and_told() {
+fn invalid_utf8_is_replaced_and_reported() {
     let cases: [(&[u8], &str, &str); 6] = [
         (
             b"a\nr\xe9s\xe9\n",
@@ -60,7 +60,7 @@ fn what_is_not_utf8_is_replaced_and_told() {
 }
 
 #[test]
-fn what_is_not_utf16_is_replaced_and_told() {
+fn invalid_utf16_is_replaced_and_reported() {
     let mut half = utf16("a\nb", u16::to_le_bytes);
     half.push(0x61);
     let decoded = decode(half);

@@ -1,4 +1,4 @@
-//! Files as people write them, break them, and replace them.
+//! Files as users write, break and replace them.
 
 mod as_kubectl;
 mod encoding;
@@ -19,8 +19,8 @@ fn service(name: &str) -> String {
     )
 }
 
-/// `+` set, `-` removed, `?` unread, `=` all there are.
-fn told(changes: &[Change]) -> Vec<String> {
+/// `+` set, `-` removed, `?` unread, `=` list of all.
+fn changes_of(changes: &[Change]) -> Vec<String> {
     let line = |change: &Change| match change {
         Change::Set(object) => format!("+{}", object.id()),
         Change::Remove(id) => format!("-{id}"),
@@ -34,7 +34,7 @@ fn lines(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-/// The `clusterIP` that a Service gets.
+/// The `clusterIP` of the resulting Service.
 fn cluster_ip(changes: &[Change], name: &str) -> String {
     let services = changes.iter().filter_map(|change| match change {
         Change::Set(Object::Service(service)) => Some(service),
@@ -50,7 +50,7 @@ fn cluster_ip(changes: &[Change], name: &str) -> String {
         .to_owned()
 }
 
-/// What a text with that name says: objects, then problems.
+/// Returns the objects, then the problems, of a text with that file name.
 fn parsed(name: &str, text: &str) -> (Vec<String>, Vec<String>) {
     let parsed = parse::text(Path::new(name), text, &BTreeMap::new());
     let objects = parsed.objects.keys().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Which files are found, and which of them can be read.
+//! Which files are found, and which are readable.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,18 +7,19 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::{Manifests, ReadOptions};
-use super::{cluster_ip, lines, service, told};
+use super::super::Manifests;
+use super::super::reader::ReadOptions;
+use super::{changes_of, cluster_ip, lines, service};
 
 #[test]
-fn a_path_that_does_not_exist_is_an_error_that_names_it() {
+fn an_error_names_a_missing_path() {
     let error = Manifests::open(vec!["/nowhere/web.yaml".into()]).expect_err("there is nothing");
     assert_eq!(error.path, Path::new("/nowhere/web.yaml"));
     assert_eq!(error.error.kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]
-fn a_folder_is_read_like_kubectl_does_and_the_last_definition_counts() {
+fn a_folder_is_read_as_kubectl_does_and_the_last_definition_counts() {
     let folder = TempDir::new().expect("a folder");
     let write =
         |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
@@ -34,7 +35,7 @@ fn a_folder_is_read_like_kubectl_does_and_the_last_definition_counts() {
     let (_, listing) = Manifests::open(vec![folder.path().into(), folder.path().join("a.yaml")])
         .expect("readable");
     assert_eq!(
-        told(&listing.changes),
+        changes_of(&listing.changes),
         ["+Service default/b", "+Service default/web", "+Node n1"]
     );
     assert_eq!(listing.files, 3);
@@ -45,15 +46,15 @@ fn a_folder_is_read_like_kubectl_does_and_the_last_definition_counts() {
         "{problems:?}"
     );
     assert!(problems[0].contains("b.yml and again in "), "{problems:?}");
-    // Of a file that is found twice the last time counts.
+    // If a file is found twice, the last occurrence counts.
     assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.2");
     let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
     assert_eq!(cluster_ip(&listing.changes, "web"), "10.96.0.1");
 }
 
-/// When the file that counts goes, the other one does.
+/// If the file that counts is removed, the other one counts.
 #[test]
-fn an_earlier_definition_counts_when_the_last_one_goes() {
+fn an_earlier_definition_counts_after_the_last_is_removed() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let other = service("web").replace("10.96.0.1", "10.96.0.2");
@@ -70,7 +71,7 @@ fn an_earlier_definition_counts_when_the_last_one_goes() {
 }
 
 #[test]
-fn in_a_folder_only_regular_files_are_read() {
+fn only_regular_files_of_a_folder_are_read() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     fs::write(path("web.yaml"), service("web")).expect("written");
@@ -78,19 +79,17 @@ fn in_a_folder_only_regular_files_are_read() {
     symlink("/dev/zero", path("zero.yaml")).expect("linked");
     symlink("web.yaml", path("link.yml")).expect("linked");
     let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
-    assert_eq!(told(&listing.changes), ["+Service default/web"]);
-    assert!(listing.is_complete, "what is passed over hides nothing");
+    assert_eq!(changes_of(&listing.changes), ["+Service default/web"]);
+    assert!(listing.is_complete, "skipped files hide nothing");
     assert_eq!(
         lines(&listing.problems),
-        ["fifo.yaml", "zero.yaml"].map(|name| format!(
-            "{}: is not a regular file; passed over",
-            path(name).display()
-        ))
+        ["fifo.yaml", "zero.yaml"]
+            .map(|name| format!("{}: is not a regular file: skipped", path(name).display()))
     );
 }
 
 #[test]
-fn what_never_ends_is_too_large() {
+fn an_endless_file_is_too_large() {
     let (_, listing) = Manifests::open(vec!["/dev/zero".into()]).expect("readable");
     assert_eq!(
         lines(&listing.problems),
@@ -100,14 +99,14 @@ fn what_never_ends_is_too_large() {
 }
 
 #[test]
-fn a_pipe_that_is_named_is_read_once() {
+fn a_named_pipe_is_read_once() {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     writer.write_all(service("web").as_bytes()).expect("room");
     drop(writer);
     let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
     let given = format!("/proc/self/fd/{fd}");
     let (mut manifests, listing) = Manifests::open(vec![given.into()]).expect("readable");
-    assert_eq!(told(&listing.changes), ["+Service default/web"]);
+    assert_eq!(changes_of(&listing.changes), ["+Service default/web"]);
     assert!(
         manifests.reread(&ReadOptions::default()).is_none(),
         "it holds"
@@ -115,7 +114,7 @@ fn a_pipe_that_is_named_is_read_once() {
 }
 
 #[test]
-fn a_file_that_becomes_a_pipe_is_not_waited_for() {
+fn a_file_that_becomes_a_pipe_does_not_block() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("web.yaml");
     fs::write(&path, service("web")).expect("written");
@@ -125,18 +124,18 @@ fn a_file_that_becomes_a_pipe_is_not_waited_for() {
     let batch = manifests
         .reread(&ReadOptions::default())
         .expect("something differs");
-    assert_eq!(told(&batch.changes), [""; 0]);
+    assert_eq!(changes_of(&batch.changes), [""; 0]);
     assert_eq!(
         lines(&batch.problems),
         [format!(
-            "{}: is not a regular file; what it last said stays in effect: write one",
+            "{}: is not a regular file; its last readable contents stay in effect: write one",
             path.display()
         )]
     );
 }
 
 #[test]
-fn what_cannot_be_read_is_told_with_a_remedy() {
+fn an_unreadable_file_is_reported_with_a_remedy() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     symlink("/nowhere/web.yaml", path("a.yaml")).expect("linked");
@@ -145,7 +144,7 @@ fn what_cannot_be_read_is_told_with_a_remedy() {
     let expected = [
         (
             "a.yaml",
-            "is a link to /nowhere/web.yaml, which is not there: correct the link or remove it",
+            "is a link to /nowhere/web.yaml, which does not exist: correct the link or remove it",
         ),
         (
             "b.yaml",
@@ -158,15 +157,15 @@ fn what_cannot_be_read_is_told_with_a_remedy() {
     );
 }
 
-/// A byte in a comment loses nothing, and the file counts as read.
+/// An invalid byte in a comment removes nothing, and the file counts as read.
 #[test]
-fn a_byte_that_is_not_utf8_is_told_and_loses_nothing() {
+fn an_invalid_byte_is_reported_and_the_object_kept() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("web.yaml");
     let bytes = [b"# r\xe9seau\n", service("web").as_bytes()].concat();
     fs::write(&path, bytes).expect("written");
     let (mut manifests, listing) = Manifests::open(vec![path.clone()]).expect("readable");
-    assert_eq!(told(&listing.changes), ["+Service default/web"]);
+    assert_eq!(changes_of(&listing.changes), ["+Service default/web"]);
     assert!(listing.is_complete);
     let problems = lines(&listing.problems);
     let place = format!("{}: line 1, byte 4: not UTF-8", path.display());
@@ -181,13 +180,13 @@ fn a_byte_that_is_not_utf8_is_told_and_loses_nothing() {
 }
 
 #[test]
-fn a_service_that_cannot_be_read_is_known_to_be_there() {
+fn an_unreadable_service_is_known_to_exist() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("web.yaml");
     let broken = service("web").replace("80", "http");
     fs::write(&path, &broken).expect("written");
     let (mut manifests, listing) = Manifests::open(vec![path.clone()]).expect("readable");
-    assert_eq!(told(&listing.changes), ["?Service default/web"]);
+    assert_eq!(changes_of(&listing.changes), ["?Service default/web"]);
     assert_eq!(listing.objects, 0);
 
     let mut rewrite = |text: &str| {
@@ -197,41 +196,44 @@ fn a_service_that_cannot_be_read_is_known_to_be_there() {
             .expect("something differs")
     };
     let batch = rewrite(&service("web"));
-    assert_eq!(told(&batch.changes), ["+Service default/web"]);
+    assert_eq!(changes_of(&batch.changes), ["+Service default/web"]);
     let batch = rewrite(&broken);
-    assert_eq!(told(&batch.changes), [""; 0]);
+    assert_eq!(changes_of(&batch.changes), [""; 0]);
     let line = batch.problems[0].to_string();
     assert!(line.contains("; it stays as it was last read ("), "{line}");
-    assert_eq!(told(&rewrite("").changes), ["-Service default/web"]);
-    assert_eq!(told(&rewrite(&broken).changes), ["?Service default/web"]);
-    assert_eq!(told(&rewrite("").changes), ["-Service default/web"]);
+    assert_eq!(changes_of(&rewrite("").changes), ["-Service default/web"]);
+    assert_eq!(
+        changes_of(&rewrite(&broken).changes),
+        ["?Service default/web"]
+    );
+    assert_eq!(changes_of(&rewrite("").changes), ["-Service default/web"]);
 }
 
 #[test]
-fn a_folder_whose_manifests_are_deeper_is_told() {
+fn a_folder_with_manifests_only_in_subfolders_is_reported() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let told_of_it = || {
+    let reported = || {
         let (_, listing) = Manifests::open(vec![folder.path().into()]).expect("readable");
         assert!(listing.is_complete);
         lines(&listing.problems)
     };
     fs::create_dir(path(".git")).expect("a folder");
-    assert_eq!(told_of_it(), [""; 0]);
+    assert_eq!(reported(), [""; 0]);
     fs::create_dir(path("shop")).expect("a folder");
     fs::create_dir(path("b.yaml")).expect("a folder");
     fs::write(path("shop/web.yaml"), service("web")).expect("written");
     fs::write(path("README.md"), "").expect("written");
     assert_eq!(
-        told_of_it(),
+        reported(),
         [format!(
-            "{}: has no *.yaml, *.yml or *.json itself (not looked into: 2 subfolders; passed over: 1 other file): \
-             name the folders that have",
+            "{}: has no *.yaml, *.yml or *.json itself (not searched: 2 subfolders; skipped: 1 other file): \
+             name the folders that contain them",
             folder.path().display()
         )]
     );
     fs::write(path("web.yaml"), service("web")).expect("written");
-    assert_eq!(told_of_it(), [""; 0]);
+    assert_eq!(reported(), [""; 0]);
     let given = vec![path("web.yaml"), folder.path().into()];
     let (_, listing) = Manifests::open(given).expect("readable");
     assert_eq!(lines(&listing.problems), [""; 0]);

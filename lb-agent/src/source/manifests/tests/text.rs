@@ -1,4 +1,4 @@
-//! What a file's text comes to.
+//! Parsing of a file's text.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::{parsed, service};
 use crate::catalog::Object;
 
 #[test]
-fn documents_lists_and_other_kinds() {
+fn documents_and_lists_are_read_and_other_kinds_skipped() {
     let text = format!(
         "%YAML 1.2\n# a comment\n---\n{}---\n\n--- # nothing\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n---\n\
          apiVersion: v1\nkind: List\nitems:\n- apiVersion: discovery.k8s.io/v1\n  kind: EndpointSlice\n  metadata: {{name: a, namespace: shop, creationTimestamp: null}}\n  \
@@ -29,13 +29,13 @@ fn documents_lists_and_other_kinds() {
     );
     assert_eq!(problems, [""; 0]);
     assert_eq!(
-        parse::text(Path::new("all.yaml"), &text, &BTreeMap::new()).passed_over,
+        parse::text(Path::new("all.yaml"), &text, &BTreeMap::new()).skipped,
         3
     );
 }
 
 #[test]
-fn json_files_and_json_in_yaml_files() {
+fn json_is_read_from_json_and_yaml_files() {
     let web =
         r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": null}"#;
     let two = format!("{web}\n{}", web.replace("web", "db"));
@@ -63,7 +63,7 @@ fn json_files_and_json_in_yaml_files() {
 }
 
 #[test]
-fn bad_yaml_is_told_with_line_and_column_and_leaves_the_other_documents() {
+fn invalid_yaml_is_reported_by_line_and_column_and_other_documents_kept() {
     let text = format!(
         "{}---\nkind: Service\nmetadata:\n  name: [a\nspec: b\n---\n{}",
         service("a"),
@@ -80,12 +80,12 @@ fn bad_yaml_is_told_with_line_and_column_and_leaves_the_other_documents() {
 }
 
 #[test]
-fn a_wrong_type_names_object_field_and_file() {
+fn a_wrong_type_is_reported_with_object_field_and_file() {
     let text = service("web").replace("port: 80", "port: http");
     assert_eq!(
         parsed("web.yaml", &text).1,
         [
-            "Service default/web: spec.ports[0].port: invalid type: string \"http\", expected a whole number; it is left out (web.yaml, document at line 1)"
+            "Service default/web: spec.ports[0].port: invalid type: string \"http\", expected a whole number; it is skipped (web.yaml, document at line 1)"
         ]
     );
     let text = service("web").replace("[{port: 80}]", "80");
@@ -100,7 +100,7 @@ fn a_wrong_type_names_object_field_and_file() {
 }
 
 #[test]
-fn a_sequence_is_not_taken_for_a_mapping() {
+fn a_sequence_is_not_accepted_as_a_mapping() {
     let web = |metadata: &str, spec: &str| {
         format!("{{apiVersion: v1, kind: Service, metadata: {metadata}, spec: {spec}}}")
     };
@@ -130,7 +130,7 @@ fn a_sequence_is_not_taken_for_a_mapping() {
 }
 
 #[test]
-fn without_a_namespace_it_is_the_default_one() {
+fn an_object_without_namespace_is_in_default() {
     for namespace in ["", ", namespace: null", ", namespace: ''"] {
         let text = service("web").replace("name: web", &format!("{{name: web{namespace}}}"));
         let text = text.replace("metadata:\n  {", "metadata: {");
@@ -142,7 +142,7 @@ fn without_a_namespace_it_is_the_default_one() {
 }
 
 #[test]
-fn what_does_not_say_what_it_is_is_told() {
+fn a_document_without_kind_is_reported() {
     let cases = [
         (
             service("web").replace("apiVersion: v1\n", ""),
@@ -159,28 +159,28 @@ fn what_does_not_say_what_it_is_is_told() {
         (
             "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n"
                 .to_owned(),
-            "EndpointSlice default/a: apiVersion \"discovery.k8s.io/v1beta1\" is not read: write discovery.k8s.io/v1; it is left out",
+            "EndpointSlice default/a: apiVersion \"discovery.k8s.io/v1beta1\" is not supported: write discovery.k8s.io/v1; it is skipped",
         ),
         (
             service("web").replace("name: web", r#"name: "A b\n\e[31m""#),
-            r#"Service default/A b\n\u{1b}[31m: metadata.name "A b\n\u{1b}[31m" is not a name: write"#,
+            r#"Service default/A b\n\u{1b}[31m: metadata.name "A b\n\u{1b}[31m" is not a valid name"#,
         ),
         (
             service("web").replace("name: web", r#"{name: web, namespace: "a/b"}"#).replace("\n  {", " {"),
-            r#"Service a/b/web: metadata.namespace "a/b" is not a name: write"#,
+            r#"Service a/b/web: metadata.namespace "a/b" is not a valid name"#,
         ),
         (
             service("web").replace("kind: Service", "kind: service"),
-            "Service default/web: kind \"service\" is not known: write Service; it is left out",
+            "Service default/web: kind \"service\" is unknown: write Service; it is skipped",
         ),
         (
             service("web").replace("apiVersion: v1", "apiVersion: v2"),
-            "Service default/web: apiVersion \"v2\" is not read: write v1; it is left out",
+            "Service default/web: apiVersion \"v2\" is not supported: write v1; it is skipped",
         ),
         (
             "apiVersion: v1\nkind: endpointslice\nmetadata: {name: a}\n".to_owned(),
-            "EndpointSlice default/a: apiVersion \"v1\" is not read: write discovery.k8s.io/v1; \
-             kind \"endpointslice\" is not known: write EndpointSlice; it is left out",
+            "EndpointSlice default/a: apiVersion \"v1\" is not supported: write discovery.k8s.io/v1; \
+             kind \"endpointslice\" is unknown: write EndpointSlice; it is skipped",
         ),
         (
             "kind: List\nitems: [{metadata: {name: a}}]\n".to_owned(),
@@ -196,7 +196,7 @@ fn what_does_not_say_what_it_is_is_told() {
         ),
         (
             "- apiVersion: v1\n  kind: Service\n  metadata: {name: a}\n".to_owned(),
-            "web.yaml: this is a sequence: write its objects apart",
+            "web.yaml: this is a sequence: separate its objects",
         ),
         (
             "apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Endpoints\n".to_owned(),
@@ -208,7 +208,7 @@ fn what_does_not_say_what_it_is_is_told() {
         ),
         (
             service("web") + "---\n" + &service("web"),
-            "Service default/web: is there twice in web.yaml: the last one counts; remove one (web.yaml, document at line 7)",
+            "Service default/web: occurs twice in web.yaml: the last one counts; remove one (web.yaml, document at line 7)",
         ),
     ];
     for (text, expected) in cases {
@@ -219,7 +219,7 @@ fn what_does_not_say_what_it_is_is_told() {
 }
 
 #[test]
-fn a_dump_of_a_large_cluster_is_not_too_large() {
+fn a_dump_of_a_large_cluster_is_read() {
     let item = "- {apiVersion: v1, kind: Service, metadata: {name: sNUMBER}, spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}\n";
     let items: String = (0..20_000)
         .map(|n| item.replace("NUMBER", &n.to_string()))
@@ -234,7 +234,7 @@ fn a_dump_of_a_large_cluster_is_not_too_large() {
 }
 
 #[test]
-fn objects_are_whole() {
+fn objects_keep_all_their_fields() {
     let parsed = parse::text(Path::new("a.yaml"), &service("web"), &BTreeMap::new());
     let object = parsed.objects.into_values().next().expect("one object");
     let Object::Service(service) = &object else {
@@ -245,7 +245,7 @@ fn objects_are_whole() {
 }
 
 #[test]
-fn aliases_of_aliases_are_told_in_one_line() {
+fn nested_aliases_are_reported_in_one_line() {
     let mut text = "a0: &a0 [x]\n".to_owned();
     for n in 1..100 {
         text.push_str(&format!("a{n}: &a{n} [*a{}]\n", n - 1));
@@ -253,13 +253,13 @@ fn aliases_of_aliases_are_told_in_one_line() {
     let (_, problems) = parsed("a.yaml", &text);
     assert_eq!(problems.len(), 1, "{problems:#?}");
     assert!(problems[0].starts_with("a.yaml: line "), "{problems:#?}");
-    let end = ": it is nested too deeply, or its aliases stand for too much: correct it";
+    let end = ": it is nested too deeply, or its aliases expand to too much: correct it";
     assert!(problems[0].ends_with(end), "{problems:#?}");
 }
 
-/// The first would be a hundred times as long as it is written, the second has more in its aliases than anybody means.
+/// The first would expand to a hundred times its length; the second has more aliases than any real file.
 #[test]
-fn what_aliases_stand_for_may_not_be_much_more_than_what_is_written() {
+fn the_expansion_of_aliases_is_limited() {
     let long = "x".repeat(1_000);
     let texts = [
         format!("a: &a {long}\nb: [{}]\n", "*a,".repeat(1_000)),
@@ -269,14 +269,14 @@ fn what_aliases_stand_for_may_not_be_much_more_than_what_is_written() {
         let (_, problems) = parsed("a.yaml", &text);
         assert_eq!(problems.len(), 1, "{problems:#?}");
         assert!(
-            problems[0].contains("its aliases stand for too much"),
+            problems[0].contains("its aliases expand to too much"),
             "{problems:#?}"
         );
     }
 }
 
 #[test]
-fn the_line_of_each_json_value_is_told() {
+fn the_line_of_each_json_value_is_known() {
     let (_, problems) = parsed(
         "a.json",
         "\n{\"kind\": \"Service\"}\n\n[] []\n{\"kind\": \"Service\"\n} 1",

@@ -1,11 +1,11 @@
-//! What one document comes to, beside what kubectl 1.37 makes of it: `kubectl annotate --local -f FILE -o json` shows that.
+//! Reading of one document, compared with kubectl 1.37: `kubectl annotate --local -f FILE -o json` shows kubectl's result.
 
 use serde_json::Value;
 
 use super::super::document;
 use super::super::watch::STACK;
 
-/// The one document of a text, and the keys that it repeats.
+/// The only document of a text, and its repeated keys.
 fn read(text: &str) -> (Value, Vec<String>) {
     let mut documents = document::all(text);
     let (_, tree) = documents.pop().expect("a document");
@@ -20,7 +20,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn scalars_are_what_kubectl_makes_of_them() {
+fn scalars_are_resolved_as_kubectl_does() {
     let scalars = [
         ("080.5", "80.5", Some("80.5")),
         ("-080", "-80", Some("-80")),
@@ -134,9 +134,9 @@ fn scalars_are_what_kubectl_makes_of_them() {
     }
 }
 
-/// kubectl takes these for strings and the rest of the list for numbers. docs/decisions/0002-manifests.md names them.
+/// kubectl reads these as strings, and the rest of the list as numbers. docs/decisions/0002-manifests.md names them.
 #[test]
-fn scalars_that_the_yaml_library_reads_otherwise() {
+fn scalars_that_the_yaml_library_resolves_differently_follow_kubectl() {
     let scalars = [
         ("yEs", "true"),
         ("tRUE", "true"),
@@ -165,9 +165,9 @@ fn the_last_of_a_repeated_key_counts() {
     assert_eq!(repeated, ["a.b"]);
 }
 
-/// YAML 1.1 lets what the mapping itself says go first. kubectl takes the entries as they come.
+/// In YAML 1.1 the mapping's own keys take precedence. kubectl applies the entries in order.
 #[test]
-fn a_merge_overrides_what_stands_before_it() {
+fn a_merge_key_overrides_earlier_keys() {
     let base = "b: &b {p: 2, q: 3}\n";
     let maps = [
         ("{p: 1, <<: *b}", r#"{"p": 2, "q": 3}"#),
@@ -183,9 +183,9 @@ fn a_merge_overrides_what_stands_before_it() {
     }
 }
 
-/// A schema in a CustomResourceDefinition may be deep, and no document may exhaust the stack.
+/// The schema in a CustomResourceDefinition may be deep, but no document may exhaust the stack.
 #[test]
-fn a_document_may_be_deep_but_not_without_end() {
+fn the_depth_of_a_document_is_limited() {
     let read_all = || {
         for (depth, is_read) in [(120, true), (10_000, false)] {
             for (open, close) in [("[", "]"), ("{a: ", "}")] {
@@ -203,7 +203,7 @@ fn a_document_may_be_deep_but_not_without_end() {
 }
 
 #[test]
-fn keys_that_are_no_strings_are_an_error() {
+fn keys_that_are_not_strings_are_errors() {
     for text in ["? [a]\n: 1\n", "? {a: b}\n: 1\n", "~: 1\n"] {
         let documents = document::all(text);
         assert!(matches!(documents[..], [(1, Err(_))]), "{documents:?}");

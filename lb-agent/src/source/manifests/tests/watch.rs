@@ -1,4 +1,4 @@
-//! What happens to files while they are watched.
+//! Changes of files while they are watched.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,11 @@ use lb_testbed::Deadline;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use super::super::{Batch, Manifests};
-use super::{service, told};
+use super::super::Manifests;
+use super::{changes_of, service};
+use crate::source::Batch;
 
-/// What takes 20 to 60 ms on an idle machine.
+/// Limit for work that takes 20 to 60 ms on an idle machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A watched folder.
@@ -29,7 +30,7 @@ impl Watched {
         let (manifests, _) = Manifests::open(given(folder.path())).expect("readable");
         let (sender, batches) = tokio::sync::mpsc::channel(16);
         manifests.watch(sender).expect("a thread");
-        // Time for the watch to be there; a change before it is found, too, but only by the first look.
+        // Time for the watch to start. A change before it is found too, but only by the first check.
         std::thread::sleep(Duration::from_millis(50));
         Self { folder, batches }
     }
@@ -51,7 +52,7 @@ impl Watched {
     }
 
     fn changes(&mut self) -> Vec<String> {
-        told(&self.next().changes)
+        changes_of(&self.next().changes)
     }
 
     fn assert_quiet(&mut self) {
@@ -78,27 +79,27 @@ fn edits_are_noticed() {
 }
 
 #[test]
-fn a_broken_file_keeps_its_last_good_objects_and_is_told() {
+fn a_broken_file_keeps_its_last_objects_and_is_reported() {
     let two = service("a") + "---\n" + &service("b");
     let mut watched = Watched::new(&[("a.yaml", &two)], |folder| vec![folder.join("a.yaml")]);
     let broken = service("a").replace("10.96.0.1", "10.96.0.2") + "---\nkind: [";
     watched.write("a.yaml", &broken);
     let batch = watched.next();
-    assert_eq!(told(&batch.changes), ["+Service default/a"]);
+    assert_eq!(changes_of(&batch.changes), ["+Service default/a"]);
     assert_eq!(batch.problems.len(), 1);
     watched.write("a.yaml", &two);
     let batch = watched.next();
-    assert_eq!(told(&batch.changes), ["+Service default/a"]);
+    assert_eq!(changes_of(&batch.changes), ["+Service default/a"]);
     assert_eq!(batch.problems, []);
 }
 
 #[test]
-fn a_file_that_is_replaced_by_rename_is_noticed_and_never_gone() {
+fn a_file_replaced_by_rename_is_noticed_and_never_missing() {
     let mut watched = Watched::new(&[("a.yaml", &service("web"))], |folder| {
         vec![folder.join("a.yaml")]
     });
     let path = |name: &str| watched.folder.path().join(name);
-    // vim: the old file becomes the backup, a new one takes its name.
+    // As vim does it: the old file becomes the backup, and a new file takes its name.
     fs::rename(path("a.yaml"), path("a.yaml~")).expect("renamed");
     std::thread::sleep(Duration::from_millis(5));
     fs::write(
@@ -115,7 +116,7 @@ fn a_file_that_is_replaced_by_rename_is_noticed_and_never_gone() {
 }
 
 #[test]
-fn a_config_map_that_swaps_its_link_is_noticed() {
+fn a_config_map_update_is_noticed() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path(name)).expect("linked");
@@ -127,7 +128,7 @@ fn a_config_map_that_swaps_its_link_is_noticed() {
     link("..data/web.yaml", "web.yaml");
     for given in [folder.path().to_owned(), path("web.yaml")] {
         let (manifests, listing) = Manifests::open(vec![given]).expect("readable");
-        assert_eq!(told(&listing.changes), ["+Service default/a"]);
+        assert_eq!(changes_of(&listing.changes), ["+Service default/a"]);
         let (sender, batches) = tokio::sync::mpsc::channel(16);
         manifests.watch(sender).expect("a thread");
         std::thread::sleep(Duration::from_millis(50));
@@ -152,7 +153,7 @@ fn a_config_map_that_swaps_its_link_is_noticed() {
 }
 
 #[test]
-fn a_folder_that_goes_and_comes_back_is_watched_again() {
+fn a_removed_folder_is_watched_again_when_it_returns() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let given = path("m");
@@ -188,7 +189,7 @@ fn a_folder_that_goes_and_comes_back_is_watched_again() {
         while watched.batches.try_recv().is_ok() {}
         write(&service(name));
         let wanted = format!("+Service default/{name}");
-        // On a busy machine what happened before may be noticed only now.
+        // On a busy machine, earlier changes may be noticed only now.
         while !watched.changes().contains(&wanted) {}
     }
 }

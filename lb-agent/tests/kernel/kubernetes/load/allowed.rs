@@ -1,4 +1,4 @@
-//! Who may answer a request: whoever was to answer at some time between its beginning and its end.
+//! The servers that may answer a request: those that were allowed to at some time between its start and its end.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
-/// Stands among the names for a request that is refused since there is no pod.
+/// Represents, among the names, a request that is refused because there is no pod.
 pub const REFUSED: &str = "nobody";
 
-/// The names at all times since the beginning: while a change comes through, the old ones and the new ones.
+/// The allowed names at all times since the beginning; during a change both the old and the new ones.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed(Arc<Mutex<Vec<BTreeSet<String>>>>);
 
@@ -18,7 +18,7 @@ impl Allowed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on these too.
+    /// From now on these are allowed too.
     pub fn also(&self, names: &BTreeSet<String>) {
         let mut times = self.times();
         let both = match times.last() {
@@ -28,12 +28,12 @@ impl Allowed {
         times.push(both);
     }
 
-    /// From now on these alone.
+    /// From now on only these are allowed.
     pub fn only(&self, names: BTreeSet<String>) {
         self.times().push(names);
     }
 
-    /// Makes a request and says what is wrong with its answer.
+    /// Sends a request and returns the fault of its answer.
     pub fn judge(&self, ask: impl FnOnce() -> Result<String>) -> Result<(), String> {
         let began = self.times().len().saturating_sub(1);
         let name = match ask() {

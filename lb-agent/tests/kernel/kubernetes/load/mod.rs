@@ -1,5 +1,5 @@
-//! Clients that ask as fast as they can while the pods behind a Service are replaced: each request is answered, and by a
-//! pod that was to answer then.
+//! Clients that send requests as fast as they can while the pods of a Service are replaced: each request is answered, by a pod
+//! that was allowed to at that time.
 
 mod allowed;
 mod replaced;
@@ -21,34 +21,34 @@ use crate::churn::Client;
 use crate::support::{PORT, TARGET, backends, eventually};
 use crate::udp;
 
-/// The address of the Service `web`, on whose port both TCP and UDP are served.
+/// The address of the Service `web`, whose port serves both TCP and UDP.
 const WEB: u8 = 10;
 
-/// The pods that are there first, and those that replace them.
+/// The first pods, and their replacements.
 const BLUE: [usize; 3] = [0, 1, 2];
 const GREEN: [usize; 3] = [3, 4, 5];
 
-/// How many requests each client makes before a change is taken to be through: more than the one that was under way.
+/// The number of requests of each client after which a change counts as complete: more than the one in progress.
 const REQUESTS: u64 = 20;
 
-/// A Service whose pods come and go, and clients that ask all the time.
+/// A Service whose pods change, and clients that send requests all the time.
 struct Load {
     cluster: Cluster,
     running: AgentProcess,
     pods: Vec<Pod>,
-    /// Those of each pod, while it runs.
+    /// The servers of each running pod.
     servers: Vec<Option<[NamedServer; 2]>>,
-    /// What the names of the slices begin with.
+    /// The prefix of the slices' names.
     slices: String,
-    /// Whom new connections go to.
+    /// The pods that new connections go to.
     chosen: Allowed,
-    /// Whom the flow of an unconnected socket goes to: also one that serves to its end.
+    /// The pods that the flow of an unconnected socket goes to: also those that serve until they end.
     serving: Allowed,
     clients: Vec<Client>,
 }
 
 impl Load {
-    /// The blue pods run and are behind the Service.
+    /// Starts with the blue pods as the Service's endpoints.
     fn start(sandbox: &Sandbox) -> Result<Self> {
         let cluster = Cluster::new(sandbox)?;
         let web = service("web", WEB).udp_port("dns", PORT);
@@ -91,14 +91,14 @@ impl Load {
         Ok(())
     }
 
-    /// As of now, requests to these pods fail.
+    /// From now on, requests to these pods fail.
     fn stop_pods(&mut self, pods: &[usize]) {
         for &number in pods {
             self.servers[number] = None;
         }
     }
 
-    /// The Service has these endpoints from now on: they are written, each into the slice of its number's parity.
+    /// Writes the Service's endpoints, each into a slice by its number's parity.
     fn write(&self, ready: &[usize], terminating: &[usize]) -> Result<()> {
         self.chosen.also(&self.names(chosen(ready, terminating)));
         self.serving
@@ -119,7 +119,7 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until these endpoints are in effect; from then on nobody else may answer.
+    /// Waits until these endpoints are in effect; from then on no other pod may answer.
     fn settle(&self, ready: &[usize], terminating: &[usize]) -> Result<()> {
         let serving = [ready, terminating].concat();
         let wanted = [chosen(ready, terminating), &serving].map(|pods| {
@@ -151,7 +151,7 @@ impl Load {
         self.settle(ready, terminating)
     }
 
-    /// Waits until the requests that are under way are over, and some more.
+    /// Waits until the requests in progress have ended, and some more.
     fn progress(&self) -> Result<()> {
         for client in &self.clients {
             let wanted = client.turns() + REQUESTS;
@@ -160,7 +160,7 @@ impl Load {
         Ok(())
     }
 
-    /// Replaces pods one by one as a Deployment does; `change` is [`Self::change`] or does more.
+    /// Replaces pods one by one as a Deployment does; `change` is [`Self::change`] with optional additions.
     fn roll_out(
         &mut self,
         old: [usize; 3],
@@ -180,7 +180,7 @@ impl Load {
         Ok(())
     }
 
-    /// Each request was answered as it had to be, and each client made at least as many as this.
+    /// Checks that each request was answered correctly, and that each client made at least this many.
     fn finish(self, requests: u64) -> Result<()> {
         for client in self.clients {
             let made = client.finish()?;
@@ -202,7 +202,7 @@ impl Load {
     }
 }
 
-/// Those that terminate are for want of anything better.
+/// Terminating endpoints are used only if there are no others.
 fn chosen<'p>(ready: &'p [usize], terminating: &'p [usize]) -> &'p [usize] {
     match ready.is_empty() {
         true => terminating,
@@ -210,7 +210,7 @@ fn chosen<'p>(ready: &'p [usize], terminating: &'p [usize]) -> &'p [usize] {
     }
 }
 
-/// Connects, asks something and waits for the answer; whose it was.
+/// Connects, sends a request, and returns the name in the answer.
 fn exchange(to: SocketAddr) -> Result<String> {
     let mut stream = BufReader::new(connect(to)?);
     let mut name = String::new();

@@ -1,4 +1,4 @@
-//! Pods are replaced by others: one by one, all at once, or by nobody for a while.
+//! Pods are replaced: one by one, all at once, or with no pod for a while.
 
 use anyhow::ensure;
 use lb_testbed::api_server::Kind;
@@ -7,7 +7,7 @@ use lb_testbed::sandboxed;
 use super::{BLUE, GREEN, Load, REQUESTS};
 
 #[test]
-fn one_by_one() {
+fn no_request_fails_while_pods_are_replaced_one_by_one() {
     sandboxed(|sandbox| {
         let mut load = Load::start(sandbox)?;
         for _ in 0..2 {
@@ -23,11 +23,11 @@ fn one_by_one() {
 }
 
 #[test]
-fn to_zero_and_back() {
+fn requests_are_refused_only_while_there_are_no_pods() {
     sandboxed(|sandbox| {
         let mut load = Load::start(sandbox)?;
         for (old, new) in [(BLUE, GREEN), (GREEN, BLUE), (BLUE, BLUE)] {
-            // As long as there is nothing else, those that end answer.
+            // Terminating pods answer as long as there are no others.
             load.change(&[], &old)?;
             load.change(&[], &[])?;
             load.stop_pods(&old);
@@ -40,7 +40,7 @@ fn to_zero_and_back() {
 }
 
 #[test]
-fn all_at_once() {
+fn no_request_fails_while_all_pods_are_replaced_at_once() {
     sandboxed(|sandbox| {
         let mut load = Load::start(sandbox)?;
         for round in 0..8 {
@@ -50,10 +50,10 @@ fn all_at_once() {
             };
             load.start_pods(&new)?;
             if round < 4 {
-                // The endpoints of each slice are others.
+                // The endpoints of each slice differ.
                 load.write(&new, &[])?;
             } else {
-                // There are other slices.
+                // The slices differ.
                 let slices = [0, 1].map(|part| load.slice(part));
                 load.slices = format!("web-{round}");
                 load.write(&new, &[])?;

@@ -1,4 +1,4 @@
-//! The agent ends again and again while pods are replaced.
+//! The agent ends repeatedly while pods are replaced.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn agents_end(sandbox: &Sandbox, end: fn(&mut AgentProcess) -> Result<()>) -> Re
     let mut changes: u64 = 0;
     let mut change = |load: &mut Load, ready: &[usize], ending: &[usize]| -> Result<()> {
         changes += 1;
-        // Each kind of change meets each of these.
+        // Each kind of change is combined with each of these.
         match (changes + changes / 3) % 3 {
             0 => {
                 end(&mut load.running)?;
@@ -30,7 +30,7 @@ fn agents_end(sandbox: &Sandbox, end: fn(&mut AgentProcess) -> Result<()>) -> Re
                 end(&mut load.running)?;
             }
         }
-        // Requests are answered while there is no agent.
+        // Requests are answered while no agent runs.
         load.progress()?;
         load.running = load.cluster.agent.start()?;
         load.settle(ready, ending)
@@ -40,7 +40,7 @@ fn agents_end(sandbox: &Sandbox, end: fn(&mut AgentProcess) -> Result<()>) -> Re
 }
 
 #[test]
-fn the_agent_is_told_to_end_again_and_again() {
+fn no_request_fails_while_the_agent_is_terminated_repeatedly() {
     sandboxed(|sandbox| {
         agents_end(sandbox, |agent| {
             let status = agent.terminate()?;
@@ -51,13 +51,13 @@ fn the_agent_is_told_to_end_again_and_again() {
 }
 
 #[test]
-fn the_agent_is_killed_again_and_again() {
+fn no_request_fails_while_the_agent_is_killed_repeatedly() {
     sandboxed(|sandbox| agents_end(sandbox, AgentProcess::kill));
 }
 
-/// One is there before the other ends, with each change, before, during or after it.
+/// The next agent starts before the other ends, with each change, before, during or after it.
 #[test]
-fn agents_hand_over_again_and_again() {
+fn no_request_fails_while_agents_hand_over_repeatedly() {
     sandboxed(|sandbox| {
         let mut load = Load::start(sandbox)?;
         let mut changes: u64 = 0;

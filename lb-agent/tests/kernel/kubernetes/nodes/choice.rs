@@ -1,4 +1,4 @@
-//! What a node chooses because it is this one: Local policies, zones and hints.
+//! Choices that depend on the node: Local policies, zones and hints.
 
 use lb_testbed::sandboxed;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Nodes;
 
 #[test]
-fn internal_traffic_policy_local_is_the_nodes_own_endpoints() {
+fn internal_traffic_policy_local_uses_the_nodes_own_endpoints() {
     sandboxed(|sandbox| {
         let nodes = Nodes::start(sandbox, 3)?;
         nodes.apply_on(&[0, 1])?;
@@ -17,7 +17,7 @@ fn internal_traffic_policy_local_is_the_nodes_own_endpoints() {
         nodes.wait_for(0, &[0])?;
         nodes.wait_for(1, &[1])?;
         nodes.wait_for(2, &[])?;
-        // A pod comes to the third, that of the second is about to end, and the first has one that is not ready.
+        // The third node gets a pod, the second one's is terminating, and the first has one that is not ready.
         nodes.apply([
             nodes.endpoint(0).not_ready(),
             nodes.endpoint(1).conditions(false, true, true),
@@ -35,7 +35,7 @@ fn internal_traffic_policy_local_is_the_nodes_own_endpoints() {
 }
 
 #[test]
-fn a_change_of_a_nodes_zone_moves_that_nodes_choice_alone() {
+fn a_zone_change_affects_only_its_node() {
     sandboxed(|sandbox| {
         let nodes = Nodes::start(sandbox, 3)?;
         for (node, zone) in [(0, "west"), (1, "east"), (2, "east")] {
@@ -54,7 +54,7 @@ fn a_change_of_a_nodes_zone_moves_that_nodes_choice_alone() {
         nodes.apply_node(1, "west")?;
         nodes.wait_for(1, &[0])?;
         wait_for([&[0], &[0], &[1, 2]])?;
-        // No endpoint is for that zone.
+        // No endpoint has a hint for that zone.
         nodes.apply_node(2, "north")?;
         nodes.wait_for(2, &[0, 1, 2])?;
         wait_for([&[0], &[0], &[0, 1, 2]])
@@ -62,19 +62,19 @@ fn a_change_of_a_nodes_zone_moves_that_nodes_choice_alone() {
 }
 
 #[test]
-fn hints_for_nodes_are_each_nodes_own() {
+fn node_hints_affect_only_their_node() {
     sandboxed(|sandbox| {
         let nodes = Nodes::start(sandbox, 3)?;
         let hinted = |on: usize, to: usize| {
             let hints = json!({"forNodes": [{"name": nodes.name(to)}]});
             nodes.endpoint(on).field("hints", hints)
         };
-        // One node is told to use another's pod: the hint counts, not where the pod runs.
+        // The hint sends one node to another's pod: the hint counts, not the pod's node.
         nodes.apply([hinted(0, 0), hinted(1, 2)])?;
         nodes.wait_for(0, &[0])?;
         nodes.wait_for(1, &[0, 1])?;
         nodes.wait_for(2, &[1])?;
-        // One endpoint without a hint, and none counts.
+        // One endpoint has no hint, so no hint counts.
         nodes.apply([hinted(0, 0), nodes.endpoint(1)])?;
         for node in 0..3 {
             nodes.wait_for(node, &[0, 1])?;

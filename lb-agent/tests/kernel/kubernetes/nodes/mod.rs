@@ -1,4 +1,4 @@
-//! Several nodes of one cluster, each with an agent of its own: what differs between them, and what does not.
+//! Several nodes of one cluster, each with an agent of its own: which choices differ between them.
 
 mod choice;
 mod node_ports;
@@ -21,10 +21,10 @@ use crate::support::{TARGET, answers, failure, wait_for_backends};
 /// The address of the Service `web`.
 const WEB: u8 = 10;
 
-/// Where the API server listens: the sandbox's own address, which all nodes reach.
+/// The API server's address: the sandbox's own, which all nodes reach.
 const API_SERVER: &str = "10.244.0.1:0";
 
-/// A node, its agent, a pod there that answers with the node's name, and one that connects.
+/// A node, its agent, a pod that answers with the node's name, and a client pod.
 struct Member {
     node: Node,
     agent: Agent,
@@ -41,7 +41,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// So many nodes with agents that run, and the Service `web` without endpoints.
+    /// This many nodes with running agents, and the Service `web` without endpoints.
     fn start(sandbox: &Sandbox, number: u8) -> Result<Self> {
         let server = ApiServer::start(API_SERVER)?;
         let kubeconfig = sandbox.dir().join("kubeconfig");
@@ -76,7 +76,7 @@ impl Nodes {
         Endpoint::new(member.pod.ipv4()).node(member.node.name())
     }
 
-    /// The Service has these endpoints from now on.
+    /// Sets the Service's endpoints.
     fn apply(&self, endpoints: impl IntoIterator<Item = Endpoint>) -> Result<()> {
         let slice = endpoints
             .into_iter()
@@ -88,7 +88,7 @@ impl Nodes {
         self.apply(on.iter().map(|&on| self.endpoint(on)))
     }
 
-    /// The Service with these fields over the usual ones.
+    /// The Service, with these fields over the usual ones.
     fn apply_service(&self, fields: &[(&str, Value)]) -> Result<()> {
         let service = fields
             .iter()
@@ -108,7 +108,7 @@ impl Nodes {
         }))
     }
 
-    /// Waits until this is what a node chooses from, and connects there.
+    /// Waits until a node's choices are these, and connects there.
     fn wait_for(&self, node: usize, chosen: &[usize]) -> Result<()> {
         let member = &self.members[node];
         let addresses: Vec<IpAddr> = chosen
@@ -120,7 +120,7 @@ impl Nodes {
         self.assert_answers(node, chosen)
     }
 
-    /// Connects from a node as it is now.
+    /// Connects from a node in its current state.
     fn assert_answers(&self, node: usize, chosen: &[usize]) -> Result<()> {
         let client = &self.members[node].client;
         if chosen.is_empty() {
@@ -129,7 +129,7 @@ impl Nodes {
         self.assert_answered(client, address(WEB), chosen)
     }
 
-    /// By the pods of just these nodes.
+    /// Answered by the pods of exactly these nodes.
     fn assert_answered(&self, client: &Pod, to: SocketAddr, chosen: &[usize]) -> Result<()> {
         let answers: BTreeSet<String> = answers(client, to, 40)?.into_keys().collect();
         let wanted = chosen.iter().map(|&on| self.name(on).to_owned());
@@ -158,7 +158,7 @@ fn assert_refused(client: &Pod, to: SocketAddr) -> Result<()> {
 }
 
 #[test]
-fn agents_that_end_leave_the_other_nodes_alone() {
+fn an_agent_that_ends_does_not_affect_other_nodes() {
     sandboxed(|sandbox| {
         let mut nodes = Nodes::start(sandbox, 3)?;
         nodes.apply_on(&[0])?;
@@ -170,7 +170,7 @@ fn agents_that_end_leave_the_other_nodes_alone() {
         ensure!(ended.success(), "{ended}");
         nodes.apply_on(&[1, 2])?;
         nodes.wait_for(2, &[1, 2])?;
-        // They go on with what they knew.
+        // They continue with their known state.
         nodes.assert_answers(0, &[0])?;
         nodes.assert_answers(1, &[0])?;
         for node in [0, 1] {
@@ -179,7 +179,7 @@ fn agents_that_end_leave_the_other_nodes_alone() {
             nodes.members[node].running = running;
             nodes.wait_for(node, &[1, 2])?;
         }
-        // One is taken away for good: that node's connects go nowhere, the others' do not care.
+        // One node is unloaded: its connects fail, and the others' are not affected.
         nodes.members[1].running.terminate()?;
         nodes.members[1].agent.unload()?;
         let error = failure(&nodes.members[1].client, address(WEB))?;
@@ -191,7 +191,7 @@ fn agents_that_end_leave_the_other_nodes_alone() {
 }
 
 #[test]
-fn a_rollout_is_seen_by_all_nodes_and_fails_no_connect() {
+fn a_rollout_reaches_all_nodes_and_fails_no_connect() {
     sandboxed(|sandbox| {
         let nodes = Nodes::start(sandbox, 3)?;
         nodes.apply_on(&[2])?;

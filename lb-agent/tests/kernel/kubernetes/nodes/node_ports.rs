@@ -1,4 +1,4 @@
-//! NodePorts are on the own node's addresses: what is for another node is that node's to answer.
+//! NodePorts answer on the own node's addresses only. Connections to another node's address are left to that node.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,7 +11,7 @@ use crate::support::{PORT, eventually, status};
 
 const NODE_PORT: u16 = 30_080;
 
-/// A NodePort Service with endpoints on these nodes, in effect on all.
+/// A NodePort Service with endpoints on these nodes, in effect on all nodes.
 fn start(nodes: &Nodes, external_traffic_policy: &str, on: &[usize]) -> Result<()> {
     let port = json!({"name": "http", "port": PORT, "nodePort": NODE_PORT, "protocol": "TCP"});
     nodes.apply_service(&[
@@ -30,7 +30,7 @@ fn start(nodes: &Nodes, external_traffic_policy: &str, on: &[usize]) -> Result<(
 }
 
 #[test]
-fn node_ports_are_of_the_own_node() {
+fn node_ports_answer_on_their_own_nodes_addresses() {
     sandboxed(|sandbox| {
         let nodes = Nodes::start(sandbox, 2)?;
         start(&nodes, "Cluster", &[0, 1])?;
@@ -42,12 +42,12 @@ fn node_ports_are_of_the_own_node() {
                 nodes.assert_answered(client, own, &[0, 1])?;
                 assert_eq!(client.enter(|| connect(own)?.peer_addr())??, own);
             }
-            // Loopback is the host's own processes' alone.
+            // Loopback works for the host's own processes only.
             let loopback = at(Ipv4Addr::LOCALHOST);
             nodes.assert_answered(node.node.host(), loopback, &[0, 1])?;
             assert_refused(&node.client, loopback)?;
         }
-        // What is for another node goes there as it is: nobody listens, or whoever does answers.
+        // A connection to another node passes unchanged, and fails unless that node answers.
         for (from, to) in [(a, b), (b, a)] {
             let other = at(to.node.ipv4());
             for client in [&from.client, from.node.host()] {
@@ -63,7 +63,7 @@ fn node_ports_are_of_the_own_node() {
     });
 }
 
-/// A node with no endpoint of its own: its NodePort is for its own processes all the same, and nobody else helps.
+/// A node without an endpoint: its own processes still reach the NodePort, and other nodes do not answer for it.
 #[test]
 fn external_traffic_policy_local_is_cluster_wide_from_the_node_itself() {
     sandboxed(|sandbox| {

@@ -1,0 +1,25 @@
+//! Questions to the task that owns the tables.
+
+use tokio::sync::oneshot;
+
+use super::api::{BackendStatus, HandOver, SourceStatus, Status};
+
+/// A question to the task that owns the tables.
+#[derive(Debug)]
+pub enum Question {
+    Status(oneshot::Sender<Status>),
+    /// Update all metrics.
+    Metrics(oneshot::Sender<()>),
+    Readiness(oneshot::Sender<Readiness>),
+    Backends(oneshot::Sender<Vec<BackendStatus>>),
+    /// Whether this agent hands over.
+    HandOver(HandOver, oneshot::Sender<bool>),
+}
+
+/// The readiness of the agent that holds the pin folder.
+#[derive(Debug)]
+pub struct Readiness {
+    /// The contents of the source are in effect.
+    pub is_ready: bool,
+    pub source: SourceStatus,
+}
