@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::engine::Engine;
+use super::packets::Restored;
 use crate::kernel::{Keeper, Kept};
 use crate::metrics::{set_total, timestamp};
 use crate::serve::DriftStatus;
@@ -58,6 +59,10 @@ impl DriftWatch {
                 "BACKENDS",
                 "CONFIG",
                 "active",
+                "SOURCE_RANGES",
+                "NAT",
+                "ruleset",
+                "devices",
                 "hooks",
                 "pins",
             ]
@@ -172,6 +177,13 @@ impl DriftWatch {
                 .collect(),
             trouble: [&self.table_errors[..], &self.keep_errors[..]].concat(),
         }
+    }
+
+    /// Counts what was restored of the packet path.
+    pub fn count_packets(&mut self, restored: Restored) {
+        self.count("devices", restored.devices);
+        self.count("ruleset", restored.rules);
+        self.count("NAT", restored.elements);
     }
 
     fn count(&mut self, what: &'static str, number: usize) {

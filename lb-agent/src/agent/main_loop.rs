@@ -117,13 +117,18 @@ impl Agent {
         };
         match event {
             PacketEvent::Devices(devices) => packets.set_devices(&devices),
+            PacketEvent::Ruleset => {
+                let restored = packets.check_ruleset(&mut self.engine);
+                self.drift.count_packets(restored);
+            }
         }
     }
 
     /// The work of each second on the packet path.
     fn keep_packet_path(&mut self) {
         if let Some(packets) = &mut self.packets {
-            packets.keep();
+            let restored = packets.keep();
+            self.drift.count_packets(restored);
         }
         if self.engine.tables().is_nat_stale() {
             self.engine.repair_nat();

@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::drift::DriftMetrics;
 use crate::catalog::CatalogMetrics;
-use crate::kernel::RefusalMetrics;
+use crate::kernel::{PacketMetrics, RefusalMetrics};
 use crate::metrics::timestamp;
 use crate::sockets::SocketMetrics;
 use crate::source::kubernetes::WatchMetrics;
@@ -25,6 +25,7 @@ pub struct AgentMetrics {
     pub catalog: CatalogMetrics,
     pub tables: TableMetrics,
     pub refusals: RefusalMetrics,
+    pub packets: PacketMetrics,
     pub sockets: SocketMetrics,
     pub drift: DriftMetrics,
     pub watches: WatchMetrics,
@@ -50,6 +51,7 @@ impl AgentMetrics {
         self.catalog.register(registry);
         self.tables.register(registry);
         self.refusals.register(registry);
+        self.packets.register(registry);
         self.sockets.register(registry);
         self.drift.register(registry);
         self.watches.register(registry);

@@ -87,7 +87,12 @@ impl Agent {
             None => None,
         };
         let packets = match (packets, &settings.kernel.packets) {
-            (Some(hook), Some(of_packets)) => Some(PacketPath::start(hook, of_packets)?),
+            (Some(packets), Some(of_packets)) => Some(PacketPath::start(
+                packets,
+                of_packets,
+                settings.check_interval,
+                engine.tables().backing(),
+            )?),
             _ => None,
         };
         let mut agent = Self {

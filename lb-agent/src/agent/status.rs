@@ -42,6 +42,9 @@ impl Agent {
         let usage = usage.iter().chain(self.entry_usage.iter().flatten());
         metrics.tables.update(self.engine.counts(), usage);
         metrics.refusals.update(self.opened.stats.refusals());
+        if let Some(counters) = PacketPath::counters(&self.engine) {
+            metrics.packets.update(counters);
+        }
         self.terminator.update(&metrics.sockets);
         metrics.drift.update(&self.drift);
         if let WatchedSource::Kubernetes(health) = &self.source {

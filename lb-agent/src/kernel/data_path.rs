@@ -1,6 +1,7 @@
 //! Makes the data path ready on a cgroup: locks the pin folder, opens tables, attaches programs.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 
@@ -14,6 +15,7 @@ use super::maps::backing::Maps;
 use super::maps::footprint;
 use super::maps::sizes::Sizes;
 use super::migrate::{self, InPlace, Programs};
+use super::netfilter::{self, MASQUERADE_MARK, Netfilter, NetfilterError, Ruleset};
 use super::node::cgroup::Cgroup;
 use super::node::error::KernelError;
 use super::node::{capabilities, netns};
@@ -21,6 +23,9 @@ use super::packets::devices::{self, DevicePattern};
 use super::packets::hook::{self, PacketHook};
 use super::pins::folder::Pins;
 use super::pins::keeper::PinnedMap;
+use super::pins::unload::{self, Unloaded};
+use crate::duties::sysctls::{Sysctl, SysctlFiles};
+use crate::tables::{ReadTables as _, Table};
 
 /// The location of the data path.
 #[derive(Clone, Debug)]
@@ -36,6 +41,20 @@ pub struct DataPathSettings {
     pub packets: Option<PacketSettings>,
 }
 
+/// The packet path, or why there is none.
+pub type Packets = Result<PacketHook, PacketError>;
+
+/// Why the packet path is not in place. Sockets are served all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum PacketError {
+    #[error(
+        "cannot load the BPF program `packet`: its refusal is in the log; start the agent with --packet-path off"
+    )]
+    Program,
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
+}
+
 /// The settings of the packet path.
 #[derive(Clone, Debug)]
 pub struct PacketSettings {
@@ -49,8 +68,8 @@ pub struct DataPath {
     pub maps: Maps,
     pub pinned: Vec<PinnedMap>,
     pub hooks: Vec<HookState>,
-    /// None if the packet path is off, or the kernel cannot have it.
-    pub packets: Option<PacketHook>,
+    /// None if the packet path is off.
+    pub packets: Option<Packets>,
     pub cgroup: Cgroup,
     pub grace: Grace,
     /// SO_NETNS_COOKIE of the host's network namespace.
@@ -77,7 +96,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     let grace = Grace::new()?;
     let InPlace {
         mut object,
-        maps,
+        mut maps,
         hooks,
         lengths,
     } = migrate::put_into_place(
@@ -90,7 +109,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         &cgroup,
         &grace,
     )?;
-    let packets = open_packets(settings, &object, &pins)?;
+    let packets = open_packets(settings, &object, &pins, &mut maps)?;
     tracing::info!(
         event = "tables.opened",
         bytes = footprint::bytes(lengths.shapes(), footprint::possible_cpus()),
@@ -114,29 +133,67 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     })
 }
 
-/// The program `packet`, attached to nothing new yet. Without the packet path, removes what an earlier agent left of it.
+/// Makes the rules of netfilter, and prepares the program for the node's devices. Without the packet path, removes what an earlier
+/// agent left of it.
 fn open_packets(
     settings: &DataPathSettings,
     object: &Ebpf,
     pins: &Pins,
-) -> Result<Option<PacketHook>, KernelError> {
-    let program = match &settings.packets {
-        Some(_) => packet_program(object),
-        None => None,
-    };
-    let Some(program) = program else {
-        let devices = devices::list(&[]).unwrap_or_default();
-        let removed = hook::detach_all(&pins.links(), &devices)?;
-        if removed > 0 && sys::has_tcx() {
+    maps: &mut Maps,
+) -> Result<Option<Packets>, KernelError> {
+    if settings.packets.is_none() {
+        let removed = remove_packets(&pins.links())?;
+        if removed {
             tracing::info!(
                 event = "packet_path.removed",
-                count = removed,
-                "detached the program of an earlier agent's packet path",
+                "removed the packet path of an earlier agent",
             );
         }
         return Ok(None);
+    }
+    let Some(program) = packet_program(object) else {
+        return Ok(Some(Err(PacketError::Program)));
     };
-    PacketHook::new(program, pins.links())
-        .map(Some)
-        .map_err(|error| KernelError::Object(format!("program {PACKET}: {error}")))
+    let ruleset = Ruleset {
+        capacity: maps.length(Table::Backends),
+        masquerade_mark: MASQUERADE_MARK,
+        drops_invalid: !is_liberal(),
+    };
+    let (netfilter, repaired) = match Netfilter::open(ruleset) {
+        Ok(opened) => opened,
+        Err(error) => return Ok(Some(Err(error.into()))),
+    };
+    if !repaired.parts.is_empty() {
+        let parts: Vec<String> = repaired.parts.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            event = "packet_path.ruleset_written",
+            parts = parts.join(", "),
+            "wrote the nftables table inet socklb",
+        );
+    }
+    maps.use_nat(netfilter);
+    let hook = PacketHook::new(program, pins.links())
+        .map_err(|error| KernelError::Object(format!("program {PACKET}: {error}")))?;
+    Ok(Some(Ok(hook)))
+}
+
+/// Whether conntrack accepts TCP packets out of their window, so that it calls none of them invalid.
+fn is_liberal() -> bool {
+    let value = SysctlFiles::default().read(Sysctl::TcpBeLiberal);
+    value.is_ok_and(|value| value != 0)
+}
+
+/// Removes the program from all devices, and the rules of netfilter. Returns whether there was any of it.
+fn remove_packets(links: &Path) -> Result<bool, KernelError> {
+    let devices = devices::list(&[]).unwrap_or_default();
+    let detached = hook::detach_all(links, &devices)?;
+    let has_rules = netfilter::unload().map_err(|error| {
+        KernelError::system("remove the nftables table")(io::Error::other(error))
+    })?;
+    Ok(detached > 0 && sys::has_tcx() || has_rules)
+}
+
+/// Removes the data path: see [`super::pins::unload::unload`].
+pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
+    unload::unload(folder, |links| remove_packets(links).map(drop))
 }

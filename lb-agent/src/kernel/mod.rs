@@ -18,16 +18,20 @@ pub use self::bpf::log::{LogLevel, ProgramLog};
 pub use self::bpf::metrics::RefusalMetrics;
 pub use self::bpf::stats::{Refusals, Stats};
 pub use self::bpf::sys::give_memory_back;
-pub use self::data_path::{DataPath, DataPathSettings, PacketSettings, lock, open};
+pub use self::data_path::{
+    DataPath, DataPathSettings, PacketError, PacketSettings, Packets, lock, open, unload,
+};
 pub use self::maps::backing::Maps;
 pub use self::maps::entry_reader::EntryReader;
 pub use self::maps::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
+pub use self::netfilter::{Counters as PacketCounters, PacketMetrics, Watch as RulesetWatch};
 pub use self::node::cgroup::Cgroup;
 pub use self::node::error::KernelError;
-pub use self::packets::devices::{Device, DevicePattern, watch as watch_devices};
+pub use self::packets::devices::{
+    Device, DevicePattern, list as list_devices, watch as watch_devices,
+};
 pub use self::packets::hook::{Changes as DeviceChanges, PacketHook};
 pub use self::pins::folder::Pins;
 pub use self::pins::holder::of as holder_of;
 pub use self::pins::keeper::{Keeper, Kept, PinnedMap};
 pub use self::pins::read_tables::read_tables;
-pub use self::pins::unload::unload;

@@ -29,6 +29,7 @@ mod netfilter;
 mod node;
 #[path = "../shared/orphan.rs"]
 mod orphan;
+mod packets;
 mod privileges;
 mod probes;
 mod resolver;

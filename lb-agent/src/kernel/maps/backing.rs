@@ -1,5 +1,6 @@
 //! The kernel's maps as a backing of the tables: arrays in the agent's memory, hashes by system call.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use super::mapped::Mapped;
 use super::near_frontends::NearFrontends;
 use super::source_ranges::SourceRanges;
 use crate::kernel::bpf::sys;
+use crate::kernel::netfilter::Netfilter;
 use crate::kernel::node::error::KernelError;
 use crate::tables::{Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage};
 
@@ -35,6 +37,8 @@ pub struct Maps {
     near: NearFrontends,
     arrays: Arrays,
     source_ranges: SourceRanges,
+    /// None without the packet path.
+    nat: Option<RefCell<Netfilter>>,
     entries: SocketEntries,
 }
 
@@ -50,6 +54,7 @@ impl Maps {
             frontends,
             arrays: Arrays::open(|name, width| Mapped::take(object, name, width))?,
             source_ranges: SourceRanges::take(object)?,
+            nat: None,
             entries: SocketEntries::take(object)?,
         };
         let unreadable = |error| KernelError::map("read", "FRONTENDS")(io_error(error));
@@ -59,6 +64,17 @@ impl Maps {
             maps.near.put(&key, &value);
         }
         Ok(maps)
+    }
+
+    /// The packet path is on: from now on the tables keep the NAT maps of netfilter up to date.
+    pub fn use_nat(&mut self, netfilter: Netfilter) {
+        self.nat = Some(RefCell::new(netfilter));
+    }
+
+    /// The rules of netfilter; none without the packet path.
+    #[must_use]
+    pub const fn netfilter(&self) -> Option<&RefCell<Netfilter>> {
+        self.nat.as_ref()
     }
 
     /// A reader of single sockets' entries, for use on any thread.
@@ -123,7 +139,8 @@ impl ReadTables for Maps {
     }
 
     fn nat(&self) -> io::Result<Option<Vec<(u32, SocketAddr)>>> {
-        Ok(None)
+        let elements = self.nat.as_ref().map(|nat| nat.borrow_mut().elements());
+        elements.transpose().map_err(io::Error::other)
     }
 
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {
@@ -211,15 +228,21 @@ impl Backing for Maps {
     }
 
     fn has_nat(&self) -> bool {
-        false
+        self.nat.is_some()
     }
 
-    fn put_nat(&mut self, _elements: &[(u32, SocketAddr)]) -> io::Result<()> {
-        Ok(())
+    fn put_nat(&mut self, elements: &[(u32, SocketAddr)]) -> io::Result<()> {
+        match &mut self.nat {
+            Some(nat) => nat.get_mut().put(elements).map_err(io::Error::other),
+            None => Ok(()),
+        }
     }
 
-    fn remove_nat(&mut self, _ids: &[u32]) -> io::Result<()> {
-        Ok(())
+    fn remove_nat(&mut self, ids: &[u32]) -> io::Result<()> {
+        match &mut self.nat {
+            Some(nat) => nat.get_mut().remove(ids).map_err(io::Error::other),
+            None => Ok(()),
+        }
     }
 
     fn clear_entries(&mut self, of: &HashSet<u64>) -> io::Result<usize> {

@@ -13,6 +13,7 @@ mod expression;
 mod found;
 mod frame;
 mod map_shape;
+mod metrics;
 mod names;
 mod numbers;
 mod part;
@@ -26,6 +27,7 @@ mod watch;
 
 pub use self::counters::Counters;
 pub use self::error::NetfilterError;
+pub use self::metrics::PacketMetrics;
 pub use self::part::Part;
 pub use self::ruleset::{MASQUERADE_MARK, Ruleset};
 pub use self::table::{Netfilter, Repaired};

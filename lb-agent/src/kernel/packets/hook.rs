@@ -252,6 +252,9 @@ pub fn detach_all(links: &Path, devices: &[Device]) -> Result<usize, KernelError
 /// Detaches and removes the pinned links of those devices for which `goes` returns true. Returns how many there were.
 fn remove_pins(links: &Path, goes: impl Fn(u32) -> bool) -> Result<usize, KernelError> {
     let mut removed = 0;
+    if !links.exists() {
+        return Ok(removed);
+    }
     for pin in list(links)? {
         let name = pin.file_name().unwrap_or_default().to_string_lossy();
         let index = name.strip_prefix(PIN).map(str::parse::<u32>);

@@ -23,12 +23,20 @@ pub struct Unloaded {
 /// Removes the data path: first the links, which detaches the programs, then the maps, then the folder.
 ///
 /// Removes only our own pins, of every version. None if there is no such folder.
-pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
+///
+/// `remove_packets`: removes the packet path, whose links are in the folder that it is given.
+pub fn unload(
+    folder: &Path,
+    remove_packets: impl FnOnce(&Path) -> Result<(), KernelError>,
+) -> Result<Option<Unloaded>, KernelError> {
     check_bpffs(folder)?;
+    let links = folder.join(LINKS);
     if !folder.exists() {
+        remove_packets(&links)?;
         return Ok(None);
     }
     let held = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
+    remove_packets(&links)?;
     let mut folders = Vec::new();
     for entry in list(folder)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();

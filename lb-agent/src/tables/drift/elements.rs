@@ -1,17 +1,16 @@
 //! FRONTENDS and what is kept beside it: each element that should exist, and none that should not.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use lb_common::{Address, FrontendKey, FrontendValue};
 
-use super::super::backing::{Backing, Copies, Elements as _, Part};
+use super::super::backing::{Backing, Copies, Elements as _, Part, SourcePrefix};
 use super::super::model::{Model, guard_key, guard_value};
 use super::super::plan::{Plan, Step};
 use super::super::write::write;
 use super::report::Findings;
-
-const FRONTENDS: &str = "FRONTENDS";
 
 /// The elements of a service port's frontends.
 pub fn check_frontends(
@@ -77,6 +76,22 @@ pub fn prune_copies(
     next
 }
 
+/// All elements of SOURCE_RANGES. There are few.
+pub fn check_source_ranges(model: &mut Model, backing: &mut impl Backing, findings: &mut Findings) {
+    let Some(found) = findings.note(backing.source_ranges()) else {
+        return;
+    };
+    let found: BTreeSet<SourcePrefix> = found.into_iter().collect();
+    let of_ports = model.ports.values().flat_map(|port| &port.source_ranges);
+    let wanted: BTreeSet<SourcePrefix> = of_ports.copied().collect();
+    let missing = wanted.difference(&found).copied().map(Step::PutSourceRange);
+    let unknown = found.difference(&wanted).copied();
+    let plan: Plan = missing
+        .chain(unknown.map(Step::RemoveSourceRange))
+        .collect();
+    repair(plan, model, backing, findings);
+}
+
 /// One element, and what is kept beside it.
 fn check(
     key: &FrontendKey,
@@ -96,9 +111,10 @@ fn check(
 /// Writes a plan of which each step repairs an element.
 fn repair(plan: Plan, model: &mut Model, backing: &mut impl Backing, findings: &mut Findings) {
     for step in plan {
+        let table = step.table().unwrap_or_default();
         let written = write(backing, model, step);
         if findings.note(written).is_some() {
-            findings.add(FRONTENDS, 1);
+            findings.add(table, 1);
         }
     }
 }

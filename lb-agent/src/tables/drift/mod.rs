@@ -11,7 +11,9 @@ mod report;
 use lb_common::Address;
 
 use self::counts::{EntryCounts, check_counts_of, check_counts_of_quarantined};
-use self::elements::{check_frontends, check_guards, prune_copies, remove_unknown};
+use self::elements::{
+    check_frontends, check_guards, check_source_ranges, prune_copies, remove_unknown,
+};
 pub use self::report::Drift;
 use self::report::Findings;
 use super::backing::{Backing, Table};
@@ -55,6 +57,7 @@ impl Check {
         self.stage = match std::mem::take(&mut self.stage) {
             Stage::Config => {
                 self.check_config(backing, model);
+                check_source_ranges(model, backing, &mut self.findings);
                 Stage::Entries
             }
             Stage::Entries => {

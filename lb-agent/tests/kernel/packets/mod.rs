@@ -1,0 +1,4 @@
+//! The packet path, with real packets: from machines outside, from pods without hooks, from pods of another node.
+
+mod matrix;
+mod scene;
