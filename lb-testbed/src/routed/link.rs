@@ -33,7 +33,10 @@ impl Link {
             NetworkNamespace::create().context("cannot make a network namespace for a trial")?;
         let trial = match self {
             Self::Veth | Self::Bridge | Self::Tun => return Ok(true),
-            Self::Vlan => format!("link add link lo name trial type vlan id {VLAN}\n"),
+            Self::Vlan => format!(
+                "link add port type veth peer name other\n\
+                 link add link port name trial type vlan id {VLAN}\n"
+            ),
             Self::Bond => "link add trial type bond\n".to_owned(),
         };
         Ok(namespace.ip(&trial).is_ok())
