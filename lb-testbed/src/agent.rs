@@ -78,14 +78,11 @@ impl Agent {
         kubeconfig: &Path,
         node: &Node,
     ) -> Self {
-        let agent = Self::of_source(binary, sandbox, "--kubeconfig", kubeconfig, node.name());
-        Self {
-            host: Some(node.host().clone()),
-            ..agent
-        }
-        .beside(node.name())
-        .arg("--cgroup")
-        .arg(node.cgroup())
+        Self::of_source(binary, sandbox, "--kubeconfig", kubeconfig, node.name())
+            .on_host(node.host())
+            .beside(node.name())
+            .arg("--cgroup")
+            .arg(node.cgroup())
     }
 
     /// As [`Self::new`], on the cgroup that the agent finds by itself: the machine's root cgroup, unless the caller hides it.
@@ -131,6 +128,13 @@ impl Agent {
     pub fn beside(mut self, name: &str) -> Self {
         self.socket.set_file_name(format!("{name}.sock"));
         self.pin_dir.set_file_name(name);
+        self
+    }
+
+    /// In another network namespace than the sandbox's, and in its cgroup.
+    #[must_use]
+    pub fn on_host(mut self, host: &Pod) -> Self {
+        self.host = Some(host.clone());
         self
     }
 

@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::{io, thread};
+use std::{fs, io, thread};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -77,8 +78,20 @@ impl NetworkNamespace {
             .context("cannot enter a network namespace")?
     }
 
+    /// Sets sysctls inside; a name is a path below /proc/sys, like `net/ipv4/ip_forward`.
+    pub fn set_sysctls(&self, sysctls: &[(&str, &str)]) -> Result<()> {
+        self.enter(|| {
+            sysctls.iter().try_for_each(|(name, value)| {
+                // /proc/sys/net shows the network namespace of the thread that opens a file.
+                fs::write(Path::new("/proc/sys").join(name), value)
+                    .with_context(|| format!("cannot set the sysctl {name} to {value}"))
+            })
+        })
+        .context("cannot enter a network namespace")?
+    }
+
     /// A path that iproute2 accepts for `netns`.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 }

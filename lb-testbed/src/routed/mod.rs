@@ -21,11 +21,10 @@ mod outside;
 mod remote;
 mod tun;
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::cgroup::Cgroup;
 use crate::namespace::NetworkNamespace;
@@ -63,17 +62,14 @@ impl<'s> RoutedNode<'s> {
             remotes: AtomicU8::new(0),
         };
         forward(sandbox.namespace())?;
-        set_sysctls(
-            sandbox.namespace(),
-            &[
-                // Two pods that talk through the node are on one link: the node would tell them to leave it out.
-                ("net/ipv4/conf/all/send_redirects", "0"),
-                (&format!("net/ipv4/conf/{BRIDGE}/send_redirects"), "0"),
-                // Each of many refusals is to reach its client.
-                ("net/ipv4/icmp_ratelimit", "0"),
-                ("net/ipv6/icmp/ratelimit", "0"),
-            ],
-        )?;
+        sandbox.namespace().set_sysctls(&[
+            // Two pods that talk through the node are on one link: the node would tell them to leave it out.
+            ("net/ipv4/conf/all/send_redirects", "0"),
+            (&format!("net/ipv4/conf/{BRIDGE}/send_redirects"), "0"),
+            // Each of many refusals is to reach its client.
+            ("net/ipv4/icmp_ratelimit", "0"),
+            ("net/ipv6/icmp/ratelimit", "0"),
+        ])?;
         // The one that it has is not usable yet: see `forward`.
         sandbox.namespace().ip(&format!(
             "addr flush dev {BRIDGE} scope link\n\
@@ -146,7 +142,7 @@ impl<'s> RoutedNode<'s> {
         let tables = ["iptables", "ip6tables"];
         tables.iter().try_for_each(|table| {
             let name = format!("net/bridge/bridge-nf-call-{table}");
-            set_sysctls(self.namespace(), &[(&name, value)])
+            self.namespace().set_sysctls(&[(&name, value)])
         })
     }
 }
@@ -154,24 +150,10 @@ impl<'s> RoutedNode<'s> {
 /// Turns forwarding on in a network namespace, before it gets devices. Neighbours are asked from link-local addresses, which are not
 /// usable for a second unless detection of duplicates is off.
 fn forward(namespace: &NetworkNamespace) -> Result<()> {
-    let sysctls = [
+    namespace.set_sysctls(&[
         ("net/ipv4/ip_forward", "1"),
         ("net/ipv6/conf/all/forwarding", "1"),
         ("net/ipv6/conf/all/accept_dad", "0"),
         ("net/ipv6/conf/default/accept_dad", "0"),
-    ];
-    set_sysctls(namespace, &sysctls)
-}
-
-/// Sets sysctls of a network namespace.
-fn set_sysctls(namespace: &NetworkNamespace, sysctls: &[(&str, &str)]) -> Result<()> {
-    namespace
-        .enter(|| {
-            sysctls.iter().try_for_each(|(name, value)| {
-                // /proc/sys/net shows the network namespace of the thread that opens a file.
-                fs::write(Path::new("/proc/sys").join(name), value)
-                    .with_context(|| format!("cannot set the sysctl {name} to {value}"))
-            })
-        })
-        .context("cannot enter a network namespace")?
+    ])
 }
