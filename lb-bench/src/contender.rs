@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramInfo, loaded_programs};
 use lb_testbed::{Agent, AgentHook, Cgroup, Sandbox};
 
 use crate::status;
@@ -55,11 +55,29 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    /// The counters of a program now, by the kernel's id.
+    pub(crate) fn of(id: u32) -> Result<Self> {
+        let mut programs = loaded_programs().filter_map(Result::ok);
+        let program = programs
+            .find(|program| program.id() == id)
+            .with_context(|| format!("program {id} is not loaded"))?;
+        Ok(Self::from(&program))
+    }
+
     /// Nanoseconds for each run since an earlier reading; none if the program has not run.
     pub(crate) fn nanoseconds_since(self, earlier: Self) -> Option<f64> {
         let number = self.number.checked_sub(earlier.number)?;
         let time = self.time.checked_sub(earlier.time)?;
         (number > 0).then(|| time.as_nanos() as f64 / number as f64)
+    }
+}
+
+impl From<&ProgramInfo> for Runs {
+    fn from(program: &ProgramInfo) -> Self {
+        Self {
+            number: program.run_count(),
+            time: program.run_time(),
+        }
     }
 }
 
@@ -103,11 +121,7 @@ impl Contender {
             let Ok(program) = program else { continue };
             for (hook, id) in &self.programs {
                 if *id == program.id() {
-                    let counted = Runs {
-                        number: program.run_count(),
-                        time: program.run_time(),
-                    };
-                    runs.insert(*hook, counted);
+                    runs.insert(*hook, Runs::from(&program));
                 }
             }
         }

@@ -5,18 +5,22 @@ mod connect;
 mod control;
 mod hooks;
 mod least_conn;
+mod packets;
 mod stale;
 
 mod agent_contender;
 mod contender;
 mod pod;
 mod reference;
+mod rules;
+mod server;
 mod services;
 mod statistics;
 mod status;
 mod usage;
 mod verdict;
 
+mod client;
 mod limits;
 mod machine;
 
@@ -77,6 +81,8 @@ enum Bench {
     Hooks,
     /// Time for connect() and a short exchange, with each load balancer
     Connect,
+    /// Packets from a machine outside to NodePorts, with each load balancer
+    Packets,
     /// Time for a request when some servers are slower than others
     LeastConn,
     /// Time until a cluster, and then each change, is in effect
@@ -125,6 +131,7 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
     match cli.bench {
         Bench::Hooks => hooks::run(options, &sandbox),
         Bench::Connect => connect::run(options, &sandbox),
+        Bench::Packets => packets::run(options, &sandbox),
         Bench::LeastConn => least_conn::run(options, &sandbox),
         Bench::Control => control::run(options, &sandbox),
         Bench::Stale => stale::run(options, &sandbox),

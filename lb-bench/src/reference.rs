@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::HashMap;
-use aya::programs::{CgroupAttachMode, Program};
+use aya::programs::{CgroupAttachMode, Program, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::{TCP, UDP};
 
@@ -86,6 +86,25 @@ pub(crate) fn attach(
         contender.set_program(hook, program.info()?.id());
     }
     Ok(ebpf)
+}
+
+/// Loads the object and attaches the empty classifier at tc ingress of these devices of the calling thread's network namespace.
+/// Returns the kernel's id of the program too.
+pub(crate) fn empty_packet(object: &Path, devices: &[&str]) -> Result<(Ebpf, u32)> {
+    let mut ebpf =
+        Ebpf::load_file(object).with_context(|| format!("cannot load {}", object.display()))?;
+    let program: &mut SchedClassifier = ebpf
+        .program_mut("empty_packet")
+        .with_context(|| format!("{} has no program empty_packet", object.display()))?
+        .try_into()?;
+    program.load()?;
+    for device in devices {
+        program
+            .attach(device, TcAttachType::Ingress)
+            .with_context(|| format!("cannot attach to {device}"))?;
+    }
+    let id = program.info()?.id();
+    Ok((ebpf, id))
 }
 
 /// Writes the Services into the tables of the classic design, each for TCP and for UDP.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
 use lb_testbed::{Family, Manifests, ServiceManifest, SliceManifest};
+use serde_json::json;
 
 /// The port of each Service.
 pub(crate) const PORT: u16 = 80;
@@ -16,6 +17,8 @@ pub(crate) const BACKENDS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(10, 244, 0, 103),
 ];
 
+/// The NodePort of the first Service.
+const FIRST_NODE_PORT: u16 = 20_000;
 /// Services in one manifest file.
 const SERVICES_PER_FILE: usize = 5_000;
 
@@ -37,14 +40,48 @@ pub(crate) fn frontend(number: usize) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(first + number), PORT)
 }
 
+/// The NodePort of a Service, if they have any: not in the range of the API server, which has room for 2,768.
+pub(crate) fn node_port(number: usize) -> u16 {
+    u16::try_from(usize::from(FIRST_NODE_PORT) + number).unwrap_or(u16::MAX)
+}
+
 /// Writes the manifests of this number of Services.
 pub(crate) fn write(manifests: &Manifests, kind: ServiceKind, services: usize) -> Result<()> {
+    write_each(manifests, kind, services, |_, service| service)
+}
+
+/// As [`write`], with a NodePort for each.
+pub(crate) fn write_node_ports(
+    manifests: &Manifests,
+    kind: ServiceKind,
+    services: usize,
+) -> Result<()> {
+    write_each(manifests, kind, services, |number, service| {
+        let protocol = match kind {
+            ServiceKind::Udp => "UDP",
+            _ => "TCP",
+        };
+        let port = json!({
+            "name": "main", "port": PORT, "nodePort": node_port(number), "protocol": protocol,
+        });
+        service
+            .spec("type", "NodePort".into())
+            .spec("ports", json!([port]))
+    })
+}
+
+fn write_each(
+    manifests: &Manifests,
+    kind: ServiceKind,
+    services: usize,
+    change: impl Fn(usize, ServiceManifest) -> ServiceManifest,
+) -> Result<()> {
     for (index, first) in (0..services).step_by(SERVICES_PER_FILE).enumerate() {
         let last = services.min(first + SERVICES_PER_FILE);
         let objects = (first..last).flat_map(|number| {
             let name = format!("service-{number}");
             [
-                service(kind, &name, number).to_json(),
+                change(number, service(kind, &name, number)).to_json(),
                 slice(kind, &name).to_json(),
             ]
         });

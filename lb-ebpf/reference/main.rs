@@ -8,11 +8,11 @@
 mod tables;
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::bindings::{BPF_ANY, TC_ACT_UNSPEC};
 use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_get_socket_cookie};
-use aya_ebpf::macros::{btf_map, cgroup_sock, cgroup_sock_addr};
-use aya_ebpf::programs::{SockAddrContext, SockContext};
+use aya_ebpf::macros::{btf_map, cgroup_sock, cgroup_sock_addr, classifier};
+use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext};
 use bytemuck::{Pod, Zeroable};
 use lb_common::{TCP, UDP};
 
@@ -121,6 +121,11 @@ pub fn empty_getpeer(_: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_release)]
 pub fn empty_release(_: SockContext) -> i32 {
     GO_ON
+}
+
+#[classifier]
+pub fn empty_packet(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
 }
 
 /// The Service that is asked for, and one of its backends.

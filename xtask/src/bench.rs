@@ -14,6 +14,8 @@ pub(crate) enum Bench {
     Hooks,
     /// Time for connect() and a short exchange: direct, socklb, a classic design, kube-proxy's nftables and iptables rules
     Connect,
+    /// Connections and datagrams from outside to NodePorts: plain forwarding, socklb, kube-proxy's nftables and iptables rules
+    Packets,
     /// Time for a request when some servers are slower than others, with each algorithm
     LeastConn,
     /// Time until a cluster of 100 to 10,000 services, and then each change, is in effect; CPU time and memory
@@ -37,6 +39,7 @@ impl Bench {
         match self {
             Self::Hooks => "hooks",
             Self::Connect => "connect",
+            Self::Packets => "packets",
             Self::LeastConn => "least-conn",
             Self::Control => "control",
             Self::Stale => "stale",
@@ -47,7 +50,7 @@ impl Bench {
 /// Runs a bench in the caller's working directory.
 pub(crate) fn run(workspace: &Workspace, bench: Bench, options: &BenchOptions) -> Result<()> {
     setup::ip()?;
-    if bench == Bench::Connect {
+    if matches!(bench, Bench::Connect | Bench::Packets) {
         setup::netfilter_programs()?;
     }
     build::release(workspace)?;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use lb_testbed::{Cgroup, Pod};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::SockAddr;
 
-use super::server::Server;
+use crate::client::{tcp_socket, udp_socket};
+use crate::server::Server;
 use crate::services::{self, BACKEND_PORT, BACKENDS, ServiceKind};
 
 /// The exchange that is timed.
@@ -100,14 +101,6 @@ impl TimedBatch {
     }
 }
 
-fn tcp_socket() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // Closing resets the connection, so that nothing stays in TIME_WAIT.
-    socket.set_linger(Some(Duration::ZERO))?;
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket)
-}
-
 fn connect(to: SocketAddr, server: &Server) -> Result<Duration> {
     let socket = tcp_socket()?;
     let to = SockAddr::from(to);
@@ -134,7 +127,7 @@ fn tcp_exchange(to: SocketAddr, server: &Server) -> Result<Duration> {
 }
 
 fn udp_exchange(to: SocketAddr, server: &Server) -> Result<Duration> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = udp_socket()?;
     let to = SockAddr::from(to);
     let start = Instant::now();
     socket.connect(&to)?;

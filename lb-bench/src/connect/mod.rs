@@ -5,21 +5,19 @@
 
 mod exchange;
 mod report;
-mod rules;
-mod server;
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::net::IpAddr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use lb_testbed::{Cgroup, Pod, Sandbox};
 
 use self::exchange::{Candidate, Exchange, TimedBatch};
 use self::report::ConnectRow;
-use self::server::Server;
 use crate::agent_contender::AgentContender;
 use crate::contender::Contender;
-use crate::services::ServiceKind;
+use crate::rules::{Mode, Rules};
+use crate::server::Server;
+use crate::services::{BACKENDS, ServiceKind};
 use crate::{Options, reference};
 
 fn sizes(is_quick: bool) -> &'static [usize] {
@@ -38,7 +36,9 @@ fn rounds(is_quick: bool) -> u64 {
 const OPERATIONS: usize = 100;
 
 pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
-    let server = Server::start(sandbox)?;
+    let pod = sandbox.pod("server")?;
+    pod.add_addresses(BACKENDS.map(IpAddr::from))?;
+    let server = Server::start(pod.namespace())?;
     let plain = sandbox.pod("plain")?;
     let mut rows = Vec::new();
     println!("{}", report::head());
@@ -46,18 +46,8 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
         let mut classic = Contender::new(sandbox, "classic")?;
         let _classic = reference::classic(&options.reference, services, &mut classic)?;
         for kind in [ServiceKind::Tcp, ServiceKind::Udp] {
-            let nftables = ruled_pod(
-                sandbox,
-                "nft",
-                &["-f", "-"],
-                &rules::nftables(kind, services),
-            )?;
-            let iptables = ruled_pod(
-                sandbox,
-                "iptables-legacy-restore",
-                &[],
-                &rules::iptables(kind, services),
-            )?;
+            let nftables = ruled_pod(sandbox, Mode::Nftables, kind, services)?;
+            let iptables = ruled_pod(sandbox, Mode::Iptables, kind, services)?;
             let ours = AgentContender::start(options, sandbox, kind, services)?;
             let candidate = |name, cgroup: &Cgroup, pod| Candidate {
                 name,
@@ -140,36 +130,15 @@ fn compare(
 }
 
 /// A client pod with rules, and with a route for ClusterIPs: without a route no packet would reach the rules.
-fn ruled_pod(sandbox: &Sandbox, program: &str, words: &[&str], rules: &str) -> Result<Pod> {
-    eprintln!("bench: {program} loads {} kB of rules", rules.len() / 1024);
-    let pod = sandbox.pod(program)?;
-    feed(
-        &pod,
-        "ip",
-        &["-batch", "-"],
-        "route add 10.96.0.0/12 dev eth0\n",
-        sandbox.dir(),
-    )?;
-    feed(&pod, program, words, rules, sandbox.dir())?;
+fn ruled_pod(sandbox: &Sandbox, mode: Mode, kind: ServiceKind, services: usize) -> Result<Pod> {
+    let pod = sandbox.pod(&format!("{mode:?}"))?;
+    pod.namespace().ip("route add 10.96.0.0/12 dev eth0\n")?;
+    let node = None;
+    let rules = Rules {
+        kind,
+        services,
+        node,
+    };
+    rules.load(mode, pod.namespace(), sandbox.dir())?;
     Ok(pod)
-}
-
-/// Runs a program inside the pod and passes it `input`.
-fn feed(pod: &Pod, program: &str, words: &[&str], input: &str, dir: &Path) -> Result<()> {
-    let file = dir.join("input");
-    std::fs::write(&file, input).with_context(|| format!("cannot write {}", file.display()))?;
-    let mut command: Command = pod.command(program);
-    let output = command
-        .args(words)
-        .env("XTABLES_LOCKFILE", dir.join("xtables.lock"))
-        .stdin(std::fs::File::open(&file)?)
-        .stdout(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let start: String = said.chars().take(400).collect();
-        bail!("{program} failed: {start}");
-    }
-    Ok(())
 }

@@ -1,29 +1,26 @@
-//! The pod with the servers. The client's thread also runs the servers, so that no other thread has to wake up.
+//! The servers of all endpoints. The client's thread also runs them, so that no other thread has to wake up.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use lb_testbed::{Pod, Sandbox};
+use lb_testbed::NetworkNamespace;
 
 use crate::pod::listen;
 use crate::services::{BACKEND_PORT, BACKENDS};
 
 #[derive(Debug)]
-pub(super) struct Server {
-    // Its namespace ends with it.
-    _pod: Pod,
+pub(crate) struct Server {
     listener: TcpListener,
     /// One for each address, so that an answer comes from the address that was asked.
     datagrams: Vec<UdpSocket>,
 }
 
 impl Server {
-    pub(super) fn start(sandbox: &Sandbox) -> Result<Self> {
-        let pod = sandbox.pod("server")?;
-        pod.add_addresses(BACKENDS.map(IpAddr::from))?;
-        let (listener, datagrams) = pod.enter(|| -> Result<_> {
+    /// Listens in a network namespace that has the addresses [`BACKENDS`].
+    pub(crate) fn start(namespace: &NetworkNamespace) -> Result<Self> {
+        let (listener, datagrams) = namespace.enter(|| -> Result<_> {
             let open = |address| {
                 let socket = UdpSocket::bind((address, BACKEND_PORT))?;
                 socket.set_nonblocking(true)?;
@@ -33,14 +30,13 @@ impl Server {
             Ok((listen()?, datagrams?))
         })??;
         Ok(Self {
-            _pod: pod,
             listener,
             datagrams,
         })
     }
 
     /// The other end of the connection that a client has just made.
-    pub(super) fn accept(&self) -> io::Result<TcpStream> {
+    pub(crate) fn accept(&self) -> io::Result<TcpStream> {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => return Ok(stream),
@@ -52,14 +48,14 @@ impl Server {
     }
 
     /// Answers a question of one byte.
-    pub(super) fn answer(stream: &mut TcpStream) -> io::Result<()> {
+    pub(crate) fn answer(stream: &mut TcpStream) -> io::Result<()> {
         let mut question = [0];
         stream.read_exact(&mut question)?;
         stream.write_all(&question)
     }
 
     /// Answers the datagram that a client has just sent.
-    pub(super) fn answer_datagram(&self) -> Result<()> {
+    pub(crate) fn answer_datagram(&self) -> Result<()> {
         let mut question = [0];
         loop {
             for socket in &self.datagrams {
