@@ -76,6 +76,7 @@ pub(crate) fn cpp_compiler() -> Result<()> {
 /// The programs for a virtual machine; returns qemu's path.
 pub(crate) fn vm_programs() -> Result<PathBuf> {
     test_programs()?;
+    nft()?;
     program("depmod", "kmod")?;
     program("strip", "binutils")?;
     vm::qemu()

@@ -15,13 +15,13 @@ use super::test_binaries::TestBinaries;
 use crate::process;
 
 /// Programs that the tests and the guest's init run.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "sh", "mount", "umount", "mkdir", "ln", "sleep", "modprobe", "ip", "ss", "getent", "dnsmasq",
-    "adnshost", "cat",
+    "adnshost", "cat", "nft",
 ];
 
 /// Modules of Debian's kernels that the tests need, without the modules that these depend on.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 20] = [
     "veth",
     "bridge",
     "dummy",
@@ -30,6 +30,20 @@ const MODULES: [&str; 8] = [
     "udp_diag",
     "raw_diag",
     "mptcp_diag",
+    // Links to machines outside, and classifiers.
+    "tun",
+    "8021q",
+    "bonding",
+    "sch_ingress",
+    "cls_bpf",
+    // Translation of addresses.
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_masq",
+    "nft_nat",
+    "nft_reject_inet",
+    "nf_conntrack_netlink",
 ];
 
 /// Files of /etc for the lookup of names and ports.
