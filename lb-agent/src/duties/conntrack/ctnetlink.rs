@@ -9,15 +9,14 @@ use netlink_bindings::conntrack::{
 };
 use netlink_bindings::traits::{NetlinkRequest, Protocol, Pusher};
 use netlink_socket2::NetlinkSocket;
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{Flow, Tuple};
 use crate::catalog::Family;
 
 /// linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h: NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE.
 const DELETE: u16 = 1 << 8 | 2;
-
-/// NETLINK_NETFILTER.
-const NETFILTER: u16 = 12;
 
 const UDP: u8 = 17;
 
@@ -71,7 +70,8 @@ impl Conntrack {
     /// # Errors
     /// [`ConntrackError::List`].
     pub fn list(&mut self, family: Family, see: impl FnMut(Flow)) -> Result<(), ConntrackError> {
-        self.try_list(family, see).map_err(ConntrackError::List)
+        self.try_list(family, see)
+            .map_err(|error| ConntrackError::List(cause(error)))
     }
 
     fn try_list(&mut self, family: Family, mut see: impl FnMut(Flow)) -> io::Result<()> {
@@ -100,7 +100,7 @@ impl Conntrack {
         match self.try_delete(flow) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(ConntrackError::Delete(error)),
+            Err(error) => Err(ConntrackError::Delete(cause(error))),
         }
     }
 
@@ -108,6 +108,14 @@ impl Conntrack {
         let request = Delete::new(flow);
         self.socket.request(&request)?.recv_ack()?;
         Ok(())
+    }
+}
+
+/// netlink-socket2 0.3.5 takes every failure of socket(2) for EPERM.
+fn cause(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => Socket::new(NETLINK_NETFILTER).err().unwrap_or(error),
+        _ => error,
     }
 }
 
@@ -144,7 +152,7 @@ impl Delete {
 impl NetlinkRequest for Delete {
     fn protocol(&self) -> Protocol {
         Protocol::Raw {
-            protonum: NETFILTER,
+            protonum: u16::try_from(NETLINK_NETFILTER).unwrap_or_default(),
             request_type: DELETE,
         }
     }

@@ -226,56 +226,36 @@ mod tests {
     /// The cases of `TestSetupConntrack` there that are about these settings.
     #[test]
     fn only_what_is_given_is_set() {
-        let seconds = |n| Some(Duration::from_secs(n));
+        let with = |change: fn(&mut ConntrackSettings)| {
+            let mut settings = NONE;
+            change(&mut settings);
+            settings
+        };
         for (settings, expected) in [
             (NONE, vec![]),
             (
-                ConntrackSettings {
-                    max_per_core: Some(12),
-                    ..NONE
-                },
+                with(|s| s.max_per_core = Some(12)),
                 vec![(Sysctl::ConntrackMax, 131_072)],
             ),
+            (with(|s| s.max_per_core = Some(0)), vec![]),
             (
-                ConntrackSettings {
-                    max_per_core: Some(0),
-                    ..NONE
-                },
-                vec![],
-            ),
-            (
-                ConntrackSettings {
-                    tcp_timeout_established: seconds(5),
-                    ..NONE
-                },
+                with(|s| s.tcp_timeout_established = Some(Duration::from_secs(5))),
                 vec![(Sysctl::TcpTimeoutEstablished, 5)],
             ),
             (
-                ConntrackSettings {
-                    tcp_timeout_established: seconds(0),
-                    ..NONE
-                },
+                with(|s| s.tcp_timeout_established = Some(Duration::ZERO)),
                 vec![],
             ),
             (
-                ConntrackSettings {
-                    tcp_timeout_close_wait: seconds(5),
-                    ..NONE
-                },
+                with(|s| s.tcp_timeout_close_wait = Some(Duration::from_secs(5))),
                 vec![(Sysctl::TcpTimeoutCloseWait, 5)],
             ),
             (
-                ConntrackSettings {
-                    tcp_timeout_close_wait: seconds(0),
-                    ..NONE
-                },
+                with(|s| s.tcp_timeout_close_wait = Some(Duration::ZERO)),
                 vec![],
             ),
             (
-                ConntrackSettings {
-                    min: Some(400_000),
-                    ..NONE
-                },
+                with(|s| s.min = Some(400_000)),
                 vec![
                     (Sysctl::ConntrackMax, 400_000),
                     (Sysctl::ConntrackBuckets, 100_000),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -12,16 +12,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::catalog::{Family, Protocol};
 use lb_agent::duties::DutyMetrics;
 use lb_agent::duties::conntrack::{
-    Cleaned, CleanerAnswer, Conntrack, ConntrackCleaner, Flow, StaleRule,
+    Cleaned, CleanerAnswer, Conntrack, ConntrackCleaner, ConntrackError, Flow, StaleRule,
 };
 use lb_agent::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey};
+use lb_agent::privileges::{OF_SOCKETS, OF_TABLES, keep};
 use lb_testbed::{sandboxed, stretched};
-use netlink_bindings::conntrack::{Nfgenmsg, OpGetDump, PushConntrackAttrs, PushTupleAttrs};
-use netlink_bindings::traits::{self, NetlinkRequest, Pusher};
-use netlink_socket2::NetlinkSocket;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+use super::entries::{Entry, TCP, UDP, create};
 
 /// A Service `dns` with a ClusterIP and a NodePort, whose endpoints these are.
 fn dns(cluster_ip: &str, backends: &[(&str, bool)]) -> Result<ServicePort> {
@@ -82,105 +79,6 @@ fn flows(family: Family) -> Result<BTreeSet<(SocketAddr, SocketAddr)>> {
         flows.insert((flow.original.destination, flow.reply.source));
     })?;
     Ok(flows)
-}
-
-/// A request for a new entry (IPCTNL_MSG_CT_NEW), which the bindings do not have.
-struct New(Vec<u8>);
-
-/// An entry's protocol, client, destination, answering address, and zone of the original direction or of both.
-#[derive(Clone, Copy)]
-struct Entry<'a> {
-    protocol: u8,
-    client: &'a str,
-    to: &'a str,
-    answers: &'a str,
-    zone_of_original: Option<u16>,
-    zone: Option<u16>,
-}
-
-impl New {
-    fn of(entry: &Entry<'_>) -> Result<Self> {
-        let (client, to, answers) = (
-            entry.client.parse()?,
-            entry.to.parse()?,
-            entry.answers.parse()?,
-        );
-        let mut header = Nfgenmsg::new();
-        let family = match client {
-            SocketAddr::V4(_) => libc::AF_INET,
-            SocketAddr::V6(_) => libc::AF_INET6,
-        };
-        header.nfgen_family = u8::try_from(family)?;
-        let mut payload = header.as_slice().to_vec();
-        let original = PushConntrackAttrs::new(&mut payload).nested_tuple_orig();
-        let mut original = tuple(original, entry.protocol, client, to);
-        if let Some(zone) = entry.zone_of_original {
-            original = original.push_tuple_zone(zone);
-        }
-        let reply = original.end_nested().nested_tuple_reply();
-        let mut attributes = tuple(reply, entry.protocol, answers, client).end_nested();
-        if let Some(zone) = entry.zone {
-            attributes = attributes.push_zone(zone);
-        }
-        attributes.push_timeout(600).end_nested();
-        Ok(Self(payload))
-    }
-}
-
-fn tuple<P: Pusher>(
-    tuple: PushTupleAttrs<P>,
-    protocol: u8,
-    source: SocketAddr,
-    destination: SocketAddr,
-) -> PushTupleAttrs<P> {
-    let ip = tuple.nested_tuple_ip();
-    let ip = match (source.ip(), destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            ip.push_ip_v4_src(source).push_ip_v4_dst(destination)
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            ip.push_ip_v6_src(source).push_ip_v6_dst(destination)
-        }
-        _ => ip.push_ip_v6_src(Ipv6Addr::UNSPECIFIED),
-    };
-    let ports = ip
-        .end_nested()
-        .nested_tuple_proto()
-        .push_proto_num(protocol);
-    let ports = ports.push_proto_src_port(source.port());
-    ports.push_proto_dst_port(destination.port()).end_nested()
-}
-
-impl NetlinkRequest for New {
-    fn protocol(&self) -> traits::Protocol {
-        traits::Protocol::Raw {
-            protonum: 12,
-            request_type: 1 << 8,
-        }
-    }
-
-    fn flags(&self) -> u16 {
-        0x400 | 0x200 // NLM_F_CREATE | NLM_F_EXCL
-    }
-
-    fn payload(&self) -> &[u8] {
-        &self.0
-    }
-
-    type ReplyType<'buf> = <OpGetDump<'static> as NetlinkRequest>::ReplyType<'buf>;
-
-    fn decode_reply(buf: &[u8]) -> Self::ReplyType<'_> {
-        OpGetDump::decode_reply(buf)
-    }
-}
-
-fn create(entries: &[Entry<'_>]) -> Result<()> {
-    let mut socket = NetlinkSocket::new();
-    for entry in entries {
-        let created = socket.request(&New::of(entry)?)?.recv_ack();
-        created.with_context(|| format!("cannot make an entry to {}", entry.to))?;
-    }
-    Ok(())
 }
 
 #[test]
@@ -371,6 +269,22 @@ fn a_client_that_keeps_its_port_reaches_a_living_endpoint() {
             assert_eq!(ask(&early)?, second);
             assert_eq!(ask(&late)?, second);
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_the_capability_the_error_is_eperm() {
+    sandboxed(|_| {
+        // All but CAP_NET_ADMIN, which both have.
+        keep(OF_TABLES - OF_SOCKETS)?;
+        let cleaner = ConntrackCleaner::start(DutyMetrics::default())?;
+        let rule = StaleRule::new(&[dns("10.96.0.10:53", &[("10.1.0.1:5353", true)])?]);
+        let error = cleaner.clean(rule).blocking_recv()?.expect_err("refused");
+        let ConntrackError::List(cause) = error else {
+            bail!("{error}");
+        };
+        assert_eq!(cause.raw_os_error(), Some(libc::EPERM));
         Ok(())
     });
 }

@@ -1,4 +1,6 @@
 //! What a node expects of kube-proxy besides balancing.
 
 mod conntrack;
+mod entries;
 mod health;
+mod sysctls;
