@@ -1,6 +1,7 @@
 //! Our table, as it should be and as it is.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::SocketAddr;
 
 use lb_common::verdict::BACKEND_MASK;
@@ -28,6 +29,8 @@ pub struct Netfilter {
     netlink: Netlink,
     ruleset: Ruleset,
     present: Present,
+    /// Not yet returned by [`Self::check`], since something failed after it.
+    repaired: Repaired,
 }
 
 /// What was not as it should be, and is now.
@@ -53,6 +56,7 @@ impl Netfilter {
             netlink,
             ruleset,
             present: Present::default(),
+            repaired: Repaired::default(),
         };
         let repaired = netfilter.check()?;
         netfilter.elements()?;
@@ -71,9 +75,8 @@ impl Netfilter {
     /// A table of this name without our comment is another program's, unless it is empty or exactly as ours.
     ///
     /// # Errors
-    /// As for [`Self::open`]; nothing was changed then.
+    /// As for [`Self::open`]. What was repaired nevertheless is part of the next result.
     pub fn check(&mut self) -> Result<Repaired, NetfilterError> {
-        let mut repaired = Repaired::default();
         let mut repairs = 0;
         for _ in 0..ATTEMPTS {
             let generation =
@@ -87,7 +90,7 @@ impl Netfilter {
                 refuse_foreign(found, &comparison)?;
             }
             if comparison.repair == Repair::Nothing {
-                return Ok(repaired);
+                return Ok(mem::take(&mut self.repaired));
             }
             if repairs == REPAIRS {
                 return Err(NetfilterError::Unlike(comparison.parts));
@@ -95,10 +98,10 @@ impl Netfilter {
             match self.repair(&comparison, generation) {
                 Ok(has_lost_elements) => {
                     repairs += 1;
-                    repaired.has_lost_elements |= has_lost_elements;
+                    self.repaired.has_lost_elements |= has_lost_elements;
                     for part in comparison.parts {
-                        if !repaired.parts.contains(&part) {
-                            repaired.parts.push(part);
+                        if !self.repaired.parts.contains(&part) {
+                            self.repaired.parts.push(part);
                         }
                     }
                 }
