@@ -21,7 +21,7 @@ const PROGRAMS: [&str; 14] = [
 ];
 
 /// Modules of Debian's kernels that the tests need, without the modules that these depend on.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
     "veth",
     "bridge",
     "dummy",
@@ -42,6 +42,7 @@ const MODULES: [&str; 20] = [
     "nft_ct",
     "nft_masq",
     "nft_nat",
+    "nft_objref",
     "nft_reject_inet",
     "nf_conntrack_netlink",
 ];
