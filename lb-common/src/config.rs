@@ -24,8 +24,18 @@ pub const GUARDED_IPV6: u32 = 3;
 /// never. A running agent keeps moving it into the future.
 pub const FAIL_OPEN_AT: u32 = 5;
 
-/// 1: `--masquerade-all`, every connection of the packet path to a ClusterIP is masqueraded.
-pub const MASQUERADE_ALL: u32 = 6;
+/// Bits of [`packet_flag`].
+pub const PACKET_FLAGS: u32 = 6;
+
+/// Bits of [`PACKET_FLAGS`].
+pub mod packet_flag {
+    /// `--masquerade-all`: every connection of the packet path to a ClusterIP is masqueraded.
+    pub const MASQUERADE_ALL: u64 = 1;
+    /// `--cluster-cidr` has a range of IPv4: it is known which packets are pods'.
+    pub const IPV4_PODS_KNOWN: u64 = 2;
+    /// The same for IPv6.
+    pub const IPV6_PODS_KNOWN: u64 = 4;
+}
 
 /// Number of Service CIDRs whose unknown addresses are refused, 0 to [`MOST_CIDRS`]. The words after it describe them:
 /// see [`cidr`].

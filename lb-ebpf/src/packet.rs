@@ -5,11 +5,12 @@
 //! The program decides nothing else: other programs and the stack see the packet unchanged.
 
 use aya_ebpf::programs::TcContext;
-use lb_common::config::{CLUSTER_CIDRS, MASQUERADE_ALL};
+use lb_common::config::packet_flag::{IPV4_PODS_KNOWN, IPV6_PODS_KNOWN, MASQUERADE_ALL};
+use lb_common::config::{CLUSTER_CIDRS, PACKET_FLAGS};
 use lb_common::frontend::kind;
 use lb_common::source_range::{KEY_BITS, key};
 use lb_common::view::flag::ENDPOINTS_ELSEWHERE;
-use lb_common::{Address, FrontendEntry, Target, View, affinity, verdict};
+use lb_common::{Address, FrontendEntry, Target, View, affinity, is_mapped, verdict};
 
 use crate::backend::BackendLine;
 use crate::ctx::Client;
@@ -84,10 +85,16 @@ impl Route {
     fn of(source: Address, target: &Target) -> Option<Self> {
         let entry: &FrontendEntry = maps::FRONTEND_LIST.get(target.frontend)?;
         if entry.kind == kind::CLUSTER_IP {
-            let is_foreign = config::word(CLUSTER_CIDRS) != 0 && !is_of_pod(source);
+            let flags = config::word(PACKET_FLAGS);
+            let known = if is_mapped(source) {
+                IPV4_PODS_KNOWN
+            } else {
+                IPV6_PODS_KNOWN
+            };
+            let is_foreign = flags & known != 0 && !is_of_pod(source);
             return Some(Self {
                 view: target.view,
-                is_masqueraded: config::word(MASQUERADE_ALL) != 0 || is_foreign,
+                is_masqueraded: flags & MASQUERADE_ALL != 0 || is_foreign,
             });
         }
         // With the policy Local, pods still get all endpoints, and nobody is masqueraded.

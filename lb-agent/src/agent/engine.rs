@@ -1,7 +1,7 @@
 //! The catalog, the policy's results and the tables, with one owner for all three.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -9,8 +9,12 @@ use ipnet::IpNet;
 use super::capacity::Capacity;
 use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
-use crate::catalog::{Catalog, Change};
-use crate::policy::{Frontend, FrontendKind, NodePorts, Options, Policy, Problem, Update};
+use crate::catalog::{Catalog, Change, Protocol};
+use crate::duties::health::HealthChecks;
+use crate::policy::{
+    Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
+    Update,
+};
 use crate::serve::BackendStatus;
 use crate::tables::{Backing, Check, Counts, Drift, Tables};
 
@@ -26,6 +30,9 @@ pub struct Engine<B> {
     capacity: Capacity,
     source_problems: Vec<Problem>,
     problem_log: ProblemLog,
+    health_checks: HealthChecks,
+    has_changed_checks: bool,
+    changed_udp: Vec<ServicePortKey>,
 }
 
 impl<B: Backing> Engine<B> {
@@ -39,6 +46,9 @@ impl<B: Backing> Engine<B> {
             capacity: Capacity::default(),
             source_problems: Vec::new(),
             problem_log: ProblemLog::default(),
+            health_checks: HealthChecks::default(),
+            has_changed_checks: false,
+            changed_udp: Vec::new(),
         }
     }
 
@@ -56,9 +66,47 @@ impl<B: Backing> Engine<B> {
     /// object may be missing only because it has not arrived yet.
     pub fn apply(&mut self) {
         let touched = self.catalog.take_touched();
-        let update = self.policy.update(&self.catalog, touched);
+        let update = self.policy.update(&self.catalog, touched.iter().cloned());
+        let checks = &mut self.health_checks;
+        self.has_changed_checks |= checks.update(&self.catalog, &self.policy, &touched);
+        let changed = update.changed.iter().map(|port| &port.key);
+        let udp = changed.filter(|key| key.protocol == Protocol::Udp);
+        self.changed_udp.extend(udp.cloned());
         self.bring_into_effect(update);
         self.log_problems();
+    }
+
+    /// The health checks of Services.
+    #[must_use]
+    pub const fn health_checks(&self) -> &HealthChecks {
+        &self.health_checks
+    }
+
+    /// The addresses on which Services' health checks are answered; empty: all.
+    #[must_use]
+    pub fn health_check_addresses(&self) -> Vec<IpAddr> {
+        match self.node_ports.allowed.is_empty() {
+            true => Vec::new(),
+            false => self.node_ports.allowed_addresses().collect(),
+        }
+    }
+
+    /// Whether [`Self::health_checks`] has changed since the last call.
+    pub fn take_changed_checks(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed_checks)
+    }
+
+    /// The service ports of UDP that have changed since the last call.
+    pub fn take_changed_udp(&mut self) -> Vec<ServicePortKey> {
+        std::mem::take(&mut self.changed_udp)
+    }
+
+    /// These service ports, with NodePorts on the node's addresses.
+    #[must_use]
+    pub fn ports(&self, keys: &BTreeSet<ServicePortKey>) -> Vec<ServicePort> {
+        let ports = self.policy.service_ports();
+        let ports = ports.filter(|port| keys.contains(&port.key)).cloned();
+        ports.map(|port| self.node_ports.expand(port)).collect()
     }
 
     /// Refuses addresses that no Service has, if the settings ask for it. Does nothing while `is_complete` is false,
@@ -165,19 +213,9 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    /// Compares the NAT maps of netfilter with the tables and repairs them. Returns how many elements differed.
-    pub fn repair_nat(&mut self) -> usize {
-        match self.tables.repair_nat() {
-            Ok(count) => count,
-            Err(error) => {
-                tracing::warn!(
-                    event = "packet_path.nat_not_readable",
-                    %error,
-                    "cannot read the NAT maps of netfilter: trying again",
-                );
-                0
-            }
-        }
+    /// Repairs the NAT maps of netfilter: see [`Tables::repair_nat_from`].
+    pub fn repair_nat_from(&mut self, found: &[(u32, SocketAddr)]) -> usize {
+        self.tables.repair_nat_from(found)
     }
 
     /// Checks the next portion of the tables: see [`Tables::check`].
@@ -206,6 +244,7 @@ impl<B: Backing> Engine<B> {
         let mut problems: Vec<Problem> = self
             .problems_of_objects()
             .cloned()
+            .chain(self.health_checks.problems().cloned())
             .chain(self.capacity.problems())
             .chain(self.refused.problems(self.tables.headroom()))
             .collect();

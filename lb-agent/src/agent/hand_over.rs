@@ -30,6 +30,7 @@ impl Agent {
             http.close().await;
         }
         self.server.close().await;
+        self.duties.close();
         self.opened.keeper.into_pins()
     }
 }

@@ -62,6 +62,7 @@ impl Agent {
                 () = self.drift.due() => self.drift.check(&mut self.engine),
                 closed = sweeper.closed() => self.engine.sweep(&closed),
                 event = packets::next(&mut self.packets) => self.take_packet_event(event),
+                result = self.duties.cleaned() => self.duties.take_cleaned(result, &self.engine),
                 signal = ends.next() => return Ok(self.stop(signal)),
             }
         }
@@ -96,6 +97,7 @@ impl Agent {
         self.terminator.tick();
         self.drift.keep(&mut self.opened.keeper);
         self.keep_packet_path();
+        self.duties.beat();
     }
 
     /// Handles a signal that ends the process. The data path stays.
@@ -121,6 +123,10 @@ impl Agent {
                 let restored = packets.check_ruleset(&mut self.engine);
                 self.drift.count_packets(restored);
             }
+            PacketEvent::Elements(elements) => {
+                let restored = packets.take_elements(elements, &mut self.engine);
+                self.drift.count_packets(restored);
+            }
         }
     }
 
@@ -131,7 +137,7 @@ impl Agent {
             self.drift.count_packets(restored);
         }
         if self.engine.tables().is_nat_stale() {
-            self.engine.repair_nat();
+            self.take_packet_event(PacketEvent::Ruleset);
         }
     }
 }

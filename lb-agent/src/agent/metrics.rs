@@ -9,6 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::drift::DriftMetrics;
 use crate::catalog::CatalogMetrics;
+use crate::duties::DutyMetrics;
 use crate::kernel::{PacketMetrics, RefusalMetrics};
 use crate::metrics::timestamp;
 use crate::sockets::SocketMetrics;
@@ -26,6 +27,7 @@ pub struct AgentMetrics {
     pub tables: TableMetrics,
     pub refusals: RefusalMetrics,
     pub packets: PacketMetrics,
+    pub duties: DutyMetrics,
     pub sockets: SocketMetrics,
     pub drift: DriftMetrics,
     pub watches: WatchMetrics,
@@ -52,6 +54,7 @@ impl AgentMetrics {
         self.tables.register(registry);
         self.refusals.register(registry);
         self.packets.register(registry);
+        self.duties.register(registry);
         self.sockets.register(registry);
         self.drift.register(registry);
         self.watches.register(registry);

@@ -3,6 +3,7 @@
 mod capacity;
 mod change_summary;
 mod drift;
+mod duties;
 mod engine;
 #[cfg(test)]
 mod golden;

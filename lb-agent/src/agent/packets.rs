@@ -1,14 +1,16 @@
 //! The packet path while the agent runs: devices that come and go, and what other programs change.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::engine::Engine;
 use crate::kernel::{
-    self, Device, DeviceChanges, Maps, PacketCounters, PacketHook, PacketSettings, Packets,
-    RulesetWatch,
+    self, Device, DeviceChanges, Maps, NetfilterError, PacketCounters, PacketHook, PacketSettings,
+    Packets, RulesetWatch,
 };
 use crate::serve::PacketPathStatus;
 
@@ -29,7 +31,10 @@ pub struct PacketPath {
 struct Placed {
     hook: PacketHook,
     devices: mpsc::Receiver<Vec<Device>>,
-    watch: RulesetWatch,
+    /// None before the first synchronization, which would take longer with it.
+    watch: Option<RulesetWatch>,
+    /// The NAT maps are being read.
+    reading: Option<Reading>,
     /// Another program has changed our rules or maps since the last comparison.
     is_changed: bool,
     /// When the next comparison may be.
@@ -38,13 +43,32 @@ struct Placed {
     every: Duration,
 }
 
+/// A list of the NAT maps' elements that another thread makes.
+#[derive(Debug)]
+struct Reading {
+    thread: JoinHandle<Result<Elements, NetfilterError>>,
+    /// [`Tables::nat_stores`] at its start.
+    ///
+    /// [`Tables::nat_stores`]: crate::tables::Tables::nat_stores
+    stores: u64,
+    /// How often it was begun again because the agent changed the maps meanwhile.
+    again: u32,
+}
+
+type Elements = Vec<(u32, SocketAddr)>;
+
+/// After that, the agent's own changes may count as repairs.
+const MOST_READINGS: u32 = 5;
+
 /// Something happened to the packet path.
 #[derive(Debug)]
 pub enum PacketEvent {
     /// These are the node's devices now.
     Devices(Vec<Device>),
-    /// Netfilter's rules and maps are to be compared with what they should be.
+    /// Netfilter's rules are to be compared with what they should be, and its maps to be read.
     Ruleset,
+    /// The maps were read.
+    Elements(Result<Elements, NetfilterError>),
 }
 
 /// What was restored, for the counters of repairs.
@@ -72,26 +96,17 @@ impl PacketPath {
         packets: Packets,
         settings: &PacketSettings,
         every: Duration,
-        maps: &Maps,
     ) -> anyhow::Result<Self> {
         let mut path = Self {
             placed: None,
             errors: Vec::new(),
         };
-        let watch = maps
-            .netfilter()
-            .map(|nat| RulesetWatch::open(&nat.borrow()));
-        let (hook, watch) = match (packets, watch.transpose()) {
-            (Ok(hook), Ok(Some(watch))) => (hook, watch),
-            (Err(error), _) => {
+        let hook = match packets {
+            Ok(hook) => hook,
+            Err(error) => {
                 path.set_errors(vec![error.to_string()]);
                 return Ok(path);
             }
-            (_, Err(error)) => {
-                path.set_errors(vec![error.to_string()]);
-                return Ok(path);
-            }
-            (Ok(_), Ok(None)) => return Ok(path),
         };
         let (sender, devices) = mpsc::channel(16);
         kernel::watch_devices(settings.devices.clone(), sender)
@@ -99,7 +114,8 @@ impl PacketPath {
         path.placed = Some(Placed {
             hook,
             devices,
-            watch,
+            watch: None,
+            reading: None,
             is_changed: false,
             next: Instant::now(),
             every,
@@ -108,6 +124,22 @@ impl PacketPath {
             &kernel::list_devices(&settings.devices).context("cannot list the node's devices")?,
         );
         Ok(path)
+    }
+
+    /// Watches netfilter, and compares it at once. To be called when the tables are up to date.
+    pub fn watch_netfilter(&mut self, maps: &Maps) {
+        let (Some(placed), Some(netfilter)) = (&mut self.placed, maps.netfilter()) else {
+            return;
+        };
+        match RulesetWatch::open(&netfilter.borrow()) {
+            Ok(watch) => placed.watch = Some(watch),
+            Err(error) => tracing::warn!(
+                event = "packet_path.watch_failed",
+                %error,
+                "cannot watch nftables: a change is noticed with the next check",
+            ),
+        }
+        placed.is_changed = true;
     }
 
     /// Attaches the program to new devices.
@@ -141,7 +173,7 @@ impl PacketPath {
         restored
     }
 
-    /// Compares netfilter's rules and maps with what they should be, and repairs them.
+    /// Compares netfilter's rules with what they should be, repairs them, and begins to read the maps.
     pub fn check_ruleset(&mut self, engine: &mut Engine<Maps>) -> Restored {
         let mut restored = Restored::default();
         let Some(netfilter) = engine.tables().backing().netfilter() else {
@@ -160,6 +192,10 @@ impl PacketPath {
                         "repaired the nftables table inet socklb, which another program had changed",
                     );
                 }
+                if repaired.has_lost_elements {
+                    restored.elements = engine.repair_nat_from(&[]);
+                    log_elements(restored.elements);
+                }
             }
             Err(error) => tracing::error!(
                 event = "packet_path.ruleset_not_repaired",
@@ -167,13 +203,41 @@ impl PacketPath {
                 "cannot check or repair the nftables table inet socklb: trying again",
             ),
         }
-        restored.elements = engine.repair_nat();
-        if restored.elements > 0 {
-            tracing::warn!(
-                event = "packet_path.elements_repaired",
-                count = restored.elements,
-                "repaired elements of the NAT maps, which another program had changed",
-            );
+        if let Some(placed) = &mut self.placed
+            && placed.reading.is_none()
+        {
+            placed.reading = Some(Reading::start(engine, 0));
+        }
+        restored
+    }
+
+    /// Compares the elements that were read with what they should be, and repairs them.
+    pub fn take_elements(
+        &mut self,
+        elements: Result<Elements, NetfilterError>,
+        engine: &mut Engine<Maps>,
+    ) -> Restored {
+        let mut restored = Restored::default();
+        let Some(placed) = &mut self.placed else {
+            return restored;
+        };
+        let Some(reading) = placed.reading.take() else {
+            return restored;
+        };
+        let is_current = reading.stores == engine.tables().nat_stores();
+        match elements {
+            _ if !is_current && reading.again < MOST_READINGS => {
+                placed.reading = Some(Reading::start(engine, reading.again + 1));
+            }
+            Ok(elements) => {
+                restored.elements = engine.repair_nat_from(&elements);
+                log_elements(restored.elements);
+            }
+            Err(error) => tracing::warn!(
+                event = "packet_path.nat_not_readable",
+                %error,
+                "cannot read the NAT maps of netfilter: trying again with the next check",
+            ),
         }
         restored
     }
@@ -236,6 +300,26 @@ impl PacketPath {
     }
 }
 
+impl Reading {
+    fn start(engine: &Engine<Maps>, again: u32) -> Self {
+        Self {
+            thread: tokio::task::spawn_blocking(kernel::nat_elements),
+            stores: engine.tables().nat_stores(),
+            again,
+        }
+    }
+}
+
+fn log_elements(count: usize) {
+    if count > 0 {
+        tracing::warn!(
+            event = "packet_path.elements_repaired",
+            count,
+            "repaired elements of the NAT maps, which another program had changed",
+        );
+    }
+}
+
 impl Placed {
     /// Cancel safe.
     async fn next(&mut self) -> PacketEvent {
@@ -251,14 +335,15 @@ impl Placed {
                     }
                     return PacketEvent::Devices(devices);
                 }
-                changed = self.watch.changed(), if !self.is_changed => {
+                read = read(&mut self.reading) => return PacketEvent::Elements(read),
+                changed = changed(&mut self.watch), if !self.is_changed => {
                     if let Err(error) = changed {
                         tracing::warn!(
                             event = "packet_path.watch_failed",
                             %error,
                             "cannot watch nftables: a change is noticed with the next check",
                         );
-                        self.next = Instant::now() + PAUSE;
+                        self.watch = None;
                     }
                     self.is_changed = true;
                 }
@@ -269,5 +354,27 @@ impl Placed {
                 }
             }
         }
+    }
+}
+
+/// The elements that the other thread has read; never any if it does not read.
+async fn read(reading: &mut Option<Reading>) -> Result<Elements, NetfilterError> {
+    let Some(reading) = reading else {
+        return std::future::pending().await;
+    };
+    match (&mut reading.thread).await {
+        Ok(elements) => elements,
+        // The thread panicked.
+        Err(error) => Err(NetfilterError::System {
+            action: "read",
+            error: std::io::Error::other(error),
+        }),
+    }
+}
+
+async fn changed(watch: &mut Option<RulesetWatch>) -> Result<(), NetfilterError> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }

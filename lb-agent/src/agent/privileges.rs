@@ -64,10 +64,10 @@ fn lasting(settings: &AgentSettings) -> CapabilitySet {
     if sockets.any(|socket| is_in_a_users_folder(socket)) {
         lasting |= CapabilitySet::DAC_OVERRIDE;
     }
-    if settings
-        .http
-        .is_some_and(|address| address.port() < FREE_PORTS)
-    {
+    let mut listeners = [settings.http, settings.duties.healthz]
+        .into_iter()
+        .flatten();
+    if listeners.any(|address| address.port() < FREE_PORTS) {
         lasting |= CapabilitySet::NET_BIND_SERVICE;
     }
     lasting

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::duties::DutySettings;
 use crate::kernel::DataPathSettings;
 use crate::policy::Options;
 use crate::source::Source;
@@ -30,6 +31,7 @@ pub struct AgentSettings {
     pub check_interval: Duration,
     /// How long after this agent's last heartbeat the programs fail open; none: never.
     pub fail_open_after: Option<Duration>,
+    pub duties: DutySettings,
     /// The unix socket of the agent.
     pub socket: PathBuf,
     /// The unix socket on which this process itself answers probes, if any.

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::change_summary::Changes;
 use super::drift::DriftWatch;
+use super::duties::Duties;
 use super::engine::Engine;
 use super::metrics::AgentMetrics;
 use super::packets::PacketPath;
@@ -18,7 +19,7 @@ use crate::kernel::{self, DataPath, Keeper};
 use crate::policy::{Masquerading, NodePorts};
 use crate::serve::{HttpServer, Server, SyncStatus};
 use crate::sockets::Worker;
-use crate::source::node_addresses;
+use crate::source::{Source, node_addresses};
 use crate::tables::Tables;
 
 impl Agent {
@@ -91,10 +92,16 @@ impl Agent {
                 packets,
                 of_packets,
                 settings.check_interval,
-                engine.tables().backing(),
             )?),
             _ => None,
         };
+        let metrics = AgentMetrics::default();
+        let duties = Duties::start(
+            &settings.duties,
+            packets.is_some(),
+            matches!(settings.source, Source::Kubernetes(_)),
+            &metrics.duties,
+        );
         let mut agent = Self {
             began,
             source,
@@ -106,12 +113,13 @@ impl Agent {
             batches,
             server,
             http,
-            metrics: AgentMetrics::default(),
+            metrics,
             syncs: SyncStatus::default(),
             changes: Changes::default(),
             entry_usage: None,
             is_ready: false,
             packets,
+            duties,
             opened: Running {
                 grace: Arc::new(grace),
                 log,

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::change_summary::Changes;
 use super::drift::DriftWatch;
+use super::duties::Duties;
 use super::engine::Engine;
 use super::heartbeat;
 use super::metrics::AgentMetrics;
@@ -36,6 +37,7 @@ pub struct Agent {
     pub opened: Running,
     /// None if it is off.
     pub packets: Option<PacketPath>,
+    pub duties: Duties,
     pub http: Option<HttpServer>,
     pub metrics: AgentMetrics,
     pub syncs: SyncStatus,
@@ -59,6 +61,7 @@ impl Agent {
     pub fn take(&mut self, mut batch: Batch) {
         let began = Instant::now();
         let cpu = cpu_micros();
+        self.duties.queued();
         while let Ok(later) = self.batches.try_recv() {
             batch.append(later);
         }
@@ -71,6 +74,7 @@ impl Agent {
             if batch.is_complete {
                 self.engine.settle();
             }
+            self.duties.updated(&mut self.engine);
             self.synced(changes, began, batch.received.unwrap_or(began));
             if !self.is_ready {
                 self.syncs.first_tables_cpu_micros = cpu_micros() - learnt;
@@ -81,6 +85,9 @@ impl Agent {
         }
         if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
             self.send_heartbeat();
+            if let Some(packets) = &mut self.packets {
+                packets.watch_netfilter(self.engine.tables().backing());
+            }
             self.log_ready();
             kernel::give_memory_back();
         }

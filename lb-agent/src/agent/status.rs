@@ -3,6 +3,7 @@
 use super::packets::PacketPath;
 use super::source::WatchedSource;
 use super::state::Agent;
+use crate::catalog::Problem;
 use crate::metrics::{set_bool, set_number};
 use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
 use crate::tables::Usage;
@@ -35,7 +36,7 @@ impl Agent {
     fn update_metrics(&self) {
         let metrics = &self.metrics;
         set_bool(&metrics.ready, self.is_ready);
-        set_number(&metrics.problems, self.engine.problems().len());
+        set_number(&metrics.problems, self.problems().len());
         set_number(&metrics.service_ports_refused, self.engine.refused());
         metrics.catalog.update(self.engine.catalog().counts());
         let usage = self.engine.tables().usage();
@@ -50,6 +51,14 @@ impl Agent {
         if let WatchedSource::Kubernetes(health) = &self.source {
             metrics.watches.update(&health.kinds());
         }
+    }
+
+    /// All problems of objects and of the node, sorted.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.engine.problems();
+        problems.extend(self.duties.problems());
+        problems.sort();
+        problems
     }
 
     fn status(&self) -> Status {
@@ -90,12 +99,7 @@ impl Agent {
             refused_unknown_port: refusals.unknown_port,
             refused_unknown_address: refusals.unknown_address,
             socket_termination: self.terminator.status(),
-            problems: self
-                .engine
-                .problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            problems: self.problems().iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -103,6 +103,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub packets: PacketRunArgs,
 
+    #[command(flatten)]
+    pub duties: DutyArgs,
+
     /// Refuse connections to addresses in the Service CIDRs that no Service has; otherwise they time out.
     #[arg(long)]
     pub refuse_unknown: bool,
@@ -297,6 +300,7 @@ impl RunArgs {
             terminate_tcp: self.terminate_tcp,
             check_interval: self.check_interval,
             fail_open_after: self.step_aside_after,
+            duties: self.duties.settings(),
             socket: self.socket.socket,
             probe_socket: self.probe_socket,
             http: self.http,

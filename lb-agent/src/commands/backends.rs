@@ -36,7 +36,7 @@ pub fn backends(socket: &Path, output: Output) -> anyhow::Result<()> {
         "ACTIVE",
     ];
     let rows: Vec<_> = backends.into_iter().map(row).collect();
-    table::write(stdout, head, &rows)?;
+    table::write(stdout, &head, &rows)?;
     Ok(())
 }
 

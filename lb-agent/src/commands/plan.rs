@@ -12,7 +12,7 @@ use super::runtime::block_on;
 use super::source_settings::SourceSettings;
 use super::table;
 use crate::catalog::{Catalog, Problem};
-use crate::policy::{Backend, Frontend, Policy, ServicePort, View};
+use crate::policy::{Backend, Frontend, Masquerading, Policy, ServicePort, View};
 use crate::source::{Kubernetes, Manifests, Source, kubernetes};
 
 /// Writes the plan to stdout. Problems of objects are no errors.
@@ -104,10 +104,17 @@ struct ViewJson<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct FrontendJson {
     kind: String,
     address: String,
     port: u16,
+    /// Only with the packet path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    masquerade: Option<String>,
+    /// Only with the packet path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    source_ranges: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -122,7 +129,7 @@ struct BackendJson<'a> {
 fn write_json(mut to: impl Write, policy: &Policy, problems: &[Problem]) -> io::Result<()> {
     let services = policy.service_ports().flat_map(|port| {
         let views = port.views().into_iter();
-        views.map(move |view| ViewJson::of(port, &view))
+        views.map(move |view| ViewJson::of(port, &view, policy.packets()))
     });
     let plan = PlanJson {
         services: services.collect(),
@@ -133,7 +140,11 @@ fn write_json(mut to: impl Write, policy: &Policy, problems: &[Problem]) -> io::
 }
 
 impl<'a> ViewJson<'a> {
-    fn of(port: &'a ServicePort, view: &View<'a>) -> Self {
+    fn of(port: &'a ServicePort, view: &View<'a>, packets: Option<&Masquerading>) -> Self {
+        let frontends = view.frontends.iter().map(|frontend| {
+            let masquerade = packets.map(|packets| packets.of(port, frontend).to_string());
+            frontend_json(port, frontend, masquerade)
+        });
         Self {
             namespace: &port.key.namespace,
             name: &port.key.name,
@@ -143,14 +154,24 @@ impl<'a> ViewJson<'a> {
             scope: view.scope.to_string(),
             algorithm: port.algorithm.to_string(),
             affinity_seconds: port.affinity_seconds,
-            frontends: view.frontends.iter().map(|f| frontend_json(f)).collect(),
+            frontends: frontends.collect(),
             backends: view.backends.iter().map(|b| backend_json(b)).collect(),
         }
     }
 }
 
-fn frontend_json(frontend: &Frontend) -> FrontendJson {
+fn frontend_json(
+    port: &ServicePort,
+    frontend: &Frontend,
+    masquerade: Option<String>,
+) -> FrontendJson {
+    let ranges = match port.has_source_ranges(frontend) {
+        true => &port.source_ranges[..],
+        false => &[],
+    };
     FrontendJson {
+        masquerade,
+        source_ranges: ranges.iter().map(ToString::to_string).collect(),
         kind: frontend.kind.to_string(),
         address: frontend
             .address
@@ -170,7 +191,7 @@ fn backend_json(backend: &Backend) -> BackendJson<'_> {
 }
 
 fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
-    let head = [
+    let mut head = vec![
         "NAMESPACE",
         "NAME",
         "PORT",
@@ -179,10 +200,14 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
         "FRONTENDS",
         "BACKENDS",
     ];
+    let packets = policy.packets();
+    if packets.is_some() {
+        head.push("MASQUERADE");
+    }
     let mut rows = Vec::new();
     for port in policy.service_ports() {
         for view in port.views() {
-            rows.push([
+            let mut row = vec![
                 port.key.namespace.to_string(),
                 port.key.name.to_string(),
                 table::port_name(&port.key.port).to_owned(),
@@ -190,13 +215,27 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
                 view.scope.to_string(),
                 frontends_cell(&view),
                 backends_cell(&view),
-            ]);
+            ];
+            row.extend(packets.map(|packets| masquerade_cell(packets, port, &view)));
+            rows.push(row);
         }
     }
     if rows.is_empty() {
         return writeln!(io::stderr(), "No Services to balance.");
     }
-    table::write(to, head, &rows)
+    table::write(to, &head, &rows)
+}
+
+/// What happens to the connections of each frontend, where that differs.
+fn masquerade_cell(packets: &Masquerading, port: &ServicePort, view: &View<'_>) -> String {
+    let mut cells: Vec<String> = Vec::new();
+    for frontend in &view.frontends {
+        let cell = packets.of(port, frontend).to_string();
+        if !cells.contains(&cell) {
+            cells.push(cell);
+        }
+    }
+    cells.join(",")
 }
 
 fn frontends_cell(view: &View<'_>) -> String {

@@ -6,20 +6,16 @@ use std::io::{self, Write};
 ///
 /// # Errors
 /// The writer fails.
-pub fn write<const N: usize>(
-    mut to: impl Write,
-    head: [&str; N],
-    rows: &[[String; N]],
-) -> io::Result<()> {
-    let mut widths = head.map(str::len);
+pub fn write(mut to: impl Write, head: &[&str], rows: &[impl AsRef<[String]>]) -> io::Result<()> {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(cell.len());
         }
     }
-    write_row(&mut to, &widths, head.into_iter())?;
+    write_row(&mut to, &widths, head.iter().copied())?;
     for row in rows {
-        write_row(&mut to, &widths, row.iter().map(String::as_str))?;
+        write_row(&mut to, &widths, row.as_ref().iter().map(String::as_str))?;
     }
     Ok(())
 }

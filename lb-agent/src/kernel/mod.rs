@@ -24,7 +24,10 @@ pub use self::data_path::{
 pub use self::maps::backing::Maps;
 pub use self::maps::entry_reader::EntryReader;
 pub use self::maps::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
-pub use self::netfilter::{Counters as PacketCounters, PacketMetrics, Watch as RulesetWatch};
+pub use self::netfilter::{
+    Counters as PacketCounters, NetfilterError, PacketMetrics, Watch as RulesetWatch,
+    elements as nat_elements,
+};
 pub use self::node::cgroup::Cgroup;
 pub use self::node::error::KernelError;
 pub use self::packets::devices::{

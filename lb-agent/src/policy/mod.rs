@@ -11,6 +11,7 @@ mod context;
 mod endpoints;
 mod frontends;
 mod health_check;
+mod masquerading;
 mod node_ports;
 mod own_node;
 mod report;
@@ -31,6 +32,7 @@ use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
 use self::context::Context;
 pub use self::health_check::HealthCheck;
+pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
@@ -55,15 +57,6 @@ pub struct Options {
     pub packets: Option<Masquerading>,
     /// `spec.externalIPs` get no frontend.
     pub refuses_external_ips: bool,
-}
-
-/// Which connections of the packet path to a ClusterIP are masqueraded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Masquerading {
-    /// The addresses of the cluster's pods: packets from elsewhere are masqueraded. Empty: unknown.
-    pub cluster_cidrs: Vec<IpNet>,
-    /// All are.
-    pub is_for_all: bool,
 }
 
 /// The ranges in which connections to addresses without a Service are refused.

@@ -21,6 +21,12 @@ pub struct NodePorts {
 }
 
 impl NodePorts {
+    /// The node's addresses on which NodePorts are served.
+    pub fn allowed_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.addresses.iter().copied();
+        addresses.filter(|address| self.allows(address))
+    }
+
     fn allows(&self, address: &IpAddr) -> bool {
         let family = Family::of(*address);
         let mut of_family = self

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::config::{
-    CLUSTER_CIDRS, FAIL_OPEN_AT, GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MASQUERADE_ALL,
-    MOST_CIDRS, NEXT_SERVICE_PORT, SERVICE_CIDRS,
+    CLUSTER_CIDRS, FAIL_OPEN_AT, GUARDED_IPV4, GUARDED_IPV6, HOST_NETNS, MOST_CIDRS,
+    NEXT_SERVICE_PORT, PACKET_FLAGS, SERVICE_CIDRS, packet_flag,
 };
 use lb_common::frontend::{guard, kind};
 use lb_common::view::{banks, flag, is_own};
@@ -241,7 +241,7 @@ fn write_config(text: &mut String, model: &Model) -> fmt::Result {
             }
         }
     }
-    if word(MASQUERADE_ALL) != 0 {
+    if word(PACKET_FLAGS) & packet_flag::MASQUERADE_ALL != 0 {
         writeln!(text, "config  masquerade all")?;
     }
     Ok(())

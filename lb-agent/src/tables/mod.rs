@@ -14,6 +14,7 @@ mod metrics;
 mod model;
 mod plan;
 mod role;
+mod roll_out;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the fuzzer needs some of it"))]
 pub mod testing;
@@ -39,6 +40,7 @@ use self::model::Model;
 pub use self::model::Stops;
 pub use self::plan::{ApplyError, Refused};
 use self::plan::{Plan, Rollout, Step};
+use self::roll_out::roll_out;
 use crate::policy::{ServicePortKey, Update};
 
 /// Tables and their model.
@@ -99,10 +101,22 @@ impl<B: Backing> Tables<B> {
         let Some(found) = self.backing.nat()? else {
             return Ok(0);
         };
+        Ok(self.repair_nat_from(&found))
+    }
+
+    /// As [`Self::repair_nat`], with the elements of the NAT maps as they were read. An element that changed since may be put
+    /// again, which changes nothing.
+    pub fn repair_nat_from(&mut self, found: &[(u32, SocketAddr)]) -> usize {
         self.model.is_nat_stale = false;
-        let differing = plan::repair_nat(&self.model, &found, &mut self.plan);
+        let differing = plan::repair_nat(&self.model, found, &mut self.plan);
         self.write_words();
-        Ok(differing)
+        differing
+    }
+
+    /// How many stores in the NAT maps there were, so that a reader on another thread can tell whether they changed meanwhile.
+    #[must_use]
+    pub const fn nat_stores(&self) -> u64 {
+        self.model.nat_stores
     }
 
     /// Whether a store in the NAT maps has failed since they were compared with the model.
@@ -129,12 +143,14 @@ impl<B: Backing> Tables<B> {
         self.roll_out(rollout);
     }
 
-    fn roll_out(&mut self, mut rollout: Rollout) -> Vec<Refused> {
-        while let Some(task) = rollout.next(&mut self.model, &mut self.plan) {
-            let result = write::write_all(&mut self.backing, &mut self.model, &mut self.plan);
-            rollout.done(&self.model, task, result);
-        }
-        rollout.into_refused(&self.model)
+    fn roll_out(&mut self, rollout: Rollout) -> Vec<Refused> {
+        roll_out(
+            &mut self.backing,
+            &mut self.model,
+            rollout,
+            &mut self.plan,
+            |_| {},
+        )
     }
 
     /// Refuses addresses in these Service CIDRs that no Service has; none: refuses nothing.

@@ -10,15 +10,22 @@ use super::plan::{ApplyError, Plan, Record, Step};
 
 /// Does all steps. Those that fail are left out, with what would have followed from them in the model. Returns the last
 /// error.
-pub fn write_all(
-    backing: &mut impl Backing,
+///
+/// `between`: called after each store.
+pub fn write_all<B: Backing>(
+    backing: &mut B,
     model: &mut Model,
     plan: &mut Plan,
+    between: &mut impl FnMut(&mut B),
 ) -> Result<(), ApplyError> {
     let mut result = Ok(());
     for step in plan.drain(..) {
+        let is_store = !matches!(step, Step::Record(_));
         if let Err(error) = write(backing, model, step) {
             result = Err(ApplyError::Frontends(error));
+        }
+        if is_store {
+            between(backing);
         }
     }
     result
@@ -92,6 +99,7 @@ fn remove(backing: &mut impl Backing, model: &mut Model, key: &FrontendKey) -> i
 
 /// A failed store is repaired by the next comparison.
 fn note_nat(model: &mut Model, result: io::Result<()>) {
+    model.nat_stores += 1;
     if let Err(error) = result {
         if !model.is_nat_stale {
             tracing::error!(

@@ -30,6 +30,6 @@ pub use self::error::NetfilterError;
 pub use self::metrics::PacketMetrics;
 pub use self::part::Part;
 pub use self::ruleset::{MASQUERADE_MARK, Ruleset};
-pub use self::table::{Netfilter, Repaired};
+pub use self::table::{Netfilter, Repaired, elements};
 pub use self::unload::unload;
 pub use self::watch::Watch;

@@ -254,28 +254,9 @@ impl Netfilter {
     /// # Errors
     /// The table is gone, or other programs change it again and again.
     pub fn elements(&mut self) -> Result<Vec<(u32, SocketAddr)>, NetfilterError> {
-        for _ in 0..ATTEMPTS {
-            let mut elements = Vec::new();
-            let mut present = Present::default();
-            let listed = Family::ALL.into_iter().try_for_each(|family| {
-                found::elements(&mut self.netlink, family, |id, address| {
-                    elements.push((id, address));
-                    present.insert(family, id);
-                })
-            });
-            match listed {
-                Ok(()) => {
-                    self.present = present;
-                    return Ok(elements);
-                }
-                Err(error) if is_interrupted(&error) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    return Err(NetfilterError::Gone);
-                }
-                Err(error) => return Err(NetfilterError::reading(error)),
-            }
-        }
-        Err(NetfilterError::Busy(ATTEMPTS))
+        let (elements, present) = read_elements(&mut self.netlink)?;
+        self.present = present;
+        Ok(elements)
     }
 
     /// What the rules have counted.
@@ -294,6 +275,42 @@ impl Netfilter {
         }
         Err(NetfilterError::Busy(ATTEMPTS))
     }
+}
+
+/// The elements of both maps, read through a socket of its own: for other threads, since the kernel takes about a microsecond for
+/// each element.
+///
+/// # Errors
+/// As for [`Netfilter::elements`].
+pub fn elements() -> Result<Vec<(u32, SocketAddr)>, NetfilterError> {
+    let mut netlink = Netlink::open().map_err(NetfilterError::opening)?;
+    let (elements, _) = read_elements(&mut netlink)?;
+    Ok(elements)
+}
+
+/// The elements, and which ids are among them.
+fn read_elements(
+    netlink: &mut Netlink,
+) -> Result<(Vec<(u32, SocketAddr)>, Present), NetfilterError> {
+    for _ in 0..ATTEMPTS {
+        let mut elements = Vec::new();
+        let mut present = Present::default();
+        let listed = Family::ALL.into_iter().try_for_each(|family| {
+            found::elements(netlink, family, |id, address| {
+                elements.push((id, address));
+                present.insert(family, id);
+            })
+        });
+        match listed {
+            Ok(()) => return Ok((elements, present)),
+            Err(error) if is_interrupted(&error) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Err(NetfilterError::Gone);
+            }
+            Err(error) => return Err(NetfilterError::reading(error)),
+        }
+    }
+    Err(NetfilterError::Busy(ATTEMPTS))
 }
 
 fn refuse_foreign(found: &FoundTable, comparison: &Comparison) -> Result<(), NetfilterError> {

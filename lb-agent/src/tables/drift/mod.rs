@@ -92,7 +92,7 @@ impl Check {
     fn check_config(&mut self, backing: &mut impl Backing, model: &mut Model) {
         let words = repair_config(model, backing, &mut self.plan);
         self.findings.add(Table::Config.name(), words);
-        let written = write_all(backing, model, &mut self.plan);
+        let written = write_all(backing, model, &mut self.plan, &mut |_| {});
         self.findings.note(written.map_err(std::io::Error::other));
     }
 
@@ -123,11 +123,12 @@ impl Check {
         for table in self.plan.iter().filter_map(Step::table) {
             self.findings.add(table, 1);
         }
-        let written = write_all(backing, model, &mut self.plan);
+        let written = write_all(backing, model, &mut self.plan, &mut |_| {});
         self.findings.note(written.map_err(std::io::Error::other));
         for view in lost {
             let renewed = renew_slots(model, id, &view, &mut self.plan);
-            let renewed = renewed.and_then(|()| write_all(backing, model, &mut self.plan));
+            let renewed =
+                renewed.and_then(|()| write_all(backing, model, &mut self.plan, &mut |_| {}));
             if self
                 .findings
                 .note(renewed.map_err(std::io::Error::other))

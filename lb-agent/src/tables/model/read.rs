@@ -78,6 +78,7 @@ pub fn read(backing: &impl ReadTables) -> io::Result<Found> {
         quarantine,
         stops: Stops::default(),
         has_nat: false,
+        nat_stores: 0,
         is_nat_stale: false,
     };
     let unowned_ranges = find_source_ranges(backing, &mut model)?;

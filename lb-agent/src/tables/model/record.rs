@@ -37,6 +37,8 @@ pub struct Model {
     pub stops: Stops,
     /// There is a packet path, so that backends are in the NAT maps too.
     pub has_nat: bool,
+    /// How many stores in the NAT maps there were.
+    pub nat_stores: u64,
     /// A store in the NAT maps has failed: they have to be compared with the model.
     pub is_nat_stale: bool,
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use lb_common::Address;
 use lb_common::config::{
-    CLUSTER_CIDRS, MASQUERADE_ALL, MOST_CIDRS, SERVICE_CIDRS, cidr, first_half, last_half,
+    CLUSTER_CIDRS, MOST_CIDRS, PACKET_FLAGS, SERVICE_CIDRS, cidr, first_half, last_half,
+    packet_flag,
 };
 
 use super::super::backing::Table;
@@ -33,12 +34,16 @@ pub fn refuse_unknown(model: &mut Model, service_cidrs: &[IpNet], plan: &mut Pla
 
 /// What the packet path has to know. `cluster_cidrs`: the ranges of pods; only the first [`MOST_CIDRS`] count.
 pub fn packet_path(model: &Model, cluster_cidrs: &[IpNet], masquerades_all: bool, plan: &mut Plan) {
-    plan.extend(config_word(
-        model,
-        MASQUERADE_ALL,
-        u64::from(masquerades_all),
-    ));
     cidrs(model, CLUSTER_CIDRS, cluster_cidrs, plan);
+    let bit = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
+    let has = |is_ipv4: bool| {
+        let mut cidrs = cluster_cidrs.iter().take(MOST_CIDRS as usize);
+        cidrs.any(|cidr| cidr.addr().is_ipv4() == is_ipv4)
+    };
+    let flags = bit(masquerades_all, packet_flag::MASQUERADE_ALL)
+        | bit(has(true), packet_flag::IPV4_PODS_KNOWN)
+        | bit(has(false), packet_flag::IPV6_PODS_KNOWN);
+    plan.extend(config_word(model, PACKET_FLAGS, flags));
 }
 
 /// The words of a list of CIDRs. Its number is 0 while they change.

@@ -27,7 +27,7 @@ pub use self::config::{packet_path, refuse_unknown};
 pub use self::guards::prefixes;
 pub use self::nat::repair_nat;
 pub use self::repair::{renew_slots, repair_config, repair_port, words_of};
-pub use self::rollout::{Refused, Rollout};
+pub use self::rollout::{Refused, Rollout, Task};
 pub use self::rows::config_word;
 pub use self::step::{Plan, Record, Step};
 pub use self::trim::clear_found;

@@ -66,6 +66,8 @@ pub enum Task {
     RemoveFrontends(u32, Option<ServicePortKey>),
     Remove(u32),
     Guard(Address),
+    /// A service port that the tables could not take: there is nothing to do.
+    Refused,
 }
 
 impl Rollout {
@@ -117,6 +119,16 @@ impl Rollout {
         }
     }
 
+    /// Whether the next plan adds a service port of which the tables have nothing. Such plans do not depend on each other's steps,
+    /// but for the id of the service port.
+    pub fn is_next_new(&self, model: &Model) -> bool {
+        let Some(Task::Add { port, .. }) = self.tasks.front() else {
+            return false;
+        };
+        !model.ids.contains_key(&port.key)
+            && !frontend_keys(port).any(|key| model.frontends.contains_key(&key))
+    }
+
     /// The next plan, written to `plan`, and what it is for. None: that was all.
     pub fn next(&mut self, model: &mut Model, plan: &mut Plan) -> Option<Task> {
         loop {
@@ -131,7 +143,7 @@ impl Rollout {
                     Ok(target) => add(model, port, &target, plan),
                     Err(error) => {
                         self.done(model, task, Err(error));
-                        continue;
+                        return Some(Task::Refused);
                     }
                 },
                 Task::Trim(port) => trim(model, port, plan),
@@ -140,6 +152,7 @@ impl Rollout {
                 }
                 Task::Remove(id) => remove(model, *id, plan),
                 Task::Guard(address) => guard(model, *address, plan),
+                Task::Refused => {}
             }
             return Some(task);
         }

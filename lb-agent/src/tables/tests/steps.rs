@@ -1,6 +1,7 @@
 //! Applies an update step by step, with a callback in between.
 
-use crate::tables::plan::{Rollout, Step};
+use crate::tables::plan::Rollout;
+use crate::tables::roll_out::roll_out;
 use crate::tables::testing::{Memory, State};
 use crate::tables::{Backing as _, ReadTables as _, Refused, Tables, model, plan, write};
 
@@ -37,19 +38,16 @@ pub fn recover_stepwise(
 /// act as the kernel programs do.
 pub fn stepwise(
     tables: &mut Tables<Memory>,
-    mut rollout: Rollout,
+    rollout: Rollout,
     between: &mut dyn FnMut(&mut State),
 ) -> Vec<Refused> {
-    let mut plan = Vec::new();
-    while let Some(task) = rollout.next(&mut tables.model, &mut plan) {
-        for step in plan.drain(..) {
-            let is_store = !matches!(step, Step::Record(_));
-            write::write(&mut tables.backing, &mut tables.model, step).expect("memory takes it");
-            if is_store {
-                between(&mut tables.backing.state);
-            }
-        }
-        rollout.done(&tables.model, task, Ok(()));
-    }
-    rollout.into_refused(&tables.model)
+    let between = |memory: &mut Memory| between(&mut memory.state);
+    let plan = &mut tables.plan;
+    roll_out(
+        &mut tables.backing,
+        &mut tables.model,
+        rollout,
+        plan,
+        between,
+    )
 }

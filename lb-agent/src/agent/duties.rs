@@ -1,0 +1,179 @@
+//! kube-proxy's duties while the agent runs: see [`crate::duties`].
+
+use std::collections::BTreeSet;
+
+use super::engine::Engine;
+use crate::catalog::{Family, Problem};
+use crate::duties::conntrack::{
+    Cleaned, CleanerAnswer, ConntrackCleaner, ConntrackError, StaleRule,
+};
+use crate::duties::health::{HealthReporter, HealthServers, HealthSettings, NodeEligibility};
+use crate::duties::sysctls::{SysctlFiles, SysctlReport, check_and_set, online_cpus};
+use crate::duties::{DutyMetrics, DutySettings};
+use crate::policy::ServicePortKey;
+use crate::tables::Backing;
+
+const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+/// The parts that work, and what they wait for.
+#[derive(Debug)]
+pub struct Duties {
+    reporter: HealthReporter,
+    servers: Option<HealthServers>,
+    cleaner: Option<ConntrackCleaner>,
+    cleaning: Option<CleanerAnswer>,
+    /// Service ports of UDP that have changed since the last cleaning began.
+    changed: BTreeSet<ServicePortKey>,
+    sysctls: SysctlReport,
+    /// The node must have a Node object.
+    has_api_server: bool,
+    problems: Vec<Problem>,
+}
+
+impl Duties {
+    /// `has_packets`: the packet path is on, which needs all of them. Without it only `/healthz` is answered, if the settings ask
+    /// for it.
+    pub fn start(
+        settings: &DutySettings,
+        has_packets: bool,
+        has_api_server: bool,
+        metrics: &DutyMetrics,
+    ) -> Self {
+        let mut duties = Self {
+            reporter: HealthReporter::default(),
+            servers: None,
+            cleaner: None,
+            cleaning: None,
+            changed: BTreeSet::new(),
+            sysctls: SysctlReport::default(),
+            has_api_server,
+            problems: Vec::new(),
+        };
+        if has_packets || settings.healthz.is_some() {
+            let servers = HealthServers::start(HealthSettings {
+                healthz: settings.healthz,
+                health: duties.reporter.view(),
+                metrics: metrics.clone(),
+            });
+            match servers {
+                Ok(servers) => duties.servers = Some(servers),
+                Err(error) => duties.fail("health", &error),
+            }
+        }
+        if has_packets {
+            match ConntrackCleaner::start(metrics.clone()) {
+                Ok(cleaner) => duties.cleaner = Some(cleaner),
+                Err(error) => duties.fail("conntrack", &error),
+            }
+            duties.sysctls = check_and_set(
+                &SysctlFiles::default(),
+                &settings.conntrack,
+                online_cpus(),
+                &FAMILIES,
+            );
+        }
+        duties
+    }
+
+    fn fail(&mut self, duty: &'static str, error: &impl std::fmt::Display) {
+        tracing::warn!(
+            event = "duties.not_started",
+            duty,
+            %error,
+            "one of kube-proxy's duties is not done",
+        );
+        self.problems.push(Problem {
+            object: "node".to_owned(),
+            message: error.to_string(),
+        });
+    }
+
+    /// Changes have arrived.
+    pub fn queued(&self) {
+        self.reporter.queued(&FAMILIES);
+    }
+
+    /// All changes that have arrived are in effect.
+    pub fn updated<B: Backing>(&mut self, engine: &mut Engine<B>) {
+        self.reporter.updated(&FAMILIES);
+        let node = NodeEligibility::of(engine.catalog(), self.has_api_server);
+        self.reporter.set_node(node);
+        if let Some(servers) = &self.servers
+            && engine.take_changed_checks()
+        {
+            servers.set_services(engine.health_checks().checks());
+        }
+        if let Some(servers) = &self.servers {
+            servers.set_addresses(&engine.health_check_addresses());
+        }
+        let changed = engine.take_changed_udp();
+        if self.cleaner.is_some() {
+            self.changed.extend(changed);
+            self.clean(engine);
+        }
+    }
+
+    /// The main loop runs.
+    pub fn beat(&self) {
+        self.reporter.beat();
+    }
+
+    /// Begins to delete the conntrack entries of the changed service ports, unless that is under way.
+    fn clean<B: Backing>(&mut self, engine: &Engine<B>) {
+        let Some(cleaner) = self.cleaner.as_ref().filter(|_| self.cleaning.is_none()) else {
+            return;
+        };
+        if self.changed.is_empty() {
+            return;
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let ports = engine.ports(&changed);
+        self.cleaning = Some(cleaner.clean(StaleRule::new(&ports)));
+    }
+
+    /// The result of a cleaning; never one if none is under way. Cancel safe.
+    pub async fn cleaned(&mut self) -> Option<Result<Cleaned, ConntrackError>> {
+        match &mut self.cleaning {
+            Some(answer) => answer.await.ok(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A cleaning is over.
+    pub fn take_cleaned<B: Backing>(
+        &mut self,
+        result: Option<Result<Cleaned, ConntrackError>>,
+        engine: &Engine<B>,
+    ) {
+        self.cleaning = None;
+        match result {
+            Some(Ok(Cleaned { seen, deleted })) if deleted > 0 => tracing::info!(
+                event = "conntrack.flows_deleted",
+                count = deleted,
+                seen,
+                "deleted conntrack entries of UDP flows whose backend has stopped serving",
+            ),
+            Some(Err(error)) => tracing::warn!(
+                event = "conntrack.not_cleaned",
+                %error,
+                "cannot delete conntrack entries: UDP flows may stay with backends that have stopped serving",
+            ),
+            _ => {}
+        }
+        self.clean(engine);
+    }
+
+    /// What does not work now.
+    pub fn problems(&self) -> Vec<Problem> {
+        let of_servers = self.servers.iter().flat_map(HealthServers::problems);
+        let of_kernel = self.sysctls.problems.iter().chain(&self.problems).cloned();
+        of_servers.chain(of_kernel).collect()
+    }
+
+    /// Closes all ports, so that another agent can open them. Blocks for up to a second.
+    pub fn close(self) {
+        if let Some(servers) = self.servers {
+            servers.close();
+        }
+    }
+}
