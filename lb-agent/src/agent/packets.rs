@@ -249,11 +249,12 @@ impl PacketPath {
     }
 
     fn log(&mut self, changes: DeviceChanges) {
-        if !changes.restored.is_empty() {
+        for (device, cause) in changes.restored {
             tracing::warn!(
                 event = "packet_path.restored",
-                devices = changes.restored.join(", "),
-                "attached the program for packets again after another program had removed it",
+                device,
+                cause,
+                "restored the program for packets on a device after another program had changed it",
             );
         }
         for (device, count) in changes.behind {

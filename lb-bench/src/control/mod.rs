@@ -24,14 +24,15 @@ use crate::status::ask;
 use crate::{Options, usage};
 
 fn shapes(is_quick: bool) -> &'static [ClusterShape] {
-    const ALL: [ClusterShape; 5] = [
+    const ALL: [ClusterShape; 6] = [
         ClusterShape::of(100, 1, 3),
         ClusterShape::of(10_000, 1, 3),
+        ClusterShape::of(10_000, 1, 3).with_packets(),
         ClusterShape::of(1_000, 1, 3),
         ClusterShape::of(1_000, 1, 100),
         ClusterShape::of(1, 1_000, 100),
     ];
-    if is_quick { &ALL[..2] } else { &ALL }
+    if is_quick { &ALL[..3] } else { &ALL }
 }
 
 fn event_count(is_quick: bool) -> usize {
@@ -74,7 +75,10 @@ fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<
     shape.fill(&server)?;
     let kubeconfig = sandbox.dir().join("kubeconfig");
     server.write_kubeconfig(&kubeconfig)?;
-    let agent = Agent::of_cluster(&options.agent, sandbox, &kubeconfig, "node-a");
+    let mut agent = Agent::of_cluster(&options.agent, sandbox, &kubeconfig, "node-a");
+    if shape.has_packets {
+        agent = agent.arg("--packet-path=on");
+    }
     let began = Instant::now();
     let mut running = agent.start()?;
     let ready = began.elapsed();
@@ -94,6 +98,7 @@ fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<
     Ok(ControlRow {
         shape: shape.name(),
         services: shape.services,
+        has_packets: shape.has_packets,
         ready_ms: ready.as_secs_f64() * 1e3,
         start_cpu_ms: start_cpu * 1e3,
         sync_cpu_ms: first.syncs.first_cpu_micros as f64 / 1e3,

@@ -9,6 +9,7 @@ use crate::verdict::verdict;
 pub(super) struct ControlRow {
     pub(super) shape: String,
     pub(super) services: usize,
+    pub(super) has_packets: bool,
     /// From the agent's start to tables in effect.
     pub(super) ready_ms: f64,
     /// CPU time until then, decoding included.
@@ -30,7 +31,7 @@ pub(super) struct ControlRow {
 
 pub(super) fn head() -> String {
     format!(
-        "{:22} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9}",
+        "{:24} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9}",
         "services × endpoints",
         "ready ms",
         "CPU ms",
@@ -47,7 +48,7 @@ pub(super) fn head() -> String {
 
 pub(super) fn line(row: &ControlRow) -> String {
     format!(
-        "{:22} {:>9.0} {:>9.0} {:>9.0} {:>10.0} {:>9.0} {:>9.0} {:>9.0} {:>8.1} {:>8.1} {:>9.1}",
+        "{:24} {:>9.0} {:>9.0} {:>9.0} {:>10.0} {:>9.0} {:>9.0} {:>9.0} {:>8.1} {:>8.1} {:>9.1}",
         row.shape,
         row.ready_ms,
         row.start_cpu_ms,
@@ -64,8 +65,11 @@ pub(super) fn line(row: &ControlRow) -> String {
 
 /// The targets with 10,000 Services of three endpoints, and whether they were met.
 pub(super) fn verdicts(rows: &[ControlRow]) -> Vec<String> {
-    let find = |services| rows.iter().find(|row| row.services == services);
-    let Some(most) = find(10_000) else {
+    let find = |services, has_packets| {
+        let mut rows = rows.iter();
+        rows.find(|row| row.services == services && row.has_packets == has_packets)
+    };
+    let Some(most) = find(10_000, false) else {
         return Vec::new();
     };
     let mut lines = vec![
@@ -88,12 +92,25 @@ pub(super) fn verdicts(rows: &[ControlRow]) -> Vec<String> {
             most.anonymous_mb < 40.0,
         ),
     ];
-    if let Some(few) = find(100) {
+    if let Some(few) = find(100, false) {
         let ratio = most.event_p50_us / few.event_p50_us;
         lines.push(verdict(
             &format!("an event with 10,000 services: {ratio:.2} of one with 100"),
             "at most 1.50",
             ratio <= 1.5,
+        ));
+    }
+    if let Some(packets) = find(10_000, true) {
+        let ratio = packets.sync_cpu_ms / most.sync_cpu_ms;
+        lines.push(verdict(
+            &format!("first sync with the packet path: {ratio:.2} of that without"),
+            "at most 1.50",
+            ratio <= 1.5,
+        ));
+        lines.push(verdict(
+            &format!("an event with it, p99: {:.0} µs", packets.event_p99_us),
+            "below 3000",
+            packets.event_p99_us < 3_000.0,
         ));
     }
     lines

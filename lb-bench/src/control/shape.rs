@@ -14,6 +14,8 @@ pub(super) struct ClusterShape {
     pub(super) services: usize,
     pub(super) ports: u16,
     pub(super) endpoints: u16,
+    /// The agent has the packet path on.
+    pub(super) has_packets: bool,
 }
 
 /// As the control plane makes them.
@@ -25,6 +27,15 @@ impl ClusterShape {
             services,
             ports,
             endpoints,
+            has_packets: false,
+        }
+    }
+
+    /// The same, with the packet path.
+    pub(super) const fn with_packets(self) -> Self {
+        Self {
+            has_packets: true,
+            ..self
         }
     }
 
@@ -33,7 +44,8 @@ impl ClusterShape {
             1 => String::new(),
             ports => format!(" of {ports} ports"),
         };
-        format!("{}{ports} × {}", self.services, self.endpoints)
+        let packets = if self.has_packets { " + packets" } else { "" };
+        format!("{}{ports} × {}{packets}", self.services, self.endpoints)
     }
 
     /// Puts all Services and slices into the server.

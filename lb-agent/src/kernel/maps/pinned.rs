@@ -12,6 +12,7 @@ use super::entries::SocketEntries;
 use super::hash::{capacity, hash_at, io_error};
 use super::mapped::Mapped;
 use super::source_ranges::{self, SourceRanges};
+use crate::kernel::netfilter;
 use crate::kernel::node::error::KernelError;
 use crate::tables::{ReadTables, SourcePrefix, Table};
 
@@ -69,8 +70,9 @@ impl ReadTables for PinnedMaps {
             .map_or_else(|| Ok(Vec::new()), SourceRanges::all)
     }
 
+    /// None too if netfilter does not list them, since the other tables are worth a look without.
     fn nat(&self) -> io::Result<Option<Vec<(u32, SocketAddr)>>> {
-        Ok(None)
+        Ok(netfilter::elements().ok())
     }
 
     fn entries(&self, see: &mut dyn FnMut(u64, Pair)) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,12 @@ use crate::kernel::bpf::hooks::replace_pin;
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
 use crate::kernel::pins::folders::{list, remove_pin};
+
+/// How many devices are looked at each second: some have thousands.
+const AT_ONCE: usize = 64;
+
+/// See [`Changes::restored`].
+const DETACHED: &str = "detached";
 
 /// The beginning of the names of the links' pins.
 const PIN: &str = "packet_";
@@ -27,6 +34,8 @@ pub struct PacketHook {
     links: PathBuf,
     has_tcx: bool,
     attached: BTreeMap<u32, Attached>,
+    /// The index of the device that [`Self::keep`] looked at last; 0: it begins with the first.
+    last_kept: u32,
 }
 
 #[derive(Debug)]
@@ -43,8 +52,8 @@ struct Attached {
 pub struct Changes {
     /// Devices that the program was attached to.
     pub attached: Vec<String>,
-    /// Devices on which the program was in place no longer, and is again.
-    pub restored: Vec<String>,
+    /// Devices on which the program was in place no longer, and is again, with what had happened.
+    pub restored: Vec<(String, &'static str)>,
     /// Devices on which other programs run before ours now, and how many.
     pub behind: Vec<(String, usize)>,
     pub errors: Vec<KernelError>,
@@ -61,6 +70,7 @@ impl PacketHook {
             links,
             has_tcx: sys::has_tcx(),
             attached: BTreeMap::new(),
+            last_kept: 0,
         })
     }
 
@@ -95,26 +105,32 @@ impl PacketHook {
                 }),
             }
         }
-        self.find_earlier(&mut changes);
+        let indexes: Vec<u32> = self.attached.keys().copied().collect();
+        self.find_earlier(&indexes, &mut changes);
         changes
     }
 
-    /// Restores what another program has removed.
+    /// Restores what another program has removed, on the next [`AT_ONCE`] devices.
     pub fn keep(&mut self) -> Changes {
         let mut changes = Changes::default();
-        let indexes: Vec<u32> = self.attached.keys().copied().collect();
-        for index in indexes {
-            match self.is_in_place(index) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => self.note(index, error, &mut changes),
-            }
-            match self.attach_to(index) {
-                Ok(link) => {
+        let indexes = self.next_devices();
+        for &index in &indexes {
+            let result = self.damage(index).and_then(|damage| {
+                if damage == Some(DETACHED) {
+                    let link = self.attach_to(index)?;
                     if let Some(attached) = self.attached.get_mut(&index) {
                         attached.link = link;
-                        changes.restored.push(attached.name.clone());
                     }
+                }
+                Ok(damage)
+            });
+            match result {
+                Ok(None) => {}
+                Ok(Some(damage)) => {
+                    let name = self.attached.get(&index).map(|attached| &attached.name);
+                    changes
+                        .restored
+                        .extend(name.map(|name| (name.clone(), damage)));
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
                     self.attached.remove(&index);
@@ -122,8 +138,23 @@ impl PacketHook {
                 Err(error) => self.note(index, error, &mut changes),
             }
         }
-        self.find_earlier(&mut changes);
+        self.find_earlier(&indexes, &mut changes);
         changes
+    }
+
+    /// The devices after those of the last call, from the first one again after the last.
+    fn next_devices(&mut self) -> Vec<u32> {
+        let after = (Excluded(self.last_kept), Unbounded);
+        let next = self.attached.range(after).map(|(index, _)| *index);
+        let mut next: Vec<u32> = next.take(AT_ONCE).collect();
+        if next.is_empty() {
+            next = self.attached.keys().take(AT_ONCE).copied().collect();
+        }
+        self.last_kept = match next.len() {
+            AT_ONCE => next.last().copied().unwrap_or_default(),
+            _ => 0,
+        };
+        next
     }
 
     /// The names of the devices that the program is attached to.
@@ -175,21 +206,30 @@ impl PacketHook {
         Ok(Some(link))
     }
 
-    fn is_in_place(&self, index: u32) -> io::Result<bool> {
+    /// What another program has done to a device; none if nothing. Repairs all but a detached link.
+    fn damage(&self, index: u32) -> io::Result<Option<&'static str>> {
         let Some(attached) = self.attached.get(&index) else {
-            return Ok(true);
+            return Ok(None);
         };
         let Some(link) = &attached.link else {
             // The filter gets the program again, whether it had it or not.
-            return clsact::attach(index, self.program.as_fd()).map(|was_missing| !was_missing);
+            let was_missing = clsact::attach(index, self.program.as_fd())?;
+            return Ok(was_missing.then_some("filter removed"));
         };
         let link = link.as_fd();
-        let is_attached = sys::tcx_device(link)? == index;
-        let is_pinned = is_pinned(link, &pin_of(&self.links, index))?;
-        if is_attached && !is_pinned {
-            replace_pin(link, &pin_of(&self.links, index))?;
+        if sys::tcx_device(link)? != index {
+            return Ok(Some(DETACHED));
         }
-        Ok(is_attached && sys::link_info(link)?.program == self.id)
+        if sys::link_info(link)?.program != self.id {
+            sys::update_link(link, self.program.as_fd())?;
+            return Ok(Some("another program in its link"));
+        }
+        let pin = pin_of(&self.links, index);
+        if !is_pinned(link, &pin)? {
+            replace_pin(link, &pin)?;
+            return Ok(Some("not pinned"));
+        }
+        Ok(None)
     }
 
     /// Removes links and filters of devices that the packet path does not use, and pins of devices that are removed.
@@ -215,12 +255,14 @@ impl PacketHook {
     }
 
     /// Another program at tcx may end a packet's way before ours sees it.
-    fn find_earlier(&mut self, changes: &mut Changes) {
+    fn find_earlier(&mut self, indexes: &[u32], changes: &mut Changes) {
         if !self.has_tcx {
             return;
         }
-        for (index, attached) in &mut self.attached {
-            let Ok(programs) = sys::tcx_programs(*index) else {
+        for index in indexes {
+            let (Some(attached), Ok(programs)) =
+                (self.attached.get_mut(index), sys::tcx_programs(*index))
+            else {
                 continue;
             };
             let earlier = programs.iter().position(|program| *program == self.id);
