@@ -141,21 +141,21 @@ fn load(instructions: &[u64]) -> Result<OwnedFd> {
     owned(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?)
 }
 
-fn owned(fd: i64) -> Result<OwnedFd> {
+pub fn owned(fd: i64) -> Result<OwnedFd> {
     // SAFETY: a new file descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) })
 }
 
-fn zeroed() -> bpf_attr {
+pub fn zeroed() -> bpf_attr {
     // SAFETY: all bytes zero is a valid value of this plain C union.
     unsafe { std::mem::zeroed() }
 }
 
-fn number(fd: RawFd) -> Result<u32> {
+pub fn number(fd: RawFd) -> Result<u32> {
     Ok(u32::try_from(fd)?)
 }
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+pub fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: the attributes are complete, and everything that they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<bpf_attr>()) };
     if result < 0 {

@@ -72,15 +72,25 @@ impl NamedServer {
 
     /// As [`Self::tcp`], with the client's address and port after the name, for [`crate::Question`].
     pub fn tcp_with_client(pod: &Pod, port: u16, name: &str) -> Result<Self> {
+        Self::tcp_with_client_in(pod.namespace(), port, name)
+    }
+
+    /// As [`Self::tcp_with_client`], in any network namespace.
+    pub fn tcp_with_client_in(namespace: &NetworkNamespace, port: u16, name: &str) -> Result<Self> {
         let greeting = Greeting::NameAndClient;
-        Self::start(pod.namespace(), Type::STREAM, port, name, greeting)
+        Self::start(namespace, Type::STREAM, port, name, greeting)
     }
 
     /// As [`Self::udp`], with the client's address and port after the name, and then the datagram itself, for
     /// [`crate::Question`].
     pub fn udp_with_client(pod: &Pod, port: u16, name: &str) -> Result<Self> {
+        Self::udp_with_client_in(pod.namespace(), port, name)
+    }
+
+    /// As [`Self::udp_with_client`], in any network namespace.
+    pub fn udp_with_client_in(namespace: &NetworkNamespace, port: u16, name: &str) -> Result<Self> {
         let greeting = Greeting::NameAndClient;
-        Self::start(pod.namespace(), Type::DGRAM, port, name, greeting)
+        Self::start(namespace, Type::DGRAM, port, name, greeting)
     }
 
     fn start(

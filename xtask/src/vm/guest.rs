@@ -15,15 +15,16 @@ use super::test_binaries::TestBinaries;
 use crate::process;
 
 /// Programs that the tests and the guest's init run.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "sh", "mount", "umount", "mkdir", "ln", "sleep", "modprobe", "ip", "ss", "getent", "dnsmasq",
-    "adnshost", "cat", "nft",
+    "adnshost", "cat", "nft", "tc",
 ];
 
 /// Modules of Debian's kernels that the tests need, without the modules that these depend on.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 22] = [
     "veth",
     "bridge",
+    "br_netfilter",
     "dummy",
     "inet_diag",
     "tcp_diag",

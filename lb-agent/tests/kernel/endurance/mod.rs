@@ -39,7 +39,7 @@ const SEED: &str = "SOCKLB_TEST_SEED";
 const ROUNDS: &str = "SOCKLB_TEST_ROUNDS";
 
 /// The usual number.
-fn rounds(usual: u32) -> Result<u32> {
+pub fn rounds(usual: u32) -> Result<u32> {
     match std::env::var(ROUNDS) {
         Ok(rounds) => rounds.parse().with_context(|| format!("{ROUNDS}={rounds}")),
         Err(_) => Ok(usual),

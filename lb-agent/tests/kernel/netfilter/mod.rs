@@ -25,7 +25,7 @@ fn open() -> Result<Netfilter> {
 }
 
 /// Runs `nft -f -` with these lines; what it prints.
-fn nft(lines: &str) -> Result<String> {
+pub fn nft(lines: &str) -> Result<String> {
     let mut nft = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())

@@ -1,5 +1,21 @@
 //! The packet path, with real packets: from machines outside, from pods without hooks, from pods of another node.
 
+mod affinity;
+mod beside;
+mod cases;
+mod devices;
 mod duties;
+mod earlier;
+mod flow;
+mod flows;
+mod hairpin;
+mod headers;
+mod links;
+mod lives;
 mod matrix;
+mod outcome;
+mod ranges;
+mod refusals;
+mod repair;
+mod rollout;
 mod scene;

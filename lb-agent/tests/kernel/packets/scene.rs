@@ -10,7 +10,7 @@ use lb_testbed::{
 };
 use serde_json::{Value, json};
 
-use crate::support::TARGET;
+use crate::support::{TARGET, backends, eventually};
 
 pub const FAMILIES: [Family; 2] = [Family::IPv4, Family::IPv6];
 pub const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
@@ -147,6 +147,14 @@ pub struct Scene<'s> {
 impl<'s> Scene<'s> {
     /// A scene without Services, whose agent is not started yet.
     pub fn new(sandbox: &'s Sandbox) -> Result<Self> {
+        let mut scene = Self::without_cluster_cidr(sandbox)?;
+        let cidrs = format!("--cluster-cidr={}", CLUSTER_CIDRS.join(","));
+        scene.agent = scene.agent.arg(cidrs);
+        Ok(scene)
+    }
+
+    /// As [`Self::new`], with an agent that does not know the pods' addresses.
+    pub fn without_cluster_cidr(sandbox: &'s Sandbox) -> Result<Self> {
         let node = RoutedNode::new(sandbox)?;
         let outside = node.outside("outside")?;
         outside.route_via_node(SERVICE_NETWORKS)?;
@@ -157,8 +165,7 @@ impl<'s> Scene<'s> {
             manifests.folder(),
             node.cgroup(),
         )
-        .arg("--packet-path=on")
-        .arg(format!("--cluster-cidr={}", CLUSTER_CIDRS.join(",")));
+        .arg("--packet-path=on");
         Ok(Self {
             remote: node.remote_node("node-b")?,
             node,
@@ -213,6 +220,23 @@ impl<'s> Scene<'s> {
             .write(&file, [service.to_json()].into_iter().chain(slices))
     }
 
+    /// Waits until the tables have these endpoints of a Service, and no others.
+    pub fn wait_for_backends(&self, service: &Service, endpoints: &[Placed<'_>]) -> Result<()> {
+        let wanted: BTreeSet<IpAddr> = endpoints
+            .iter()
+            .flat_map(|(pod, _)| FAMILIES.map(|family| pod.address(family)))
+            .collect();
+        eventually(&format!("{} has {wanted:?}", service.name), || {
+            let now: BTreeSet<IpAddr> = backends(&self.agent)?
+                .iter()
+                .filter(|backend| backend.name == service.name && backend.internal)
+                .filter_map(|backend| backend.address.parse::<SocketAddr>().ok())
+                .map(|address| address.ip())
+                .collect();
+            Ok(now == wanted)
+        })
+    }
+
     /// Starts the agent, and waits until it is ready.
     pub fn start(&self) -> Result<AgentProcess> {
         self.agent.start()
@@ -236,11 +260,22 @@ impl<'s> Scene<'s> {
 
 /// Asks once.
 pub fn ask(client: &Pod, to: SocketAddr, protocol: Protocol) -> std::io::Result<Answer> {
-    let question = Question::to(to);
+    put(client, Question::to(to), protocol)
+}
+
+/// Puts a question.
+pub fn put(client: &Pod, question: Question, protocol: Protocol) -> std::io::Result<Answer> {
     client.enter(|| match protocol {
         Protocol::Tcp => question.over_tcp(),
         Protocol::Udp => question.over_udp(),
     })?
+}
+
+/// Asks until this server answers.
+pub fn wait_for_answer(client: &Pod, to: SocketAddr, protocol: Protocol, name: &str) -> Result<()> {
+    eventually(&format!("{name} answers at {to} over {protocol:?}"), || {
+        Ok(ask(client, to, protocol)?.name == name)
+    })
 }
 
 /// Asks until each of these servers has answered; returns the clients' addresses that the servers saw.
