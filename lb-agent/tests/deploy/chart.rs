@@ -101,13 +101,19 @@ fn block(rest: &mut &str, root: &Value, dot: &Value, is_shown: bool) -> String {
         match action.split_once(' ').unwrap_or((action, "")) {
             ("end", "") => return out,
             (word @ ("if" | "with"), of) => {
+                let (is_negated, of) = match of.strip_prefix("not ") {
+                    Some(of) => (true, of),
+                    None => (false, of),
+                };
                 let value = path(of, root, dot);
                 let inner = if word == "with" { value } else { dot };
-                let inside = block(rest, root, inner, is_shown && is_true(value));
-                if is_shown && is_true(value) {
+                let is_shown = is_shown && is_true(value) != is_negated;
+                let inside = block(rest, root, inner, is_shown);
+                if is_shown {
                     out.push_str(&inside);
                 }
             }
+            ("fail", reason) if is_shown => panic!("the chart fails: {reason}"),
             _ if is_shown => out.push_str(&pipeline(action, root, dot)),
             _ => {}
         }

@@ -51,6 +51,68 @@ fn the_chart_deploys_what_the_base_does() {
     assert_eq!(chart, base);
 }
 
+/// The base, and the arguments for packets.
+#[test]
+fn the_chart_replaces_kube_proxy_as_the_overlay_does() {
+    let mut overlay = kustomize("without-kube-proxy");
+    let args = words(&agent(&overlay)["args"]);
+    let mut chart = chart(json!({
+        "kubeProxyReplacement": true,
+        // The placeholder of the overlay; docs/install.md replaces it by its index.
+        "apiServer": args[4].strip_prefix("--api-server="),
+        "unload": {"onDelete": false},
+    }));
+    assert_eq!(words(&agent(&chart)["args"]), args);
+    for objects in [&mut overlay, &mut chart] {
+        let spec = &mut objects.get_mut("DaemonSet", "socklb")["spec"]["template"]["spec"];
+        let agent = spec["containers"][0].as_object_mut().expect("a map");
+        agent.retain(|field, _| field != "args" && field != "imagePullPolicy");
+    }
+    let mut base = kustomize("base");
+    let spec = &mut base.get_mut("DaemonSet", "socklb")["spec"]["template"]["spec"];
+    let agent = spec["containers"][0].as_object_mut().expect("a map");
+    agent.remove("args");
+    // Neither a capability nor a mount more.
+    assert_eq!(overlay, base);
+    overlay.remove("Namespace", "socklb-system");
+    assert_eq!(chart, overlay);
+}
+
+#[test]
+fn packets_are_balanced_only_in_place_of_kube_proxy() {
+    let run = |objects: &Objects| match parse(&words(&agent(objects)["args"])) {
+        Command::Run(run) => run,
+        other => panic!("it does not run: {other:?}"),
+    };
+    for objects in [kustomize("base"), chart(json!({}))] {
+        assert!(!run(&objects).source.packets.is_on());
+    }
+    let replacing = chart(json!({
+        "kubeProxyReplacement": true,
+        "apiServer": "https://10.0.0.1:6443",
+        "clusterCIDR": "10.244.0.0/16,fd00:244::/56",
+        "healthz": "",
+    }));
+    let args = words(&agent(&replacing)["args"]);
+    assert!(!args.iter().any(|arg| arg.starts_with("--healthz")));
+    let replacing = run(&replacing).source.packets;
+    assert!(replacing.is_on());
+    let ranges = ["10.244.0.0/16", "fd00:244::/56"].map(|range| range.parse().expect("a range"));
+    assert_eq!(replacing.cluster_cidr, ranges);
+
+    // An address that resolves nowhere: an overlay that was applied unchanged sends the agent's token to nobody.
+    let api_server = run(&kustomize("without-kube-proxy"));
+    let api_server = api_server.source.access.api_server.expect("an API server");
+    assert_eq!(api_server.host(), Some("api-server.invalid"));
+}
+
+/// Nothing else serves the ClusterIP of the Service `kubernetes` on a node that has just booted.
+#[test]
+#[should_panic = "kubeProxyReplacement: set apiServer"]
+fn the_chart_does_not_replace_kube_proxy_without_the_api_servers_address() {
+    chart(json!({"kubeProxyReplacement": true}));
+}
+
 #[test]
 fn the_cluster_role_allows_listed_kinds_and_nothing_else() {
     let base = kustomize("base");
@@ -236,6 +298,10 @@ fn unload_pods_run_where_the_agents_ran() {
         (agent.get("livenessProbe"), agent.get("readinessProbe")),
         (None, None)
     );
+    // nftables is changed only with CAP_NET_ADMIN, in the host's network namespace.
+    let capabilities = &init["securityContext"]["capabilities"]["add"];
+    assert_eq!(*capabilities, json!(["BPF", "NET_ADMIN", "SYS_ADMIN"]));
+    assert_eq!(spec["hostNetwork"], json!(true));
     let strategy = &unload.get("DaemonSet", "socklb")["spec"]["updateStrategy"];
     assert_eq!(strategy["rollingUpdate"]["maxUnavailable"], "100%");
     for volume in init["volumeMounts"].as_array().expect("a list") {
@@ -266,6 +332,7 @@ fn the_charts_hook_unloads_every_node_after_the_agents_are_gone() {
     for field in [
         "nodeSelector",
         "tolerations",
+        "hostNetwork",
         "hostPID",
         "priorityClassName",
     ] {
