@@ -2,14 +2,15 @@
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use lb_testbed::{Cgroup, Pod, Sandbox, die_with_parent};
+use lb_testbed::{Pod, die_with_parent};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,22 +21,18 @@ use crate::state::PodState;
 #[derive(Debug)]
 pub(crate) struct PodProcess {
     name: String,
-    cgroup: Cgroup,
+    cgroup: PathBuf,
     child: Child,
     output: Option<BufReader<ChildStdout>>,
 }
 
 impl PodProcess {
-    /// Starts this program in a role, inside the pod. It gets a cgroup below the node's, and joins it itself.
-    pub(crate) fn start(
-        pod: &Pod,
-        sandbox: &Sandbox,
-        role: impl FnOnce(&mut Command, &Path),
-    ) -> Result<Self> {
-        let cgroup = Cgroup::at(sandbox.cgroup()).child(pod.name())?;
+    /// Starts this program in a role, inside the pod.
+    pub(crate) fn start(pod: &Pod, role: impl FnOnce(&mut Command)) -> Result<Self> {
+        let cgroup = pod.cgroup().context("a pod has no cgroup of its own")?;
         let mut command =
             pod.command(env::current_exe().context("cannot find the playground's own program")?);
-        role(&mut command, cgroup.path());
+        role(&mut command);
         // In a process group of its own it does not receive a terminal's Ctrl-C: the node ends its pods in the right order.
         command
             .stdin(Stdio::null())
@@ -47,7 +44,7 @@ impl PodProcess {
         let output = child.stdout.take().map(BufReader::new);
         Ok(Self {
             name: pod.name().to_owned(),
-            cgroup,
+            cgroup: cgroup.to_owned(),
             child,
             output,
         })
@@ -69,7 +66,7 @@ impl PodProcess {
             self.name.clone(),
             PodState {
                 pid: self.child.id(),
-                cgroup: self.cgroup.path().to_owned(),
+                cgroup: self.cgroup.clone(),
             },
         )
     }
@@ -82,7 +79,7 @@ impl Drop for PodProcess {
     }
 }
 
-/// The client pod's process, and its last report.
+/// The process of a client, and its last report.
 #[derive(Debug)]
 pub(crate) struct Client {
     process: PodProcess,
@@ -91,13 +88,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn start(sandbox: &Sandbox, to: &str) -> Result<Self> {
-        let pod = sandbox.pod("client")?;
-        let mut process = PodProcess::start(&pod, sandbox, |command, cgroup| {
-            command
-                .args(["client", "--to", to])
-                .arg("--cgroup")
-                .arg(cgroup);
+    pub(crate) fn start(pod: &Pod, to: SocketAddr) -> Result<Self> {
+        let mut process = PodProcess::start(pod, |command| {
+            command.args(["client", "--to", &to.to_string()]);
         })?;
         let progress = Arc::new(Mutex::new(Progress::default()));
         let output = process

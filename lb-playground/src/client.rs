@@ -1,8 +1,7 @@
-//! The client pod: HTTP requests to the ClusterIP. Each has a connection of its own, since socklb chooses a backend at connect().
+//! A client: HTTP requests to the Service. Each has a connection of its own, since socklb chooses a backend for each connection.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,6 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
-use lb_testbed::Cgroup;
 use nix::libc;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,17 +19,16 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::progress::Progress;
 
-/// 200 requests a second, in bursts: with single requests the hook would always run with cold caches, and its cost would tell more
-/// about the machine than about the hook.
+/// 100 requests a second, in bursts: with single requests the hook would always run with cold caches, and its cost would tell more
+/// about the machine than about the hook. More could fill conntrack, which remembers a closed connection for two minutes.
 const BURST_EVERY: Duration = Duration::from_millis(200);
-const BURST: usize = 40;
+const BURST: usize = 20;
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 /// Most requests at the same time.
 const AT_ONCE: usize = 2 * BURST;
 
-pub(crate) fn run(cgroup: PathBuf, to: SocketAddr) -> Result<ExitCode> {
-    Cgroup::at(cgroup).join()?;
+pub(crate) fn run(to: SocketAddr) -> Result<ExitCode> {
     let runtime = lb_testbed::runtime()?;
     runtime.block_on(load(to))?;
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,5 @@
-//! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, to which the agent's hooks
-//! are attached.
+//! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, so that the agent's hooks run
+//! for it as for the pod.
 
 use std::env;
 use std::fs::File;

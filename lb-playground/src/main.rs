@@ -1,5 +1,5 @@
-//! A Service to try out: one node, a client pod and three server pods in network namespaces of their own, the real agent, real
-//! HTTP requests, and a live view of the pods that answer.
+//! A Service to try out: one node with three server pods, clients on it and outside of it in network namespaces of their own, the
+//! real agent, real HTTP requests, and a live view of the pods that answer.
 
 mod client;
 mod node;
@@ -48,7 +48,7 @@ struct Options {
 enum Role {
     /// Run a command inside a pod of the running playground
     Exec {
-        /// client, web-1, web-2 or web-3
+        /// client, vm, outside, web-1, web-2 or web-3
         pod: String,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true)]
@@ -67,15 +67,11 @@ enum Role {
     Pod {
         name: String,
         #[arg(long)]
-        cgroup: PathBuf,
-        #[arg(long)]
         port: u16,
     },
-    /// The client pod's process
+    /// A client's process
     #[command(hide = true)]
     Client {
-        #[arg(long)]
-        cgroup: PathBuf,
         #[arg(long)]
         to: SocketAddr,
     },
@@ -87,8 +83,8 @@ fn main() -> ExitCode {
         (None, Some(options)) => supervise::run(&options),
         (Some(Role::Exec { pod, command }), _) => exec::run(&pod, &command),
         (Some(Role::Node { options, dir }), _) => node::run(&options, dir),
-        (Some(Role::Pod { name, cgroup, port }), _) => pod::run(&name, cgroup, port),
-        (Some(Role::Client { cgroup, to }), _) => client::run(cgroup, to),
+        (Some(Role::Pod { name, port }), _) => pod::run(&name, port),
+        (Some(Role::Client { to }), _) => client::run(to),
         (None, None) => Err(anyhow::anyhow!(
             "--agent and --examples are needed; see --help"
         )),

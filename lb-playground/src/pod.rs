@@ -1,8 +1,7 @@
-//! A server pod: an HTTP server that answers with its name.
+//! A server pod: an HTTP server that answers with its name and the client's address, one on a line.
 
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -12,11 +11,9 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use lb_testbed::Cgroup;
 use tokio::net::TcpListener;
 
-pub(crate) fn run(name: &str, cgroup: PathBuf, port: u16) -> Result<ExitCode> {
-    Cgroup::at(cgroup).join()?;
+pub(crate) fn run(name: &str, port: u16) -> Result<ExitCode> {
     let runtime = lb_testbed::runtime()?;
     runtime.block_on(serve(name, port))?;
     Ok(ExitCode::SUCCESS)
@@ -28,13 +25,13 @@ async fn serve(name: &str, port: u16) -> Result<()> {
         .await
         .with_context(|| format!("pod {name} cannot listen on port {port}"))?;
     println!("listening");
-    let answer = Bytes::from(format!("{name}\n"));
     loop {
         // The client may have closed before the accept.
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, client)) = listener.accept().await else {
             continue;
         };
-        let answer = answer.clone();
+        let client = client.ip().to_canonical();
+        let answer = Bytes::from(format!("{name}\nasked by {client}\n"));
         tokio::spawn(async move {
             let service = service_fn(|_| {
                 let body = Full::new(answer.clone());

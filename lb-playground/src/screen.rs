@@ -1,4 +1,4 @@
-//! The live view: full-screen on a terminal, otherwise one line each second.
+//! The live view: full-screen on a terminal, otherwise a line for each client every second.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -12,10 +12,13 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Paragraph, Wrap};
 use ratatui::{DefaultTerminal, Frame};
 
-use crate::view::{View, nanoseconds, percent};
+use crate::view::{ClientView, View, nanoseconds};
 
+/// Widths of the table's columns.
+const LABEL: usize = 11;
+const COLUMN: usize = 22;
 /// Length of the bar of a pod that gets all requests.
-const BAR: f64 = 44.0;
+const BAR: f64 = 8.0;
 
 /// Most problems to show; the agent's log has all of them.
 const PROBLEMS: usize = 4;
@@ -59,7 +62,7 @@ impl Screen {
                 }
                 problems.clone_from(&view.problems);
                 if view.elapsed.as_secs() >= *next {
-                    println!("{}", view.line());
+                    println!("{}", view.lines());
                     *next = view.elapsed.as_secs() + 1;
                 }
             }
@@ -94,9 +97,23 @@ impl Drop for Screen {
 }
 
 fn draw(frame: &mut Frame<'_>, view: &View) {
-    let mut lines = header(view);
+    let mut lines = vec![
+        Line::from(vec![
+            "socklb playground".bold(),
+            format!("   {} s   connect hook ", view.elapsed.as_secs()).into(),
+            nanoseconds(view.hook.recent).bold(),
+            "   q: end and clean up".into(),
+        ]),
+        Line::default(),
+    ];
+    lines.extend(clients(view));
+    lines.push(Line::default());
     lines.push("answers of each pod: share over the last 2 s, number since the start".into());
-    lines.extend(view.info.pods.iter().map(|pod| bar(view, pod)));
+    lines.extend(
+        view.info
+            .pods
+            .map(|pod| row(view, pod, |client| bar(client, pod))),
+    );
     lines.push(Line::default());
     lines.extend(problems(view));
     lines.push("try in another terminal:".into());
@@ -105,70 +122,74 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
             .into_iter()
             .map(|hint| Line::from(format!("  {hint}")).cyan()),
     );
-    lines.push(Line::default());
     lines.push(Line::from(format!("the agent's log: {}", view.info.log_file.display())).dim());
     let paragraph = Paragraph::new(Text::from(lines)).wrap(Wrap { trim: false });
     frame.render_widget(paragraph, frame.area());
 }
 
-fn header(view: &View) -> Vec<Line<'static>> {
-    let all = view.window.latest();
-    let time = all
-        .mean_millis()
-        .map_or_else(|| "–".to_owned(), |millis| format!("{millis:.2} ms"));
-    let failures = format!("failures {}", all.failures);
-    vec![
-        Line::from(vec![
-            "socklb playground".bold(),
-            format!("   {} s   q: end and clean up", view.elapsed.as_secs()).into(),
-        ]),
-        format!(
-            "Service web: the pod `client` sends about 200 requests a second to http://{}/",
-            view.info.frontend
-        )
-        .into(),
-        Line::default(),
-        Line::from(vec![
-            format!("requests {}   ", all.requests).into(),
-            if all.failures == 0 {
-                failures.green()
+/// Who asks, and how it goes.
+fn clients(view: &View) -> [Line<'static>; 7] {
+    let text =
+        |label, of: fn(&ClientView) -> String| row(view, label, |client| vec![of(client).into()]);
+    [
+        text("client", |client| client.name.clone()).bold(),
+        text("it is", |client| client.from.to_owned()),
+        text("asks", |client| client.url.clone()),
+        text("balanced", |client| client.balanced.to_owned()),
+        text("requests", |client| {
+            client.window.latest().requests.to_string()
+        }),
+        row(view, "failures", |client| {
+            let failures = client.window.latest().failures;
+            let text = Span::from(failures.to_string());
+            vec![if failures == 0 {
+                text.green()
             } else {
-                failures.red()
-            },
-            format!("   mean time of a request {time}   connect hook ").into(),
-            nanoseconds(view.hook.recent).bold(),
-        ]),
-        Line::default(),
+                text.red()
+            }]
+        }),
+        text("mean time", |client| {
+            let millis = client.window.latest().mean_millis();
+            millis.map_or_else(|| "–".to_owned(), |millis| format!("{millis:.2} ms"))
+        }),
     ]
 }
 
-fn bar(view: &View, pod: &str) -> Line<'static> {
-    let (all, recent) = (view.window.latest(), view.window.recent());
-    let share = percent(recent.answers_of(pod), recent.answered());
+/// A row of the table, with a cell for each client.
+fn row(
+    view: &View,
+    label: &str,
+    cell: impl Fn(&ClientView) -> Vec<Span<'static>>,
+) -> Line<'static> {
+    let mut spans = vec![Span::from(format!("{label:<LABEL$}"))];
+    for client in &view.clients {
+        let cell = cell(client);
+        let width: usize = cell.iter().map(Span::width).sum();
+        spans.extend(cell);
+        spans.push(" ".repeat(COLUMN.saturating_sub(width).max(1)).into());
+    }
+    Line::from(spans)
+}
+
+fn bar(client: &ClientView, pod: &str) -> Vec<Span<'static>> {
+    let share = client.share(pod);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a share is 0 to 100"
     )]
     let full = (BAR * share / 100.0).round() as usize;
-    Line::from(vec![
-        format!("  {pod:<7} ").into(),
+    vec![
         Span::styled("█".repeat(full), Style::new().fg(Color::Green)),
-        format!(" {share:.0} %   {}", all.answers_of(pod)).into(),
-    ])
+        format!(" {share:.0} %  {}", client.window.latest().answers_of(pod)).into(),
+    ]
 }
 
 /// Failures and problems, if there are any.
 fn problems(view: &View) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
-    if let Some(failure) = view.window.latest().last_failure {
-        let now = if view.window.recent().failures > 0 {
-            ""
-        } else {
-            " (not in the last 2 s)"
-        };
-        lines.push(Line::from(format!("last failure{now}: {failure}")).red());
-    }
+    let failures = view.failures().into_iter();
+    lines.extend(failures.map(|failure| Line::from(failure).red()));
     for problem in view.problems.iter().take(PROBLEMS) {
         lines.push(Line::from(format!("the agent: {problem}")).yellow());
     }
@@ -180,7 +201,8 @@ fn problems(view: &View) -> Vec<Line<'static>> {
             .yellow(),
         );
     }
-    lines.extend(view.info.note.clone().map(|note| Line::from(note).yellow()));
+    let notes = view.info.notes.iter().cloned();
+    lines.extend(notes.map(|note| Line::from(note).yellow()));
     if !lines.is_empty() {
         lines.push(Line::default());
     }

@@ -61,5 +61,5 @@ pub use routed::{CLUSTER_CIDRS, Link, Outside, RemoteNode, RoutedNode};
 pub use runtime::runtime;
 pub use sandbox::{Sandbox, SandboxConfig};
 pub use server::NamedServer;
-pub use status::{AgentHook, AgentStatus, AgentSyncs, ask_status};
+pub use status::{AgentHook, AgentPackets, AgentStatus, AgentSyncs, ask_status};
 pub use supervisor::{Ended, Supervised, die_with_parent, require_root};

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 
@@ -30,7 +31,7 @@ pub struct Pod {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
     namespace: NetworkNamespace,
-    /// The cgroup of its node, if the sandbox has several nodes.
+    /// None: the sandbox's.
     cgroup: Option<Cgroup>,
 }
 
@@ -102,6 +103,11 @@ impl Pod {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The cgroup of its processes, if it is not the sandbox's.
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.cgroup.as_ref().map(Cgroup::path)
     }
 
     pub fn ipv4(&self) -> Ipv4Addr {

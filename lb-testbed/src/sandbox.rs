@@ -104,14 +104,7 @@ impl Sandbox {
 
     /// A pod with the next free number.
     pub fn pod(&self, name: &str) -> Result<Pod> {
-        let number = self.take_number()?;
-        self.pod_numbered(name, number)
-    }
-
-    /// A pod with the addresses 10.244.0.`number` and fd00:244::`number`; not to be mixed with numbers that
-    /// [`Self::pod`] gives out, which start at 2.
-    pub fn pod_numbered(&self, name: &str, number: u8) -> Result<Pod> {
-        let pod = Pod::unconnected(name, number)?;
+        let pod = Pod::unconnected(name, self.take_number()?)?;
         self.connect(std::slice::from_ref(&pod))?;
         Ok(pod)
     }
@@ -125,9 +118,9 @@ impl Sandbox {
         Ok(pods)
     }
 
-    /// A pod with the next free number that reaches everything, other pods too, through the node.
-    pub(crate) fn routed_pod(&self, name: &str) -> Result<Pod> {
-        let pod = Pod::unconnected(name, self.take_number()?)?;
+    /// A pod that reaches everything, other pods too, through the node.
+    pub(crate) fn routed_pod(&self, name: &str, number: u8) -> Result<Pod> {
+        let pod = Pod::unconnected(name, number)?;
         self.plug_in(std::slice::from_ref(&pod))?;
         let (ipv4, ipv6) = addresses(NODE);
         pod.bring_up_behind(ipv4, ipv6)?;
@@ -157,7 +150,8 @@ impl Sandbox {
             .context("cannot connect pods to the node's bridge")
     }
 
-    fn take_number(&self) -> Result<u8> {
+    /// The next free number of a pod.
+    pub(crate) fn take_number(&self) -> Result<u8> {
         match u8::try_from(self.next_pod.fetch_add(1, Ordering::Relaxed)) {
             Ok(number) if number <= LAST_POD => Ok(number),
             _ => bail!("a sandbox has addresses for {} pods only", LAST_POD - NODE),

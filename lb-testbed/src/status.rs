@@ -27,8 +27,20 @@ pub struct AgentStatus {
     /// The number of Services that it stores.
     #[serde(default)]
     pub services: usize,
+    /// None if the packet path is off.
+    #[serde(rename = "packetPath")]
+    pub packet_path: Option<AgentPackets>,
     pub syncs: AgentSyncs,
     pub drift: AgentDrift,
+}
+
+/// Its packet path.
+#[derive(Debug, Deserialize)]
+pub struct AgentPackets {
+    /// The devices whose packets it balances; none if the kernel cannot have the packet path.
+    pub devices: Vec<String>,
+    /// What does not work, one line each.
+    pub trouble: Vec<String>,
 }
 
 /// Its checks for writes of others to its tables.

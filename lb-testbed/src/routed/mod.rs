@@ -91,7 +91,13 @@ impl<'s> RoutedNode<'s> {
     /// A pod below [`Self::cgroup`]. Everything but itself is behind the node, as with a CNI plugin that routes; there is still no
     /// way out of the sandbox.
     pub fn pod(&self, name: &str) -> Result<Pod> {
-        let pod = self.sandbox.routed_pod(name)?;
+        self.pod_numbered(name, self.sandbox.take_number()?)
+    }
+
+    /// As [`Self::pod`], with the addresses 10.244.0.`number` and fd00:244::`number`. The numbers that [`Self::pod`] gives out start
+    /// at 2.
+    pub fn pod_numbered(&self, name: &str, number: u8) -> Result<Pod> {
+        let pod = self.sandbox.routed_pod(name, number)?;
         Ok(pod.in_cgroup(self.hooked.clone()))
     }
 
@@ -104,7 +110,7 @@ impl<'s> RoutedNode<'s> {
 
     /// A pod that is not below [`Self::cgroup`]: its connects reach the node as packets, like those of a virtual machine.
     pub fn pod_without_hooks(&self, name: &str) -> Result<Pod> {
-        let pod = self.sandbox.routed_pod(name)?;
+        let pod = self.sandbox.routed_pod(name, self.sandbox.take_number()?)?;
         Ok(pod.in_cgroup(self.unhooked.clone()))
     }
 
