@@ -1,4 +1,4 @@
-//! `lb-agent status`: what runs, where, and how much of it.
+//! `lb-agent status`: a summary of the running agent.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -32,11 +32,11 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
             format!("{} {}", status.source.kind, status.source.from),
         ),
         (
-            "In effect",
+            "Tables",
             if status.ready {
-                "what the source says"
+                "up to date with the source"
             } else {
-                "what an earlier agent left, if anything; the source has not said everything yet"
+                "waiting for the first complete list from the source; until then the tables of an earlier agent stay in effect"
             }
             .to_owned(),
         ),
@@ -48,15 +48,15 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         (
             "Refused",
             format!(
-                "{} without a backend, {} to an unknown port, {} to an unknown address",
+                "{} calls without a backend, {} to an unknown port, {} to an unknown address",
                 status.refused_no_backend,
                 status.refused_unknown_port,
                 status.refused_unknown_address
             ),
         ),
         ("Fullest table", fullest(&status)),
-        ("Ended", ended(&status.socket_termination)),
-        ("Restored", drift_line(&status.drift)),
+        ("Ended sockets", ended(&status.socket_termination)),
+        ("Repaired", drift_line(&status.drift)),
         ("Problems", status.problems.len().to_string()),
     ];
     for (name, value) in lines {
@@ -91,6 +91,9 @@ fn packet_path(status: &Status) -> String {
         .take(SHOWN)
         .map(String::as_str)
         .collect();
+    if shown.is_empty() {
+        return "on no device".to_owned();
+    }
     let mut line = format!("on {} devices: {}", packets.devices.len(), shown.join(", "));
     if packets.devices.len() > SHOWN {
         line.push_str(", …");
@@ -98,38 +101,37 @@ fn packet_path(status: &Status) -> String {
     line
 }
 
-/// The number of ended sockets, and why others cannot be ended.
+/// The number of sockets that were ended because their backends stopped serving, and why others cannot be ended.
 fn ended(status: &TerminationStatus) -> String {
-    let mut line = format!("{} UDP sockets", status.udp);
+    let mut line = format!("{} UDP", status.udp);
     if status.includes_tcp {
-        line.push_str(&format!(", {} TCP sockets", status.tcp));
+        line.push_str(&format!(", {} TCP", status.tcp));
     }
-    line.push_str(" whose backends had stopped serving");
     if status.failures > 0 {
         line.push_str(&format!("; {} failures", status.failures));
     }
     if let Some(lack) = &status.lack {
-        let where_not = if status.own_namespace {
-            "not those of pods"
+        let whose = if status.own_namespace {
+            "sockets of pods cannot be ended"
         } else {
-            "none can be"
+            "no socket can be ended"
         };
-        line.push_str(&format!("; {where_not}: {lack}"));
+        line.push_str(&format!("; {whose}: {lack}"));
     }
     line
 }
 
 /// The repairs of changes by other programs, and the time of the last check.
 fn drift_line(drift: &DriftStatus) -> String {
-    let of = |(what, number): (&String, &u64)| (*number > 0).then(|| format!("{what} {number}"));
+    let of = |(part, number): (&String, &u64)| (*number > 0).then(|| format!("{part} {number}"));
     let repairs: Vec<String> = drift.repairs.iter().filter_map(of).collect();
     let mut line = match repairs.as_slice() {
         [] => "nothing".to_owned(),
         some => some.join(", "),
     };
     match drift.checked_seconds_ago {
-        Some(ago) => line.push_str(&format!("; tables last read back {ago:.0} s ago")),
-        None => line.push_str("; tables not read back yet"),
+        Some(ago) => line.push_str(&format!("; last complete check {ago:.0} s ago")),
+        None => line.push_str("; no complete check yet"),
     }
     line
 }
@@ -148,24 +150,24 @@ fn fullest(status: &Status) -> String {
     })
 }
 
-/// Whether changes of a kind arrive, and the time since the last message.
+/// Whether all objects of a kind have arrived, the age of the last change, and the time since the server's last message.
 fn watch_line(watch: &WatchStatus) -> String {
-    let ago = |seconds: Option<f64>| match seconds {
-        Some(seconds) => format!("{seconds:.0} s ago"),
-        None => "never".to_owned(),
+    let seconds_ago = |event: &str, seconds: Option<f64>| match seconds {
+        Some(seconds) => format!("last {event} {seconds:.0} s ago"),
+        None => format!("no {event} yet"),
     };
-    let listed = if watch.listed {
-        "listed"
+    let synced = if watch.listed {
+        "synced"
     } else {
-        "not listed yet"
+        "waiting for the first list"
     };
     let mut line = format!(
-        "{listed}, last change {}, server last heard {}",
-        ago(watch.event_seconds_ago),
-        ago(watch.heard_seconds_ago)
+        "{synced}; {}, {}",
+        seconds_ago("change", watch.event_seconds_ago),
+        seconds_ago("message", watch.heard_seconds_ago)
     );
     if let (Some(why), Some(seconds)) = (&watch.trouble, watch.trouble_seconds) {
-        line.push_str(&format!("; in trouble for {seconds:.0} s: {why}"));
+        line.push_str(&format!("; failing for {seconds:.0} s: {why}"));
     }
     line
 }
