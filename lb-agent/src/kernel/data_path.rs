@@ -10,7 +10,6 @@ use super::bpf::hooks::HookState;
 use super::bpf::loader::{PACKET, packet_program};
 use super::bpf::log::{self, LogLevel, ProgramLog};
 use super::bpf::stats::Stats;
-use super::bpf::sys;
 use super::maps::backing::Maps;
 use super::maps::footprint;
 use super::maps::sizes::Sizes;
@@ -23,7 +22,7 @@ use super::packets::devices::{self, DevicePattern};
 use super::packets::hook::{self, PacketHook};
 use super::pins::folder::Pins;
 use super::pins::keeper::PinnedMap;
-use super::pins::unload::{self, Unloaded};
+use super::pins::unload::{self, Unloaded, UnloadedPackets};
 use crate::duties::sysctls::{Sysctl, SysctlFiles};
 use crate::tables::{ReadTables as _, Table};
 
@@ -142,8 +141,7 @@ fn open_packets(
     maps: &mut Maps,
 ) -> Result<Option<Packets>, KernelError> {
     if settings.packets.is_none() {
-        let removed = remove_packets(&pins.links())?;
-        if removed {
+        if !remove_packets(&pins.links())?.is_empty() {
             tracing::info!(
                 event = "packet_path.removed",
                 "removed the packet path of an earlier agent",
@@ -183,17 +181,17 @@ fn is_liberal() -> bool {
     value.is_ok_and(|value| value != 0)
 }
 
-/// Removes the program from all devices, and the rules of netfilter. Returns whether there was any of it.
-fn remove_packets(links: &Path) -> Result<bool, KernelError> {
+/// Removes the program from all devices, and the rules of netfilter.
+fn remove_packets(links: &Path) -> Result<UnloadedPackets, KernelError> {
     let devices = devices::list(&[]).unwrap_or_default();
-    let detached = hook::detach_all(links, &devices)?;
-    let has_rules = netfilter::unload().map_err(|error| {
+    let devices = hook::detach_all(links, &devices)?;
+    let has_table = netfilter::unload().map_err(|error| {
         KernelError::system("remove the nftables table")(io::Error::other(error))
     })?;
-    Ok(detached > 0 && sys::has_tcx() || has_rules)
+    Ok(UnloadedPackets { devices, has_table })
 }
 
 /// Removes the data path: see [`super::pins::unload::unload`].
 pub fn unload(folder: &Path) -> Result<Option<Unloaded>, KernelError> {
-    unload::unload(folder, |links| remove_packets(links).map(drop))
+    unload::unload(folder, remove_packets)
 }

@@ -38,3 +38,4 @@ pub use self::pins::folder::Pins;
 pub use self::pins::holder::of as holder_of;
 pub use self::pins::keeper::{Keeper, Kept, PinnedMap};
 pub use self::pins::read_tables::read_tables;
+pub use self::pins::unload::Unloaded;

@@ -56,8 +56,8 @@ pub fn attach(device: u32, program: BorrowedFd<'_>) -> io::Result<bool> {
     ask(&mut socket, &request).map(|()| false)
 }
 
-/// Removes our filter. One that does not exist is no error.
-pub fn detach(device: u32) -> io::Result<()> {
+/// Removes our filter. Returns whether there was one.
+pub fn detach(device: u32) -> io::Result<bool> {
     let request = Request::new().op_deltfilter_do(&filter(device)?);
     match ask(&mut NetlinkSocket::new(), &request) {
         // EINVAL: the device has no clsact.
@@ -65,9 +65,9 @@ pub fn detach(device: u32) -> io::Result<()> {
             if error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(libc::EINVAL) =>
         {
-            Ok(())
+            Ok(false)
         }
-        result => result,
+        result => result.map(|()| true),
     }
 }
 

@@ -282,13 +282,15 @@ pub fn detach_all(links: &Path, devices: &[Device]) -> Result<usize, KernelError
     if sys::has_tcx() {
         return remove_pins(links, |_| true);
     }
+    let mut detached = 0;
     for device in devices {
-        clsact::detach(device.index).map_err(|error| KernelError::Device {
+        let was_there = clsact::detach(device.index).map_err(|error| KernelError::Device {
             device: device.name.clone(),
             error,
         })?;
+        detached += usize::from(was_there);
     }
-    Ok(devices.len())
+    Ok(detached)
 }
 
 /// Detaches and removes the pinned links of those devices for which `goes` returns true. Returns how many there were.

@@ -18,25 +18,46 @@ use crate::kernel::node::error::KernelError;
 pub struct Unloaded {
     pub links: usize,
     pub maps: usize,
+    pub packets: UnloadedPackets,
+}
+
+/// What was removed of the packet path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnloadedPackets {
+    /// The number of devices that had the program `packet`.
+    pub devices: usize,
+    /// The nftables table `inet socklb`.
+    pub has_table: bool,
+}
+
+impl UnloadedPackets {
+    /// Whether there was no packet path.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.devices == 0 && !self.has_table
+    }
 }
 
 /// Removes the data path: first the links, which detaches the programs, then the maps, then the folder.
 ///
-/// Removes only our own pins, of every version. None if there is no such folder.
+/// Removes only our own pins, of every version. None if there is no such folder, and no packet path either.
 ///
 /// `remove_packets`: removes the packet path, whose links are in the folder that it is given.
 pub fn unload(
     folder: &Path,
-    remove_packets: impl FnOnce(&Path) -> Result<(), KernelError>,
+    remove_packets: impl FnOnce(&Path) -> Result<UnloadedPackets, KernelError>,
 ) -> Result<Option<Unloaded>, KernelError> {
     check_bpffs(folder)?;
     let links = folder.join(LINKS);
     if !folder.exists() {
-        remove_packets(&links)?;
-        return Ok(None);
+        let packets = remove_packets(&links)?;
+        return Ok((!packets.is_empty()).then(|| Unloaded {
+            packets,
+            ..Unloaded::default()
+        }));
     }
     let held = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
-    remove_packets(&links)?;
+    let packets = remove_packets(&links)?;
     let mut folders = Vec::new();
     for entry in list(folder)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
@@ -76,5 +97,6 @@ pub fn unload(
     Ok(Some(Unloaded {
         links: links.len(),
         maps: maps.len(),
+        packets,
     }))
 }

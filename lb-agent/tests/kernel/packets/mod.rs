@@ -19,3 +19,4 @@ mod refusals;
 mod repair;
 mod rollout;
 mod scene;
+mod unload;
