@@ -14,13 +14,16 @@ use lb_testbed::{Answer, Pod, Question, sandboxed};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Protocol, Scene, Service};
 use crate::support::eventually;
 
+/// When each question was asked, and its result.
+type Asked = Vec<(Instant, std::io::Result<Answer>)>;
+
 /// Asks one address until it is stopped.
 pub struct Asker {
     what: String,
     protocol: Protocol,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    thread: JoinHandle<std::io::Result<Vec<(Instant, std::io::Result<Answer>)>>>,
+    thread: JoinHandle<std::io::Result<Asked>>,
 }
 
 impl Asker {
