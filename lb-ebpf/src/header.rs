@@ -28,6 +28,49 @@ const DESTINATION_OPTIONS: u8 = 60;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
+/// Length of an IPv4 header without options in bytes.
+const IPV4_LENGTH: u32 = 20;
+
+/// A kind of device, by what is before the network header.
+pub trait Link {
+    /// Words of the packet, in network byte order. None if it is shorter.
+    ///
+    /// `OFFSET`: in bytes from the network header on.
+    fn load<const OFFSET: u32, const WORDS: usize>(ctx: &TcContext) -> Option<[u32; WORDS]>;
+}
+
+/// Devices with an Ethernet header, which is always 14 bytes long: the kernel has removed the VLAN tag.
+pub enum Ethernet {}
+
+/// All other devices: with or without a link header.
+pub enum AnyLink {}
+
+impl Link for Ethernet {
+    /// Reads the packet directly, which takes a few ns; a call of the helper takes about 30.
+    #[inline(always)]
+    fn load<const OFFSET: u32, const WORDS: usize>(ctx: &TcContext) -> Option<[u32; WORDS]> {
+        const ETHERNET: usize = 14;
+        let start = ctx.data() + ETHERNET + OFFSET as usize;
+        if start + 4 * WORDS > ctx.data_end() {
+            // These bytes may be in another part of the packet.
+            return load(ctx, OFFSET);
+        }
+        let mut words = [0; WORDS];
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: the packet has these bytes.
+            *word = unsafe { word_at(start + 4 * index) };
+        }
+        Some(words)
+    }
+}
+
+impl Link for AnyLink {
+    #[inline(always)]
+    fn load<const OFFSET: u32, const WORDS: usize>(ctx: &TcContext) -> Option<[u32; WORDS]> {
+        load(ctx, OFFSET)
+    }
+}
+
 /// The addresses and ports of a packet that may start a connection or a flow.
 pub struct Header {
     pub source: Address,
@@ -47,18 +90,18 @@ impl Header {
     /// None unless the packet is a TCP SYN without ACK, or a UDP datagram or its first fragment. Whether a datagram's flow is
     /// new, conntrack knows.
     #[inline(always)]
-    pub fn of_new_flow(ctx: &TcContext) -> Option<Self> {
+    pub fn of_new_flow<L: Link>(ctx: &TcContext) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the whole run.
         match unsafe { (*ctx.skb.skb).protocol } {
-            IPV4 => Self::of_ipv4(ctx),
-            IPV6 => Self::of_ipv6(ctx),
+            IPV4 => Self::of_ipv4::<L>(ctx),
+            IPV6 => Self::of_ipv6::<L>(ctx),
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn of_ipv4(ctx: &TcContext) -> Option<Self> {
-        let [first, fragment, protocol, source, destination] = load::<5>(ctx, 0)?;
+    fn of_ipv4<L: Link>(ctx: &TcContext) -> Option<Self> {
+        let [first, fragment, protocol, source, destination] = L::load::<0, 5>(ctx)?;
         let length = u32::from(first.to_ne_bytes()[0] & 0xf) * 4;
         let [_, _, high, low] = fragment.to_ne_bytes();
         if u16::from_be_bytes([high, low]) & 0x1fff != 0 {
@@ -68,19 +111,19 @@ impl Header {
             protocol: protocol.to_ne_bytes()[1],
             offset: length,
         };
-        Self::new(ctx, &transport, mapped(source), mapped(destination))
+        Self::new::<L>(ctx, &transport, mapped(source), mapped(destination))
     }
 
     #[inline(always)]
-    fn of_ipv6(ctx: &TcContext) -> Option<Self> {
-        let [_, next, words @ ..] = load::<10>(ctx, 0)?;
+    fn of_ipv6<L: Link>(ctx: &TcContext) -> Option<Self> {
+        let [_, next, words @ ..] = L::load::<0, 10>(ctx)?;
         let [a, b, c, d, e, f, g, h] = words;
         let transport = skip_extensions(ctx, next.to_ne_bytes()[2])?;
-        Self::new(ctx, &transport, [a, b, c, d], [e, f, g, h])
+        Self::new::<L>(ctx, &transport, [a, b, c, d], [e, f, g, h])
     }
 
     #[inline(always)]
-    fn new(
+    fn new<L: Link>(
         ctx: &TcContext,
         transport: &Transport,
         source: Address,
@@ -88,14 +131,14 @@ impl Header {
     ) -> Option<Self> {
         let ports = match transport.protocol {
             TCP => {
-                let [ports, _, _, flags] = load::<4>(ctx, transport.offset)?;
+                let [ports, _, _, flags] = load_behind::<L, 4>(ctx, transport.offset)?;
                 if flags.to_ne_bytes()[1] & (SYN | ACK) != SYN {
                     return None;
                 }
                 ports
             }
             UDP => {
-                let [ports] = load::<1>(ctx, transport.offset)?;
+                let [ports] = load_behind::<L, 1>(ctx, transport.offset)?;
                 ports
             }
             _ => return None,
@@ -142,6 +185,40 @@ fn skip_extensions(ctx: &TcContext, next: u8) -> Option<Transport> {
         };
     }
     None
+}
+
+/// Words of the transport header.
+///
+/// `offset`: in bytes from the network header on.
+#[inline(always)]
+fn load_behind<L: Link, const WORDS: usize>(ctx: &TcContext, offset: u32) -> Option<[u32; WORDS]> {
+    match offset {
+        IPV4_LENGTH => L::load::<IPV4_LENGTH, WORDS>(ctx),
+        IPV6_LENGTH => L::load::<IPV6_LENGTH, WORDS>(ctx),
+        _ => load(ctx, offset),
+    }
+}
+
+/// Four bytes of the packet, with one instruction. The compiler would read them one by one, since they are not aligned.
+///
+/// # Safety
+/// The packet has these bytes.
+#[inline(always)]
+unsafe fn word_at(address: usize) -> u32 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let word: u64;
+        // SAFETY: the caller's.
+        unsafe {
+            core::arch::asm!("{0} = *(u32 *)({1} + 0)", out(reg) word, in(reg) address);
+        }
+        word as u32
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller's.
+    unsafe {
+        (address as *const u32).read_unaligned()
+    }
 }
 
 /// Words of the packet, in network byte order. None if it is shorter.

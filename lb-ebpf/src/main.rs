@@ -28,6 +28,7 @@ use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier};
 use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext};
 
 use crate::ctx::{V4, V6};
+use crate::header::{AnyLink, Ethernet};
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
@@ -74,9 +75,16 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     release::release(&ctx)
 }
 
+/// For devices with an Ethernet header.
 #[classifier]
 pub fn packet(ctx: TcContext) -> i32 {
-    packet::packet(&ctx)
+    packet::packet::<Ethernet>(&ctx)
+}
+
+/// For all other devices.
+#[classifier]
+pub fn packet_l3(ctx: TcContext) -> i32 {
+    packet::packet::<AnyLink>(&ctx)
 }
 
 /// The verifier rejects a program that can reach this. The build checks for it too.

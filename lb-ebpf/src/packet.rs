@@ -14,17 +14,17 @@ use lb_common::{Address, FrontendEntry, Target, View, affinity, is_mapped, verdi
 
 use crate::backend::BackendLine;
 use crate::ctx::Client;
-use crate::header::{self, Header};
+use crate::header::{self, Header, Link};
 use crate::{affinity as session, config, frontend, guard, maps, pick};
 
 /// TC_ACT_UNSPEC, TCX_NEXT: the next program decides.
 const NEXT: i32 = -1;
 
 #[inline(always)]
-pub fn packet(ctx: &TcContext) -> i32 {
+pub fn packet<L: Link>(ctx: &TcContext) -> i32 {
     // A packet may come by twice, for instance on a bridge's port and on the bridge.
     if header::priority(ctx) & verdict::OURS == 0
-        && let Some(header) = Header::of_new_flow(ctx)
+        && let Some(header) = Header::of_new_flow::<L>(ctx)
         && let Some(verdict) = decide(&header)
     {
         header::set_priority(ctx, verdict);

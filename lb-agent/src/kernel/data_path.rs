@@ -7,7 +7,7 @@ use aya::Ebpf;
 
 use super::bpf::grace::Grace;
 use super::bpf::hooks::HookState;
-use super::bpf::loader::{PACKET, packet_program};
+use super::bpf::loader::{PACKET, packet_programs};
 use super::bpf::log::{self, LogLevel, ProgramLog};
 use super::bpf::stats::Stats;
 use super::maps::backing::Maps;
@@ -149,7 +149,7 @@ fn open_packets(
         }
         return Ok(None);
     }
-    let Some(program) = packet_program(object) else {
+    let Some(programs) = packet_programs(object) else {
         return Ok(Some(Err(PacketError::Program)));
     };
     let ruleset = Ruleset {
@@ -170,7 +170,7 @@ fn open_packets(
         );
     }
     maps.use_nat(netfilter);
-    let hook = PacketHook::new(program, pins.links())
+    let hook = PacketHook::new(programs, pins.links())
         .map_err(|error| KernelError::Object(format!("program {PACKET}: {error}")))?;
     Ok(Some(Ok(hook)))
 }

@@ -18,8 +18,10 @@ use crate::kernel::node::memory_limit;
 /// Empty if `lb-ebpf` was not built before.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// The name of the program for packets.
+/// The name of the program for packets of devices with an Ethernet header.
 pub const PACKET: &str = "packet";
+/// The name of the program for those of all other devices.
+const PACKET_L3: &str = "packet_l3";
 
 /// A map of the object, and the path of its pin.
 #[derive(Debug)]
@@ -177,10 +179,25 @@ pub fn take_map(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelErro
         .ok_or_else(|| KernelError::Object(format!("map {name} is missing")))
 }
 
-/// The program `packet`, if it is loaded.
-pub fn packet_program(object: &Ebpf) -> Option<OwnedFd> {
-    let program = object.program(PACKET)?;
-    program.fd().ok()?.as_fd().try_clone_to_owned().ok()
+/// The programs for packets.
+#[derive(Debug)]
+pub struct PacketPrograms {
+    /// For devices with an Ethernet header.
+    pub ethernet: OwnedFd,
+    /// For all others.
+    pub others: OwnedFd,
+}
+
+/// The programs for packets, if they are loaded.
+pub fn packet_programs(object: &Ebpf) -> Option<PacketPrograms> {
+    let open = |name| {
+        let program = object.program(name)?;
+        program.fd().ok()?.as_fd().try_clone_to_owned().ok()
+    };
+    Some(PacketPrograms {
+        ethernet: open(PACKET)?,
+        others: open(PACKET_L3)?,
+    })
 }
 
 /// An error with all its causes on one line.

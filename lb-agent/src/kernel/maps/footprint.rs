@@ -55,6 +55,10 @@ mod tests {
     use crate::kernel::maps::sizes::Sizes;
     use crate::kernel::node::memory_limit::AGENT;
 
+    /// Bytes of nftables for each backend with the packet path: an element (struct nft_hash_elem), and its buckets in both maps
+    /// (`nft_hash_buckets` in net/netfilter/nft_set_hash.c).
+    const NAT_ELEMENT: u64 = 64 + 2 * 16;
+
     /// More CPUs than most nodes have.
     const CPUS: u64 = 256;
 
@@ -74,7 +78,8 @@ mod tests {
         let all = || shapes::all(Sizes::default());
         let again = all().filter(|shape| shape.subfolder == Subfolder::Tables);
         let copied = 24 * u64::from(Sizes::default().backends());
-        let needed = bytes(all(), CPUS) + bytes(again, CPUS) + copied + AGENT;
+        let nat = NAT_ELEMENT * u64::from(Sizes::default().backends());
+        let needed = bytes(all(), CPUS) + bytes(again, CPUS) + copied + nat + AGENT;
         for (file, place) in [
             (
                 "kustomize/base/daemonset.yaml",

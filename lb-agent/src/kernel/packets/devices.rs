@@ -5,7 +5,7 @@ use std::io;
 use std::str::FromStr;
 use std::thread::JoinHandle;
 
-use nix::net::if_::if_nameindex;
+use nix::ifaddrs::getifaddrs;
 use tokio::sync::mpsc::Sender;
 
 use crate::route_changes;
@@ -19,6 +19,8 @@ pub struct Device {
     /// The kernel's index of the device; stays when the device is renamed.
     pub index: u32,
     pub name: String,
+    /// Its packets have an Ethernet header.
+    pub is_ethernet: bool,
 }
 
 /// A device's name, or its beginning followed by `*` or `+`.
@@ -77,14 +79,17 @@ pub fn list(patterns: &[DevicePattern]) -> io::Result<Vec<Device>> {
         true => name != LOOPBACK,
         false => patterns.iter().any(|pattern| pattern.matches(name)),
     };
-    let mut devices: Vec<Device> = if_nameindex()?
-        .iter()
-        .map(|device| Device {
-            index: device.index(),
-            name: device.name().to_string_lossy().into_owned(),
+    // Each device has one address of the link layer, and none or many of others.
+    let devices = getifaddrs()?.filter_map(|device| {
+        let address = device.address?;
+        let link = address.as_link_addr()?;
+        Some(Device {
+            index: u32::try_from(link.ifindex()).ok()?,
+            name: device.interface_name,
+            is_ethernet: link.hatype() == libc::ARPHRD_ETHER,
         })
-        .filter(|device| is_wanted(&device.name))
-        .collect();
+    });
+    let mut devices: Vec<Device> = devices.filter(|device| is_wanted(&device.name)).collect();
     devices.sort();
     Ok(devices)
 }

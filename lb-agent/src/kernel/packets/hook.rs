@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::clsact;
 use super::devices::Device;
 use crate::kernel::bpf::hooks::replace_pin;
+use crate::kernel::bpf::loader::PacketPrograms;
 use crate::kernel::bpf::sys;
 use crate::kernel::node::error::KernelError;
 use crate::kernel::pins::folders::{list, remove_pin};
@@ -28,8 +29,8 @@ const PIN: &str = "packet_";
 /// The program, and the devices that it is attached to.
 #[derive(Debug)]
 pub struct PacketHook {
-    program: OwnedFd,
-    id: u32,
+    ethernet: Program,
+    others: Program,
     /// The folder of the links.
     links: PathBuf,
     has_tcx: bool,
@@ -38,9 +39,28 @@ pub struct PacketHook {
     last_kept: u32,
 }
 
+/// A program and its id.
+#[derive(Debug)]
+struct Program {
+    open: OwnedFd,
+    id: u32,
+}
+
+impl Program {
+    fn new(open: OwnedFd) -> io::Result<Self> {
+        let id = sys::program_id(open.as_fd())?;
+        Ok(Self { open, id })
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.open.as_fd()
+    }
+}
+
 #[derive(Debug)]
 struct Attached {
     name: String,
+    is_ethernet: bool,
     /// None for a filter of clsact.
     link: Option<OwnedFd>,
     /// Programs that run before ours.
@@ -60,13 +80,13 @@ pub struct Changes {
 }
 
 impl PacketHook {
-    /// `program`: loaded. `links`: the folder of the links.
+    /// `programs`: loaded. `links`: the folder of the links.
     ///
-    /// Errors: the program's id cannot be read.
-    pub fn new(program: OwnedFd, links: PathBuf) -> io::Result<Self> {
+    /// Errors: a program's id cannot be read.
+    pub fn new(programs: PacketPrograms, links: PathBuf) -> io::Result<Self> {
         Ok(Self {
-            id: sys::program_id(program.as_fd())?,
-            program,
+            ethernet: Program::new(programs.ethernet)?,
+            others: Program::new(programs.others)?,
             links,
             has_tcx: sys::has_tcx(),
             attached: BTreeMap::new(),
@@ -87,10 +107,11 @@ impl PacketHook {
                 attached.name.clone_from(&device.name);
                 continue;
             }
-            match self.attach_to(device.index) {
+            match self.attach_to(device.index, device.is_ethernet) {
                 Ok(link) => {
                     let attached = Attached {
                         name: device.name.clone(),
+                        is_ethernet: device.is_ethernet,
                         link,
                         earlier: 0,
                     };
@@ -116,8 +137,10 @@ impl PacketHook {
         let indexes = self.next_devices();
         for &index in &indexes {
             let result = self.damage(index).and_then(|damage| {
-                if damage == Some(DETACHED) {
-                    let link = self.attach_to(index)?;
+                if damage == Some(DETACHED)
+                    && let Some(is_ethernet) = self.attached.get(&index).map(|a| a.is_ethernet)
+                {
+                    let link = self.attach_to(index, is_ethernet)?;
                     if let Some(attached) = self.attached.get_mut(&index) {
                         attached.link = link;
                     }
@@ -165,12 +188,22 @@ impl PacketHook {
     /// How often the program ran, and for how many ns in total: see [`crate::kernel::HookState::run_stats`].
     #[must_use]
     pub fn run_stats(&self) -> (u64, u64) {
-        sys::run_stats(self.program.as_fd()).unwrap_or_default()
+        let of = |program: &Program| sys::run_stats(program.fd()).unwrap_or_default();
+        let (ethernet, others) = (of(&self.ethernet), of(&self.others));
+        (ethernet.0 + others.0, ethernet.1 + others.1)
     }
 
+    /// The id of the program for devices with an Ethernet header.
     #[must_use]
     pub const fn program(&self) -> u32 {
-        self.id
+        self.ethernet.id
+    }
+
+    const fn program_for(&self, is_ethernet: bool) -> &Program {
+        match is_ethernet {
+            true => &self.ethernet,
+            false => &self.others,
+        }
     }
 
     fn note(&self, index: u32, error: io::Error, changes: &mut Changes) {
@@ -179,30 +212,17 @@ impl PacketHook {
         changes.errors.push(KernelError::Device { device, error });
     }
 
-    fn attach_to(&self, index: u32) -> io::Result<Option<OwnedFd>> {
+    fn attach_to(&self, index: u32, is_ethernet: bool) -> io::Result<Option<OwnedFd>> {
+        let program = self.program_for(is_ethernet).fd();
         if !self.has_tcx {
-            return clsact::attach(index, self.program.as_fd()).map(|_| None);
+            return clsact::attach(index, program).map(|_| None);
         }
         let pin = pin_of(&self.links, index);
-        if let Some(link) = self.swap(&pin, index)? {
+        if let Some(link) = swap(program, &pin, index)? {
             return Ok(Some(link));
         }
-        let link = sys::create_tcx_link(self.program.as_fd(), index)?;
+        let link = sys::create_tcx_link(program, index)?;
         replace_pin(link.as_fd(), &pin)?;
-        Ok(Some(link))
-    }
-
-    /// Puts the program into the pinned link, if there is one on this device.
-    fn swap(&self, pin: &Path, index: u32) -> io::Result<Option<OwnedFd>> {
-        let link = match sys::object_at(pin) {
-            Ok(link) => link,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if sys::tcx_device(link.as_fd())? != index {
-            return Ok(None);
-        }
-        sys::update_link(link.as_fd(), self.program.as_fd())?;
         Ok(Some(link))
     }
 
@@ -211,17 +231,18 @@ impl PacketHook {
         let Some(attached) = self.attached.get(&index) else {
             return Ok(None);
         };
+        let program = self.program_for(attached.is_ethernet);
         let Some(link) = &attached.link else {
             // The filter gets the program again, whether it had it or not.
-            let was_missing = clsact::attach(index, self.program.as_fd())?;
+            let was_missing = clsact::attach(index, program.fd())?;
             return Ok(was_missing.then_some("filter removed"));
         };
         let link = link.as_fd();
         if sys::tcx_device(link)? != index {
             return Ok(Some(DETACHED));
         }
-        if sys::link_info(link)?.program != self.id {
-            sys::update_link(link, self.program.as_fd())?;
+        if sys::link_info(link)?.program != program.id {
+            sys::update_link(link, program.fd())?;
             return Ok(Some("another program in its link"));
         }
         let pin = pin_of(&self.links, index);
@@ -265,7 +286,11 @@ impl PacketHook {
             else {
                 continue;
             };
-            let earlier = programs.iter().position(|program| *program == self.id);
+            let ours = match attached.is_ethernet {
+                true => self.ethernet.id,
+                false => self.others.id,
+            };
+            let earlier = programs.iter().position(|program| *program == ours);
             let earlier = earlier.unwrap_or_default();
             if earlier > attached.earlier {
                 changes.behind.push((attached.name.clone(), earlier));
@@ -273,6 +298,20 @@ impl PacketHook {
             attached.earlier = earlier;
         }
     }
+}
+
+/// Puts the program into the pinned link, if there is one on this device.
+fn swap(program: BorrowedFd<'_>, pin: &Path, index: u32) -> io::Result<Option<OwnedFd>> {
+    let link = match sys::object_at(pin) {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if sys::tcx_device(link.as_fd())? != index {
+        return Ok(None);
+    }
+    sys::update_link(link.as_fd(), program)?;
+    Ok(Some(link))
 }
 
 /// Removes the program from all devices.
