@@ -189,3 +189,39 @@ fn a_client_whose_endpoint_left_gets_another_and_stays_there() {
         Ok(())
     });
 }
+
+#[test]
+fn affinity_never_leads_around_a_local_policy() {
+    // One of them has the other node's endpoint, but for once in 10^9 runs.
+    const CLIENTS: u8 = 30;
+    sandboxed(|sandbox| {
+        let mut scene = Scene::new(sandbox)?;
+        let near = scene.pods(1)?;
+        let far = scene.remote_pod("far")?;
+        let service = sticky("web", 3_600).with("externalTrafficPolicy", json!("Local"));
+        scene.write(&service, &[(&near[0], "node-a"), (&far, "node-b")])?;
+        let clients = addresses(Family::IPv4, CLIENTS);
+        scene.outside.add_addresses(clients.iter().copied())?;
+        let _running = scene.start()?;
+        let node = scene.outside.node_address(Family::IPv4);
+        let at = |kind| service.at(kind, Family::IPv4, node);
+        let machine = scene.outside.machine();
+        let mut of_cluster_ip = BTreeSet::new();
+        for client in clients {
+            let client = Some(client);
+            of_cluster_ip.insert(only_name(
+                machine,
+                client,
+                at(Kind::ClusterIp),
+                Protocol::Tcp,
+            )?);
+            for kind in [Kind::NodePort, Kind::LoadBalancer, Kind::ExternalIp] {
+                let name = only_name(machine, client, at(kind), Protocol::Tcp)?;
+                ensure!(name == near[0].name(), "{name} at {kind:?}");
+            }
+        }
+        // Some had the other node's.
+        ensure!(of_cluster_ip.contains(far.name()), "{of_cluster_ip:?}");
+        Ok(())
+    });
+}

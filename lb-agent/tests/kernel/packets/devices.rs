@@ -9,7 +9,7 @@ use lb_testbed::{Link, sandboxed};
 
 use super::earlier::has_tcx;
 use super::outcome::Outcome::{Answered, Refused};
-use super::outcome::expect;
+use super::outcome::{expect, wait_for};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, SERVICE_NETWORKS, Scene, Service};
 use crate::support::{eventually, status};
 
@@ -37,9 +37,15 @@ fn links(scene: &Scene<'_>) -> Result<usize> {
     Ok(links)
 }
 
-/// Asks the node's address of the first machine outside.
+/// Asks from the first machine outside, once the agent knows the node's addresses there.
 fn ask_all(scene: &Scene<'_>, service: &Service) -> Result<()> {
     let client = scene.outside.machine();
+    for family in FAMILIES {
+        let to = service.at(Kind::NodePort, family, scene.outside.node_address(family));
+        for protocol in PROTOCOLS {
+            wait_for(client, to, protocol, Answered)?;
+        }
+    }
     for kind in Kind::ALL {
         for family in FAMILIES {
             let to = service.at(kind, family, scene.outside.node_address(family));
@@ -82,7 +88,8 @@ fn devices_come_go_and_are_renamed() {
         for family in FAMILIES {
             let to = service.at(Kind::NodePort, family, second.node_address(family));
             for protocol in PROTOCOLS {
-                expect(second.machine(), to, protocol, Answered)?;
+                // The agent learns of addresses apart from devices.
+                wait_for(second.machine(), to, protocol, Answered)?;
             }
         }
         ensure!(links(&scene)? == before + usize::from(has_tcx()?));

@@ -71,13 +71,12 @@ fn expect_from_outside(scene: &Scene<'_>, service: &Service, wanted: Outcome) ->
     Ok(())
 }
 
-fn wait_for_event(running: &mut AgentProcess, device: &str, times: usize) -> Result<()> {
-    running.wait_for_log("packet_path.behind", |log| {
-        let behind = log
-            .events("packet_path.behind")
-            .filter(|event| event["device"] == device && event["count"] == 1);
-        (behind.count() == times).then_some(())
-    })
+fn wait_for_event(running: &mut AgentProcess, device: &str, count: usize) -> Result<()> {
+    running
+        .wait_for_event_with("packet_path.behind", |event| {
+            event["device"] == device && event["count"] == count
+        })
+        .map(drop)
 }
 
 #[test]
@@ -92,7 +91,7 @@ fn a_program_that_decides_before_ours_is_reported() {
         let service = Service::new("web", 10);
         scene.write(&service, &[(&pods[0], "node-a")])?;
         let device = scene.outside.device();
-        let before = attach_first(PASS, &device)?;
+        let deciding = attach_first(PASS, &device)?;
         let mut running = scene.start()?;
         wait_for_event(&mut running, &device, 1)?;
         // The node itself answers, where no socket listens.
@@ -100,18 +99,13 @@ fn a_program_that_decides_before_ours_is_reported() {
         let client = scene.node.pod("client")?;
         let to = service.at(Kind::ClusterIp, FAMILIES[0], client.ipv4().into());
         expect(&client, to, PROTOCOLS[0], Outcome::Answered)?;
-        drop(before);
-        expect_from_outside(&scene, &service, Outcome::Answered)?;
 
         // One that leaves the decision to others does no harm.
-        std::thread::sleep(lb_testbed::stretched(std::time::Duration::from_millis(
-            1_500,
-        )));
-        let later = attach_first(NEXT, &device)?;
+        let _passing = attach_first(NEXT, &device)?;
         wait_for_event(&mut running, &device, 2)?;
+        drop(deciding);
         expect_from_outside(&scene, &service, Outcome::Answered)?;
         ensure!(running.log().warnings() == ["packet_path.behind"; 2]);
-        drop(later);
         Ok(())
     });
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Link, Outside, Pod, sandboxed};
 
-use super::outcome::{Outcome, expect};
+use super::outcome::{Outcome, expect, wait_for};
 use super::scene::{
     FAMILIES, Kind, PROTOCOLS, Placed, Protocol, SERVICE_NETWORKS, Scene, Service, ask,
     ask_until_all, put,
@@ -67,6 +67,13 @@ fn check(scene: &mut Scene<'_>, link: Link) -> Result<()> {
     })?;
     for outside in [&before, &later] {
         outside.route_via_node(SERVICE_NETWORKS)?;
+        // The agent learns of addresses apart from devices.
+        for family in FAMILIES {
+            let to = services[0].at(Kind::NodePort, family, outside.node_address(family));
+            for protocol in PROTOCOLS {
+                wait_for(outside.machine(), to, protocol, Outcome::Answered)?;
+            }
+        }
         ask_over(scene, outside, &services, &pods)
             .with_context(|| format!("over {}, {link:?}", outside.device()))?;
     }

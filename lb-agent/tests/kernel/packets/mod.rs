@@ -1,6 +1,7 @@
 //! The packet path, with real packets: from machines outside, from pods without hooks, from pods of another node.
 
 mod affinity;
+mod algorithms;
 mod beside;
 mod cases;
 mod devices;
@@ -8,6 +9,7 @@ mod duties;
 mod earlier;
 mod flow;
 mod flows;
+mod forged;
 mod hairpin;
 mod headers;
 mod links;
@@ -20,3 +22,4 @@ mod repair;
 mod rollout;
 mod scene;
 mod unload;
+mod stage;

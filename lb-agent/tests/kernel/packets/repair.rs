@@ -3,119 +3,20 @@
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use lb_testbed::{AgentProcess, Deadline, Event, sandboxed, stretched};
+use anyhow::{Context as _, Result, ensure};
+use lb_testbed::{Deadline, Question, sandboxed, stretched};
 use nix::net::if_::if_nametoindex;
 
 use super::earlier::has_tcx;
-use super::outcome::Outcome::{self, Answered, Refused};
+use super::flow::Flow;
+use super::outcome::Outcome::{Answered, Refused};
 use super::outcome::{expect, outcome};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Scene, Service, ask_until_all};
+use super::stage::{ELEMENTS, SECOND, Stage};
 use crate::foreign::detach_pinned;
 use crate::netfilter::nft;
 use crate::support::status;
-
-/// Rules and elements are compared when the kernel reports a change, the devices once a second: with that they have a second.
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Elements of the NAT maps in a [`Stage`]: two pods, two protocols, for each family.
-const ELEMENTS: usize = 4;
-
-/// A running agent, a Service with two endpoints, and one without.
-struct Stage<'s> {
-    scene: Scene<'s>,
-    running: AgentProcess,
-    web: Service,
-    empty: Service,
-}
-
-impl<'s> Stage<'s> {
-    fn start(mut scene: Scene<'s>) -> Result<Self> {
-        let pods = scene.pods(2)?;
-        let [web, empty] = [Service::new("web", 10), Service::new("empty", 20)];
-        scene.write(&web, &[(&pods[0], "node-a"), (&pods[1], "node-a")])?;
-        scene.write(&empty, &[])?;
-        let running = scene.start()?;
-        let stage = Self {
-            scene,
-            running,
-            web,
-            empty,
-        };
-        stage.check_packets()?;
-        Ok(stage)
-    }
-
-    /// Both endpoints answer, they see the node, and who has none refuses.
-    fn check_packets(&self) -> Result<()> {
-        let client = self.scene.outside.machine();
-        for family in FAMILIES {
-            let node = self.scene.outside.node_address(family);
-            for protocol in PROTOCOLS {
-                let to = self.web.at(Kind::NodePort, family, node);
-                let seen = ask_until_all(client, to, protocol, &["pod-0", "pod-1"])?;
-                ensure!(
-                    seen.is_subset(&self.scene.node_addresses(family)),
-                    "{seen:?}"
-                );
-                let to = self.empty.at(Kind::NodePort, family, node);
-                expect(client, to, protocol, Refused)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Does the damage, and waits for one more of these events than before, within `limit`. Then packets are balanced again.
-    fn damage(
-        &self,
-        what: &str,
-        event: &str,
-        limit: Duration,
-        damage: impl FnOnce() -> Result<()>,
-    ) -> Result<Event> {
-        let before = self.running.log().count(event);
-        damage().context(what.to_owned())?;
-        let deadline = Deadline::within(limit);
-        let restored = loop {
-            let log = self.running.log();
-            if let Some(event) = log.events(event).nth(before) {
-                break event.clone();
-            }
-            if deadline.is_over() {
-                bail!("{what}: no {event} within {deadline}; the agent's log:\n{log}");
-            }
-            thread::sleep(Duration::from_millis(2));
-        };
-        self.check_packets().context(what.to_owned())?;
-        ensure!(restored.level() == "WARN", "{restored}");
-        Ok(restored)
-    }
-
-    /// Runs nft; the parts of the table that are then repaired must be these.
-    fn damage_rules(&self, lines: &str, parts: &str) -> Result<()> {
-        let repaired = self.damage(lines, "packet_path.ruleset_repaired", SECOND, || {
-            nft(lines).map(drop)
-        })?;
-        ensure!(repaired["parts"] == parts, "{repaired} after: {lines}");
-        Ok(())
-    }
-
-    /// Runs nft; this many elements of the maps are then repaired.
-    fn damage_elements(&self, lines: &str, count: usize) -> Result<()> {
-        let repaired = self.damage(lines, "packet_path.elements_repaired", SECOND, || {
-            nft(lines).map(drop)
-        })?;
-        ensure!(repaired["count"] == count, "{repaired} after: {lines}");
-        Ok(())
-    }
-
-    fn repairs(&self, what: &str) -> Result<u64> {
-        let repairs = status(&self.scene.agent)?.drift.repairs;
-        Ok(repairs.get(what).copied().unwrap_or_default())
-    }
-}
 
 /// The handle of a rule, which nft shows behind it.
 fn handle(rule: &str) -> Result<String> {
@@ -260,6 +161,54 @@ fn damage_done_while_no_agent_runs_is_repaired_by_the_next() {
 }
 
 #[test]
+fn changes_while_rules_are_removed_are_in_effect_afterwards() {
+    sandboxed(|sandbox| {
+        let mut scene = Scene::new(sandbox)?;
+        let pods = scene.pods(6)?;
+        let service = Service::new("moving", 30);
+        let endpoints = |first: usize| {
+            let pods = pods.iter().cycle().skip(first).take(2);
+            pods.map(|pod| (pod, "node-a")).collect::<Vec<_>>()
+        };
+        scene.write(&service, &endpoints(0))?;
+        let running = scene.start()?;
+        let damages = [
+            "flush ruleset",
+            "flush map inet socklb backends4",
+            "delete table inet socklb",
+            "flush chain inet socklb nat",
+        ];
+        for (round, lines) in damages.iter().cycle().take(16).enumerate() {
+            scene.write(&service, &endpoints(round))?;
+            // At any moment of the change, also of an earlier repair, when the table may be missing.
+            let _ = nft(lines);
+        }
+        scene.write(&service, &endpoints(16))?;
+        scene.wait_for_backends(&service, &endpoints(16))?;
+        let names: Vec<&str> = endpoints(16).iter().map(|(pod, _)| pod.name()).collect();
+        let answer_all = || {
+            for family in FAMILIES {
+                let node = scene.outside.node_address(family);
+                let to = service.at(Kind::NodePort, family, node);
+                for protocol in PROTOCOLS {
+                    ask_until_all(scene.outside.machine(), to, protocol, &names)?;
+                }
+            }
+            anyhow::Ok(())
+        };
+        let deadline = Deadline::within(2 * SECOND);
+        while let Err(error) = answer_all() {
+            ensure!(
+                !deadline.is_over(),
+                "{error:#} after {deadline}; {}",
+                running.log()
+            );
+        }
+        answer_all()
+    });
+}
+
+#[test]
 fn idle_connections_outlive_a_flush_of_all_rules() {
     sandboxed(|sandbox| {
         let stage = Stage::start(Scene::new(sandbox)?)?;
@@ -272,7 +221,7 @@ fn idle_connections_outlive_a_flush_of_all_rules() {
             );
             for protocol in PROTOCOLS {
                 let client = stage.scene.outside.machine();
-                flows.push(super::flow::Flow::open(client, to, protocol)?.0);
+                flows.push(Flow::open(client, to, protocol)?.0);
             }
         }
         // Without rules, a packet of a connection is to the node itself, which resets it. A delayed acknowledgement comes within
@@ -305,8 +254,8 @@ fn another_programs_table_is_left_alone_and_sockets_are_served() {
                 let node = scene.outside.node_address(family);
                 let to = service.at(Kind::ClusterIp, family, node);
                 expect(&client, to, protocol, Answered)?;
-                let to = lb_testbed::Question::to(service.at(Kind::NodePort, family, node));
-                let became: Outcome = outcome(scene.outside.machine(), to, protocol)?;
+                let to = Question::to(service.at(Kind::NodePort, family, node));
+                let became = outcome(scene.outside.machine(), to, protocol)?;
                 ensure!(became == Refused, "{became:?}");
             }
         }

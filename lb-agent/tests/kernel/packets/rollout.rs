@@ -14,8 +14,8 @@ use lb_testbed::{Answer, Pod, Question, sandboxed};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Protocol, Scene, Service};
 use crate::support::eventually;
 
-/// When each question was asked, and its result.
-type Asked = Vec<(Instant, std::io::Result<Answer>)>;
+/// When each question began, and what came of it.
+type Answers = Vec<(Instant, std::io::Result<Answer>)>;
 
 /// Asks one address until it is stopped.
 pub struct Asker {
@@ -23,7 +23,7 @@ pub struct Asker {
     protocol: Protocol,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    thread: JoinHandle<std::io::Result<Asked>>,
+    thread: JoinHandle<std::io::Result<Answers>>,
 }
 
 impl Asker {
@@ -32,7 +32,7 @@ impl Asker {
         let answered = Arc::new(AtomicU64::new(0));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&answered));
         let thread = client.spawn(move || {
-            let mut answers = Vec::new();
+            let mut answers = Answers::new();
             while !stopped.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 let question = Question::to(to);

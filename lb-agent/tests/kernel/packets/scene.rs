@@ -60,6 +60,7 @@ pub struct Service {
     pub number: u8,
     /// Fields that are added to the spec.
     pub spec: Value,
+    annotations: Value,
 }
 
 impl Service {
@@ -68,7 +69,15 @@ impl Service {
             name,
             number,
             spec: json!({}),
+            annotations: json!({}),
         }
+    }
+
+    /// Chooses by this algorithm.
+    #[must_use]
+    pub fn by(mut self, algorithm: &str) -> Self {
+        self.annotations["socklb.dev/algorithm"] = json!(algorithm);
+        self
     }
 
     /// Adds a field to the spec.
@@ -116,7 +125,7 @@ impl Service {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": self.name, "namespace": "default"},
+            "metadata": {"name": self.name, "namespace": "default", "annotations": self.annotations},
             "spec": spec,
             "status": {"loadBalancer": {"ingress": both(Kind::LoadBalancer).map(|ip| json!({"ip": ip}))}},
         })
