@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::backing::Backing;
 use super::model::Model;
-use super::plan::{Plan, Refused, Rollout, Step, Task};
+use super::plan::{Plan, Record, Refused, Rollout, Step, Task};
 use super::write::write_all;
 
 /// How many new service ports are put together.
@@ -51,7 +51,7 @@ pub fn roll_out<B: Backing>(
 }
 
 impl Waiting {
-    /// Does the steps of a plan up to its NAT elements.
+    /// Does the steps of a plan that give the service port its id. Its NAT elements, if it has any, come next.
     fn begin<B: Backing>(
         &mut self,
         backing: &mut B,
@@ -60,18 +60,14 @@ impl Waiting {
         plan: &mut Plan,
         between: &mut impl FnMut(&mut B),
     ) {
-        let is_put = |step: &Step| matches!(step, Step::PutNat(_));
-        let mut rest = match plan.iter().position(is_put) {
-            Some(place) => plan.split_off(place),
-            None => Plan::new(),
-        };
+        let is_id = |step: &Step| matches!(step, Step::Record(Record::Port { .. }));
+        let own = plan.iter().position(is_id).map_or(0, |place| place + 1);
+        let mut rest = plan.split_off(own);
         if let Some(Step::PutNat(elements)) = rest.first_mut() {
             self.elements.append(elements);
             rest.remove(0);
-        } else {
-            std::mem::swap(plan, &mut rest);
         }
-        // These steps only give the service port its id.
+        // The next service port must get another id.
         let _ = write_all(backing, model, plan, between);
         self.plans.push((task, rest));
     }
