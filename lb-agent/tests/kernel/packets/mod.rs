@@ -21,5 +21,5 @@ mod refusals;
 mod repair;
 mod rollout;
 mod scene;
-mod unload;
 mod stage;
+mod unload;

@@ -108,19 +108,24 @@ fn a_program_that_was_detached_from_a_device_is_attached_again() {
             .agent
             .pin_dir()
             .join(format!("links/packet_{index}"));
-        let tc = |arguments: &str| {
-            let arguments = arguments.split(' ').chain(["dev", &device]);
+        let tc = |[object, place]: [&str; 2]| {
+            let arguments = [object, "del", "dev", &*device, place];
             let status = Command::new("tc").args(arguments).status()?;
-            ensure!(status.success(), "tc failed: {status}");
+            ensure!(status.success(), "tc {arguments:?}: {status}");
             Ok(())
         };
         type Damage<'d> = Box<dyn FnOnce() -> Result<()> + 'd>;
-        let damages: Vec<(&str, Damage<'_>)> = match has_tcx()? {
+        let damages: Vec<(&str, &str, Damage<'_>)> = match has_tcx()? {
             true => vec![
-                ("detached", Box::new(|| detach_pinned(&pin))),
-                ("without its pin", Box::new(|| Ok(fs::remove_file(&pin)?))),
+                ("detached", "detached", Box::new(|| detach_pinned(&pin))),
+                (
+                    "without its pin",
+                    "not pinned",
+                    Box::new(|| Ok(fs::remove_file(&pin)?)),
+                ),
                 (
                     "detached, without its pin",
+                    "detached",
                     Box::new(|| {
                         detach_pinned(&pin)?;
                         Ok(fs::remove_file(&pin)?)
@@ -128,14 +133,25 @@ fn a_program_that_was_detached_from_a_device_is_attached_again() {
                 ),
             ],
             false => vec![
-                ("without its filter", Box::new(|| tc("filter del ingress"))),
-                ("without clsact", Box::new(|| tc("qdisc del clsact"))),
+                (
+                    "without its filter",
+                    "filter removed",
+                    Box::new(|| tc(["filter", "ingress"])),
+                ),
+                (
+                    "without clsact",
+                    "filter removed",
+                    Box::new(|| tc(["qdisc", "clsact"])),
+                ),
             ],
         };
         let number = damages.len() as u64;
-        for (what, damage) in damages {
+        for (what, cause, damage) in damages {
             let restored = stage.damage(what, "packet_path.restored", 2 * SECOND, damage)?;
-            ensure!(restored["devices"] == *device, "{what}: {restored}");
+            ensure!(
+                restored["device"] == *device && restored["cause"] == cause,
+                "{what}: {restored}"
+            );
             ensure!(pin.exists() == has_tcx()?, "{what}: no pin");
         }
         ensure!(stage.repairs("devices")? == number);
