@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::archive::unpack;
 use crate::container::Container;
-use crate::daemonset::{BASE, UNLOAD, list, pod_spec, text, words};
+use crate::daemonset::{BASE, UNLOAD, args_without_kube_proxy, list, pod_spec, text, words};
 use crate::machine::Machine;
 use crate::seccomp::runtime_default;
 
@@ -35,6 +35,20 @@ pub struct Bundle {
 impl Bundle {
     /// The agent's container, as deployed.
     pub fn agent(sandbox: &Sandbox) -> Result<Self> {
+        Self::agent_on(sandbox, sandbox.cgroup())
+    }
+
+    /// As deployed in place of kube-proxy, on a node whose pods are in this cgroup.
+    pub fn without_kube_proxy(sandbox: &Sandbox, cgroup: &Path) -> Result<Self> {
+        let mut agent = Self::agent_on(sandbox, cgroup)?;
+        for arg in args_without_kube_proxy()? {
+            agent.arg(&arg);
+        }
+        Ok(agent)
+    }
+
+    fn agent_on(sandbox: &Sandbox, cgroup: &Path) -> Result<Self> {
+        show_cgroups(sandbox, cgroup)?;
         let spec = pod_spec(BASE)?;
         let mut agent = Self::new(sandbox, &spec, &spec["containers"][0])?;
         let manifests = sandbox.manifests()?;
@@ -63,7 +77,7 @@ impl Bundle {
             .tempdir_in(sandbox.dir())?
             .keep();
         let image = unpack(&folder)?;
-        show_cgroups(sandbox)?;
+        show_cgroups(sandbox, sandbox.cgroup())?;
         let machine = Machine::start()?;
         let config = config(sandbox, &folder, spec, container, &image, &machine)?;
         Ok(Self {
@@ -150,22 +164,16 @@ pub fn host_path(sandbox: &Sandbox, path: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Mounts the sandbox's cgroup at [`host_path`], as the only one to which an agent may attach, and cgroup2 at /sys/fs/cgroup:
-/// crun does not start a container if cgroup v1 hierarchies are mounted too.
-fn show_cgroups(sandbox: &Sandbox) -> Result<()> {
+/// Mounts a cgroup at [`host_path`], as the only one to which an agent may attach, and cgroup2 at /sys/fs/cgroup: crun does not
+/// start a container if cgroup v1 hierarchies are mounted too. Only the first call for a sandbox has an effect.
+fn show_cgroups(sandbox: &Sandbox, cgroup: &Path) -> Result<()> {
     let place = host_path(sandbox, "/sys/fs/cgroup")?;
     if place.join("cgroup.procs").exists() {
         return Ok(());
     }
     let (no_text, none) = (None::<&str>, MsFlags::empty());
-    mount(
-        Some(sandbox.cgroup()),
-        &place,
-        no_text,
-        MsFlags::MS_BIND,
-        no_text,
-    )
-    .context("cannot bind-mount the sandbox's cgroup")?;
+    mount(Some(cgroup), &place, no_text, MsFlags::MS_BIND, no_text)
+        .context("cannot bind-mount the cgroup of the node's pods")?;
     if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
         let cgroup2 = Some("cgroup2");
         mount(cgroup2, "/sys/fs/cgroup", cgroup2, none, no_text)

@@ -8,6 +8,7 @@ mod daemonset;
 mod machine;
 #[path = "../shared/orphan.rs"]
 mod orphan;
+mod packets;
 mod seccomp;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! The privileges of a running agent, and the least that it needs.
 
 mod mounts;
+mod packets;
 mod pins;
 mod served;
 
