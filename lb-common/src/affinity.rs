@@ -89,6 +89,7 @@ impl Affinity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapped;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -105,6 +106,40 @@ mod tests {
         assert!(!affinity.holds(ticks(used + SECOND + 200_000_000), 1));
         assert!(affinity.holds(ticks(used + 86_400 * SECOND), 86_400));
         assert!(!affinity.holds(ticks(used + 86_401 * SECOND), 86_400));
+    }
+
+    #[test]
+    fn an_address_is_no_network_namespace() {
+        for address in [mapped(0), mapped(u32::MAX), [0; 4], [u32::MAX; 4]] {
+            assert!(address_client(address) >= 1 << 63, "{address:?}");
+        }
+    }
+
+    #[test]
+    fn every_ipv4_address_is_a_client_of_its_own() {
+        // The address takes the lower half, and nothing else is in it.
+        for address in [0, 1, 0x0a00_0001, 0xffff_ffff] {
+            assert_eq!(
+                address_client(mapped(address)),
+                1 << 63 | u64::from(address)
+            );
+        }
+    }
+
+    #[test]
+    fn ipv6_addresses_that_clients_have_are_clients_of_their_own() {
+        // Hosts in one network, and equal hosts in many networks: each differs from its neighbour by one, in network byte order.
+        let hosts = (0..10_000_u32).map(|host| [0xfd00_u32.to_be(), 0, 0, host.to_be()]);
+        let networks = (1..10_000_u32).map(|net| [0xfd00_u32.to_be(), net.to_be(), 0, 0]);
+        // 2001:db8:N::N: what differs is in both halves.
+        let both = (1..10_000_u32).map(|n| [0x2001_0db8_u32.to_be(), n.to_be(), 0, n.to_be()]);
+        let mut clients: [u64; 29_998] = [0; 29_998];
+        for (client, address) in clients.iter_mut().zip(hosts.chain(networks).chain(both)) {
+            *client = address_client(address);
+        }
+        clients.sort_unstable();
+        assert!(clients[0] >= 1 << 63);
+        assert!(clients.windows(2).all(|pair| pair[0] != pair[1]));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //!
 //! A script's sections begin with a line `=== `:
 //!
-//! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR packet-path=on`: the settings of the agent (before
-//!   the first step).
+//! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR packet-path=on no-external-ips=on
+//!   nodeport-addresses=CIDR`: the settings of the agent (before the first step).
 //! * `=== step TITLE`: all manifests that exist from now on.
 //! * `=== restart TITLE`: the same, but first another agent takes over the tables.
 //! * `=== tables`: the result. Its last line is the number of stores since the previous result.
@@ -106,6 +106,7 @@ fn play(script: &str) -> String {
 struct GoldenAgent {
     engine: Engine<Memory>,
     options: Options,
+    node_ports: NodePorts,
     /// The number of stores up to the last result.
     stores: usize,
 }
@@ -116,6 +117,11 @@ impl GoldenAgent {
         let mut options = Options {
             node_name: "node-a".to_owned(),
             ..Options::default()
+        };
+        let mut node_ports = NodePorts {
+            addresses: vec![[10, 0, 0, 1].into()],
+            range: (30_000, 32_767),
+            allowed: Vec::new(),
         };
         for (name, value) in head.split(' ').filter_map(|word| word.split_once('=')) {
             match name {
@@ -129,21 +135,24 @@ impl GoldenAgent {
                         RefuseUnknown::In(vec![value.parse().expect("a CIDR")]);
                 }
                 "packet-path" => options.packets = (value == "on").then(Masquerading::default),
+                "no-external-ips" => options.refuses_external_ips = value == "on",
+                "nodeport-addresses" => node_ports.allowed.push(value.parse().expect("a CIDR")),
                 other => panic!("{other}: there is no such option"),
             }
         }
         let mut memory = Memory::new(lengths);
         memory.state.nat = options.packets.as_ref().map(|_| BTreeMap::new());
         Self {
-            engine: engine(&options, memory),
+            engine: engine(&options, &node_ports, memory),
             options,
+            node_ports,
             stores: 0,
         }
     }
 
     fn restart(&mut self) {
         let memory = self.engine.tables().backing().clone();
-        self.engine = engine(&self.options, memory);
+        self.engine = engine(&self.options, &self.node_ports, memory);
     }
 
     /// Replaces all objects.
@@ -187,12 +196,7 @@ impl GoldenAgent {
     }
 }
 
-fn engine(options: &Options, memory: Memory) -> Engine<Memory> {
-    let node_ports = NodePorts {
-        addresses: vec![[10, 0, 0, 1].into()],
-        range: (30_000, 32_767),
-        allowed: Vec::new(),
-    };
+fn engine(options: &Options, node_ports: &NodePorts, memory: Memory) -> Engine<Memory> {
     let tables = Tables::recover(memory).expect("memory can be read");
-    Engine::new(options.clone(), node_ports, tables)
+    Engine::new(options.clone(), node_ports.clone(), tables)
 }

@@ -7,6 +7,7 @@ mod health_checks;
 mod naive;
 mod node_ports;
 mod objects;
+mod packets;
 mod random;
 mod topology;
 mod updates;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use self::random::Objects;
-use super::{Options, Policy};
+use super::{Masquerading, Options, Policy};
 use crate::catalog::{Catalog, Change, Object};
 
 const NODE_NAME: &str = "n1";
@@ -44,6 +45,13 @@ fn typed(value: Value) -> Object {
     typed.expect("cases are well-typed")
 }
 
+/// The agent's settings that cases vary.
+#[derive(Clone, Copy, Debug, Default)]
+struct Settings {
+    has_packet_path: bool,
+    refuses_external_ips: bool,
+}
+
 /// A node n1 with the objects of each step of a case.
 struct Case {
     catalog: Catalog,
@@ -52,11 +60,17 @@ struct Case {
 
 impl Case {
     fn new(yaml: &str) -> Self {
+        Self::with(Settings::default(), yaml)
+    }
+
+    fn with(settings: Settings, yaml: &str) -> Self {
         let mut case = Self {
             catalog: Catalog::new(NODE_NAME),
             policy: Policy::new(Options {
                 node_name: NODE_NAME.to_owned(),
                 service_proxy_name: Some(OUR_PROXY_NAME.to_owned()),
+                packets: settings.has_packet_path.then(Masquerading::default),
+                refuses_external_ips: settings.refuses_external_ips,
                 ..Options::default()
             }),
         };
@@ -64,8 +78,8 @@ impl Case {
         case
     }
 
-    fn of(objects: &Objects) -> Self {
-        let mut case = Self::new("");
+    fn of(settings: Settings, objects: &Objects) -> Self {
+        let mut case = Self::with(settings, "");
         for object in objects.values() {
             case.catalog.apply(Change::Set(typed(object.clone())));
         }
@@ -96,14 +110,18 @@ impl Case {
         changed.chain(removed).collect()
     }
 
-    /// One line for each view: key, scope, frontends, backends; `~` marks backends that do not serve.
+    /// One line for each view: key, scope, frontends with their source ranges, backends; `~` marks backends that do not serve.
     fn plan(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for port in self.policy.service_ports() {
             for view in port.views() {
                 let frontends = view.frontends.iter().map(|f| {
                     let address = f.address.map_or_else(|| "*".to_owned(), |a| a.to_string());
-                    format!("{} {address} {}", f.kind, f.port)
+                    let ranges = match port.has_source_ranges(f) {
+                        true => format!(" from {}", words(&port.source_ranges)),
+                        false => String::new(),
+                    };
+                    format!("{} {address} {}{ranges}", f.kind, f.port)
                 });
                 let backends = view.backends.iter().map(|b| {
                     let mark = if b.serving { "" } else { "~" };
@@ -128,6 +146,11 @@ impl Case {
     }
 }
 
+fn words<T: ToString>(all: &[T]) -> String {
+    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
+    words.join(" ")
+}
+
 /// The plan must equal these lines, without problems.
 #[track_caller]
 fn check(yaml: &str, plan: &[&str]) {
@@ -139,7 +162,11 @@ fn check(yaml: &str, plan: &[&str]) {
 /// The plan must equal these lines, and each problem must contain its text.
 #[track_caller]
 fn check_problems(yaml: &str, plan: &[&str], problems: &[&str]) {
-    let case = Case::new(yaml);
+    check_case(&Case::new(yaml), plan, problems);
+}
+
+#[track_caller]
+fn check_case(case: &Case, plan: &[&str], problems: &[&str]) {
     assert_eq!(case.plan(), plan);
     let said = case.problems();
     assert_eq!(said.len(), problems.len(), "{said:#?}");

@@ -7,12 +7,25 @@ use crate::policy::{FrontendKind, NodePorts};
 
 /// The NodePort frontends of every service port.
 fn node_ports(addresses: &[&str], range: (u16, u16), yaml: &str) -> Vec<String> {
+    node_ports_in(&[], addresses, range, yaml)
+}
+
+/// As [`node_ports`], with `--nodeport-addresses`.
+fn node_ports_in(
+    allowed: &[&str],
+    addresses: &[&str],
+    range: (u16, u16),
+    yaml: &str,
+) -> Vec<String> {
     let mut addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
     addresses.sort();
     let node_ports = NodePorts {
         addresses,
         range,
-        allowed: Vec::new(),
+        allowed: allowed
+            .iter()
+            .map(|range| range.parse().expect("a range"))
+            .collect(),
     };
     let case = Case::new(yaml);
     let ports = case.policy.service_ports().cloned();
@@ -48,6 +61,43 @@ fn a_node_port_is_on_the_nodes_addresses_of_its_family_and_on_loopback() {
         node_ports(&[], (30000, 32767), &both_families(30080)),
         ["Some(127.0.0.1) 30080", "Some(::1) 30080"]
     );
+}
+
+#[test]
+fn node_port_addresses_restrict_the_families_that_they_name() {
+    let addresses = ["192.168.0.2", "10.0.0.1", "2001:db8::1", "fd00::1"];
+    let all = [
+        "10.0.0.1",
+        "127.0.0.1",
+        "192.168.0.2",
+        "::1",
+        "2001:db8::1",
+        "fd00::1",
+    ];
+    let (ipv4, ipv6) = all.split_at(3);
+    let cases: [(&[&str], Vec<&str>); 7] = [
+        (&["10.0.0.0/8"], [&["10.0.0.1"], ipv6].concat()),
+        (
+            &["10.0.0.0/8", "192.168.0.2/32"],
+            [&["10.0.0.1", "192.168.0.2"], ipv6].concat(),
+        ),
+        (&["127.0.0.0/8"], [&["127.0.0.1"], ipv6].concat()),
+        (&["fd00::/8"], [ipv4, &["fd00::1"]].concat()),
+        (
+            &["10.0.0.0/8", "2001:db8::/32"],
+            vec!["10.0.0.1", "2001:db8::1"],
+        ),
+        (&["172.16.0.0/12", "::1/128"], vec!["::1"]),
+        (&["0.0.0.0/0", "::/0"], all.to_vec()),
+    ];
+    for (allowed, expected) in cases {
+        let found = node_ports_in(allowed, &addresses, (30000, 32767), &both_families(30080));
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|address| format!("Some({address}) 30080"))
+            .collect();
+        assert_eq!(found, expected, "{allowed:?}");
+    }
 }
 
 #[test]

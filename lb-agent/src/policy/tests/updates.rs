@@ -204,8 +204,8 @@ fn service_ports(case: &Case) -> BTreeMap<ServicePortKey, ServicePort> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn the_plan_depends_only_on_the_final_state(bursts in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..12)) {
-        let mut case = Case::new("");
+    fn the_plan_depends_only_on_the_final_state(settings in naive::settings(), bursts in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..12)) {
+        let mut case = Case::with(settings, "");
         let mut objects = Objects::new();
         for burst in bursts {
             let before = service_ports(&case);
@@ -223,10 +223,10 @@ proptest! {
             prop_assert_eq!(update.changed, changed.cloned().collect::<Vec<_>>());
             let removed = before.into_keys().filter(|key| !after.contains_key(key));
             prop_assert_eq!(update.removed, removed.collect::<Vec<_>>());
-            prop_assert_eq!(naive::found(&case), naive::frontends(&objects));
+            prop_assert_eq!(naive::found(&case), naive::frontends(settings, &objects));
         }
         let sorted = |case: &Case| { let mut p = case.problems(); p.sort(); p };
-        let fresh = Case::of(&objects);
+        let fresh = Case::of(settings, &objects);
         prop_assert_eq!(sorted(&case), sorted(&fresh));
         prop_assert_eq!(service_ports(&case), service_ports(&fresh));
     }

@@ -2,25 +2,34 @@
 //!
 //! It reads the objects' JSON itself and computes everything from scratch.
 
+mod addresses;
 mod choice;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use self::addresses::{addresses, source_ranges, vip};
 use self::choice::{Endpoint, cluster_set, endpoints, local_set};
 use super::random::{Objects, objects};
-use super::{Case, NODE_NAME, OUR_PROXY_NAME};
-use crate::policy::Backend;
+use super::{Case, NODE_NAME, OUR_PROXY_NAME, Settings};
+use crate::policy::{Backend, Scope};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
-    fn the_policy_agrees_with_a_naive_one(objects in objects()) {
-        prop_assert_eq!(found(&Case::of(&objects)), frontends(&objects));
+    fn the_policy_agrees_with_a_naive_one(settings in settings(), objects in objects()) {
+        prop_assert_eq!(found(&Case::of(settings, &objects)), frontends(settings, &objects));
     }
+}
+
+/// Random settings of the agent.
+pub fn settings() -> impl Strategy<Value = Settings> {
+    any::<(bool, bool)>().prop_map(|(has_packet_path, refuses_external_ips)| Settings {
+        has_packet_path,
+        refuses_external_ips,
+    })
 }
 
 /// The policy's result, in the form of [`frontends`].
@@ -40,9 +49,14 @@ pub fn found(case: &Case) -> Vec<String> {
         let serving = addresses(serving);
         for view in port.views() {
             let chosen = addresses(view.backends);
+            let place = place(view.scope == Scope::Outside);
             for frontend in view.frontends {
+                let ranges: Vec<String> = match port.has_source_ranges(frontend) {
+                    true => port.source_ranges.iter().map(ToString::to_string).collect(),
+                    false => Vec::new(),
+                };
                 lines.push(format!(
-                    "{}/{} {:?} {} {} {:?} {} affinity {:?} -> {chosen:?} serving {serving:?}",
+                    "{}/{} {:?} {} {} {:?} {} from {place} in {ranges:?} affinity {:?} -> {chosen:?} serving {serving:?}",
                     port.key.namespace,
                     port.key.name,
                     (&port.key.port, port.key.protocol.to_string()),
@@ -59,6 +73,11 @@ pub fn found(case: &Case) -> Vec<String> {
     lines
 }
 
+/// Who asks: packets from outside, if they get other backends than all the rest.
+const fn place(is_outside: bool) -> &'static str {
+    if is_outside { "outside" } else { "anywhere" }
+}
+
 /// An address and port that clients may connect to, and the service port that claims it.
 struct Want<'a> {
     service: &'a Value,
@@ -71,18 +90,25 @@ struct Want<'a> {
     number: u64,
 }
 
-/// One line for each frontend, with its address and backends; [`found`] must be equal.
-pub fn frontends(objects: &Objects) -> Vec<String> {
+/// One line for each frontend, with its address and backends, and one more if packets from outside get others; [`found`] must be
+/// equal.
+pub fn frontends(settings: Settings, objects: &Objects) -> Vec<String> {
     let services = objects.values().filter(|o| o["kind"] == "Service");
     let wants: Vec<Want<'_>> = services
         .filter(|service| !is_skipped(service))
-        .flat_map(wants)
+        .flat_map(|service| wants(settings, service))
         .collect();
     let gotten = wants.iter().filter(|want| {
         let mut others = wants.iter();
         !others.any(|other| is_same_site(want, other) && rank(other) < rank(want))
     });
-    let mut lines: Vec<String> = gotten.map(|want| line(objects, want)).collect();
+    let lines = gotten.flat_map(|want| {
+        let is_local = want.service["spec"]["externalTrafficPolicy"] == "Local";
+        let has_outside = settings.has_packet_path && is_local && want.kind != "ClusterIP";
+        let outside = has_outside.then(|| line(objects, want, true));
+        [line(objects, want, false)].into_iter().chain(outside)
+    });
+    let mut lines: Vec<String> = lines.collect();
     lines.sort();
     lines
 }
@@ -104,7 +130,7 @@ fn is_skipped(service: &Value) -> bool {
         || ["", "None"].contains(&first)
 }
 
-fn wants(service: &Value) -> Vec<Want<'_>> {
+fn wants(settings: Settings, service: &Value) -> Vec<Want<'_>> {
     let spec = &service["spec"];
     let mut wants = Vec::new();
     let mut seen = Vec::new();
@@ -123,7 +149,7 @@ fn wants(service: &Value) -> Vec<Want<'_>> {
                 address,
                 number: number.as_u64().unwrap_or_default(),
             };
-            let mut addresses: Vec<(&str, IpAddr)> = addresses(service, family);
+            let mut addresses: Vec<(&str, IpAddr)> = addresses(settings, service, family);
             while let Some((kind, address)) = addresses.pop() {
                 if addresses.iter().all(|(_, other)| *other != address) {
                     wants.push(want(kind, Some(address), &port["port"]));
@@ -135,52 +161,6 @@ fn wants(service: &Value) -> Vec<Want<'_>> {
         }
     }
     wants
-}
-
-/// All addresses of a Service in a family, without duplicates.
-fn addresses(service: &Value, family: &str) -> Vec<(&'static str, IpAddr)> {
-    let Some(vip) = vip(service, family) else {
-        return Vec::new();
-    };
-    let mut all = vec![("ClusterIP", vip)];
-    for text in list(&service["spec"]["externalIPs"]) {
-        all.extend(ip(text, family).map(|ip| ("ExternalIP", ip)));
-    }
-    for ingress in list(&service["status"]["loadBalancer"]["ingress"]) {
-        let is_vip = ingress["ipMode"].is_null() || ingress["ipMode"] == "VIP";
-        if is_vip && !is_filtered(service, family) {
-            all.extend(ip(&ingress["ip"], family).map(|ip| ("LoadBalancer", ip)));
-        }
-    }
-    all
-}
-
-/// The ClusterIP of a family: the one at the family's position in `ipFamilies` or, without that field, the first of that
-/// family.
-fn vip(service: &Value, family: &str) -> Option<IpAddr> {
-    let spec = &service["spec"];
-    let one = [spec["clusterIP"].clone()];
-    let ips = match list(&spec["clusterIPs"]) {
-        [] => &one,
-        ips => ips,
-    };
-    let said = |index: usize| &spec["ipFamilies"][index];
-    let is_meant = |index: usize| said(index).is_null() || said(index) == family;
-    let mut meant = ips.iter().enumerate().filter(|(i, _)| is_meant(*i));
-    meant.find_map(|(_, text)| ip(text, family))
-}
-
-/// Whether source ranges restrict the clients of the Service's LoadBalancer IPs of the family.
-fn is_filtered(service: &Value, family: &str) -> bool {
-    let ranges = list(&service["spec"]["loadBalancerSourceRanges"]).iter();
-    let ranges = ranges.filter_map(|range| {
-        let (ip, length) = text(range).trim().split_once('/')?;
-        IpNet::new(address(ip)?, length.parse().ok()?).ok()
-    });
-    let of_family: Vec<IpNet> = ranges
-        .filter(|range| family_of(range.addr()) == family)
-        .collect();
-    !of_family.is_empty() && of_family.iter().all(|range| range.prefix_len() != 0)
 }
 
 fn is_same_site(a: &Want<'_>, b: &Want<'_>) -> bool {
@@ -199,14 +179,19 @@ fn rank<'a>(want: &Want<'a>) -> (bool, &'a str, &'a str, &'a str, (&'a str, &'a 
     )
 }
 
-fn line(objects: &Objects, want: &Want<'_>) -> String {
+fn line(objects: &Objects, want: &Want<'_>, is_outside: bool) -> String {
     let (metadata, spec) = (&want.service["metadata"], &want.service["spec"]);
     let endpoints = endpoints(objects, want);
-    let is_local = want.kind == "ClusterIP" && spec["internalTrafficPolicy"] == "Local";
+    let is_local =
+        is_outside || want.kind == "ClusterIP" && spec["internalTrafficPolicy"] == "Local";
     let chosen = if is_local {
         local_set(&endpoints)
     } else {
         cluster_set(&endpoints, zone(objects))
+    };
+    let ranges = match want.kind {
+        "LoadBalancer" => source_ranges(want.service, want.family),
+        _ => Vec::new(),
     };
     let seconds = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
     let affinity = match seconds.as_u64() {
@@ -222,7 +207,7 @@ fn line(objects: &Objects, want: &Want<'_>) -> String {
     };
     let serving: Vec<&Endpoint<'_>> = endpoints.iter().filter(|e| e.serving).collect();
     format!(
-        "{}/{} {:?} {} {} {:?} {} affinity {affinity:?} -> {:?} serving {:?}",
+        "{}/{} {:?} {} {} {:?} {} from {} in {ranges:?} affinity {affinity:?} -> {:?} serving {:?}",
         text(&metadata["namespace"]),
         text(&metadata["name"]),
         want.port,
@@ -230,6 +215,7 @@ fn line(objects: &Objects, want: &Want<'_>) -> String {
         want.kind,
         want.address,
         want.number,
+        place(is_outside),
         addresses(&chosen),
         addresses(&serving),
     )
