@@ -1,11 +1,13 @@
 //! The network devices of the node, and which of them the packet path uses.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::thread::JoinHandle;
 
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nameindex;
 use tokio::sync::mpsc::Sender;
 
 use crate::route_changes;
@@ -79,17 +81,23 @@ pub fn list(patterns: &[DevicePattern]) -> io::Result<Vec<Device>> {
         true => name != LOOPBACK,
         false => patterns.iter().any(|pattern| pattern.matches(name)),
     };
-    // Each device has one address of the link layer, and none or many of others.
-    let devices = getifaddrs()?.filter_map(|device| {
+    // It has a device's type only beside a link-layer address, which those without a link header do not have.
+    let with_address = getifaddrs()?.filter_map(|device| {
         let address = device.address?;
         let link = address.as_link_addr()?;
-        Some(Device {
-            index: u32::try_from(link.ifindex()).ok()?,
-            name: device.interface_name,
-            is_ethernet: link.hatype() == libc::ARPHRD_ETHER,
-        })
+        let index = u32::try_from(link.ifindex()).ok()?;
+        (link.hatype() == libc::ARPHRD_ETHER).then_some(index)
     });
-    let mut devices: Vec<Device> = devices.filter(|device| is_wanted(&device.name)).collect();
+    let ethernet: BTreeSet<u32> = with_address.collect();
+    let mut devices: Vec<Device> = if_nameindex()?
+        .iter()
+        .map(|device| Device {
+            index: device.index(),
+            name: device.name().to_string_lossy().into_owned(),
+            is_ethernet: ethernet.contains(&device.index()),
+        })
+        .filter(|device| is_wanted(&device.name))
+        .collect();
     devices.sort();
     Ok(devices)
 }

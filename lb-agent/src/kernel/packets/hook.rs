@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::clsact;
-use super::devices::Device;
+use super::devices::{self, Device};
 use crate::kernel::bpf::hooks::replace_pin;
 use crate::kernel::bpf::loader::PacketPrograms;
 use crate::kernel::bpf::sys;
@@ -35,6 +35,8 @@ pub struct PacketHook {
     links: PathBuf,
     has_tcx: bool,
     attached: BTreeMap<u32, Attached>,
+    /// [`Self::attach`] was called before.
+    is_begun: bool,
     /// The index of the device that [`Self::keep`] looked at last; 0: it begins with the first.
     last_kept: u32,
 }
@@ -90,6 +92,7 @@ impl PacketHook {
             links,
             has_tcx: sys::has_tcx(),
             attached: BTreeMap::new(),
+            is_begun: false,
             last_kept: 0,
         })
     }
@@ -102,6 +105,10 @@ impl PacketHook {
         let mut changes = Changes::default();
         let wanted: BTreeSet<u32> = devices.iter().map(|device| device.index).collect();
         self.forget_others(&wanted, &mut changes);
+        if !self.has_tcx && !self.is_begun {
+            self.remove_filters_left(&wanted, &mut changes);
+        }
+        self.is_begun = true;
         for device in devices {
             if let Some(attached) = self.attached.get_mut(&device.index) {
                 attached.name.clone_from(&device.name);
@@ -272,6 +279,22 @@ impl PacketHook {
         }
         if let Err(error) = remove_pins(&self.links, |index| !wanted.contains(&index)) {
             changes.errors.push(error);
+        }
+    }
+
+    /// Removes the filters that an earlier agent left on devices that the packet path does not use now. No pin names them.
+    fn remove_filters_left(&mut self, wanted: &BTreeSet<u32>, changes: &mut Changes) {
+        // A device that cannot be listed here is not listed for the packet path either.
+        for device in devices::list(&[]).unwrap_or_default() {
+            if !wanted.contains(&device.index)
+                && let Err(error) = clsact::detach(device.index)
+                && error.raw_os_error() != Some(libc::ENODEV)
+            {
+                changes.errors.push(KernelError::Device {
+                    device: device.name,
+                    error,
+                });
+            }
         }
     }
 

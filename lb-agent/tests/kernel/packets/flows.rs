@@ -10,6 +10,11 @@ use super::scene::{FAMILIES, Kind, PROTOCOLS, Scene, Service};
 
 /// Opens flows of both protocols and families to the LoadBalancer IP and the NodePort.
 fn open(scene: &Scene<'_>, client: &Pod, service: &Service) -> Result<Vec<(String, Flow)>> {
+    // By default a UDP flow ends after 30 s of silence, in which an emulated machine does little.
+    scene.node.namespace().set_sysctls(&[
+        ("net/netfilter/nf_conntrack_udp_timeout", "3600"),
+        ("net/netfilter/nf_conntrack_udp_timeout_stream", "3600"),
+    ])?;
     let mut flows = Vec::new();
     for kind in [Kind::LoadBalancer, Kind::NodePort] {
         for family in FAMILIES {

@@ -12,7 +12,7 @@ use super::earlier::has_tcx;
 use super::flow::Flow;
 use super::outcome::Outcome::{Answered, Refused};
 use super::outcome::expect;
-use super::rollout::Asker;
+use super::rollout::{Asker, check_dropped};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Placed, Protocol, Scene, Service};
 use crate::endurance::rounds;
 use crate::netfilter::nft;
@@ -75,6 +75,7 @@ impl<'s> Load<'s> {
         for asker in &self.askers {
             asker.wait_for(3)?;
         }
+        check_dropped()?;
         let mut answers = 0;
         for asker in self.askers {
             answers += asker.finish()?.len();
