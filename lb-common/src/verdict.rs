@@ -1,7 +1,7 @@
 //! The verdict of the program `packet` on a packet, in `skb->priority`, and how the rules of netfilter read it.
 //!
 //! Nobody else uses such values: a process needs CAP_NET_ADMIN for a priority above 6 (`sk_setsockopt`), and a packet loses
-//! its priority when it crosses a veth into another network namespace (`skb_scrub_packet`).
+//! its priority when it crosses a veth into another network namespace (`____dev_forward_skb`).
 
 /// The packet has a verdict. Also the class of a verdict: one of [`CHOICE`], [`REJECT`], [`DROP`], [`OUT_OF_RANGE`].
 pub const OURS: u32 = 1 << 31;

@@ -31,12 +31,13 @@ pub struct Duties {
 }
 
 impl Duties {
-    /// `has_packets`: the packet path is on, which needs all of them. Without it only `/healthz` is answered, if the settings ask
+    /// `families`: those of the node's addresses. `has_packets`: the packet path is on, which needs all of them. Without it only `/healthz` is answered, if the settings ask
     /// for it.
     pub fn start(
         settings: &DutySettings,
         has_packets: bool,
         has_api_server: bool,
+        families: &[Family],
         metrics: &DutyMetrics,
     ) -> Self {
         let mut duties = Self {
@@ -69,7 +70,7 @@ impl Duties {
                 &SysctlFiles::default(),
                 &settings.conntrack,
                 online_cpus(),
-                &FAMILIES,
+                families,
             );
         }
         duties

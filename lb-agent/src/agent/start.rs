@@ -1,5 +1,6 @@
 //! Starts the agent: opens the data path, recovers its tables, and opens its sockets.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::settings::AgentSettings;
 use super::state::{Agent, Running};
 use super::take_over::Prepared;
 use super::terminator::{Terminator, TerminatorSettings};
+use crate::catalog::Family;
 use crate::kernel::{self, DataPath, Keeper};
 use crate::policy::{Masquerading, NodePorts};
 use crate::serve::{HttpServer, Server, SyncStatus};
@@ -80,6 +82,12 @@ impl Agent {
             range: settings.node_port_range,
             allowed: settings.node_port_addresses.clone(),
         };
+        let families: BTreeSet<Family> = node_ports
+            .addresses
+            .iter()
+            .map(|address| Family::of(*address))
+            .collect();
+        let families: Vec<Family> = families.into_iter().collect();
         let mut engine = Engine::new(settings.policy.clone(), node_ports, tables);
         engine.refuse_unknown(false);
         let server = Server::bind(&settings.socket)?;
@@ -100,6 +108,7 @@ impl Agent {
             &settings.duties,
             packets.is_some(),
             matches!(settings.source, Source::Kubernetes(_)),
+            &families,
             &metrics.duties,
         );
         let mut agent = Self {

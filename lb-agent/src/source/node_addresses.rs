@@ -9,12 +9,16 @@ use tokio::sync::mpsc::Sender;
 
 use crate::route_changes;
 
+/// The device on which kube-proxy's IPVS mode puts the ClusterIPs, which are not the node's.
+const IPVS: &str = "kube-ipvs0";
+
 /// Returns the addresses of all interfaces, sorted, without loopback and link-local addresses.
 ///
 /// # Errors
 /// The kernel does not list them.
 pub fn list() -> io::Result<Vec<IpAddr>> {
     let mut addresses: Vec<IpAddr> = getifaddrs()?
+        .filter(|interface| interface.interface_name != IPVS)
         .filter_map(|interface| interface.address)
         .filter_map(|address| {
             let ipv4 = address.as_sockaddr_in().map(|at| IpAddr::V4(at.ip()));

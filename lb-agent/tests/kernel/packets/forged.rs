@@ -1,4 +1,4 @@
-//! A pod cannot make verdicts: the priority of its packets ends at its network namespace (`skb_scrub_packet`).
+//! A pod cannot make verdicts: the priority of its packets ends at its network namespace (`____dev_forward_skb`).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
