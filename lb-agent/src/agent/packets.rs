@@ -58,7 +58,7 @@ struct Reading {
 type Elements = Vec<(u32, SocketAddr)>;
 
 /// After that, the agent's own changes may count as repairs.
-const MOST_READINGS: u32 = 5;
+const MOST_READINGS: u32 = 2;
 
 /// Something happened to the packet path.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl PacketPath {
         Ok(path)
     }
 
-    /// Watches netfilter, and compares it at once. To be called when the tables are up to date.
+    /// Watches netfilter from now on. To be called when the tables are up to date.
     pub fn watch_netfilter(&mut self, maps: &Maps) {
         let (Some(placed), Some(netfilter)) = (&mut self.placed, maps.netfilter()) else {
             return;
@@ -139,7 +139,8 @@ impl PacketPath {
                 "cannot watch nftables: a change is noticed with the next check",
             ),
         }
-        placed.is_changed = true;
+        // The maps were compared at the start, and there has been little time since: the next comparison is a regular one.
+        placed.next = Instant::now();
     }
 
     /// Attaches the program to new devices.
