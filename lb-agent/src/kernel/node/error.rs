@@ -184,7 +184,7 @@ fn pin_remedy(error: &io::Error) -> &'static str {
 
 fn unload(pin_dir: &Path) -> String {
     format!(
-        "`lb-agent unload --pin-dir {}` removes all tables (open connections stay open)",
+        "`lb-agent unload --pin-dir {}` removes all tables (open connections of sockets stay open)",
         pin_dir.display()
     )
 }
