@@ -133,11 +133,7 @@ impl PacketPath {
         };
         match RulesetWatch::open(&netfilter.borrow()) {
             Ok(watch) => placed.watch = Some(watch),
-            Err(error) => tracing::warn!(
-                event = "packet_path.watch_failed",
-                %error,
-                "cannot watch nftables: a change is noticed with the next check",
-            ),
+            Err(error) => warn_of_watch(&error),
         }
         // The maps were compared at the start, and there has been little time since: the next comparison is a regular one.
         placed.next = Instant::now();
@@ -312,6 +308,14 @@ impl Reading {
     }
 }
 
+fn warn_of_watch(error: &NetfilterError) {
+    tracing::warn!(
+        event = "packet_path.watch_failed",
+        %error,
+        "cannot watch nftables: a change is noticed with the next check",
+    );
+}
+
 fn log_elements(count: usize) {
     if count > 0 {
         tracing::warn!(
@@ -340,11 +344,7 @@ impl Placed {
                 read = read(&mut self.reading) => return PacketEvent::Elements(read),
                 changed = changed(&mut self.watch), if !self.is_changed => {
                     if let Err(error) = changed {
-                        tracing::warn!(
-                            event = "packet_path.watch_failed",
-                            %error,
-                            "cannot watch nftables: a change is noticed with the next check",
-                        );
+                        warn_of_watch(&error);
                         self.watch = None;
                     }
                     self.is_changed = true;

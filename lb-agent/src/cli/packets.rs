@@ -23,7 +23,7 @@ pub struct PacketArgs {
     #[arg(long)]
     pub masquerade_all: bool,
 
-    /// Serve no spec.externalIPs: whoever may edit Services could take over any address with them.
+    /// Ignore spec.externalIPs: with them, any user who may edit Services can take over any address.
     #[arg(long)]
     pub no_external_ips: bool,
 }

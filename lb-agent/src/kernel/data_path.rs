@@ -43,7 +43,7 @@ pub struct DataPathSettings {
 /// The packet path, or why there is none.
 pub type Packets = Result<PacketHook, PacketError>;
 
-/// Why the packet path is not in place. Sockets are served all the same.
+/// Why the packet path is not in place. Services still work for sockets.
 #[derive(Debug, thiserror::Error)]
 pub enum PacketError {
     #[error(

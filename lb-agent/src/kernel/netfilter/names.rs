@@ -5,7 +5,7 @@ use std::ffi::CStr;
 /// The table, of the family `inet`.
 pub const TABLE: &CStr = c"socklb";
 
-/// The comment that says whose the table is. A table of this name without it is somebody else's.
+/// The comment that marks the table as ours. A table of this name without it belongs to another program.
 pub const COMMENT: &CStr = c"managed by socklb";
 
 /// From a CHOICE without MASQUERADE to a backend's address and port.

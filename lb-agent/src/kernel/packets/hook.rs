@@ -20,9 +20,6 @@ use crate::kernel::pins::folders::{list, remove_pin};
 /// How many devices are looked at each second: some have thousands.
 const AT_ONCE: usize = 64;
 
-/// See [`Changes::restored`].
-const DETACHED: &str = "detached";
-
 /// The beginning of the names of the links' pins.
 const PIN: &str = "packet_";
 
@@ -143,18 +140,7 @@ impl PacketHook {
         let mut changes = Changes::default();
         let indexes = self.next_devices();
         for &index in &indexes {
-            let result = self.damage(index).and_then(|damage| {
-                if damage == Some(DETACHED)
-                    && let Some(is_ethernet) = self.attached.get(&index).map(|a| a.is_ethernet)
-                {
-                    let link = self.attach_to(index, is_ethernet)?;
-                    if let Some(attached) = self.attached.get_mut(&index) {
-                        attached.link = link;
-                    }
-                }
-                Ok(damage)
-            });
-            match result {
+            match self.repair(index) {
                 Ok(None) => {}
                 Ok(Some(damage)) => {
                     let name = self.attached.get(&index).map(|attached| &attached.name);
@@ -233,8 +219,8 @@ impl PacketHook {
         Ok(Some(link))
     }
 
-    /// What another program has done to a device; none if nothing. Repairs all but a detached link.
-    fn damage(&self, index: u32) -> io::Result<Option<&'static str>> {
+    /// Repairs what another program has done to a device, and returns what that was; none if nothing.
+    fn repair(&mut self, index: u32) -> io::Result<Option<&'static str>> {
         let Some(attached) = self.attached.get(&index) else {
             return Ok(None);
         };
@@ -246,7 +232,11 @@ impl PacketHook {
         };
         let link = link.as_fd();
         if sys::tcx_device(link)? != index {
-            return Ok(Some(DETACHED));
+            let attached_again = self.attach_to(index, attached.is_ethernet)?;
+            if let Some(attached) = self.attached.get_mut(&index) {
+                attached.link = attached_again;
+            }
+            return Ok(Some("detached"));
         }
         if sys::link_info(link)?.program != program.id {
             sys::update_link(link, program.fd())?;
