@@ -15,7 +15,7 @@ use crate::policy::{
     Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
     Update,
 };
-use crate::serve::BackendStatus;
+use crate::serve::{BackendStatus, Selection};
 use crate::tables::{Backing, Check, Counts, Drift, Tables};
 
 /// Takes changes and writes the tables.
@@ -262,13 +262,14 @@ impl<B: Backing> Engine<B> {
         self.refused.len()
     }
 
-    /// All backends, sorted.
+    /// The backends of these Services, sorted.
     #[must_use]
-    pub fn backends(&self) -> Vec<BackendStatus> {
+    pub fn backends(&self, of: &Selection) -> Vec<BackendStatus> {
         use lb_common::backend::state;
         let mut backends: Vec<BackendStatus> = self
             .tables
             .backends()
+            .filter(|backend| of.includes(&backend.port.namespace, &backend.port.name))
             .map(|backend| BackendStatus {
                 namespace: backend.port.namespace.to_string(),
                 name: backend.port.name.to_string(),

@@ -23,7 +23,9 @@ impl Agent {
                 is_ready: self.is_ready,
                 source: self.source.status(),
             })),
-            Question::Backends(answer) => drop(answer.send(self.engine.backends())),
+            Question::Backends(selection, answer) => {
+                let _ = answer.send(self.engine.backends(&selection));
+            }
             Question::HandOver(wanted, answer) => {
                 let is_ours = self.is_asked_for(&wanted);
                 let _ = answer.send(is_ours);

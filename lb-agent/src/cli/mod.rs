@@ -1,6 +1,7 @@
 //! The command line: clap types with their help, and which command they call.
 
 mod duties;
+mod listing;
 mod packets;
 mod pod;
 mod source;
@@ -12,17 +13,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
 use ipnet::IpNet;
 
 pub use self::duties::DutyArgs;
+pub use self::listing::{AskArgs, ListArgs, OutputArgs, SocketArgs};
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
 use self::values::{duration, port_range, service_cidr, step_aside};
 use crate::agent;
-use crate::commands::{self, LogFormat, Output, backends, dump, plan, probe, run, status};
-use crate::commands::{unload, wait};
+use crate::commands::{self, LogFormat, backends, dump, plan, probe, run, status, unload, wait};
 use crate::kernel::{self, LogLevel};
 
 /// Balances connections to Kubernetes Services in connect(2), with BPF programs on cgroup hooks.
@@ -48,7 +48,7 @@ pub enum Command {
     /// Show the state of the running agent.
     Status(AskArgs),
     /// Show the running agent's backends and their connections.
-    Backends(AskArgs),
+    Backends(ListArgs),
     /// Show the tables as the kernel has them, whether an agent runs or not.
     Dump(DumpArgs),
     /// Remove the programs and tables from the kernel.
@@ -168,15 +168,6 @@ pub struct PlanArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct AskArgs {
-    #[command(flatten)]
-    pub socket: SocketArgs,
-
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-#[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Shows each service port with its frontends, views, slots and backends, then guards and settings. The
 tables contain addresses and ids, but no names of Services. Changes nothing.
@@ -220,20 +211,6 @@ pub struct SizeArgs {
     pub max_endpoints: u32,
 }
 
-#[derive(Clone, Debug, Args)]
-pub struct SocketArgs {
-    /// Unix socket of the running agent.
-    #[arg(long, value_name = "PATH", default_value = "/run/socklb/agent.sock")]
-    pub socket: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, Args)]
-pub struct OutputArgs {
-    /// Output format.
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
-    pub output: Output,
-}
-
 /// Log level of the BPF programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BpfLog {
@@ -258,7 +235,7 @@ impl Cli {
             }
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
-            Command::Backends(args) => backends::backends(&args.socket.socket, args.output.output),
+            Command::Backends(args) => backends::backends(&args.listing()),
             Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
             Command::Probe(args) => probe::probe(args.what, &args.probe_socket),

@@ -1,60 +1,58 @@
 //! `lb-agent backends`: the connections of each backend, by the kernel's own counters.
 
-use std::io::{self, Write as _};
-use std::path::Path;
-
-use super::output::Output;
+use super::listing::{self, Column, Listed, Listing};
 use super::runtime::block_on;
 use super::table;
 use crate::serve::{self, BackendStatus};
 
-/// Asks the agent that listens on `socket`.
+/// Lists the backends of the agent.
 ///
 /// # Errors
 /// No agent listens there, or stdout cannot be written.
-pub fn backends(socket: &Path, output: Output) -> anyhow::Result<()> {
-    let backends: Vec<BackendStatus> =
-        block_on(async { Ok(serve::fetch(socket, serve::BACKENDS).await?) })?;
-    let mut stdout = io::stdout().lock();
-    if output == Output::Json {
-        serde_json::to_writer_pretty(&mut stdout, &backends)?;
-        writeln!(stdout)?;
-        return Ok(());
-    }
-    if backends.is_empty() {
-        writeln!(io::stderr(), "No backends.")?;
-        return Ok(());
-    }
-    let head = [
-        "NAMESPACE",
-        "NAME",
-        "PORT",
-        "PROTOCOL",
-        "BACKEND",
-        "USED",
-        "CONNECTIONS",
-        "ACTIVE",
-    ];
-    let rows: Vec<_> = backends.into_iter().map(row).collect();
-    table::write(stdout, &head, &rows)?;
-    Ok(())
+pub fn backends(listing: &Listing) -> anyhow::Result<()> {
+    let path = listing.selection.of(serve::BACKENDS);
+    block_on(listing::list(listing, async || {
+        let backends: Vec<BackendStatus> = serve::fetch(&listing.socket, &path).await?;
+        Ok(backends)
+    }))
 }
 
-fn row(backend: BackendStatus) -> [String; 8] {
-    let used = match (backend.internal, backend.external) {
+impl Listed for BackendStatus {
+    const KIND: &'static str = "backends";
+
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::new("NAMESPACE", |backend| backend.namespace.clone()),
+        Column::new("NAME", |backend| backend.name.clone()),
+        Column::new("PORT", |backend| table::port_name(&backend.port).to_owned()),
+        Column::new("PROTOCOL", |backend| backend.protocol.clone()),
+        Column::new("BACKEND", |backend| backend.address.clone()),
+        Column::new("USED", |backend| used(backend).to_owned()),
+        Column::new("CONNECTIONS", |backend| backend.connections.to_string()),
+        Column::new("ACTIVE", |backend| backend.active.to_string()),
+        Column::wide("FAMILY", |backend| backend.family.clone()),
+        Column::wide("SERVING", |backend| backend.serving.to_string()),
+    ];
+
+    /// Namespace, name, port, protocol and address.
+    type Key = [String; 5];
+
+    fn key(&self) -> Self::Key {
+        [
+            self.namespace.clone(),
+            self.name.clone(),
+            self.port.clone(),
+            self.protocol.clone(),
+            self.address.clone(),
+        ]
+    }
+}
+
+/// The frontends that offer a backend.
+const fn used(backend: &BackendStatus) -> &'static str {
+    match (backend.internal, backend.external) {
         (true, true) => "yes",
         (true, false) => "internal",
         (false, true) => "external",
         (false, false) => "no",
-    };
-    [
-        backend.namespace,
-        backend.name,
-        table::port_name(&backend.port).to_owned(),
-        backend.protocol,
-        backend.address,
-        used.to_owned(),
-        backend.connections.to_string(),
-        backend.active.to_string(),
-    ]
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod dump;
+pub mod listing;
 mod logging;
 mod output;
 pub mod plan;
@@ -18,7 +19,7 @@ use std::io;
 use std::process::ExitCode;
 
 pub use self::logging::LogFormat;
-pub use self::output::Output;
+pub use self::output::{ListOutput, Output};
 pub use self::source_settings::SourceSettings;
 
 /// Prints an error to stderr, and returns the exit code.

@@ -7,10 +7,10 @@ use anyhow::bail;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::output::Output;
+use super::output::{Output, write_json, write_yaml};
 use super::runtime::block_on;
 use super::source_settings::SourceSettings;
-use super::table;
+use super::table::{self, Table};
 use crate::catalog::{Catalog, Problem};
 use crate::policy::{Backend, Frontend, Masquerading, Policy, ServicePort, View};
 use crate::source::{Kubernetes, Manifests, Source, kubernetes};
@@ -38,7 +38,8 @@ pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
 
     let stdout = io::stdout().lock();
     match output {
-        Output::Json => write_json(stdout, &policy, &problems)?,
+        Output::Json => write_json(stdout, &document(&policy, &problems))?,
+        Output::Yaml => write_yaml(stdout, &document(&policy, &problems))?,
         Output::Table => {
             write_table(stdout, &policy)?;
             for problem in &problems {
@@ -126,17 +127,15 @@ struct BackendJson<'a> {
     weight: u16,
 }
 
-fn write_json(mut to: impl Write, policy: &Policy, problems: &[Problem]) -> io::Result<()> {
+fn document<'a>(policy: &'a Policy, problems: &'a [Problem]) -> PlanJson<'a> {
     let services = policy.service_ports().flat_map(|port| {
         let views = port.views().into_iter();
         views.map(move |view| ViewJson::of(port, &view, policy.packets()))
     });
-    let plan = PlanJson {
+    PlanJson {
         services: services.collect(),
         problems,
-    };
-    serde_json::to_writer_pretty(&mut to, &plan)?;
-    writeln!(to)
+    }
 }
 
 impl<'a> ViewJson<'a> {
@@ -223,7 +222,7 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
     if rows.is_empty() {
         return writeln!(io::stderr(), "No Services to balance.");
     }
-    table::write(to, &head, &rows)
+    Table::new(head).write(to, &rows)
 }
 
 /// What happens to the connections of each frontend, where that differs.

@@ -1,9 +1,9 @@
 //! `lb-agent status`: a summary of the running agent.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::Path;
 
-use super::output::Output;
+use super::output::{Output, write_json, write_yaml};
 use super::runtime::block_on;
 use crate::serve::{self, DriftStatus, Status, TableStatus, TerminationStatus, WatchStatus};
 
@@ -13,19 +13,23 @@ use crate::serve::{self, DriftStatus, Status, TableStatus, TerminationStatus, Wa
 /// No agent listens there, or stdout cannot be written.
 pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     let status: Status = block_on(async { Ok(serve::fetch(socket, serve::STATUS).await?) })?;
-    let mut stdout = io::stdout().lock();
-    if output == Output::Json {
-        serde_json::to_writer_pretty(&mut stdout, &status)?;
-        writeln!(stdout)?;
-        return Ok(());
+    let stdout = io::stdout().lock();
+    match output {
+        Output::Json => write_json(stdout, &status)?,
+        Output::Yaml => write_yaml(stdout, &status)?,
+        Output::Table => write_table(stdout, &status)?,
     }
+    Ok(())
+}
+
+fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
     let hooks: Vec<&str> = status.hooks.iter().map(|hook| hook.hook.as_str()).collect();
     let lines = [
         ("Version", status.version.clone()),
         ("Node", status.node_name.clone()),
         ("Cgroup", status.cgroup.clone()),
         ("Hooks", hooks.join(", ")),
-        ("Packet path", packet_path(&status)),
+        ("Packet path", packet_path(status)),
         ("Pinned in", status.pin_dir.clone()),
         (
             "Source",
@@ -54,27 +58,27 @@ pub fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
                 status.refused_unknown_address
             ),
         ),
-        ("Fullest table", fullest(&status)),
+        ("Fullest table", fullest(status)),
         ("Ended sockets", ended(&status.socket_termination)),
         ("Repaired", drift_line(&status.drift)),
         ("Problems", status.problems.len().to_string()),
     ];
     for (name, value) in lines {
-        writeln!(stdout, "{:<17}{value}", format!("{name}:"))?;
+        writeln!(to, "{:<17}{value}", format!("{name}:"))?;
     }
     let of_packets = status.packet_path.iter().flat_map(|of| &of.trouble);
     for trouble in status.drift.trouble.iter().chain(of_packets) {
-        writeln!(stdout, "  {trouble}")?;
+        writeln!(to, "  {trouble}")?;
     }
     for problem in &status.problems {
-        writeln!(stdout, "  {problem}")?;
+        writeln!(to, "  {problem}")?;
     }
     if !status.source.watches.is_empty() {
-        writeln!(stdout, "Watches:")?;
+        writeln!(to, "Watches:")?;
     }
     for watch in &status.source.watches {
         let kind = format!("{}s:", watch.kind);
-        writeln!(stdout, "  {kind:<16}{}", watch_line(watch))?;
+        writeln!(to, "  {kind:<16}{}", watch_line(watch))?;
     }
     Ok(())
 }

@@ -2,22 +2,50 @@
 
 use std::io::{self, Write};
 
-/// Writes a header and rows.
-///
-/// # Errors
-/// The writer fails.
-pub fn write(mut to: impl Write, head: &[&str], rows: &[impl AsRef<[String]>]) -> io::Result<()> {
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
-            *width = (*width).max(cell.len());
+/// A table that is written at once, or bit by bit: then its columns only become wider.
+#[derive(Debug)]
+pub struct Table {
+    head: Vec<&'static str>,
+    widths: Vec<usize>,
+    has_head: bool,
+}
+
+impl Table {
+    /// `head`: the names of the columns.
+    pub fn new(head: impl IntoIterator<Item = &'static str>) -> Self {
+        let head: Vec<&str> = head.into_iter().collect();
+        Self {
+            widths: head.iter().map(|cell| cell.len()).collect(),
+            head,
+            has_head: false,
         }
     }
-    write_row(&mut to, &widths, head.iter().copied())?;
-    for row in rows {
-        write_row(&mut to, &widths, row.as_ref().iter().map(String::as_str))?;
+
+    /// Writes rows, below the header if they are the first. Without rows it writes nothing.
+    ///
+    /// # Errors
+    /// The writer fails.
+    pub fn write(&mut self, mut to: impl Write, rows: &[impl AsRef<[String]>]) -> io::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in rows {
+            for (width, cell) in self.widths.iter_mut().zip(row.as_ref()) {
+                *width = (*width).max(cell.len());
+            }
+        }
+        if !std::mem::replace(&mut self.has_head, true) {
+            write_row(&mut to, &self.widths, self.head.iter().copied())?;
+        }
+        for row in rows {
+            write_row(
+                &mut to,
+                &self.widths,
+                row.as_ref().iter().map(String::as_str),
+            )?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The name of a port in a cell, as `kubectl describe` prints it.

@@ -1,6 +1,7 @@
 //! The interfaces on which the agent reports about itself. The other subcommands read JSON over a unix socket.
 //!
-//! `GET /v1/status` returns a [`Status`], `GET /v1/backends` a list of [`BackendStatus`]. `POST /v1/hand-over` with a
+//! `GET /v1/status` returns a [`Status`], `GET /v1/backends` a list of [`BackendStatus`], of all Services or
+//! of a [`Selection`]. `POST /v1/hand-over` with a
 //! [`HandOver`] asks the agent to hand over to another one. [`HttpServer`] serves metrics and health over TCP, if the
 //! settings ask for it. [`Probes`] answers the probes of a pod on the process's own socket.
 
@@ -12,6 +13,7 @@ mod metrics;
 mod probes;
 mod question;
 mod readiness;
+mod selection;
 mod server;
 mod serving;
 
@@ -26,5 +28,6 @@ pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::probes::{Probes, ProcessStage};
 pub use self::question::{Question, Readiness};
+pub use self::selection::{Selection, ServiceName};
 pub use self::server::{Server, ServerError};
 pub use self::serving::Serving;

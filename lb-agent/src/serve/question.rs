@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::api::{BackendStatus, HandOver, SourceStatus, Status};
+use super::selection::Selection;
 
 /// A question to the task that owns the tables.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub enum Question {
     /// Update all metrics.
     Metrics(oneshot::Sender<()>),
     Readiness(oneshot::Sender<Readiness>),
-    Backends(oneshot::Sender<Vec<BackendStatus>>),
+    Backends(Selection, oneshot::Sender<Vec<BackendStatus>>),
     /// Whether this agent hands over.
     HandOver(HandOver, oneshot::Sender<bool>),
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::api::{BACKENDS, HAND_OVER, HandOver, HandingOver, STATUS};
 use super::question::Question;
+use super::selection::Selection;
 use super::serving::Serving;
 
 /// Why the socket could not be bound.
@@ -147,8 +148,12 @@ async fn status(State(questions): State<mpsc::Sender<Question>>) -> Response {
     ask(&questions, Question::Status).await
 }
 
-async fn backends(State(questions): State<mpsc::Sender<Question>>) -> Response {
-    ask(&questions, Question::Backends).await
+async fn backends(
+    State(questions): State<mpsc::Sender<Question>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let selection = Selection::from_query(&query.unwrap_or_default());
+    ask(&questions, |answer| Question::Backends(selection, answer)).await
 }
 
 async fn hand_over(

@@ -22,6 +22,7 @@ mod full;
 mod handover;
 mod kubernetes;
 mod leaks;
+mod lists;
 mod loopback;
 mod memory;
 mod migrate;

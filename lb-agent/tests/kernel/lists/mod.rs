@@ -1,0 +1,4 @@
+//! The commands that list objects of the running agent, as users call them.
+
+mod backends;
+mod command;
