@@ -9,6 +9,7 @@ mod allocated;
 mod claims;
 mod context;
 mod endpoints;
+mod entries;
 mod frontends;
 mod health_check;
 mod masquerading;
@@ -31,6 +32,7 @@ use ipnet::IpNet;
 use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
 use self::context::Context;
+use self::entries::{ClaimedPort, Entries};
 pub use self::health_check::HealthCheck;
 pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
@@ -40,7 +42,7 @@ pub use self::service_port::{
 pub use self::update::Update;
 pub use self::view::{Scope, View};
 pub use crate::catalog::Problem;
-use crate::catalog::{Catalog, Family, ObjectName, Protocol};
+use crate::catalog::{Catalog, ObjectName};
 
 /// The settings that the rules need besides the objects.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +75,7 @@ pub enum RefuseUnknown {
 #[derive(Debug)]
 pub struct Policy {
     options: Options,
-    /// Boxed, because tree nodes are half empty when keys are inserted in order.
-    entries: BTreeMap<ServicePortKey, Box<ClaimedPort>>,
+    entries: Entries,
     claims: Claims,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
     /// Slices without a Service, by the Service's name.
@@ -84,25 +85,6 @@ pub struct Policy {
     lost: BTreeMap<ServicePortKey, Vec<Problem>>,
     named: AllocatedAddresses,
     cidr_problems: Vec<Problem>,
-}
-
-/// The current state of a service port. It is published when it has a frontend.
-#[derive(Debug)]
-struct ClaimedPort {
-    port: ServicePort,
-    claimant: Arc<Claimant>,
-    /// The frontends that it wants and another service port keeps.
-    lost: Vec<Frontend>,
-}
-
-impl ClaimedPort {
-    /// Returns all the frontends it wants, sorted.
-    fn wanted(&self) -> Vec<Frontend> {
-        let mut wanted = self.port.frontends.clone();
-        wanted.extend_from_slice(&self.lost);
-        wanted.sort();
-        wanted
-    }
 }
 
 /// The current requirements of a Service for one of its ports.
@@ -124,7 +106,7 @@ impl Policy {
             }),
             cidr_problems: Vec::new(),
             options,
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             claims: Claims::default(),
             problems: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -191,14 +173,32 @@ impl Policy {
         catalog: &Catalog,
         name: &ObjectName,
     ) -> Result<Option<HealthCheck>, Problem> {
-        let families = self.keys(name).iter().map(|key| key.family).collect();
+        let families = self.entries.keys_of(name).map(|key| key.family).collect();
         health_check::of(catalog, name, &families, &self.options.node_name)
     }
 
     /// Returns all service ports, sorted by key.
     pub fn service_ports(&self) -> impl Iterator<Item = &ServicePort> {
-        let ports = self.entries.values().map(|entry| &entry.port);
+        let ports = self.entries.all().map(|entry| &entry.port);
         ports.filter(|port| !port.frontends.is_empty())
+    }
+
+    /// A service port, with or without frontends.
+    #[must_use]
+    pub fn port(&self, key: &ServicePortKey) -> Option<&ServicePort> {
+        self.entries.get(key).map(|entry| &entry.port)
+    }
+
+    /// The service ports of a Service, sorted by key. Those that other Services took all frontends from are among them.
+    pub fn ports_of(&self, name: &ObjectName) -> impl Iterator<Item = &ServicePort> {
+        self.entries.of(name).map(|(_, entry)| &entry.port)
+    }
+
+    /// The current problems of a Service and its slices.
+    pub fn problems_of(&self, name: &ObjectName) -> impl Iterator<Item = &Problem> {
+        let keys = self.entries.keys_of(name);
+        let lost = keys.filter_map(|key| self.lost.get(key));
+        self.problems.get(name).into_iter().chain(lost).flatten()
     }
 
     /// Returns all current problems of the objects.
@@ -244,7 +244,7 @@ impl Policy {
         keep(&mut self.problems, name, of_service);
         keep(&mut self.orphans, name, orphans);
 
-        let mut gone = self.keys(name);
+        let mut gone: BTreeSet<ServicePortKey> = self.entries.keys_of(name).cloned().collect();
         for port in ports {
             let key = port.key.clone();
             gone.remove(&key);
@@ -332,7 +332,7 @@ impl Policy {
             claimant,
             lost,
         };
-        self.entries.insert(key, Box::new(entry));
+        self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: ServicePortKey, update: &mut Update) {
@@ -342,23 +342,6 @@ impl Policy {
         {
             update.removed.push(key);
         }
-    }
-
-    /// Returns the service ports that a Service has had so far.
-    fn keys(&self, name: &ObjectName) -> BTreeSet<ServicePortKey> {
-        let first = ServicePortKey {
-            namespace: Arc::clone(&name.namespace),
-            name: Arc::clone(&name.name),
-            port: Arc::default(),
-            protocol: Protocol::Tcp,
-            family: Family::Ipv4,
-        };
-        self.entries
-            .range(first..)
-            .map(|(key, _)| key)
-            .take_while(|key| key.namespace == name.namespace && key.name == name.name)
-            .cloned()
-            .collect()
     }
 }
 
