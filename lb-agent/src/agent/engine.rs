@@ -15,7 +15,6 @@ use crate::policy::{
     Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
     Update,
 };
-use crate::serve::{BackendStatus, Selection};
 use crate::tables::{Backing, Check, Counts, Drift, Tables};
 
 /// Takes changes and writes the tables.
@@ -238,54 +237,36 @@ impl<B: Backing> Engine<B> {
         &self.catalog
     }
 
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// All problems, one line each.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self
-            .problems_of_objects()
+            .policy
+            .problems()
             .cloned()
-            .chain(self.health_checks.problems().cloned())
+            .chain(self.problems_elsewhere())
             .chain(self.capacity.problems())
-            .chain(self.refused.problems(self.tables.headroom()))
             .collect();
         problems.sort();
         problems
     }
 
-    fn problems_of_objects(&self) -> impl Iterator<Item = &Problem> {
-        self.source_problems.iter().chain(self.policy.problems())
+    /// The problems of objects that are not the policy's.
+    pub fn problems_elsewhere(&self) -> impl Iterator<Item = Problem> {
+        let known = self.source_problems.iter();
+        let known = known.chain(self.health_checks.problems()).cloned();
+        known.chain(self.refused.problems(self.tables.headroom()))
     }
 
     /// The number of service ports that the tables could not take.
     #[must_use]
     pub fn refused(&self) -> usize {
         self.refused.len()
-    }
-
-    /// The backends of these Services, sorted.
-    #[must_use]
-    pub fn backends(&self, of: &Selection) -> Vec<BackendStatus> {
-        use lb_common::backend::state;
-        let mut backends: Vec<BackendStatus> = self
-            .tables
-            .backends()
-            .filter(|backend| of.includes(&backend.port.namespace, &backend.port.name))
-            .map(|backend| BackendStatus {
-                namespace: backend.port.namespace.to_string(),
-                name: backend.port.name.to_string(),
-                port: backend.port.port.to_string(),
-                protocol: backend.port.protocol.to_string(),
-                family: backend.port.family.to_string(),
-                address: backend.address.to_string(),
-                internal: backend.state & state::INTERNAL != 0,
-                external: backend.state & state::EXTERNAL != 0,
-                serving: backend.state & state::SERVING != 0,
-                connections: backend.connections,
-                active: backend.active,
-            })
-            .collect();
-        backends.sort();
-        backends
     }
 
     /// Tries again the service ports that did not fit, since there may be room now.

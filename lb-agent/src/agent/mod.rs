@@ -10,6 +10,7 @@ mod golden;
 mod grace_wait;
 mod hand_over;
 pub mod heartbeat;
+mod lists;
 mod main_loop;
 mod metrics;
 mod packets;

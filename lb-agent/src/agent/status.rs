@@ -1,5 +1,6 @@
 //! What a running agent reports about itself.
 
+use super::lists;
 use super::packets::PacketPath;
 use super::source::WatchedSource;
 use super::state::Agent;
@@ -23,9 +24,14 @@ impl Agent {
                 is_ready: self.is_ready,
                 source: self.source.status(),
             })),
-            Question::Backends(selection, answer) => {
-                let _ = answer.send(self.engine.backends(&selection));
+            Question::Services(of, answer) => {
+                let problems = self.duties.problems();
+                let _ = answer.send(lists::services(&self.engine, problems, &of));
             }
+            Question::Frontends(of, answer) => {
+                let _ = answer.send(lists::frontends(&self.engine, &of));
+            }
+            Question::Backends(of, answer) => drop(answer.send(lists::backends(&self.engine, &of))),
             Question::HandOver(wanted, answer) => {
                 let is_ours = self.is_asked_for(&wanted);
                 let _ = answer.send(is_ours);

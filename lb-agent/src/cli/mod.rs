@@ -22,7 +22,9 @@ pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
 use self::values::{duration, port_range, service_cidr, step_aside};
 use crate::agent;
-use crate::commands::{self, LogFormat, backends, dump, plan, probe, run, status, unload, wait};
+use crate::commands::{
+    self, LogFormat, backends, dump, frontends, plan, probe, run, services, status, unload, wait,
+};
 use crate::kernel::{self, LogLevel};
 
 /// Balances connections to Kubernetes Services in connect(2), with BPF programs on cgroup hooks.
@@ -47,6 +49,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Show the state of the running agent.
     Status(AskArgs),
+    /// Show the Services that the running agent balances, with their connections.
+    Services(ListArgs),
+    /// Show the running agent's frontends: the addresses that clients connect to.
+    Frontends(ListArgs),
     /// Show the running agent's backends and their connections.
     Backends(ListArgs),
     /// Show the tables as the kernel has them, whether an agent runs or not.
@@ -235,6 +241,8 @@ impl Cli {
             }
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
+            Command::Services(args) => services::services(&args.listing()),
+            Command::Frontends(args) => frontends::frontends(&args.listing()),
             Command::Backends(args) => backends::backends(&args.listing()),
             Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),

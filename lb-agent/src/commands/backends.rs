@@ -29,8 +29,11 @@ impl Listed for BackendStatus {
         Column::new("USED", |backend| used(backend).to_owned()),
         Column::new("CONNECTIONS", |backend| backend.connections.to_string()),
         Column::new("ACTIVE", |backend| backend.active.to_string()),
+        Column::wide("SERVING", |backend| table::yes_or_no(backend.serving)),
+        Column::wide("NODE", |backend| table::or_none(backend.node.as_deref())),
+        Column::wide("ZONE", |backend| table::or_none(backend.zone.as_deref())),
         Column::wide("FAMILY", |backend| backend.family.clone()),
-        Column::wide("SERVING", |backend| backend.serving.to_string()),
+        Column::wide("ID", |backend| backend.id.to_string()),
     ];
 
     /// Namespace, name, port, protocol and address.

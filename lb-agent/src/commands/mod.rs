@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod dump;
+pub mod frontends;
 pub mod listing;
 mod logging;
 mod output;
@@ -9,6 +10,7 @@ pub mod plan;
 pub mod probe;
 pub mod run;
 mod runtime;
+pub mod services;
 mod source_settings;
 pub mod status;
 mod table;

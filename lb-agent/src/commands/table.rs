@@ -53,6 +53,17 @@ pub const fn port_name(name: &str) -> &str {
     if name.is_empty() { "<unset>" } else { name }
 }
 
+/// A text in a cell, as kubectl prints it.
+pub fn or_none(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or("<none>")
+        .to_owned()
+}
+
+pub fn yes_or_no(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.to_owned()
+}
+
 fn write_row<'a>(
     to: &mut impl Write,
     widths: &[usize],

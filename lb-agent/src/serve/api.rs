@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 /// The path of [`Status`].
 pub const STATUS: &str = "/v1/status";
 
-/// The path of the list of [`BackendStatus`].
-pub const BACKENDS: &str = "/v1/backends";
-
 /// The path that accepts [`HandOver`].
 pub const HAND_OVER: &str = "/v1/hand-over";
 
@@ -191,27 +188,4 @@ pub struct TableStatus {
     /// In elements, including quarantined ones.
     pub used: usize,
     pub capacity: usize,
-}
-
-/// A backend of a service port, with the kernel's counters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendStatus {
-    pub namespace: String,
-    pub name: String,
-    /// The name of the port; "" if it has none.
-    pub port: String,
-    pub protocol: String,
-    pub family: String,
-    /// The address with the port.
-    pub address: String,
-    /// The backend is a choice for the ClusterIP.
-    pub internal: bool,
-    /// The backend is a choice for the other frontends.
-    pub external: bool,
-    pub serving: bool,
-    /// Connections sent to it since it was added.
-    pub connections: u64,
-    /// Sockets that are connected to it now.
-    pub active: u64,
 }

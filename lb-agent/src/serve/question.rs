@@ -2,7 +2,8 @@
 
 use tokio::sync::oneshot;
 
-use super::api::{BackendStatus, HandOver, SourceStatus, Status};
+use super::api::{HandOver, SourceStatus, Status};
+use super::objects::{BackendStatus, FrontendStatus, ServiceStatus};
 use super::selection::Selection;
 
 /// A question to the task that owns the tables.
@@ -12,6 +13,8 @@ pub enum Question {
     /// Update all metrics.
     Metrics(oneshot::Sender<()>),
     Readiness(oneshot::Sender<Readiness>),
+    Services(Selection, oneshot::Sender<Vec<ServiceStatus>>),
+    Frontends(Selection, oneshot::Sender<Vec<FrontendStatus>>),
     Backends(Selection, oneshot::Sender<Vec<BackendStatus>>),
     /// Whether this agent hands over.
     HandOver(HandOver, oneshot::Sender<bool>),

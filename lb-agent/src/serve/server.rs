@@ -16,7 +16,8 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::api::{BACKENDS, HAND_OVER, HandOver, HandingOver, STATUS};
+use super::api::{HAND_OVER, HandOver, HandingOver, STATUS};
+use super::objects::{BACKENDS, FRONTENDS, SERVICES};
 use super::question::Question;
 use super::selection::Selection;
 use super::serving::Serving;
@@ -114,6 +115,8 @@ impl Server {
         };
         let router = Router::new()
             .route(STATUS, get(status))
+            .route(SERVICES, get(services))
+            .route(FRONTENDS, get(frontends))
             .route(BACKENDS, get(backends))
             .route(HAND_OVER, post(hand_over))
             .with_state(questions);
@@ -144,22 +147,35 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn status(State(questions): State<mpsc::Sender<Question>>) -> Response {
+/// Where handlers send what the main loop answers.
+type Questions = State<mpsc::Sender<Question>>;
+
+async fn status(State(questions): Questions) -> Response {
     ask(&questions, Question::Status).await
 }
 
-async fn backends(
-    State(questions): State<mpsc::Sender<Question>>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let selection = Selection::from_query(&query.unwrap_or_default());
-    ask(&questions, |answer| Question::Backends(selection, answer)).await
+async fn services(State(questions): Questions, RawQuery(query): RawQuery) -> Response {
+    list(&questions, query, Question::Services).await
 }
 
-async fn hand_over(
-    State(questions): State<mpsc::Sender<Question>>,
-    Json(wanted): Json<HandOver>,
+async fn frontends(State(questions): Questions, RawQuery(query): RawQuery) -> Response {
+    list(&questions, query, Question::Frontends).await
+}
+
+async fn backends(State(questions): Questions, RawQuery(query): RawQuery) -> Response {
+    list(&questions, query, Question::Backends).await
+}
+
+async fn list<T: Serialize>(
+    questions: &mpsc::Sender<Question>,
+    query: Option<String>,
+    question: impl FnOnce(Selection, oneshot::Sender<Vec<T>>) -> Question,
 ) -> Response {
+    let selection = Selection::from_query(&query.unwrap_or_default());
+    ask(questions, |answer| question(selection, answer)).await
+}
+
+async fn hand_over(State(questions): Questions, Json(wanted): Json<HandOver>) -> Response {
     match answer(&questions, |sender| Question::HandOver(wanted, sender)).await {
         Some(true) => Json(HandingOver {
             version: env!("CARGO_PKG_VERSION").to_owned(),

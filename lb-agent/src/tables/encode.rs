@@ -65,6 +65,18 @@ pub const fn frontend_kind(of: FrontendKind) -> u8 {
     }
 }
 
+/// The reverse of [`frontend_kind`]; none for a number of another version.
+#[must_use]
+pub const fn kind_of(number: u8) -> Option<FrontendKind> {
+    match number {
+        kind::CLUSTER_IP => Some(FrontendKind::ClusterIp),
+        kind::NODE_PORT => Some(FrontendKind::NodePort),
+        kind::EXTERNAL_IP => Some(FrontendKind::ExternalIp),
+        kind::LOAD_BALANCER => Some(FrontendKind::LoadBalancer),
+        _ => None,
+    }
+}
+
 #[must_use]
 pub const fn frontend_entry(key: &FrontendKey, kind: u8, outside_view: u32) -> FrontendEntry {
     FrontendEntry {

@@ -10,6 +10,7 @@ mod dump;
 mod encode;
 mod entries;
 mod headroom;
+mod listed;
 mod metrics;
 mod model;
 mod plan;
@@ -27,7 +28,6 @@ use std::io;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use lb_common::Backend as BackendLine;
 use lb_common::config::{FAIL_OPEN_AT, HOST_NETNS};
 
 pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage};
@@ -35,6 +35,7 @@ pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::entries::{Stale, has_stopped};
 pub use self::headroom::Headroom;
+pub use self::listed::{BackendCounters, ListedFrontend};
 pub use self::metrics::{Counts, TableMetrics};
 use self::model::Model;
 pub use self::model::Stops;
@@ -50,18 +51,6 @@ pub struct Tables<B> {
     model: Model,
     /// Empty between two calls; kept for its capacity.
     plan: Plan,
-}
-
-/// A backend and its counters.
-#[derive(Clone, Debug)]
-pub struct BackendCounters<'a> {
-    pub port: &'a ServicePortKey,
-    pub address: SocketAddr,
-    pub id: u32,
-    /// Bits of [`lb_common::backend::state`].
-    pub state: u64,
-    pub connections: u64,
-    pub active: u64,
 }
 
 impl<B: Backing> Tables<B> {
@@ -227,24 +216,33 @@ impl<B: Backing> Tables<B> {
         }
     }
 
+    /// The service ports that were asked for, in no order.
+    pub fn service_ports(&self) -> impl Iterator<Item = &ServicePortKey> {
+        self.model.ids.keys()
+    }
+
     /// All backends of the service ports that were asked for, in no order.
     pub fn backends(&self) -> impl Iterator<Item = BackendCounters<'_>> {
-        let ids = self.model.ids.iter();
-        ids.filter_map(|(key, id)| Some((key, self.model.ports.get(id)?)))
-            .flat_map(move |(key, port)| {
-                port.backends.iter().map(move |held| BackendCounters {
-                    port: key,
-                    address: held.address,
-                    id: held.id,
-                    state: held.state,
-                    connections: self.backing.load(
-                        Table::Backends,
-                        held.id,
-                        BackendLine::CONNECTIONS_WORD,
-                    ),
-                    active: entries::active(&self.backing, held.id),
-                })
-            })
+        self.service_ports().flat_map(|port| self.backends_of(port))
+    }
+
+    /// The backends of a service port, sorted by address.
+    pub fn backends_of<'a>(
+        &'a self,
+        port: &'a ServicePortKey,
+    ) -> impl Iterator<Item = BackendCounters<'a>> {
+        listed::backends_of(&self.backing, &self.model, port)
+    }
+
+    /// The frontends of a service port, in no order.
+    pub fn frontends_of(&self, port: &ServicePortKey) -> impl Iterator<Item = ListedFrontend> {
+        listed::frontends_of(&self.model, port)
+    }
+
+    /// The number of frontends of a service port.
+    #[must_use]
+    pub fn frontend_number(&self, port: &ServicePortKey) -> usize {
+        self.model.port(port).map_or(0, |held| held.frontends.len())
     }
 
     /// How full the tables are in which the agent gives out elements.

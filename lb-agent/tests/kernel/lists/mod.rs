@@ -2,3 +2,6 @@
 
 mod backends;
 mod command;
+mod frontends;
+mod services;
+mod shop;

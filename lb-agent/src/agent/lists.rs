@@ -1,0 +1,216 @@
+//! The lists of Services, frontends and backends: what the objects ask for, and what the tables contain of it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use lb_common::backend::state;
+
+use super::engine::Engine;
+use crate::catalog::{Kind, ObjectId, PortSpec, Problem, Protocol, Service};
+use crate::policy::{FrontendKind, ServicePort, ServicePortKey};
+use crate::serve::{
+    BackendNumbers, BackendStatus, FrontendStatus, PortStatus, Selection, ServiceStatus,
+};
+use crate::tables::{BackendCounters, Backing};
+
+/// The Services that are balanced or have problems, sorted.
+///
+/// `problems`: those that the engine does not know.
+pub fn services<B: Backing>(
+    engine: &Engine<B>,
+    problems: Vec<Problem>,
+    of: &Selection,
+) -> Vec<ServiceStatus> {
+    let mut elsewhere: HashMap<String, Vec<Problem>> = HashMap::new();
+    for problem in engine.problems_elsewhere().chain(problems) {
+        let problems = elsewhere.entry(problem.object.clone()).or_default();
+        problems.push(problem);
+    }
+    let selected = engine.catalog().services();
+    let selected = selected.filter(|service| {
+        let metadata = &service.metadata;
+        of.includes(&metadata.namespace, &metadata.name)
+    });
+    let mut services: Vec<ServiceStatus> = selected
+        .map(|service| service_status(engine, service, &elsewhere))
+        .filter(|service| !service.ports.is_empty() || !service.problems.is_empty())
+        .collect();
+    services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    services
+}
+
+/// The frontends of Services in the tables, sorted by Service and port, then by kind and address.
+pub fn frontends<B: Backing>(engine: &Engine<B>, of: &Selection) -> Vec<FrontendStatus> {
+    let mut list = Vec::new();
+    for key in selected_ports(engine, of) {
+        let mut frontends: Vec<_> = engine.tables().frontends_of(key).collect();
+        frontends.sort_by_key(|frontend| (frontend.kind, frontend.address));
+        list.extend(frontends.into_iter().map(|frontend| FrontendStatus {
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            port: key.port.to_string(),
+            protocol: key.protocol.to_string(),
+            family: key.family.to_string(),
+            kind: frontend.kind.to_string(),
+            address: frontend.address.to_string(),
+            id: frontend.id,
+            scope: frontend.scope.to_string(),
+            backends: frontend.backends,
+            outside_backends: frontend.outside_backends,
+        }));
+    }
+    list
+}
+
+/// The backends of Services in the tables, sorted by Service and port, then by address.
+pub fn backends<B: Backing>(engine: &Engine<B>, of: &Selection) -> Vec<BackendStatus> {
+    let mut list = Vec::new();
+    for key in selected_ports(engine, of) {
+        let port = engine.policy().port(key);
+        let backends = engine.tables().backends_of(key);
+        list.extend(backends.map(|backend| backend_status(&backend, port)));
+    }
+    list
+}
+
+/// The service ports in the tables, sorted.
+fn selected_ports<'a, B: Backing>(
+    engine: &'a Engine<B>,
+    of: &Selection,
+) -> Vec<&'a ServicePortKey> {
+    let keys = engine.tables().service_ports();
+    let mut keys: Vec<&ServicePortKey> = keys
+        .filter(|key| of.includes(&key.namespace, &key.name))
+        .collect();
+    keys.sort();
+    keys
+}
+
+fn service_status<B: Backing>(
+    engine: &Engine<B>,
+    service: &Service,
+    elsewhere: &HashMap<String, Vec<Problem>>,
+) -> ServiceStatus {
+    let spec = &service.spec;
+    let name = service.metadata.object_name();
+    let mut status = ServiceStatus {
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
+        service_type: spec
+            .service_type
+            .as_deref()
+            .unwrap_or("ClusterIP")
+            .to_owned(),
+        cluster_ips: cluster_ips(service),
+        internal_traffic_policy: traffic_policy(spec.internal_traffic_policy.as_deref()),
+        problems: engine
+            .policy()
+            .problems_of(&name)
+            .map(ToString::to_string)
+            .collect(),
+        ..ServiceStatus::default()
+    };
+    let mut is_reached_from_outside = false;
+    for port in engine.policy().ports_of(&name) {
+        let of_port = |of: &PortStatus| {
+            of.name == *port.key.port && of.protocol == port.key.protocol.to_string()
+        };
+        if !status.ports.last().is_some_and(of_port) {
+            status.ports.extend(port_status(service, port));
+        }
+        status.algorithm = Some(port.algorithm.to_string());
+        status.affinity_seconds = port.affinity_seconds;
+        status.frontends += engine.tables().frontend_number(&port.key);
+        is_reached_from_outside |= port
+            .frontends
+            .iter()
+            .any(|of| of.kind != FrontendKind::ClusterIp);
+        for backend in engine.tables().backends_of(&port.key) {
+            add(&mut status.backends, backend.state);
+            status.connections += backend.connections;
+            status.active += backend.active;
+        }
+    }
+    if is_reached_from_outside {
+        status.external_traffic_policy =
+            Some(traffic_policy(spec.external_traffic_policy.as_deref()));
+    }
+    if !elsewhere.is_empty() {
+        let id = ObjectId::new(Kind::Service, name);
+        let problems = elsewhere.get(&id.to_string()).into_iter().flatten();
+        status.problems.extend(problems.map(ToString::to_string));
+    }
+    status.problems.sort();
+    status
+}
+
+fn cluster_ips(service: &Service) -> Vec<String> {
+    let spec = &service.spec;
+    let first = spec
+        .cluster_ip
+        .as_ref()
+        .filter(|_| spec.cluster_ips.is_empty());
+    let written = spec.cluster_ips.iter().chain(first);
+    let addresses = written.filter_map(|text| text.parse::<IpAddr>().ok());
+    addresses.map(|address| address.to_string()).collect()
+}
+
+/// The policy that a field stands for: Cluster unless it is Local.
+fn traffic_policy(field: Option<&str>) -> String {
+    match field {
+        Some("Local") => "Local",
+        _ => "Cluster",
+    }
+    .to_owned()
+}
+
+/// None if the Service has changed since the policy evaluated it.
+fn port_status(service: &Service, port: &ServicePort) -> Option<PortStatus> {
+    let protocol = |spec: &PortSpec| Protocol::parse(spec.protocol.as_deref().unwrap_or("TCP"));
+    let key = &port.key;
+    let mut specs = service.spec.ports.iter();
+    let spec = specs.find(|spec| spec.name == key.port && protocol(spec) == Some(key.protocol))?;
+    let mut frontends = port.frontends.iter();
+    let node_port = frontends.find(|frontend| frontend.kind == FrontendKind::NodePort);
+    Some(PortStatus {
+        name: key.port.to_string(),
+        protocol: key.protocol.to_string(),
+        port: spec.port.and_then(|number| number.try_into().ok())?,
+        node_port: node_port.map(|frontend| frontend.port),
+    })
+}
+
+const fn add(numbers: &mut BackendNumbers, state: u64) {
+    numbers.total += 1;
+    if state & (state::INTERNAL | state::EXTERNAL | state::OUTSIDE) != 0 {
+        numbers.used += 1;
+    }
+    if state & state::SERVING != 0 {
+        numbers.serving += 1;
+    }
+}
+
+fn backend_status(backend: &BackendCounters<'_>, port: Option<&ServicePort>) -> BackendStatus {
+    let key = backend.port;
+    let known = port.and_then(|port| {
+        let backends = &port.backends;
+        let index = backends.binary_search_by_key(&backend.address, |known| known.address);
+        backends.get(index.ok()?)
+    });
+    BackendStatus {
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        port: key.port.to_string(),
+        protocol: key.protocol.to_string(),
+        family: key.family.to_string(),
+        address: backend.address.to_string(),
+        id: backend.id,
+        node: known.and_then(|known| known.node.as_deref().map(str::to_owned)),
+        zone: known.and_then(|known| known.zone.as_deref().map(str::to_owned)),
+        internal: backend.state & state::INTERNAL != 0,
+        external: backend.state & state::EXTERNAL != 0,
+        serving: backend.state & state::SERVING != 0,
+        connections: backend.connections,
+        active: backend.active,
+    }
+}

@@ -1,0 +1,75 @@
+//! `lb-agent services`: the Services that are balanced, with the sums of their backends' counters.
+
+use super::listing::{self, Column, Listed, Listing};
+use super::runtime::block_on;
+use super::table;
+use crate::serve::{self, PortStatus, ServiceStatus};
+
+/// Lists the Services of the agent.
+///
+/// # Errors
+/// No agent listens there, or stdout cannot be written.
+pub fn services(listing: &Listing) -> anyhow::Result<()> {
+    let path = listing.selection.of(serve::SERVICES);
+    block_on(listing::list(listing, async || {
+        let services: Vec<ServiceStatus> = serve::fetch(&listing.socket, &path).await?;
+        Ok(services)
+    }))
+}
+
+impl Listed for ServiceStatus {
+    const KIND: &'static str = "Services";
+
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::new("NAMESPACE", |service| service.namespace.clone()),
+        Column::new("NAME", |service| service.name.clone()),
+        Column::new("TYPE", |service| service.service_type.clone()),
+        Column::new("CLUSTER-IP", |service| {
+            table::or_none(Some(&service.cluster_ips.join(",")))
+        }),
+        Column::new("PORT(S)", |service| {
+            table::or_none(Some(&ports(&service.ports)))
+        }),
+        Column::new("ALGORITHM", |service| {
+            table::or_none(service.algorithm.as_deref())
+        }),
+        Column::new("BACKENDS", |service| {
+            format!("{}/{}", service.backends.used, service.backends.total)
+        }),
+        Column::new("CONNECTIONS", |service| service.connections.to_string()),
+        Column::new("ACTIVE", |service| service.active.to_string()),
+        Column::new("PROBLEMS", |service| service.problems.len().to_string()),
+        Column::wide("AFFINITY", |service| {
+            table::or_none(
+                service
+                    .affinity_seconds
+                    .map(|seconds| format!("{seconds}s"))
+                    .as_deref(),
+            )
+        }),
+        Column::wide("INTERNAL-POLICY", |service| {
+            service.internal_traffic_policy.clone()
+        }),
+        Column::wide("EXTERNAL-POLICY", |service| {
+            table::or_none(service.external_traffic_policy.as_deref())
+        }),
+        Column::wide("FRONTENDS", |service| service.frontends.to_string()),
+        Column::wide("SERVING", |service| service.backends.serving.to_string()),
+    ];
+
+    /// Namespace and name.
+    type Key = [String; 2];
+
+    fn key(&self) -> Self::Key {
+        [self.namespace.clone(), self.name.clone()]
+    }
+}
+
+/// Formats ports as `kubectl get services` does: `80:30080/TCP,53/UDP`.
+fn ports(ports: &[PortStatus]) -> String {
+    let cells = ports.iter().map(|port| match port.node_port {
+        Some(node_port) => format!("{}:{node_port}/{}", port.port, port.protocol),
+        None => format!("{}/{}", port.port, port.protocol),
+    });
+    cells.collect::<Vec<_>>().join(",")
+}

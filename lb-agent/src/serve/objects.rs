@@ -1,0 +1,119 @@
+//! The paths and JSON types of the lists of objects.
+
+use serde::{Deserialize, Serialize};
+
+/// The path of the list of [`ServiceStatus`].
+pub const SERVICES: &str = "/v1/services";
+
+/// The path of the list of [`FrontendStatus`].
+pub const FRONTENDS: &str = "/v1/frontends";
+
+/// The path of the list of [`BackendStatus`].
+pub const BACKENDS: &str = "/v1/backends";
+
+/// A Service that the agent balances, or would balance but for its problems.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    pub namespace: String,
+    pub name: String,
+    /// `spec.type`; ClusterIP if there is none.
+    #[serde(rename = "type")]
+    pub service_type: String,
+    /// In the order of `spec.clusterIPs`.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
+    pub ports: Vec<PortStatus>,
+    /// None if no port is balanced.
+    pub algorithm: Option<String>,
+    /// How long a client keeps its backend, in seconds; none without `sessionAffinity: ClientIP`.
+    pub affinity_seconds: Option<u32>,
+    /// `Cluster` or `Local`.
+    pub internal_traffic_policy: String,
+    /// `Cluster` or `Local`; none for a Service that has only ClusterIPs.
+    pub external_traffic_policy: Option<String>,
+    /// The number of frontends in the tables.
+    pub frontends: usize,
+    pub backends: BackendNumbers,
+    /// Connections sent to its backends since they were added. A backend that goes takes its count with it.
+    pub connections: u64,
+    /// Sockets that are connected to its backends now.
+    pub active: u64,
+    /// Its problems and those of its EndpointSlices, one line each.
+    pub problems: Vec<String>,
+}
+
+/// A port of a Service that the agent balances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortStatus {
+    /// "" if it has none.
+    pub name: String,
+    pub protocol: String,
+    pub port: u16,
+    pub node_port: Option<u16>,
+}
+
+/// Numbers of backends. One that several ports or families of a Service have counts once for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendNumbers {
+    /// Those that a frontend offers.
+    pub used: usize,
+    /// Those that keep their UDP flows, used or not.
+    pub serving: usize,
+    pub total: usize,
+}
+
+/// A frontend in the tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendStatus {
+    pub namespace: String,
+    pub name: String,
+    /// The name of the port; "" if it has none.
+    pub port: String,
+    pub protocol: String,
+    pub family: String,
+    /// `ClusterIP`, `NodePort`, `ExternalIP` or `LoadBalancer`.
+    pub kind: String,
+    /// The address with the port. A NodePort has a frontend for each address of the node.
+    pub address: String,
+    /// Its id in FRONTEND_LIST.
+    pub id: u32,
+    /// Whose backends it offers: those of `all` frontends, or the `internal` or `external` ones, as in `plan`.
+    pub scope: String,
+    /// The number of backends that it offers to sockets, and to packets unless `outside_backends` differs.
+    pub backends: usize,
+    /// The number of backends that it offers to packets from outside, if that is another view.
+    pub outside_backends: Option<usize>,
+}
+
+/// A backend of a service port, with the kernel's counters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    pub namespace: String,
+    pub name: String,
+    /// The name of the port; "" if it has none.
+    pub port: String,
+    pub protocol: String,
+    pub family: String,
+    /// The address with the port.
+    pub address: String,
+    /// Its id in BACKENDS.
+    pub id: u32,
+    /// None if its EndpointSlice does not say.
+    pub node: Option<String>,
+    /// None if its EndpointSlice does not say.
+    pub zone: Option<String>,
+    /// The backend is a choice for the ClusterIP.
+    pub internal: bool,
+    /// The backend is a choice for the other frontends.
+    pub external: bool,
+    pub serving: bool,
+    /// Connections sent to it since it was added.
+    pub connections: u64,
+    /// Sockets that are connected to it now.
+    pub active: u64,
+}
