@@ -18,8 +18,9 @@ use super::netfilter::{self, MASQUERADE_MARK, Netfilter, NetfilterError, Ruleset
 use super::node::cgroup::Cgroup;
 use super::node::error::KernelError;
 use super::node::{capabilities, netns};
+use super::packets::attacher;
 use super::packets::devices::{self, DevicePattern};
-use super::packets::hook::{self, PacketHook};
+use super::packets::hook::PacketHook;
 use super::pins::folder::Pins;
 use super::pins::keeper::PinnedMap;
 use super::pins::unload::{self, Unloaded, UnloadedPackets};
@@ -184,7 +185,7 @@ fn is_liberal() -> bool {
 /// Removes the program from all devices, and the rules of netfilter.
 fn remove_packets(links: &Path) -> Result<UnloadedPackets, KernelError> {
     let devices = devices::list(&[]).unwrap_or_default();
-    let devices = hook::detach_all(links, &devices)?;
+    let devices = attacher::detach_all(links, &devices)?;
     let has_table = netfilter::unload().map_err(|error| {
         KernelError::system("remove the nftables table")(io::Error::other(error))
     })?;

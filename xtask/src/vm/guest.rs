@@ -21,7 +21,7 @@ const PROGRAMS: [&str; 15] = [
 ];
 
 /// Modules of Debian's kernels that the tests need, without the modules that these depend on.
-const MODULES: [&str; 22] = [
+const MODULES: [&str; 23] = [
     "veth",
     "bridge",
     "br_netfilter",
@@ -37,6 +37,7 @@ const MODULES: [&str; 22] = [
     "bonding",
     "sch_ingress",
     "cls_bpf",
+    "cls_u32",
     // Translation of addresses.
     "nf_tables",
     "nft_chain_nat",

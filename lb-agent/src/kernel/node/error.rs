@@ -121,9 +121,14 @@ pub enum KernelError {
     },
     #[error(
         "cannot attach the program `packet` to device {device}: {error}; packets that come in there get no Service, the rest \
-         works; name other devices with --packet-devices, or start the agent with --packet-path off"
+         works; it is tried again; name other devices with --packet-devices, or start the agent with --packet-path off"
     )]
     Device { device: String, error: io::Error },
+    #[error(
+        "cannot remove the program `packet` from device {device}: {error}; `tc filter del dev {device} ingress pref 49584` \
+         removes it"
+    )]
+    Filter { device: String, error: io::Error },
     #[error("cannot allocate memory for {what}: {}", memory(*tables, limit.as_ref()))]
     Memory {
         what: String,

@@ -15,7 +15,7 @@ use crate::foreign::{bpf, number, owned, zeroed};
 const BEFORE: u32 = 1 << 3;
 
 /// TCX_NEXT and TCX_PASS of linux/bpf.h: the next program decides; the packet goes on without it.
-const NEXT: i32 = -1;
+pub const NEXT: i32 = -1;
 const PASS: i32 = 0;
 
 /// A program that always returns this.
@@ -36,7 +36,7 @@ fn program(verdict: i32) -> Result<OwnedFd> {
 }
 
 /// Attaches such a program to the ingress of a device, before all others, until the link is dropped.
-fn attach_first(verdict: i32, device: &str) -> Result<OwnedFd> {
+pub fn attach_first(verdict: i32, device: &str) -> Result<OwnedFd> {
     let program = program(verdict).context("cannot load a classifier")?;
     let mut attr: bpf_attr = zeroed();
     attr.link_create.__bindgen_anon_1.prog_fd = number(program.as_raw_fd())?;

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod algorithms;
+mod attach;
 mod beside;
 mod cases;
 mod clean_up;

@@ -1,0 +1,113 @@
+//! A packet path that is in place, and what happens to it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use super::reading::{Elements, Reading, read};
+use crate::kernel::{self, Device, DevicePattern, NetfilterError, PacketHook, RulesetWatch};
+
+/// The least time between two comparisons of netfilter's rules and maps, so that another program that changes them all the time
+/// does not keep the main loop busy.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The attached program, and what reports changes.
+#[derive(Debug)]
+pub struct Placed {
+    pub hook: PacketHook,
+    /// The node's devices, after each change.
+    devices: mpsc::Receiver<Vec<Device>>,
+    /// None before the first synchronization, which would take longer with it.
+    pub watch: Option<RulesetWatch>,
+    /// The NAT maps are being read.
+    pub reading: Option<Reading>,
+    /// Another program has changed our rules or maps since the last comparison.
+    is_changed: bool,
+    /// When the next comparison may be.
+    pub next: Instant,
+    /// How often to compare anyway.
+    every: Duration,
+}
+
+/// Something happened to the packet path.
+#[derive(Debug)]
+pub enum PacketEvent {
+    /// These are the node's devices now.
+    Devices(Vec<Device>),
+    /// Netfilter's rules are to be compared with what they should be, and its maps to be read.
+    Ruleset,
+    /// The maps were read.
+    Elements(Result<Elements, NetfilterError>),
+}
+
+impl Placed {
+    /// `patterns`: the devices that the packet path uses. `every`: how often to compare rules and maps.
+    ///
+    /// # Errors
+    /// The kernel does not report changes of devices.
+    pub fn new(
+        hook: PacketHook,
+        patterns: &[DevicePattern],
+        every: Duration,
+    ) -> anyhow::Result<Self> {
+        let (sender, devices) = mpsc::channel(16);
+        kernel::watch_devices(patterns.to_vec(), sender)
+            .context("cannot watch the node's devices")?;
+        Ok(Self {
+            hook,
+            devices,
+            watch: None,
+            reading: None,
+            is_changed: false,
+            next: Instant::now(),
+            every,
+        })
+    }
+
+    /// Cancel safe.
+    pub async fn next(&mut self) -> PacketEvent {
+        loop {
+            let due = match self.is_changed {
+                true => self.next,
+                false => self.next + self.every,
+            };
+            tokio::select! {
+                Some(mut devices) = self.devices.recv() => {
+                    while let Ok(later) = self.devices.try_recv() {
+                        devices = later;
+                    }
+                    return PacketEvent::Devices(devices);
+                }
+                read = read(&mut self.reading) => return PacketEvent::Elements(read),
+                changed = changed(&mut self.watch), if !self.is_changed => {
+                    if let Err(error) = changed {
+                        warn_of_watch(&error);
+                        self.watch = None;
+                    }
+                    self.is_changed = true;
+                }
+                () = tokio::time::sleep_until(due.into()) => {
+                    self.is_changed = false;
+                    self.next = Instant::now() + PAUSE;
+                    return PacketEvent::Ruleset;
+                }
+            }
+        }
+    }
+}
+
+async fn changed(watch: &mut Option<RulesetWatch>) -> Result<(), NetfilterError> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+pub fn warn_of_watch(error: &NetfilterError) {
+    tracing::warn!(
+        event = "packet_path.watch_failed",
+        %error,
+        "cannot watch nftables: a change is noticed with the next check",
+    );
+}
