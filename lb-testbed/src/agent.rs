@@ -13,6 +13,7 @@ use rustix::thread::{
 };
 
 use crate::agent_process::AgentProcess;
+use crate::missing_netlink::MissingNetlink;
 use crate::node::Node;
 use crate::pod::Pod;
 use crate::sandbox::Sandbox;
@@ -30,6 +31,8 @@ pub struct Agent {
     /// The host that it runs on, if not the sandbox itself.
     host: Option<Pod>,
     capabilities: CapabilitySet,
+    /// What the kernel seems not to have.
+    missing: Option<MissingNetlink>,
 }
 
 impl Agent {
@@ -120,6 +123,7 @@ impl Agent {
             pin_dir: sandbox.bpffs().join("socklb"),
             host: None,
             capabilities: CapabilitySet::all(),
+            missing: None,
         }
     }
 
@@ -175,6 +179,12 @@ impl Agent {
         self
     }
 
+    /// As on a kernel without this protocol of netlink.
+    pub fn without_netlink(mut self, protocol: i32) -> Result<Self> {
+        self.missing = Some(MissingNetlink::new(protocol)?);
+        Ok(self)
+    }
+
     /// With its socket at `path` instead of in the sandbox's folder.
     #[must_use]
     pub fn at_socket(mut self, path: impl Into<PathBuf>) -> Self {
@@ -219,7 +229,11 @@ impl Agent {
             .stdout(log)
             .stderr(same_log)
             .process_group(0);
-        let child = bound(die_with_parent(&mut command), self.capabilities)
+        let command = bound(die_with_parent(&mut command), self.capabilities);
+        if let Some(missing) = self.missing.clone() {
+            missing.hide_from(command);
+        }
+        let child = command
             .spawn()
             .with_context(|| format!("cannot start the agent {}", self.binary.display()))?;
         Ok(AgentProcess::new(child, log_file))

@@ -28,6 +28,7 @@ mod chi_square;
 mod client;
 mod log;
 mod manifest;
+mod missing_netlink;
 mod node;
 mod patience;
 mod pod;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::engine::Engine;
+use super::packets::PacketPath;
 use crate::catalog::{Family, Problem};
 use crate::duties::conntrack::{
     Cleaned, CleanerAnswer, ConntrackCleaner, ConntrackError, StaleRule,
@@ -22,6 +23,8 @@ pub struct Duties {
     servers: Option<HealthServers>,
     cleaner: Option<ConntrackCleaner>,
     cleaning: Option<CleanerAnswer>,
+    /// Why the last cleaning failed.
+    cleaning_error: Option<Problem>,
     /// Service ports of UDP that have changed since the last cleaning began.
     changed: BTreeSet<ServicePortKey>,
     sysctls: SysctlReport,
@@ -31,11 +34,11 @@ pub struct Duties {
 }
 
 impl Duties {
-    /// `families`: those of the node's addresses. `has_packets`: the packet path is on, which needs all of them. Without it only `/healthz` is answered, if the settings ask
-    /// for it.
+    /// `families`: those of the node's addresses. `packets`: the packet path, which needs all of them. Without it only `/healthz`
+    /// is answered, if the settings ask for it.
     pub fn start(
         settings: &DutySettings,
-        has_packets: bool,
+        packets: Option<&PacketPath>,
         has_api_server: bool,
         families: &[Family],
         metrics: &DutyMetrics,
@@ -45,12 +48,13 @@ impl Duties {
             servers: None,
             cleaner: None,
             cleaning: None,
+            cleaning_error: None,
             changed: BTreeSet::new(),
             sysctls: SysctlReport::default(),
             has_api_server,
             problems: Vec::new(),
         };
-        if has_packets || settings.healthz.is_some() {
+        if packets.is_some() || settings.healthz.is_some() {
             let servers = HealthServers::start(HealthSettings {
                 healthz: settings.healthz,
                 health: duties.reporter.view(),
@@ -61,7 +65,8 @@ impl Duties {
                 Err(error) => duties.fail("health", &error),
             }
         }
-        if has_packets {
+        duties.beat(packets);
+        if packets.is_some_and(PacketPath::is_in_place) {
             match ConntrackCleaner::start(metrics.clone()) {
                 Ok(cleaner) => duties.cleaner = Some(cleaner),
                 Err(error) => duties.fail("conntrack", &error),
@@ -115,8 +120,10 @@ impl Duties {
     }
 
     /// The main loop runs.
-    pub fn beat(&self) {
+    pub fn beat(&self, packets: Option<&PacketPath>) {
         self.reporter.beat();
+        let works = packets.is_none_or(PacketPath::works);
+        self.reporter.set_lacks_packets(!works);
     }
 
     /// Begins to delete the conntrack entries of the changed service ports, unless that is under way.
@@ -148,27 +155,39 @@ impl Duties {
     ) {
         self.cleaning = None;
         match result {
-            Some(Ok(Cleaned { seen, deleted })) if deleted > 0 => tracing::info!(
-                event = "conntrack.flows_deleted",
-                count = deleted,
-                seen,
-                "deleted conntrack entries of UDP flows whose backend has stopped serving",
-            ),
-            Some(Err(error)) => tracing::warn!(
+            Some(Ok(cleaned)) => {
+                self.cleaning_error = None;
+                log_cleaned(cleaned);
+            }
+            Some(Err(error)) => self.take_cleaning_error(&error),
+            None => {}
+        }
+        self.clean(engine);
+    }
+
+    /// Logs it unless the cleaning before failed for the same reason.
+    fn take_cleaning_error(&mut self, error: &ConntrackError) {
+        let problem = Problem {
+            object: "node".to_owned(),
+            message: error.to_string(),
+        };
+        if self.cleaning_error.as_ref() != Some(&problem) {
+            tracing::warn!(
                 event = "conntrack.not_cleaned",
                 %error,
                 "cannot delete conntrack entries: UDP flows may stay with backends that have stopped serving",
-            ),
-            _ => {}
+            );
         }
-        self.clean(engine);
+        self.cleaning_error = Some(problem);
     }
 
     /// What does not work now.
     pub fn problems(&self) -> Vec<Problem> {
         let of_servers = self.servers.iter().flat_map(HealthServers::problems);
-        let of_kernel = self.sysctls.problems.iter().chain(&self.problems).cloned();
-        of_servers.chain(of_kernel).collect()
+        let of_kernel = self.sysctls.problems.iter().chain(&self.cleaning_error);
+        of_servers
+            .chain(of_kernel.chain(&self.problems).cloned())
+            .collect()
     }
 
     /// Closes all ports, so that another agent can open them. Blocks for up to a second.
@@ -176,5 +195,16 @@ impl Duties {
         if let Some(servers) = self.servers {
             servers.close();
         }
+    }
+}
+
+fn log_cleaned(Cleaned { seen, deleted }: Cleaned) {
+    if deleted > 0 {
+        tracing::info!(
+            event = "conntrack.flows_deleted",
+            count = deleted,
+            seen,
+            "deleted conntrack entries of UDP flows whose backend has stopped serving",
+        );
     }
 }

@@ -97,7 +97,7 @@ impl Agent {
         self.terminator.tick();
         self.drift.keep(&mut self.opened.keeper);
         self.keep_packet_path();
-        self.duties.beat();
+        self.duties.beat(self.packets.as_ref());
     }
 
     /// Handles a signal that ends the process. The data path stays.

@@ -106,7 +106,7 @@ impl Agent {
         let metrics = AgentMetrics::default();
         let duties = Duties::start(
             &settings.duties,
-            packets.is_some(),
+            packets.as_ref(),
             matches!(settings.source, Source::Kubernetes(_)),
             &families,
             &metrics.duties,

@@ -51,7 +51,7 @@ pub enum PacketError {
         "cannot load the BPF program `packet`: its refusal is in the log; start the agent with --packet-path off"
     )]
     Program,
-    #[error(transparent)]
+    #[error("{0}; then restart lb-agent")]
     Netfilter(#[from] NetfilterError),
 }
 

@@ -75,6 +75,18 @@ impl PacketPath {
         Ok(path)
     }
 
+    /// Whether the kernel has what it needs. Otherwise it is off until the agent starts again.
+    #[must_use]
+    pub const fn is_in_place(&self) -> bool {
+        self.placed.is_ok()
+    }
+
+    /// Whether packets get a Service: at least those of devices without an error.
+    #[must_use]
+    pub const fn works(&self) -> bool {
+        self.placed.is_ok() && self.ruleset_error.is_none()
+    }
+
     /// Watches netfilter from now on. To be called when the tables are up to date.
     pub fn watch_netfilter(&mut self, maps: &Maps) {
         let (Ok(placed), Some(netfilter)) = (&mut self.placed, maps.netfilter()) else {

@@ -84,22 +84,15 @@ fn work(queue: &Receiver<Job>, metrics: &DutyMetrics) {
 
 fn clean(conntrack: &mut Conntrack, rule: &StaleRule) -> Result<Cleaned, ConntrackError> {
     let began = Instant::now();
-    let result = try_clean(conntrack, rule);
-    match &result {
-        Ok(cleaned) => tracing::debug!(
-            event = "conntrack.cleaned",
-            seen = cleaned.seen,
-            deleted = cleaned.deleted,
-            elapsed_seconds = began.elapsed().as_secs_f64(),
-            "deleted the UDP flows whose endpoint has stopped serving",
-        ),
-        Err(error) => tracing::warn!(
-            event = "conntrack.clean_failed",
-            %error,
-            "cannot delete the UDP flows whose endpoint has stopped serving: clients that keep their port stay with it",
-        ),
-    }
-    result
+    let cleaned = try_clean(conntrack, rule)?;
+    tracing::debug!(
+        event = "conntrack.cleaned",
+        seen = cleaned.seen,
+        deleted = cleaned.deleted,
+        elapsed_seconds = began.elapsed().as_secs_f64(),
+        "deleted the UDP flows whose endpoint has stopped serving",
+    );
+    Ok(cleaned)
 }
 
 fn try_clean(conntrack: &mut Conntrack, rule: &StaleRule) -> Result<Cleaned, ConntrackError> {

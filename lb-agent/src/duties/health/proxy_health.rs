@@ -38,6 +38,8 @@ pub(super) struct ProxyHealth {
     families: BTreeMap<Family, FamilyState>,
     /// When the main loop last ran.
     beat: Option<Instant>,
+    /// Packets get no Service. kube-proxy does not run without its rules.
+    pub(super) lacks_packets: bool,
     pub(super) node: NodeEligibility,
 }
 
@@ -72,11 +74,19 @@ impl ProxyHealth {
             .all(|(_, _, state)| !self.is_late(state, now))
     }
 
+    /// Whether a load balancer's packets get a Service here, with current endpoints.
+    pub(super) fn serves_packets(&self, now: Moment) -> bool {
+        self.is_healthy(now) && !self.lacks_packets
+    }
+
     /// The JSON, and whether it says that all is well.
     ///
-    /// `with_node`: the node's eligibility counts, and is part of the JSON.
+    /// `with_node`: whether packets get a Service and the node's eligibility count too, and the latter is part of the JSON.
     pub(super) fn body(&self, with_node: bool, now: Moment) -> (Body, bool) {
-        let healthy = self.is_healthy(now);
+        let healthy = match with_node {
+            true => self.serves_packets(now),
+            false => self.is_healthy(now),
+        };
         let is_well = healthy && (!with_node || self.node.is_eligible());
         let last = self.updated_families().map(|(_, updated, _)| updated).max();
         let body = Body {

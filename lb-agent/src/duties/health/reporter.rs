@@ -64,6 +64,13 @@ impl HealthReporter {
         );
     }
 
+    /// Whether the packet path does not work though it is on: load balancers must use other nodes.
+    pub fn set_lacks_packets(&self, lacks_packets: bool) {
+        if self.health.borrow().lacks_packets != lacks_packets {
+            self.change(|health, _| health.lacks_packets = lacks_packets);
+        }
+    }
+
     /// Reports a change that has waited for this long.
     #[cfg(test)]
     pub(super) fn report_late(&self, family: Family, waited: std::time::Duration) {

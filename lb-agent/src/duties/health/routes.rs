@@ -77,7 +77,7 @@ pub(super) fn service(answer: ServiceAnswer) -> Router {
 impl ServiceAnswer {
     fn answer(&self) -> Response {
         let local_endpoints = self.local_endpoints.load(Ordering::Relaxed);
-        let is_healthy = self.health.read(|health, now| health.is_healthy(now));
+        let is_healthy = self.health.read(|health, now| health.serves_packets(now));
         let body = ServiceBody {
             service: ServiceName {
                 namespace: &self.name.namespace,

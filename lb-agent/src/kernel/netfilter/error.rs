@@ -7,31 +7,35 @@ use super::part::Part;
 #[derive(Debug, thiserror::Error)]
 pub enum NetfilterError {
     #[error(
-        "cannot use nftables: the kernel has no nf_tables ({0}); load the module nf_tables (CONFIG_NF_TABLES and \
-         CONFIG_NF_TABLES_INET), or turn the packet path off: sockets are served without it"
+        "cannot use nftables, so only sockets are served: the kernel has no nf_tables ({0}); load the module nf_tables \
+         (CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET), or turn the packet path off"
     )]
     Unavailable(io::Error),
     #[error(
-        "cannot make {part} of the nftables table inet socklb: the kernel lacks what it needs ({error}); load the modules \
-         nft_chain_nat, nft_ct, nft_masq, nft_nat and nft_reject_inet, or turn the packet path off: sockets are served without \
-         it"
+        "cannot make {part} of the nftables table inet socklb, so only sockets are served: the kernel lacks what it needs \
+         ({error}); load the modules nft_chain_nat, nft_ct, nft_masq, nft_nat and nft_reject_inet, or turn the packet path off"
     )]
     Unsupported { part: Part, error: io::Error },
     #[error(
         "cannot change {0} of the nftables table inet socklb: not allowed to; give lb-agent CAP_NET_ADMIN in the host's \
-         network namespace, or end the program that owns the table (`nft list tables` names it)"
+         network namespace"
     )]
     NotAllowed(Part),
     /// It is left as it is.
     #[error(
-        "cannot use the nftables table inet socklb: another program made it ({}); give that program's table another name, or \
-         remove it with `nft delete table inet socklb`; until then only sockets are served",
+        "cannot use the nftables table inet socklb, so only sockets are served: another program made it ({}); give that \
+         program's table another name, or remove it with `nft delete table inet socklb`",
         contents(chains, maps)
     )]
     Foreign {
         chains: Vec<String>,
         maps: Vec<String>,
     },
+    #[error(
+        "cannot use the nftables table inet socklb, so only sockets are served: another program owns it (netlink port {0}, in \
+         most cases its process id), and the kernel lets no other one change it; end that program"
+    )]
+    Owned(u32),
     /// [`super::Netfilter::check`] makes it again.
     #[error("cannot change elements of the nftables table inet socklb: another program removed it")]
     Gone,

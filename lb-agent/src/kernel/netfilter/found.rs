@@ -23,6 +23,8 @@ pub struct FoundTable {
     pub flags: u32,
     /// It has our comment.
     pub is_marked: bool,
+    /// The netlink port of the only program that may change it (NFT_TABLE_F_OWNER).
+    pub owner: Option<u32>,
     pub chains: Vec<FoundChain>,
     pub maps: Vec<FoundMap>,
 }
@@ -84,6 +86,7 @@ pub fn table(netlink: &mut Netlink) -> io::Result<Option<FoundTable>> {
         table = Some(FoundTable {
             flags: found.get_flags().unwrap_or_default(),
             is_marked: found.get_userdata().is_ok_and(|data| data == comment()),
+            owner: found.get_owner().ok(),
             chains: Vec::new(),
             maps: Vec::new(),
         });

@@ -314,6 +314,9 @@ fn read_elements(
 }
 
 fn refuse_foreign(found: &FoundTable, comparison: &Comparison) -> Result<(), NetfilterError> {
+    if let Some(owner) = found.owner {
+        return Err(NetfilterError::Owned(owner));
+    }
     let is_empty = found.chains.is_empty() && found.maps.is_empty();
     if found.is_marked || is_empty || comparison.repair == Repair::Nothing {
         return Ok(());

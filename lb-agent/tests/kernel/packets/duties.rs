@@ -93,7 +93,7 @@ fn is_late(error: &std::io::Error) -> bool {
 }
 
 /// The status code and the JSON body.
-fn get(client: &Pod, at: SocketAddr, path: &str) -> Result<(u16, Value)> {
+pub fn get(client: &Pod, at: SocketAddr, path: &str) -> Result<(u16, Value)> {
     let answer = client.enter(|| -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&at, LIMIT)?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: node\r\n\r\n")?;

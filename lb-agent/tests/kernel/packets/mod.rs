@@ -25,3 +25,4 @@ mod rollout;
 pub mod scene;
 mod stage;
 mod unload;
+mod without_netfilter;

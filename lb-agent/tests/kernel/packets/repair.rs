@@ -5,18 +5,15 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{Deadline, Question, sandboxed, stretched};
+use lb_testbed::{Deadline, sandboxed, stretched};
 use nix::net::if_::if_nametoindex;
 
 use super::earlier::has_tcx;
 use super::flow::Flow;
-use super::outcome::Outcome::{Answered, Refused};
-use super::outcome::{expect, outcome};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Scene, Service, ask_until_all};
 use super::stage::{ELEMENTS, SECOND, Stage};
 use crate::foreign::detach_pinned;
 use crate::netfilter::nft;
-use crate::support::status;
 
 /// The handle of a rule, which nft shows behind it.
 fn handle(rule: &str) -> Result<String> {
@@ -245,51 +242,5 @@ fn idle_connections_outlive_a_flush_of_all_rules() {
         thread::sleep(stretched(SECOND));
         stage.damage_rules("flush ruleset", "the table")?;
         flows.iter_mut().try_for_each(|flow| flow.ask().map(drop))
-    });
-}
-
-#[test]
-fn another_programs_table_is_left_alone_and_sockets_are_served() {
-    const FOREIGN: &str = "add table inet socklb\n\
-         add chain inet socklb theirs { type filter hook input priority 0; }\n\
-         add rule inet socklb theirs counter accept\n";
-    sandboxed(|sandbox| {
-        let mut scene = Scene::new(sandbox)?;
-        let pods = scene.pods(1)?;
-        let service = Service::new("web", 10);
-        scene.write(&service, &[(&pods[0], "node-a")])?;
-        nft(FOREIGN)?;
-        let before = nft("list table inet socklb")?;
-        let mut running = scene.start()?;
-        let failed = running.wait_for_event("packet_path.failed")?;
-        ensure!(failed.level() == "ERROR");
-        ensure!(failed.text("error").contains("theirs"), "{failed}");
-        let client = scene.node.pod("client")?;
-        for family in FAMILIES {
-            for protocol in PROTOCOLS {
-                let node = scene.outside.node_address(family);
-                let to = service.at(Kind::ClusterIp, family, node);
-                expect(&client, to, protocol, Answered)?;
-                let to = Question::to(service.at(Kind::NodePort, family, node));
-                let became = outcome(scene.outside.machine(), to, protocol)?;
-                ensure!(became == Refused, "{became:?}");
-            }
-        }
-        let after = nft("list table inet socklb")?;
-        let shape = |text: &str| {
-            let words = text.split_whitespace().map(str::to_owned);
-            // The counter counts.
-            words
-                .filter(|word| word.parse::<u64>().is_err())
-                .collect::<Vec<_>>()
-        };
-        ensure!(shape(&after) == shape(&before), "{after}");
-        let trouble = status(&scene.agent)?
-            .packet_path
-            .context("it is on")?
-            .trouble;
-        ensure!(trouble == [failed.text("error")], "{trouble:?}");
-        ensure!(running.log().warnings() == ["packet_path.failed"]);
-        Ok(())
     });
 }
