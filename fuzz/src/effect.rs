@@ -82,6 +82,7 @@ fn check_port(port: &ServicePort) {
         addresses: vec![[10, 0, 0, 1].into()],
         range: (30_000, 32_767),
         allowed: Vec::new(),
+        primary: None,
     };
     let expanded = node_ports.expand(port.clone());
     assert!(

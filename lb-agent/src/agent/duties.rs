@@ -110,7 +110,7 @@ impl Duties {
             servers.set_services(engine.health_checks().checks());
         }
         if let Some(servers) = &self.servers {
-            servers.set_addresses(&engine.health_check_addresses());
+            servers.set_addresses(engine.health_check_addresses());
         }
         let changed = engine.take_changed_udp();
         if self.cleaner.is_some() {

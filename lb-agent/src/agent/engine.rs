@@ -12,7 +12,7 @@ use super::refused_ports::RefusedPorts;
 use crate::catalog::{Catalog, Change, Protocol};
 use crate::duties::health::HealthChecks;
 use crate::policy::{
-    Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
+    self, Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
     Update,
 };
 use crate::tables::{Backing, Check, Counts, Drift, Tables};
@@ -65,12 +65,18 @@ impl<B: Backing> Engine<B> {
     /// object may be missing only because it has not arrived yet.
     pub fn apply(&mut self) {
         let touched = self.catalog.take_touched();
-        let update = self.policy.update(&self.catalog, touched.iter().cloned());
+        let mut update = self.policy.update(&self.catalog, touched.iter().cloned());
         let checks = &mut self.health_checks;
         self.has_changed_checks |= checks.update(&self.catalog, &self.policy, &touched);
         let changed = update.changed.iter().map(|port| &port.key);
         let udp = changed.filter(|key| key.protocol == Protocol::Udp);
         self.changed_udp.extend(udp.cloned());
+        if self.take_primary() {
+            let known: HashSet<_> = update.changed.iter().map(|port| port.key.clone()).collect();
+            let others = self.ports_with_node_ports();
+            let others = others.filter(|port| !known.contains(&port.key)).cloned();
+            update.changed.extend(others.collect::<Vec<_>>());
+        }
         self.bring_into_effect(update);
         self.log_problems();
     }
@@ -81,13 +87,10 @@ impl<B: Backing> Engine<B> {
         &self.health_checks
     }
 
-    /// The addresses on which Services' health checks are answered; empty: all.
+    /// The addresses on which Services' health checks are answered; none: all.
     #[must_use]
-    pub fn health_check_addresses(&self) -> Vec<IpAddr> {
-        match self.node_ports.allowed.is_empty() {
-            true => Vec::new(),
-            false => self.node_ports.allowed_addresses().collect(),
-        }
+    pub fn health_check_addresses(&self) -> Option<Vec<IpAddr>> {
+        self.node_ports.restricted()
     }
 
     /// Whether [`Self::health_checks`] has changed since the last call.
@@ -124,28 +127,36 @@ impl<B: Backing> Engine<B> {
         if addresses == self.node_ports.addresses {
             return;
         }
-        tracing::info!(
-            event = "node_addresses.changed",
-            addresses = %addresses
-                .iter()
-                .map(IpAddr::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-            "the node's addresses have changed: NodePorts follow",
-        );
+        log_addresses(&addresses);
         self.node_ports.addresses = addresses;
-        let is_node_port = |frontend: &Frontend| frontend.kind == FrontendKind::NodePort;
-        let changed = self
-            .policy
-            .service_ports()
-            .filter(|port| port.frontends.iter().any(is_node_port))
-            .cloned()
-            .collect();
+        let changed = self.ports_with_node_ports().cloned().collect();
         self.bring_into_effect(Update {
             changed,
             ..Update::default()
         });
         self.log_problems();
+    }
+
+    /// Takes the Node's primary addresses, if NodePorts are served on them. Returns whether they have changed. Those of a Node that
+    /// is removed, or has none any more, stay.
+    fn take_primary(&mut self) -> bool {
+        let (Some(known), Some(node)) = (&mut self.node_ports.primary, self.catalog.own_node())
+        else {
+            return false;
+        };
+        let now = policy::primary_addresses(node);
+        if now.is_empty() || now == *known {
+            return false;
+        }
+        log_addresses(&now);
+        *known = now;
+        true
+    }
+
+    fn ports_with_node_ports(&self) -> impl Iterator<Item = &ServicePort> {
+        let is_node_port = |frontend: &Frontend| frontend.kind == FrontendKind::NodePort;
+        let ports = self.policy.service_ports();
+        ports.filter(move |port| port.frontends.iter().any(is_node_port))
     }
 
     fn bring_into_effect(&mut self, mut update: Update) {
@@ -256,11 +267,17 @@ impl<B: Backing> Engine<B> {
         problems
     }
 
+    fn node_problem(&self) -> Option<Problem> {
+        let is_missing = self.node_ports.lacks_primary();
+        is_missing.then(|| policy::no_primary_address(&self.catalog))
+    }
+
     /// The problems of objects that are not the policy's.
     pub fn problems_elsewhere(&self) -> impl Iterator<Item = Problem> {
         let known = self.source_problems.iter();
         let known = known.chain(self.health_checks.problems()).cloned();
-        known.chain(self.refused.problems(self.tables.headroom()))
+        let refused = self.refused.problems(self.tables.headroom());
+        known.chain(self.node_problem()).chain(refused)
     }
 
     /// The number of service ports that the tables could not take.
@@ -289,9 +306,19 @@ impl<B: Backing> Engine<B> {
         self.refused.log(self.tables.has_quarantined());
         let lasting = self.source_problems.iter();
         let lasting = lasting.chain(self.policy.lasting_problems());
-        let passing = self.policy.passing_problems();
+        let of_node = self.node_problem();
+        let passing = self.policy.passing_problems().chain(&of_node);
         let lasting = lasting.map(|problem| (problem, false));
         self.problem_log
             .update(lasting.chain(passing.map(|problem| (problem, true))));
     }
+}
+
+fn log_addresses(addresses: &[IpAddr]) {
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    tracing::info!(
+        event = "node_addresses.changed",
+        addresses = addresses.join(", "),
+        "the node's addresses have changed: NodePorts follow",
+    );
 }

@@ -4,7 +4,7 @@
 //! A script's sections begin with a line `=== `:
 //!
 //! * `=== node lengths=FRONTENDS,VIEWS,CELLS,BACKENDS refuse-unknown=CIDR packet-path=on no-external-ips=on
-//!   nodeport-addresses=CIDR`: the settings of the agent (before the first step).
+//!   nodeport-addresses=CIDR|primary`: the settings of the agent (before the first step).
 //! * `=== step TITLE`: all manifests that exist from now on.
 //! * `=== restart TITLE`: the same, but first another agent takes over the tables.
 //! * `=== tables`: the result. Its last line is the number of stores since the previous result.
@@ -122,6 +122,7 @@ impl GoldenAgent {
             addresses: vec![[10, 0, 0, 1].into()],
             range: (30_000, 32_767),
             allowed: Vec::new(),
+            primary: None,
         };
         for (name, value) in head.split(' ').filter_map(|word| word.split_once('=')) {
             match name {
@@ -136,6 +137,7 @@ impl GoldenAgent {
                 }
                 "packet-path" => options.packets = (value == "on").then(Masquerading::default),
                 "no-external-ips" => options.refuses_external_ips = value == "on",
+                "nodeport-addresses" if value == "primary" => node_ports.primary = Some(Vec::new()),
                 "nodeport-addresses" => node_ports.allowed.push(value.parse().expect("a CIDR")),
                 other => panic!("{other}: there is no such option"),
             }

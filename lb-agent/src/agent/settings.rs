@@ -23,6 +23,8 @@ pub struct AgentSettings {
     pub node_port_range: (u16, u16),
     /// The ranges of addresses on which NodePorts are served: see [`crate::policy::NodePorts`].
     pub node_port_addresses: Vec<IpNet>,
+    /// NodePorts are served on the Node's primary addresses too.
+    pub has_primary_node_ports: bool,
     /// How often to sweep.
     pub sweep_interval: Duration,
     /// End TCP connections too when their backends have stopped serving.

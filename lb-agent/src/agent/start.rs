@@ -81,6 +81,7 @@ impl Agent {
             addresses: addresses(&settings)?,
             range: settings.node_port_range,
             allowed: settings.node_port_addresses.clone(),
+            primary: settings.has_primary_node_ports.then(Vec::new),
         };
         let families: BTreeSet<Family> = node_ports
             .addresses

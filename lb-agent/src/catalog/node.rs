@@ -13,6 +13,8 @@ pub struct Node {
     pub metadata: Metadata,
     #[serde(default, deserialize_with = "null_is_default")]
     pub spec: NodeSpec,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub status: NodeStatus,
 }
 
 /// `spec` of a Node.
@@ -29,6 +31,25 @@ pub struct NodeSpec {
 pub struct Taint {
     #[serde(deserialize_with = "text::or_empty")]
     pub key: Arc<str>,
+}
+
+/// `status` of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    #[serde(deserialize_with = "null_is_default")]
+    pub addresses: Box<[NodeAddress]>,
+}
+
+/// One of `status.addresses`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, or a kind of name.
+    #[serde(rename = "type", deserialize_with = "text::or_empty")]
+    pub kind: Arc<str>,
+    #[serde(deserialize_with = "text::or_empty")]
+    pub address: Arc<str>,
 }
 
 impl Node {

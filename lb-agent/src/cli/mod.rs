@@ -257,6 +257,7 @@ impl Cli {
 impl RunArgs {
     fn settings(self) -> agent::AgentSettings {
         let packets = self.packets.settings(&self.source.packets);
+        let (node_port_addresses, has_primary_node_ports) = self.packets.node_port_addresses();
         let mut source = self.source.settings();
         if self.refuse_unknown {
             source.refuse_unknown(self.service_cidr);
@@ -280,7 +281,8 @@ impl RunArgs {
             },
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,
-            node_port_addresses: self.packets.nodeport_addresses,
+            node_port_addresses,
+            has_primary_node_ports,
             sweep_interval: self.sweep_interval,
             terminate_tcp: self.terminate_tcp,
             check_interval: self.check_interval,

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::values::{cidr, node_port_range};
+use super::values::{NodePortAddresses, cidr, node_port_addresses};
 use crate::kernel::{DevicePattern, PacketSettings};
 use crate::policy::Masquerading;
 
@@ -35,10 +35,10 @@ pub struct PacketRunArgs {
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "DEVICE")]
     pub packet_devices: Vec<DevicePattern>,
 
-    /// Serve NodePorts only on the node's addresses in these ranges, such as 192.0.2.0/24. A family without a range is served on
-    /// all [default: all addresses].
-    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "CIDR", value_parser = node_port_range)]
-    pub nodeport_addresses: Vec<IpNet>,
+    /// Serve NodePorts only on the node's addresses in these ranges, such as 192.0.2.0/24. `primary` stands for the Node's first
+    /// InternalIP of each family, or else its first ExternalIP. A family without a range is served on all [default: all addresses].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "CIDR|primary", value_parser = node_port_addresses)]
+    pub nodeport_addresses: Vec<NodePortAddresses>,
 }
 
 /// On or off.
@@ -63,6 +63,18 @@ impl PacketArgs {
 }
 
 impl PacketRunArgs {
+    /// The ranges of `--nodeport-addresses`, and whether it has `primary`.
+    pub(super) fn node_port_addresses(&self) -> (Vec<IpNet>, bool) {
+        let ranges = self.nodeport_addresses.iter().filter_map(|of| match of {
+            NodePortAddresses::Range(range) => Some(*range),
+            NodePortAddresses::Primary => None,
+        });
+        let has_primary = self
+            .nodeport_addresses
+            .contains(&NodePortAddresses::Primary);
+        (ranges.collect(), has_primary)
+    }
+
     pub(super) fn settings(&self, args: &PacketArgs) -> Option<PacketSettings> {
         args.is_on().then(|| PacketSettings {
             devices: self.packet_devices.clone(),

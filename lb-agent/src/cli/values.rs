@@ -55,9 +55,27 @@ pub fn service_cidr(text: &str) -> Result<IpNet, String> {
     Ok(cidr.trunc())
 }
 
+/// One value of `--nodeport-addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// The Node's first address of each family.
+    Primary,
+    Range(IpNet),
+}
+
+/// `primary`, or a range as `10.244.0.0/16`.
+pub fn node_port_addresses(text: &str) -> Result<NodePortAddresses, String> {
+    match text {
+        "primary" => Ok(NodePortAddresses::Primary),
+        range => any_cidr(range)
+            .map(NodePortAddresses::Range)
+            .map_err(|error| format!("{error}, or `primary`")),
+    }
+}
+
 /// The network of `10.244.0.0/16`.
 pub fn cidr(text: &str) -> Result<IpNet, String> {
-    match node_port_range(text)? {
+    match any_cidr(text)? {
         all if all.prefix_len() == 0 => {
             Err("that is every address: write the addresses of the cluster's pods".to_owned())
         }
@@ -66,7 +84,7 @@ pub fn cidr(text: &str) -> Result<IpNet, String> {
 }
 
 /// Like [`cidr`], but `0.0.0.0/0` is allowed.
-pub fn node_port_range(text: &str) -> Result<IpNet, String> {
+fn any_cidr(text: &str) -> Result<IpNet, String> {
     let cidr: Option<IpNet> = text.parse().ok();
     let cidr = cidr.map(|cidr| cidr.trunc());
     cidr.ok_or_else(|| "write an address and a prefix length, like 10.244.0.0/16".to_owned())

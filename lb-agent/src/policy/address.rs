@@ -79,7 +79,7 @@ const fn special(address: IpAddr) -> Option<&'static str> {
     })
 }
 
-fn lenient(text: &str) -> Option<IpAddr> {
+pub(super) fn lenient(text: &str) -> Option<IpAddr> {
     let address = text.parse().or_else(|_| strip_zeros(text).parse());
     address.ok()
 }

@@ -36,6 +36,7 @@ use self::entries::{ClaimedPort, Entries};
 pub use self::health_check::HealthCheck;
 pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
+pub use self::own_node::{no_primary_address, primary_addresses};
 pub use self::service_port::{
     Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
 };

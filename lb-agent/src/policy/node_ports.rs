@@ -18,23 +18,40 @@ pub struct NodePorts {
     /// `--nodeport-addresses`: the ranges of addresses on which NodePorts are served. A family without a range is served on all
     /// addresses (`NewNodePortAddresses` in kube-proxy's pkg/proxy/util/nodeport_addresses.go).
     pub allowed: Vec<IpNet>,
+    /// `--nodeport-addresses primary`: these are ranges too, each of one address; empty until the Node is known, and then no
+    /// family is served on all addresses. None: not asked for.
+    pub primary: Option<Vec<IpAddr>>,
 }
 
 impl NodePorts {
-    /// The node's addresses on which NodePorts are served.
-    pub fn allowed_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let addresses = self.addresses.iter().copied();
-        addresses.filter(|address| self.allows(address))
+    /// The node's addresses on which NodePorts are served; none if that is all addresses.
+    #[must_use]
+    pub fn restricted(&self) -> Option<Vec<IpAddr>> {
+        let is_restricted = !self.allowed.is_empty() || self.primary.is_some();
+        is_restricted.then(|| {
+            let addresses = self.addresses.iter();
+            addresses.copied().filter(|a| self.allows(a)).collect()
+        })
+    }
+
+    /// Whether the primary addresses are asked for, and not known.
+    #[must_use]
+    pub fn lacks_primary(&self) -> bool {
+        self.primary.as_ref().is_some_and(Vec::is_empty)
     }
 
     fn allows(&self, address: &IpAddr) -> bool {
         let family = Family::of(*address);
-        let mut of_family = self
-            .allowed
-            .iter()
+        let primary = self.primary.iter().flatten();
+        let ranges = self.allowed.iter().copied();
+        let mut of_family = ranges
+            .chain(primary.map(|address| IpNet::from(*address)))
             .filter(|range| Family::of(range.addr()) == family)
             .peekable();
-        of_family.peek().is_none() || of_family.any(|range| range.contains(address))
+        match of_family.peek() {
+            Some(_) => of_family.any(|range| range.contains(address)),
+            None => !self.lacks_primary(),
+        }
     }
 
     /// Replaces the wildcard address of NodePorts with the node's addresses, and with loopback for the host's own processes.

@@ -65,6 +65,7 @@ impl World {
                 addresses,
                 range: (1, u16::MAX),
                 allowed: Vec::new(),
+                primary: None,
             },
             named: BTreeSet::new(),
             family: case.ip_family.as_deref().map(family).transpose()?,

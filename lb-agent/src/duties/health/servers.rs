@@ -47,8 +47,8 @@ pub struct HealthServers {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wanted {
     services: BTreeMap<ObjectName, HealthCheck>,
-    /// Empty: all addresses of the node.
-    addresses: Vec<IpAddr>,
+    /// None: all addresses of the node.
+    addresses: Option<Vec<IpAddr>>,
 }
 
 impl HealthServers {
@@ -91,14 +91,12 @@ impl HealthServers {
         });
     }
 
-    /// Sets the addresses on which Services' health checks listen; empty: all addresses of the node. kube-proxy listens
+    /// Sets the addresses on which Services' health checks listen; none: all addresses of the node. kube-proxy listens
     /// on those that `--nodeport-addresses` selects.
-    pub fn set_addresses(&self, addresses: &[IpAddr]) {
+    pub fn set_addresses(&self, addresses: Option<Vec<IpAddr>>) {
         self.wanted.send_if_modified(|wanted| {
             let differs = wanted.addresses != addresses;
-            if differs {
-                wanted.addresses = addresses.to_vec();
-            }
+            wanted.addresses = addresses;
             differs
         });
     }
@@ -187,10 +185,7 @@ impl Servers {
     /// The servers that must run, with their numbers of endpoints.
     fn wishes(&self, wanted: &Wanted) -> BTreeMap<Key, usize> {
         let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED)];
-        let addresses: &[IpAddr] = match wanted.addresses.is_empty() {
-            true => &all,
-            false => &wanted.addresses,
-        };
+        let addresses = wanted.addresses.as_deref().unwrap_or(&all);
         let healthz = self.settings.healthz.map(|at| ((Purpose::Healthz, at), 0));
         let services = wanted.services.iter().flat_map(|(name, check)| {
             addresses.iter().map(move |&address| {

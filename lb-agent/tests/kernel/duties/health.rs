@@ -132,10 +132,10 @@ fn servers_follow_the_services() {
         let (_, answer) = get(IPV4, 11_113, "/")?;
         assert!(answer.contains("\"name\": \"h\""), "{answer}");
 
-        servers.set_addresses(&[IPV4]);
+        servers.set_addresses(Some(vec![IPV4]));
         is_closed(IPV6, 11_113)?;
         answers(IPV4, 11_113, 200, 6)?;
-        servers.set_addresses(&[]);
+        servers.set_addresses(None);
         answers(IPV6, 11_113, 200, 6)?;
         assert_eq!(servers.problems(), []);
         Ok(())

@@ -4,13 +4,13 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{Family, NamedServer, Pod, Question, sandboxed};
+use lb_testbed::{Family, NamedServer, Outside, Pod, Question, sandboxed};
 use serde_json::json;
 
 use super::outcome::Outcome::{self, Answered, Dropped, Refused};
-use super::outcome::expect;
+use super::outcome::{expect, wait_for};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Protocol, Scene, Service, ask, put};
-use crate::support::{HTTP, TARGET, get};
+use crate::support::{HTTP, TARGET, get, status};
 
 /// Expects it of every kind of frontend for which `wanted` is something, over both protocols and families; returns how many
 /// questions there were.
@@ -235,27 +235,51 @@ fn a_node_port_is_served_only_at_the_addresses_of_the_flag() {
         let service = Service::new("web", 10);
         scene.write(&service, &[(&pods[0], "node-a")])?;
         let other = scene.node.outside("other")?;
-        let allowed = FAMILIES
-            .map(|family| scene.outside.subnet(family))
-            .join(",");
-        scene.agent = scene
-            .agent
-            .clone()
-            .arg(format!("--nodeport-addresses={allowed}"));
-        let _running = scene.start()?;
-        let machine = scene.outside.machine().clone();
         scene
             .outside
             .route_via_node(FAMILIES.map(|family| other.node_address(family)))?;
-        for family in FAMILIES {
-            for protocol in PROTOCOLS {
-                let at = |node| service.at(Kind::NodePort, family, node);
-                let of_link = scene.outside.node_address(family);
-                expect(&machine, at(of_link), protocol, Answered)?;
-                // No socket of the node listens there.
-                expect(&machine, at(other.node_address(family)), protocol, Refused)?;
+        let expect_all = |scene: &Scene<'_>, of: &Outside, wanted| {
+            for family in FAMILIES {
+                let to = service.at(Kind::NodePort, family, of.node_address(family));
+                for protocol in PROTOCOLS {
+                    wait_for(scene.outside.machine(), to, protocol, wanted)?;
+                }
             }
+            anyhow::Ok(())
+        };
+        let agent = scene.agent.clone();
+        let subnets = FAMILIES.map(|family| scene.outside.subnet(family));
+        scene.agent = agent
+            .clone()
+            .arg(format!("--nodeport-addresses={}", subnets.join(",")));
+        let mut running = scene.start()?;
+        // No socket of the node listens there.
+        expect_all(&scene, &other, Refused)?;
+        expect_all(&scene, &scene.outside, Answered)?;
+        running.terminate()?;
+
+        // The Node says which.
+        scene.agent = agent.arg("--nodeport-addresses=primary");
+        let running = scene.start()?;
+        expect_all(&scene, &scene.outside, Refused)?;
+        let problems = status(&scene.agent)?.problems;
+        ensure!(problems.len() == 1, "{problems:?}");
+        ensure!(problems[0].contains("node-a"), "{problems:?}");
+        for (named, not_named) in [(&scene.outside, &other), (&other, &scene.outside)] {
+            let addresses = FAMILIES
+                .map(|family| json!({"type": "InternalIP", "address": named.node_address(family)}));
+            let node = json!({
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": "node-a"},
+                "status": {"addresses": addresses},
+            });
+            scene.manifests.write("node.json", [node])?;
+            expect_all(&scene, named, Answered)?;
+            expect_all(&scene, not_named, Refused)?;
         }
+        ensure!(status(&scene.agent)?.problems.is_empty());
+        ensure!(running.log().warnings().is_empty(), "{}", running.log());
         Ok(())
     });
 }
