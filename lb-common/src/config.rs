@@ -27,6 +27,9 @@ pub const FAIL_OPEN_AT: u32 = 5;
 /// Bits of [`packet_flag`].
 pub const PACKET_FLAGS: u32 = 6;
 
+/// 1 while an agent reads EVENTS, else 0.
+pub const EVENTS_READ: u32 = 7;
+
 /// Bits of [`PACKET_FLAGS`].
 pub mod packet_flag {
     /// `--masquerade-all`: every connection of the packet path to a ClusterIP is masqueraded.

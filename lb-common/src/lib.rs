@@ -10,6 +10,7 @@
 pub mod affinity;
 pub mod backend;
 pub mod config;
+pub mod event;
 pub mod flow;
 pub mod frontend;
 pub mod kernel_function;
@@ -17,6 +18,7 @@ pub mod near;
 #[cfg(feature = "next-layout")]
 mod next_layout;
 pub mod origin;
+pub mod service_counters;
 pub mod source_range;
 pub mod stats;
 #[cfg(feature = "user")]
@@ -27,6 +29,7 @@ pub mod view;
 pub use backend::Backend;
 pub use frontend::{FrontendEntry, FrontendKey, FrontendValue, Target};
 pub use origin::Pair;
+pub use service_counters::ServiceCounters;
 pub use view::{SlotRun, View};
 
 /// Version of all layouts except those of ORIGINS and SPILL. Part of the name of the folder that the tables are pinned
@@ -73,6 +76,7 @@ const _: () = {
     assert!(size_of::<affinity::AffinityKey>() == 16);
     assert!(size_of::<origin::Set>() == 64);
     assert!(size_of::<near::NearLine>() == 64);
+    assert!(size_of::<event::Event>() == 72);
     assert!(core::mem::offset_of!(Backend, connections) >= 8 * Backend::AGENT_WORDS);
     assert!(core::mem::offset_of!(Backend, state) < 8 * Backend::AGENT_WORDS);
 };

@@ -2,9 +2,11 @@
 
 use crate::affinity::AffinityKey;
 use crate::backend::Backend;
+use crate::event::Limit;
 use crate::flow::{FlowKey, Reply, ReplyKey};
 use crate::frontend::{FrontendEntry, FrontendKey, FrontendValue};
 use crate::origin::Set;
+use crate::service_counters::ServiceCounters;
 use crate::view::View;
 
 /// aya's `Pod` is not bytemuck's, which is derived and thus checked by the compiler.
@@ -25,5 +27,7 @@ pod!(
     Set,
     FlowKey,
     ReplyKey,
-    Reply
+    Reply,
+    Limit,
+    ServiceCounters
 );

@@ -31,6 +31,13 @@ impl BackendLine {
         Peer { address, port }
     }
 
+    /// The id of its service port.
+    #[inline(always)]
+    pub fn service_port(self) -> u32 {
+        // SAFETY: `line` is valid.
+        unsafe { (*self.line).service_port }
+    }
+
     /// Whether it is a backend of this view's service port. The agent may have given the id to another one.
     #[inline(always)]
     pub fn belongs_to(self, view: &View) -> bool {

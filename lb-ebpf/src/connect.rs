@@ -20,7 +20,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     let destination = Destination::new::<F>(ctx, protocol, F::bound);
     let Some(target) = frontend::find_for(ctx, &destination.lookup) else {
         return match guard::refusal(&destination.lookup) {
-            Some(why) => verdict::refuse(ctx, why),
+            Some(why) => verdict::refuse(ctx, &destination.lookup, why),
             None => pass(ctx),
         };
     };
@@ -32,8 +32,11 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     };
     let Some(backend) = affinity::choose(ctx, target.view, view) else {
-        let frontend = target.frontend;
-        return verdict::refuse(ctx, Refusal::NoBackend { frontend });
+        let why = Refusal::NoBackend {
+            frontend: target.frontend,
+            service_port: view.service_port,
+        };
+        return verdict::refuse(ctx, &destination.lookup, why);
     };
     let pair = Pair {
         frontend: target.frontend,

@@ -19,16 +19,15 @@ pub fn refusal(key: &FrontendKey) -> Option<Refusal> {
     if !may_be_guarded(key.address) || config::fails_open() {
         return None;
     }
-    let port = key.port;
     let key = FrontendKey::new(key.address, 0, 0);
     let Some(element) = Element::find(&key) else {
         let is_unknown = config::is_in_cidrs(SERVICE_CIDRS, key.address);
-        return is_unknown.then_some(Refusal::UnknownAddress { port });
+        return is_unknown.then_some(Refusal::UnknownAddress);
     };
     let is_refused = element
         .read(&key)
         .is_some_and(|target| target.frontend == guard::REFUSE);
-    is_refused.then_some(Refusal::UnknownPort { port })
+    is_refused.then_some(Refusal::UnknownPort)
 }
 
 /// Whether the address is in the subnet that contains all guarded addresses of its family.

@@ -120,6 +120,19 @@ fn first_subflow(socket: *const c_void) -> Option<u64> {
     read(subflow.wrapping_add(cookie as u64)).filter(|&cookie| cookie != 0)
 }
 
+/// The word at this offset in the kernel's structure of a released socket; none if this kernel has no way to read it.
+///
+/// `offset`: in bytes; 0 if unknown.
+#[inline(always)]
+pub fn socket_word(ctx: &SockContext, offset: u32) -> Option<u64> {
+    if offset == 0 {
+        return None;
+    }
+    // This hook's context is the kernel's socket itself. Only the address is used.
+    let socket = kernel_context(ctx).unwrap_or_else(|| ctx.sock.cast());
+    read(socket.wrapping_byte_add(offset as usize) as u64)
+}
+
 /// The word at an address of the kernel's memory; none if it cannot be read.
 #[inline(always)]
 fn read(address: u64) -> Option<u64> {

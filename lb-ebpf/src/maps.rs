@@ -3,16 +3,17 @@
 //! The lengths here are only defaults. The loader sets most of them (`shapes.rs` in lb-agent).
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::AffinityKey;
+use lb_common::event::{self, Event, Limit};
 use lb_common::flow::{FlowKey, Reply, ReplyKey};
 use lb_common::near::NearLine;
 use lb_common::origin::Set;
 use lb_common::source_range::SourceRange;
-use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View};
+use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, ServiceCounters, View};
 
 use crate::atomic::Word;
 
@@ -91,6 +92,19 @@ pub static CONFIG: Array<u64, { lb_common::config::WORDS as usize }, MMAPABLE> =
 /// The programs' counters.
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { lb_common::stats::WORDS as usize }> = PerCpuArray::new();
+
+/// The counters of each service port that has any, by its id.
+#[btf_map]
+pub static SERVICE_COUNTERS: HashMap<u32, ServiceCounters, 1024, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// What happened to single calls and sockets, for an agent that reads it.
+#[btf_map]
+pub static EVENTS: RingBuf<Event, 65_536> = RingBuf::new();
+
+/// How many events each CPU has reported, and how many it has not, by their kind.
+#[btf_map]
+pub static EVENT_LIMITS: PerCpuArray<Limit, { event::KINDS as usize }> = PerCpuArray::new();
 
 /// A word of an array of words; none if the index is not below the array's length.
 #[inline(always)]

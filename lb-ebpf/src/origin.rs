@@ -50,21 +50,25 @@ pub fn mark_flows(cookie: u64) {
     }
 }
 
-/// Frees a socket's entry, and its element in SPILL.
+/// Frees a socket's entry, and its element in SPILL. Returns what the socket had; frontend 0 if nothing.
 #[inline(always)]
-pub fn forget(cookie: u64) {
+pub fn forget(cookie: u64) -> Pair {
+    let mut had = Pair::default();
     if let Some(entries) = set(cookie) {
         for entry in entries {
             if entry.cookie.load() == cookie {
-                let old = entry.pair.exchange(0);
+                had = Pair::from_word(entry.pair.exchange(0));
                 entry.cookie.store(0);
-                uncount(Pair::from_word(old));
+                uncount(had);
             }
         }
     }
-    if is_any_spilled() {
-        forget_spilled(cookie);
+    if is_any_spilled()
+        && let Some(spilled) = forget_spilled(cookie)
+    {
+        had = spilled;
     }
+    had
 }
 
 /// What a socket asked for and was given.
@@ -152,13 +156,10 @@ fn add_to_spilled(number: u64) {
 }
 
 #[inline(always)]
-fn forget_spilled(cookie: u64) {
-    let Some(pair) = maps::spilled_pair(cookie) else {
-        return;
-    };
-    let pair = Pair::from_word(pair.load());
-    if maps::SPILL.remove(cookie).is_ok() {
-        uncount(pair);
-        add_to_spilled(u64::MAX);
-    }
+fn forget_spilled(cookie: u64) -> Option<Pair> {
+    let pair = Pair::from_word(maps::spilled_pair(cookie)?.load());
+    maps::SPILL.remove(cookie).ok()?;
+    uncount(pair);
+    add_to_spilled(u64::MAX);
+    Some(pair)
 }

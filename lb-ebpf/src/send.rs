@@ -27,7 +27,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     let destination = Destination::new::<F>(ctx, UDP, F::source);
     let Some(target) = frontend::find_for(ctx, &destination.lookup) else {
         if let Some(why) = guard::refusal(&destination.lookup) {
-            return verdict::refuse(ctx, why);
+            return verdict::refuse(ctx, &destination.lookup, why);
         }
         note_direct(ctx, &destination.requested);
         return PASS;
@@ -51,8 +51,11 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     match datagram.backend() {
         Some(backend) => verdict::go_to::<F>(ctx, backend),
         None => {
-            let frontend = datagram.target.frontend;
-            verdict::refuse(ctx, Refusal::NoBackend { frontend })
+            let why = Refusal::NoBackend {
+                frontend: datagram.target.frontend,
+                service_port: datagram.view.service_port,
+            };
+            verdict::refuse(ctx, &datagram.destination.lookup, why)
         }
     }
 }

@@ -223,6 +223,11 @@ impl<B: Backing> Engine<B> {
         }
     }
 
+    /// Tells the programs whether anybody reads their events.
+    pub fn set_events_read(&mut self, is_read: bool) {
+        self.tables.set_events_read(is_read);
+    }
+
     /// Repairs the NAT maps of netfilter: see [`Tables::repair_nat_from`].
     pub fn repair_nat_from(&mut self, found: &[(u32, SocketAddr)]) -> usize {
         self.tables.repair_nat_from(found)

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::grace_wait::GraceWait;
 use super::packets::{self, PacketEvent};
+use super::program_events;
 use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
@@ -37,7 +38,8 @@ impl Agent {
             let metrics = Metrics::new(|registry| self.metrics.register(registry));
             http.start(question_sender.clone(), metrics)
         });
-        self.server.start(question_sender.clone());
+        let events = self.settings.events.clone();
+        self.server.start(question_sender.clone(), events);
         probes.enter(ProcessStage::Running(question_sender));
         if let Some(log) = self.opened.log.take() {
             tokio::spawn(log.forward());
@@ -60,7 +62,11 @@ impl Agent {
                     self.terminator.take(event, self.engine.tables(), &self.sockets);
                 }
                 () = self.drift.due() => self.drift.check(&mut self.engine),
-                closed = sweeper.closed() => self.engine.sweep(&closed),
+                closed = sweeper.closed() => {
+                    self.engine.sweep(&closed);
+                    self.prune_counters();
+                }
+                events = program_events::next(&mut self.opened.events) => self.take_program_events(events),
                 event = packets::next(&mut self.packets) => self.take_packet_event(event),
                 result = self.duties.cleaned() => self.duties.take_cleaned(result, &self.engine),
                 signal = ends.next() => return Ok(self.stop(signal)),
@@ -98,6 +104,7 @@ impl Agent {
         self.drift.keep(&mut self.opened.keeper);
         self.keep_packet_path();
         self.duties.beat(self.packets.as_ref());
+        self.feed_events();
     }
 
     /// Handles a signal that ends the process. The data path stays.

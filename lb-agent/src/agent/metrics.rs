@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::drift::DriftMetrics;
+use super::service_metrics::ServiceMetrics;
 use crate::catalog::CatalogMetrics;
 use crate::duties::DutyMetrics;
 use crate::kernel::{PacketMetrics, RefusalMetrics};
@@ -31,6 +32,7 @@ pub struct AgentMetrics {
     pub sockets: SocketMetrics,
     pub drift: DriftMetrics,
     pub watches: WatchMetrics,
+    pub services: ServiceMetrics,
 }
 
 impl AgentMetrics {
@@ -59,6 +61,7 @@ impl AgentMetrics {
         self.drift.register(registry);
         self.watches.register(registry);
         self.sync.register(registry);
+        self.services.register(registry);
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::service_metrics::MetricsPer;
 use crate::duties::DutySettings;
 use crate::kernel::DataPathSettings;
 use crate::policy::Options;
+use crate::serve::EventLog;
 use crate::source::Source;
 
 /// The settings of the agent.
@@ -38,6 +40,10 @@ pub struct AgentSettings {
     pub socket: PathBuf,
     /// The unix socket on which this process itself answers probes, if any.
     pub probe_socket: Option<PathBuf>,
+    /// What has happened, for those who ask.
+    pub events: EventLog,
+    /// The objects that metrics name.
+    pub metrics_per: MetricsPer,
     /// The address for metrics and health, if any.
     pub http: Option<SocketAddr>,
 }

@@ -10,6 +10,7 @@ use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::duties::Duties;
 use super::engine::Engine;
+use super::event_feed::EventFeed;
 use super::metrics::AgentMetrics;
 use super::packets::PacketPath;
 use super::settings::AgentSettings;
@@ -51,6 +52,8 @@ impl Agent {
             pins,
             pinned,
             stats,
+            events,
+            counters,
         } = opened;
         let termination = TerminatorSettings {
             tcp: settings.terminate_tcp,
@@ -91,6 +94,8 @@ impl Agent {
         let families: Vec<Family> = families.into_iter().collect();
         let mut engine = Engine::new(settings.policy.clone(), node_ports, tables);
         engine.refuse_unknown(false);
+        // An earlier agent may have ended while somebody followed.
+        engine.set_events_read(false);
         let server = Server::bind(&settings.socket)?;
         let http = match settings.http {
             Some(address) => Some(HttpServer::bind(address).await?),
@@ -124,6 +129,7 @@ impl Agent {
             server,
             http,
             metrics,
+            feed: EventFeed::default(),
             syncs: SyncStatus::default(),
             changes: Changes::default(),
             entry_usage: None,
@@ -134,6 +140,8 @@ impl Agent {
                 grace: Arc::new(grace),
                 log,
                 stats,
+                events,
+                counters,
                 keeper: Keeper::new(pins, cgroup, pinned, hooks),
             },
         };

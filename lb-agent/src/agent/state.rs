@@ -9,6 +9,7 @@ use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::duties::Duties;
 use super::engine::Engine;
+use super::event_feed::EventFeed;
 use super::heartbeat;
 use super::metrics::AgentMetrics;
 use super::packets::PacketPath;
@@ -40,6 +41,7 @@ pub struct Agent {
     pub duties: Duties,
     pub http: Option<HttpServer>,
     pub metrics: AgentMetrics,
+    pub feed: EventFeed,
     pub syncs: SyncStatus,
     pub changes: Changes,
     /// How full ORIGINS and SPILL were at the last check.
@@ -53,6 +55,8 @@ pub struct Running {
     pub grace: Arc<Grace>,
     pub log: Option<kernel::ProgramLog>,
     pub stats: kernel::Stats,
+    pub events: kernel::ProgramEvents,
+    pub counters: kernel::ServiceCounterMap,
     pub keeper: Keeper,
 }
 

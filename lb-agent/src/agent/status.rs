@@ -12,7 +12,7 @@ use crate::tables::Usage;
 impl Agent {
     /// Returns whether this agent hands over to another one now.
     #[must_use]
-    pub(super) fn answer(&self, question: Question) -> bool {
+    pub(super) fn answer(&mut self, question: Question) -> bool {
         // The client that asked may have disconnected.
         match question {
             Question::Status(answer) => drop(answer.send(self.status())),
@@ -32,6 +32,10 @@ impl Agent {
                 let _ = answer.send(lists::frontends(&self.engine, &of));
             }
             Question::Backends(of, answer) => drop(answer.send(lists::backends(&self.engine, &of))),
+            Question::FollowEvents(answer) => {
+                self.feed_events();
+                let _ = answer.send(());
+            }
             Question::HandOver(wanted, answer) => {
                 let is_ours = self.is_asked_for(&wanted);
                 let _ = answer.send(is_ours);
@@ -54,6 +58,7 @@ impl Agent {
         if let Some(counters) = PacketPath::counters(&self.engine) {
             metrics.packets.update(counters);
         }
+        metrics.services.set(self.samples());
         self.terminator.update(&metrics.sockets);
         metrics.drift.update(&self.drift);
         if let WatchedSource::Kubernetes(health) = &self.source {

@@ -20,6 +20,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The API's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+
     /// Parses the API's name, in capitals. None for any other, SCTP included.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
@@ -33,10 +42,7 @@ impl Protocol {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: clap types with their help, and which command they call.
 
 mod duties;
+mod events;
 mod listing;
 mod packets;
 mod pod;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 pub use self::duties::DutyArgs;
+pub use self::events::EventsArgs;
 pub use self::listing::{AskArgs, ListArgs, OutputArgs, SocketArgs};
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
@@ -26,6 +28,7 @@ use crate::commands::{
     self, LogFormat, backends, dump, frontends, plan, probe, run, services, status, unload, wait,
 };
 use crate::kernel::{self, LogLevel};
+use crate::serve;
 
 /// Balances connections to Kubernetes Services in connect(2), with BPF programs on cgroup hooks.
 #[derive(Debug, Parser)]
@@ -55,6 +58,8 @@ pub enum Command {
     Frontends(ListArgs),
     /// Show the running agent's backends and their connections.
     Backends(ListArgs),
+    /// Show what the agent has done, and with --follow refused and failed connections.
+    Events(EventsArgs),
     /// Show the tables as the kernel has them, whether an agent runs or not.
     Dump(DumpArgs),
     /// Remove the programs and tables from the kernel.
@@ -98,6 +103,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
 
+    /// Metrics for each Service, or for each of their backends too. They name Services: with --http on another than a loopback
+    /// address, anybody who reaches it can read them [default: service on a loopback address, else none].
+    #[arg(long, value_enum, value_name = "OBJECT")]
+    pub metrics_per: Option<agent::MetricsPer>,
+
     /// Addresses on which NodePorts answer [default: the addresses of the node's interfaces, kept up to date].
     #[arg(long, num_args = 1.., value_name = "ADDRESS")]
     pub node_address: Vec<IpAddr>,
@@ -137,6 +147,10 @@ pub struct RunArgs {
     /// [default: never].
     #[arg(long, value_name = "DURATION", value_parser = step_aside)]
     pub step_aside_after: Option<Duration>,
+
+    /// Count the round-trip times of TCP connections for each Service, read when a socket is closed.
+    #[arg(long)]
+    pub latency: bool,
 
     /// Log level, or a filter such as info,lb_agent::tables=debug.
     #[arg(
@@ -244,6 +258,7 @@ impl Cli {
             Command::Services(args) => services::services(&args.listing()),
             Command::Frontends(args) => frontends::frontends(&args.listing()),
             Command::Backends(args) => backends::backends(&args.listing()),
+            Command::Events(args) => args.run(),
             Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
             Command::Probe(args) => probe::probe(args.what, &args.probe_socket),
@@ -277,6 +292,7 @@ impl RunArgs {
                     BpfLog::Info => LogLevel::Info,
                     BpfLog::Debug => LogLevel::Debug,
                 },
+                has_latency: self.latency,
                 packets,
             },
             node_addresses: self.node_address,
@@ -290,6 +306,10 @@ impl RunArgs {
             duties: self.duties.settings(),
             socket: self.socket.socket,
             probe_socket: self.probe_socket,
+            events: serve::EventLog::default(),
+            metrics_per: self
+                .metrics_per
+                .unwrap_or_else(|| agent::MetricsPer::by_default(self.http)),
             http: self.http,
         }
     }

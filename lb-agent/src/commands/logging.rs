@@ -5,13 +5,19 @@ use std::io::{self, IsTerminal};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use tracing::Level;
 use tracing::field::{Field, Visit};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
+use super::event_layer::EventLayer;
 use crate::catalog::Printable;
+use crate::serve::EventLog;
 
 /// How to write the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,22 +28,29 @@ pub enum LogFormat {
 
 /// Starts logging.
 ///
+/// `events`: gets the events too, whatever the filter is.
+///
 /// # Errors
 /// The filter is invalid, or a log was started already.
-pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+pub fn start(filter: &str, format: LogFormat, events: EventLog) -> anyhow::Result<()> {
     // notify warns twice when a folder is removed. The watches log what kube reports.
     let quiet = "notify=error,kube_client=off,kube_runtime=off";
     let filter = EnvFilter::try_new(format!("error,{quiet},{filter}")).with_context(|| {
         format!("cannot use --log {filter:?}: write a level, or pairs like lb_agent=debug")
     })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    let started = match format {
-        LogFormat::Text => log.fmt_fields(TextFields).with_target(false).try_init(),
-        LogFormat::Json => log.json().try_init(),
+    let log = match format {
+        LogFormat::Text => log.fmt_fields(TextFields).with_target(false).boxed(),
+        LogFormat::Json => log.json().boxed(),
     };
+    let events =
+        EventLayer(events).with_filter(Targets::new().with_target("lb_agent", Level::INFO));
+    let started = tracing_subscriber::registry()
+        .with(log.with_filter(filter))
+        .with(events)
+        .try_init();
     started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }
 

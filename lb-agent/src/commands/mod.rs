@@ -2,6 +2,8 @@
 
 pub mod backends;
 pub mod dump;
+mod event_layer;
+pub mod events;
 pub mod frontends;
 pub mod listing;
 mod logging;

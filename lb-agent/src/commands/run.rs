@@ -12,7 +12,7 @@ use crate::agent::{self, AgentSettings};
 /// # Errors
 /// The filter is invalid, or the agent fails.
 pub fn run(settings: &AgentSettings, log: &str, format: LogFormat) -> anyhow::Result<ExitCode> {
-    logging::start(log, format)?;
+    logging::start(log, format, settings.events.clone())?;
     match agent::run(settings) {
         Err(error) if format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!(

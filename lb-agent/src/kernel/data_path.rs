@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 
+use super::bpf::events::ProgramEvents;
 use super::bpf::grace::Grace;
 use super::bpf::hooks::HookState;
-use super::bpf::loader::{PACKET, packet_programs};
+use super::bpf::loader::{PACKET, Programs, packet_programs};
 use super::bpf::log::{self, LogLevel, ProgramLog};
 use super::bpf::stats::Stats;
 use super::maps::backing::Maps;
 use super::maps::footprint;
+use super::maps::service_counters::ServiceCounterMap;
 use super::maps::sizes::Sizes;
-use super::migrate::{self, InPlace, Programs};
+use super::migrate::{self, InPlace};
 use super::netfilter::{self, MASQUERADE_MARK, Netfilter, NetfilterError, Ruleset};
 use super::node::cgroup::Cgroup;
 use super::node::error::KernelError;
@@ -37,6 +39,8 @@ pub struct DataPathSettings {
     pub sizes: Sizes,
     /// What the programs log. The default is nothing, and then the verifier removes the code.
     pub program_log: LogLevel,
+    /// The programs count the round-trip times of TCP connections.
+    pub has_latency: bool,
     /// None: no packet path.
     pub packets: Option<PacketSettings>,
 }
@@ -78,6 +82,8 @@ pub struct DataPath {
     /// Holds the lock of the folder.
     pub pins: Pins,
     pub stats: Stats,
+    pub events: ProgramEvents,
+    pub counters: ServiceCounterMap,
 }
 
 /// Locks the pin folder. Returns [`KernelError::Locked`] if another agent holds it, and reports an unsuitable node
@@ -105,6 +111,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         Programs {
             log: settings.program_log,
             has_packets: settings.packets.is_some(),
+            has_latency: settings.has_latency,
         },
         &cgroup,
         &grace,
@@ -117,6 +124,8 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     );
     let log = log::reader(&mut object, settings.program_log)?;
     let stats = Stats::take(&mut object)?;
+    let events = ProgramEvents::take(&mut object)?;
+    let counters = ServiceCounterMap::take(&mut object)?;
     // A program that ran under the last agent may still use freed ids, so none is reused before.
     grace.wait()?;
     Ok(DataPath {
@@ -130,6 +139,8 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         log,
         pins,
         stats,
+        events,
+        counters,
     })
 }
 

@@ -12,6 +12,7 @@ mod node;
 mod packets;
 mod pins;
 
+pub use self::bpf::events::ProgramEvents;
 pub use self::bpf::grace::Grace;
 pub use self::bpf::hooks::HookState;
 pub use self::bpf::log::{LogLevel, ProgramLog};
@@ -23,6 +24,7 @@ pub use self::data_path::{
 };
 pub use self::maps::backing::Maps;
 pub use self::maps::entry_reader::EntryReader;
+pub use self::maps::service_counters::ServiceCounterMap;
 pub use self::maps::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
 pub use self::netfilter::{
     Counters as PacketCounters, NetfilterError, PacketMetrics, Watch as RulesetWatch,

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 /// The path of [`Status`].
 pub const STATUS: &str = "/v1/status";
 
+/// The path of the remembered [`super::EventRecord`]s.
+pub const EVENTS: &str = "/v1/events";
+
+/// The path of the remembered [`super::EventRecord`]s and those that come, one line of JSON each.
+pub const FOLLOW_EVENTS: &str = "/v1/events/follow";
+
 /// The path that accepts [`HandOver`].
 pub const HAND_OVER: &str = "/v1/hand-over";
 

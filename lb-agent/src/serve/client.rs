@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,10 +49,41 @@ pub async fn post<T: DeserializeOwned>(
     send(socket, Method::POST, document, body.into()).await
 }
 
+/// Requests lines of JSON, and passes each on to `take` until the agent ends or `take` fails.
+///
+/// # Errors
+/// As [`fetch`], or those of `take`.
+pub async fn follow<T: DeserializeOwned>(
+    socket: &Path,
+    document: &str,
+    mut take: impl FnMut(T) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut body = request(socket, Method::GET, document, Bytes::new()).await?;
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| FetchError::Http {
+            path: socket.to_owned(),
+            error,
+        })?;
+        rest.extend_from_slice(frame.data_ref().map_or(&[], |bytes| bytes));
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            take(decode(socket, &line)?)?;
+        }
+    }
+    Ok(())
+}
+
 /// Requests [`super::LIVE`] or [`super::READY`] from a process. Returns whether it is so, and the text of the answer.
 pub async fn probe(socket: &Path, what: &str) -> Result<(bool, String), FetchError> {
-    let (status, body) = exchange(socket, Method::GET, what, Bytes::new()).await?;
-    let answer = String::from_utf8_lossy(&body).trim().to_owned();
+    let response = exchange(socket, Method::GET, what, Bytes::new()).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await;
+    let body = body.map_err(|error| FetchError::Http {
+        path: socket.to_owned(),
+        error,
+    })?;
+    let answer = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
     Ok((status.is_success(), answer))
 }
 
@@ -62,27 +93,46 @@ async fn send<T: DeserializeOwned>(
     document: &str,
     body: Bytes,
 ) -> Result<T, FetchError> {
-    let path = || socket.to_owned();
-    let (status, body) = exchange(socket, method, document, body).await?;
-    if !status.is_success() {
-        return Err(FetchError::Status {
-            path: path(),
-            status,
-        });
-    }
-    serde_json::from_slice(&body).map_err(|error| FetchError::Json {
-        path: path(),
+    let body = request(socket, method, document, body).await?;
+    let body = body.collect().await.map_err(|error| FetchError::Http {
+        path: socket.to_owned(),
+        error,
+    })?;
+    decode(socket, &body.to_bytes())
+}
+
+fn decode<T: DeserializeOwned>(socket: &Path, text: &[u8]) -> Result<T, FetchError> {
+    serde_json::from_slice(text).map_err(|error| FetchError::Json {
+        path: socket.to_owned(),
         error,
     })
 }
 
-/// Sends a request, and returns the status and the body of the answer.
+/// Sends a request, and returns the body of the answer if the agent does what was asked.
+async fn request(
+    socket: &Path,
+    method: Method,
+    document: &str,
+    body: Bytes,
+) -> Result<Incoming, FetchError> {
+    let response = exchange(socket, method, document, body).await?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(FetchError::Status {
+            path: socket.to_owned(),
+            status,
+        });
+    }
+    Ok(response.into_body())
+}
+
+/// Sends a request, and returns the answer.
 async fn exchange(
     socket: &Path,
     method: Method,
     document: &str,
     body: Bytes,
-) -> Result<(StatusCode, Bytes), FetchError> {
+) -> Result<Response<Incoming>, FetchError> {
     let path = || socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await
@@ -107,8 +157,5 @@ async fn exchange(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    let response = sender.send_request(request).await.map_err(http)?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(http)?;
-    Ok((status, body.to_bytes()))
+    sender.send_request(request).await.map_err(http)
 }

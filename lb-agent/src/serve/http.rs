@@ -81,9 +81,12 @@ async fn metrics_text(State(shared): State<HttpState>) -> Response {
     let Some(()) = updated else {
         return no_answer();
     };
-    match shared.metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    // Long texts take some time, in which the main loop has other work.
+    let text = tokio::task::spawn_blocking(move || shared.metrics.text()).await;
+    match text.map_err(|error| error.to_string()) {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
 }
 

@@ -1,13 +1,16 @@
 //! The interfaces on which the agent reports about itself. The other subcommands read JSON over a unix socket.
 //!
 //! `GET /v1/status` returns a [`Status`]; `GET /v1/services`, `/v1/frontends` and `/v1/backends` a list of [`ServiceStatus`],
-//! [`FrontendStatus`] and [`BackendStatus`], of all Services or of a [`Selection`]. `POST /v1/hand-over` with a [`HandOver`]
+//! [`FrontendStatus`] and [`BackendStatus`], of all Services or of a [`Selection`]. `GET /v1/events` returns a list of [`EventRecord`]s,
+//! and `GET /v1/events/follow` goes on with a line for each that comes. `POST /v1/hand-over` with a [`HandOver`]
 //! asks the agent to hand over to another one. [`HttpServer`] serves metrics and health over TCP, if the settings ask for it.
 //! [`Probes`] answers the probes of a pod on the process's own socket.
 
 mod api;
 mod client;
 mod connections;
+mod event_routes;
+mod events;
 mod http;
 mod metrics;
 mod objects;
@@ -19,11 +22,13 @@ mod server;
 mod serving;
 
 pub use self::api::{
-    DriftStatus, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE, PacketPathStatus, READY,
-    STATUS, SourceStatus, Status, SyncStatus, TableStatus, TerminationStatus, WatchStatus,
+    DriftStatus, EVENTS, FOLLOW_EVENTS, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE,
+    PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus, TableStatus,
+    TerminationStatus, WatchStatus,
 };
-pub use self::client::{FetchError, fetch, post, probe};
+pub use self::client::{FetchError, fetch, follow, post, probe};
 pub use self::connections::serve as serve_connections;
+pub use self::events::{EventLevel, EventLog, EventRecord, dropped};
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::objects::{

@@ -16,6 +16,8 @@ pub enum Question {
     Services(Selection, oneshot::Sender<Vec<ServiceStatus>>),
     Frontends(Selection, oneshot::Sender<Vec<FrontendStatus>>),
     Backends(Selection, oneshot::Sender<Vec<BackendStatus>>),
+    /// Somebody follows the events from now on.
+    FollowEvents(oneshot::Sender<()>),
     /// Whether this agent hands over.
     HandOver(HandOver, oneshot::Sender<bool>),
 }

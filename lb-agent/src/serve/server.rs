@@ -17,6 +17,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{HAND_OVER, HandOver, HandingOver, STATUS};
+use super::event_routes;
+use super::events::EventLog;
 use super::objects::{BACKENDS, FRONTENDS, SERVICES};
 use super::question::Question;
 use super::selection::Selection;
@@ -109,7 +111,7 @@ impl Server {
         })
     }
 
-    pub fn start(&mut self, questions: mpsc::Sender<Question>) {
+    pub fn start(&mut self, questions: mpsc::Sender<Question>, events: EventLog) {
         let Some(listener) = self.listener.take() else {
             return;
         };
@@ -119,7 +121,8 @@ impl Server {
             .route(FRONTENDS, get(frontends))
             .route(BACKENDS, get(backends))
             .route(HAND_OVER, post(hand_over))
-            .with_state(questions);
+            .with_state(questions.clone())
+            .merge(event_routes::routes(questions, events));
         self.serving = Some(Serving::router(listener, router, "agent"));
     }
 

@@ -16,6 +16,7 @@ mod model;
 mod plan;
 mod role;
 mod roll_out;
+mod service_ports;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the fuzzer needs some of it"))]
 pub mod testing;
@@ -28,11 +29,12 @@ use std::io;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use lb_common::config::{FAIL_OPEN_AT, HOST_NETNS};
+use lb_common::config::{EVENTS_READ, FAIL_OPEN_AT, HOST_NETNS};
 
 pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage};
 pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
+pub use self::encode::socket_address;
 pub use self::entries::{Stale, has_stopped};
 pub use self::headroom::Headroom;
 pub use self::listed::{BackendCounters, ListedFrontend};
@@ -42,6 +44,7 @@ pub use self::model::Stops;
 pub use self::plan::{ApplyError, Refused};
 use self::plan::{Plan, Rollout, Step};
 use self::roll_out::roll_out;
+pub use self::service_ports::ServicePortCounts;
 use crate::policy::{ServicePortKey, Update};
 
 /// Tables and their model.
@@ -74,6 +77,7 @@ impl<B: Backing> Tables<B> {
         for step in plan.drain(..) {
             write::write(&mut backing, &mut model, step)?;
         }
+        model.ended = service_ports::counted_before(&backing, &model);
         let mut tables = Self {
             backing,
             model,
@@ -243,6 +247,30 @@ impl<B: Backing> Tables<B> {
     #[must_use]
     pub fn frontend_number(&self, port: &ServicePortKey) -> usize {
         self.model.port(port).map_or(0, |held| held.frontends.len())
+    }
+
+    /// The service ports that were asked for, with what was counted of them, in no order.
+    pub fn port_counts(&self) -> impl Iterator<Item = ServicePortCounts<'_>> {
+        service_ports::counts(&self.backing, &self.model)
+    }
+
+    /// The address of the backend with this id, or of the last one that had it. None if there is no such id.
+    #[must_use]
+    pub fn backend_address(&self, id: u32) -> Option<SocketAddr> {
+        service_ports::backend_address(&self.backing, id)
+    }
+
+    /// Whether this is the id of a service port in the tables.
+    #[must_use]
+    pub fn has_service_port(&self, id: u32) -> bool {
+        self.model.ports.contains_key(&id)
+    }
+
+    /// Tells the programs whether anybody reads EVENTS.
+    pub fn set_events_read(&mut self, is_read: bool) {
+        let step = plan::config_word(&self.model, EVENTS_READ, u64::from(is_read));
+        self.plan.extend(step);
+        self.write_words();
     }
 
     /// How full the tables are in which the agent gives out elements.

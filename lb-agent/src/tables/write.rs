@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lb_common::FrontendKey;
+use lb_common::{Backend, FrontendKey};
 
 use super::backing::{Backing, Table};
 use super::model::{Item, Model, guard_key, guard_value};
@@ -81,7 +81,14 @@ pub fn write(backing: &mut impl Backing, model: &mut Model, step: Step) -> io::R
             let removed = backing.remove_nat(&ids);
             note_nat(model, removed);
         }
-        Step::Record(record) => note(model, record),
+        Step::Record(record) => {
+            if let Record::RetireBackend { port, id } = record {
+                let connections = backing.load(Table::Backends, id, Backend::CONNECTIONS_WORD);
+                let ended = model.ended.entry(port).or_default();
+                *ended = ended.wrapping_add(connections);
+            }
+            note(model, record);
+        }
     }
     Ok(())
 }
@@ -134,6 +141,9 @@ fn note(model: &mut Model, record: Record) {
             model.count_stop(protocol.unwrap_or_default());
             model.quarantine.add(Item::Backend(id));
         }
-        Record::Forget { port } => drop(model.ports.remove(&port)),
+        Record::Forget { port } => {
+            model.ports.remove(&port);
+            model.ended.remove(&port);
+        }
     }
 }

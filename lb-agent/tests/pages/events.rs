@@ -22,6 +22,15 @@ This finds all repairs in the log of a pod:
 kubectl logs POD | jq -c 'select(.fields.event == "tables.repaired")'
 ```
 
+`lb-agent events` shows the last 1,000 events of level INFO and above. With `--follow` it goes on, with three more that are never
+logged:
+
+| event | fields | meaning |
+| --- | --- | --- |
+| `connection.refused` | `reason` (`no_backend`, `unknown_port`, `unknown_address`), `namespace`, `service`, `port`, `frontend`, `protocol`, `pid`, `command`, `network` | a call was refused with ECONNREFUSED. `pid` and `command` are the client's; `network` is the cookie of its network namespace (SO_NETNS_COOKIE) |
+| `connection.failed` | the same without `reason`, and `backend` | a TCP socket was closed before its connection was established |
+| `events.dropped` | `reason`, `count` | so many events are missing: more than 256 of a kind in a second on one CPU, or a reader that is too slow (`slow_reader`) |
+
 A field without a value is absent. Lines without `event` come from libraries and, with `--bpf-log`, from the BPF programs.
 The list in `--log` selects by level and by part of the agent: `lb_agent::source=debug`.
 

@@ -4,19 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use lb_agent::agent::{AgentMetrics, DriftWatch};
-use lb_agent::catalog::Kind;
+use lb_agent::agent::{AgentMetrics, BackendSample, DriftWatch, PortName, Samples, ServiceSample};
+use lb_agent::catalog::{Kind, Protocol};
 use lb_agent::kernel::Refusals;
 use lb_agent::serve::Metrics;
 use lb_agent::sockets::{Ability, EndedCounts};
 use lb_agent::source::kubernetes::KindHealth;
 use lb_agent::tables::{Counts, Usage};
+use lb_common::ServiceCounters;
 
 const HEAD: &str = "\
 # Metrics
 
-`lb-agent run --http ADDRESS:PORT` serves these at `/metrics`, in the OpenMetrics text format. Labels have values from fixed lists: no
-metric names a Service or a pod.
+`lb-agent run --http ADDRESS:PORT` serves these at `/metrics`, in the OpenMetrics text format.
+
+`--metrics-per none|service|backend` decides which of them name Services and backends. Without it they name Services if the address is a loopback
+one, and nothing otherwise. One answer has up to 20,000 ports of Services with five series each (with `--latency` up to 31), and up to 50,000
+backends with two; `socklb_metrics_left_out` counts the others. All other labels have values from fixed lists.
+
+Connections of the packet path are not counted by Service: `socklb_packet_connections_total` has their sum. `socklb_service_connections_total` begins
+at 0 when the agent starts; the other counters are the kernel's and go on.
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |
@@ -42,6 +49,29 @@ fn text() -> String {
         ..KindHealth::default()
     };
     metrics.watches.update([(&Kind::Service, &health)]);
+    let port = PortName {
+        namespace: "default".into(),
+        name: "web".into(),
+        port: "http".into(),
+        protocol: Protocol::Tcp,
+    };
+    let mut counters = ServiceCounters::NONE;
+    counters.smoothed.buckets[0] = 1;
+    counters.smallest.buckets[0] = 1;
+    let sample = ServiceSample {
+        counters: Some(Box::new(counters)),
+        ..ServiceSample::default()
+    };
+    let backend = BackendSample {
+        port: port.clone(),
+        address: ([10, 0, 0, 1], 80).into(),
+        connections: 0,
+        active: 0,
+    };
+    metrics.services.set(Samples {
+        services: BTreeMap::from([(port, sample)]),
+        backends: vec![backend],
+    });
     let metrics = Metrics::new(|registry| metrics.register(registry));
     metrics.text().expect("a string takes it")
 }

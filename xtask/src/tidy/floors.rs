@@ -53,9 +53,10 @@ pub(super) const HOUSES: &[House] = &[
         floors: &[
             &["main"],
             &["connect", "send", "reply", "release", "packet"],
-            &["guard"],
+            &["guard", "outcome"],
             &["frontend", "affinity", "origin", "flow", "scope"],
             &["pick", "verdict"],
+            &["event", "service"],
             &["backend", "config", "identity"],
             &["maps"],
             &["ctx", "atomic", "header"],

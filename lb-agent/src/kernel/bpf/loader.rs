@@ -9,9 +9,9 @@ use aya::maps::{Map, MapError};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
-use super::kernel_function;
 use super::log::LogLevel;
 use super::socket_fields::SocketFields;
+use super::{event_ring, kernel_function};
 use crate::kernel::node::error::KernelError;
 use crate::kernel::node::memory_limit;
 
@@ -32,20 +32,24 @@ pub struct MapPin {
     pub length: u32,
 }
 
+/// Which programs to load, and what they do besides balancing.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs {
+    /// What they log.
+    pub log: LogLevel,
+    /// The program `packet` too. The others work without it, so its refusal is only reported.
+    pub has_packets: bool,
+    /// They count the round-trip times of TCP connections.
+    pub has_latency: bool,
+}
+
 /// Opens the pinned maps, makes the missing ones, and loads every program. Attaches nothing yet.
 ///
 /// `memory`: bytes of kernel memory for the maps, which the error names if there is not enough.
-///
-/// `wants_packets`: loads the program `packet` too. The others work without it, so its refusal is only reported.
-pub fn load(
-    maps: &[MapPin],
-    memory: u64,
-    log: LogLevel,
-    wants_packets: bool,
-) -> Result<Ebpf, KernelError> {
+pub fn load(maps: &[MapPin], memory: u64, programs: Programs) -> Result<Ebpf, KernelError> {
     let mut result = Err(KernelError::NoObject);
     for fields in SocketFields::of_kernel().attempts() {
-        result = load_with(maps, memory, log, fields, wants_packets);
+        result = load_with(maps, memory, programs, fields);
         match &result {
             Err(error @ KernelError::Program { .. }) => {
                 tracing::debug!(
@@ -64,9 +68,8 @@ pub fn load(
 fn load_with(
     maps: &[MapPin],
     memory: u64,
-    log: LogLevel,
+    programs: Programs,
     fields: SocketFields,
-    wants_packets: bool,
 ) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
@@ -79,7 +82,9 @@ fn load_with(
     }
     let origins = maps.iter().find(|map| map.name == "ORIGINS");
     let mask = origins.map_or(1, |map| map.length) - 1;
-    let level = log.number();
+    let level = programs.log.number();
+    let has_latency = u32::from(programs.has_latency);
+    loader.map_max_entries(event_ring::NAME, event_ring::length());
     let (has_context, cast, socket) = match fields.kernel_context {
         Some(context) => (1_u32, context.cast, context.socket),
         None => (0, 0, 0),
@@ -89,6 +94,10 @@ fn load_with(
         .override_global("ORIGINS_MASK", &mask, true)
         .override_global("COOKIE_OFFSET", &fields.cookie, true)
         .override_global("FIRST_SUBFLOW_OFFSET", &fields.first_subflow, true)
+        .override_global("BYTES_ACKED_OFFSET", &fields.bytes_acked, true)
+        .override_global("SRTT_OFFSET", &fields.smoothed_rtt, true)
+        .override_global("SMALLEST_RTT_OFFSET", &fields.smallest_rtt, true)
+        .override_global("HAS_LATENCY", &has_latency, true)
         .override_global("HAS_KERNEL_CONTEXT", &has_context, true)
         .override_global("CONTEXT_SOCKET_OFFSET", &socket, true)
         .override_global(aya_log::LEVEL, &level, true);
@@ -106,7 +115,7 @@ fn load_with(
         })?;
     for (name, program) in object.programs_mut() {
         let is_packet = matches!(program, Program::SchedClassifier(_));
-        if is_packet && !wants_packets {
+        if is_packet && !programs.has_packets {
             continue;
         }
         let loaded = load_program(program).map_err(|error| match &error {
@@ -161,11 +170,16 @@ fn reason(error: &ProgramError) -> String {
         return chain(error);
     };
     let log = verifier_log.to_string();
+    // The kernel ends its log with figures (`print_verification_stats` in kernel/bpf/verifier.c).
+    let is_figure = |line: &str| {
+        let figures = ["processed ", "stack depth ", "verification time "];
+        figures.iter().any(|figure| line.starts_with(figure))
+    };
     let last = log
         .lines()
         .rev()
         .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with("processed "));
+        .find(|line| !line.is_empty() && !is_figure(line));
     match last {
         Some(last) => format!("{io_error}: {last}"),
         None => io_error.to_string(),

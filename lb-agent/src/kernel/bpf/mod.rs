@@ -2,6 +2,8 @@
 
 pub mod btf;
 pub mod crash_points;
+pub mod event_ring;
+pub mod events;
 pub mod grace;
 pub mod hooks;
 pub mod kernel_function;

@@ -11,6 +11,12 @@ pub struct SocketFields {
     pub cookie: u32,
     /// `mptcp_sock.first` (net/mptcp/protocol.h): its offset in bytes. 0: without MPTCP.
     pub first_subflow: u32,
+    /// `tcp_sock.bytes_acked` (include/linux/tcp.h): its offset in bytes. 0: failed connections are not counted.
+    pub bytes_acked: u32,
+    /// `tcp_sock.srtt_us`: its offset in bytes. 0: round-trip times are not counted.
+    pub smoothed_rtt: u32,
+    /// The value of the first sample of `tcp_sock.rtt_min` (include/linux/win_minmax.h): its offset in bytes. 0: as before.
+    pub smallest_rtt: u32,
     /// None: the programs read through a helper, for TCP sockets and in the release hook only.
     pub kernel_context: Option<KernelContext>,
 }
@@ -23,6 +29,9 @@ pub struct KernelContext {
     /// `bpf_sock_addr_kern.sk` (include/linux/filter.h): its offset in bytes.
     pub socket: u32,
 }
+
+/// Offset of `v` in `struct minmax_sample`, in bytes.
+const SAMPLE_VALUE: u32 = 4;
 
 impl SocketFields {
     /// The values for the running kernel.
@@ -52,6 +61,11 @@ impl SocketFields {
                 fields.cookie = found.member_offset("skc_cookie").unwrap_or(0);
             } else if found.is_structure("mptcp_sock") {
                 fields.first_subflow = found.member_offset("first").unwrap_or(0);
+            } else if found.is_structure("tcp_sock") {
+                fields.bytes_acked = found.member_offset("bytes_acked").unwrap_or(0);
+                fields.smoothed_rtt = found.member_offset("srtt_us").unwrap_or(0);
+                let samples = found.member_offset("rtt_min");
+                fields.smallest_rtt = samples.map_or(0, |samples| samples + SAMPLE_VALUE);
             } else if found.is_structure("bpf_sock_addr_kern") {
                 socket = found.member_offset("sk");
             } else if found.is_function("bpf_cast_to_kern_ctx") {
@@ -67,18 +81,21 @@ impl SocketFields {
     /// The values to load the programs with, tried in this order until the kernel accepts them; with the last the
     /// programs read nothing.
     ///
-    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`). MPTCP sockets
-    /// need that helper, and so does the release hook without the kernel function.
+    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`). MPTCP sockets and
+    /// the fields of TCP sockets need that helper, and so does the release hook without the kernel function.
     pub fn attempts(self) -> Vec<Self> {
-        let without_mptcp = Self {
+        let without_helper = Self {
             first_subflow: 0,
+            bytes_acked: 0,
+            smoothed_rtt: 0,
+            smallest_rtt: 0,
             ..self
         };
         let without_function = Self {
             kernel_context: None,
             ..self
         };
-        let mut attempts = vec![self, without_mptcp, without_function, Self::default()];
+        let mut attempts = vec![self, without_helper, without_function, Self::default()];
         attempts.dedup();
         attempts
     }
@@ -89,10 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_kernels_btf_has_the_socket_cookie() {
+    fn this_kernels_btf_has_the_fields() {
         let fields = SocketFields::of_kernel();
+        let is_word = |offset: u32, bytes| offset != 0 && offset.is_multiple_of(bytes);
         assert!(
-            fields.cookie != 0 && fields.cookie.is_multiple_of(8),
+            is_word(fields.cookie, 8)
+                && is_word(fields.bytes_acked, 8)
+                && is_word(fields.smoothed_rtt, 4)
+                && is_word(fields.smallest_rtt, 4),
             "{fields:?}"
         );
     }
@@ -102,6 +123,9 @@ mod tests {
         let all = SocketFields {
             cookie: 104,
             first_subflow: 1_600,
+            bytes_acked: 1_800,
+            smoothed_rtt: 1_900,
+            smallest_rtt: 1_950,
             kernel_context: Some(KernelContext { cast: 7, socket: 0 }),
         };
         let attempts = all.attempts();

@@ -12,7 +12,6 @@ use std::path::Path;
 use aya_obj::generated::{
     bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_map_type, bpf_prog_info,
 };
-use lb_common::{FrontendKey, FrontendValue};
 
 /// Returns unused memory of the allocator to the kernel: reading a whole cluster leaves much of it.
 pub fn give_memory_back() {
@@ -157,16 +156,18 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
-/// Reads elements of FRONTENDS, up to the capacity of the buffers (BPF_MAP_LOOKUP_BATCH).
+/// Reads elements of a hash, up to the capacity of the buffers (BPF_MAP_LOOKUP_BATCH).
 ///
 /// `position`: 0, or the result of the previous call. Returns the number of elements and the next position; none after
 /// the last element. The kernel continues at a bucket of the hash. An element that is removed meanwhile therefore does
 /// not restart the iteration, as it does for an iteration by keys.
-pub fn read_frontends(
+///
+/// `K` and `V` must have the sizes of the map's keys and values.
+pub fn read_hash<K: aya::Pod, V: aya::Pod>(
     map: BorrowedFd<'_>,
     position: u32,
-    keys: &mut [FrontendKey],
-    values: &mut [FrontendValue],
+    keys: &mut [K],
+    values: &mut [V],
 ) -> io::Result<(usize, Option<u32>)> {
     let mut next = 0_u32;
     let mut attr = zeroed();

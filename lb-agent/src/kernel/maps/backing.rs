@@ -166,7 +166,7 @@ impl Backing for Maps {
         let mut keys = vec![FrontendKey::new([0; 4], 0, 0); BATCH];
         let mut values = vec![FrontendValue::from_words(0, 0); BATCH];
         let fd = self.frontends.map().fd().as_fd();
-        let (number, next) = sys::read_frontends(fd, position, &mut keys, &mut values)?;
+        let (number, next) = sys::read_hash(fd, position, &mut keys, &mut values)?;
         let elements = keys.into_iter().zip(values).take(number);
         Ok(Part {
             elements: elements.collect(),

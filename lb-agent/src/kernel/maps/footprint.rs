@@ -27,6 +27,7 @@ fn of(shape: &Shape, cpus: u64) -> u64 {
         MapKind::PerCpuArray => PAGE + (8 + value * cpus) * length,
         // Elements are allocated one by one, and most Services have none.
         MapKind::LpmTrie => PAGE,
+        MapKind::SparseHash => PAGE + BUCKET * length.next_power_of_two(),
         MapKind::Hash | MapKind::LruHash => {
             let element = ELEMENT + key.next_multiple_of(8) + value;
             // There is one more element for each CPU, so that an update needs no free element.

@@ -11,6 +11,7 @@ pub mod lengths;
 pub mod mapped;
 pub mod near_frontends;
 pub mod pinned;
+pub mod service_counters;
 pub mod shapes;
 pub mod sizes;
 pub mod source_ranges;

@@ -8,10 +8,12 @@ use lb_common::frontend::filter;
 use lb_common::near::{LINES, NearLine};
 use lb_common::origin::Set;
 use lb_common::source_range::SourceRange;
-use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, View, config, stats};
+use lb_common::{
+    Backend, FrontendEntry, FrontendKey, FrontendValue, ServiceCounters, View, config, stats,
+};
 
 use super::sizes::Sizes;
-use super::source_ranges;
+use super::{service_counters, source_ranges};
 
 /// The folder of a map's pin in the pin folder, and so the version of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum MapKind {
     Array,
     PerCpuArray,
     Hash,
+    /// Takes memory for an element when there is one (BPF_F_NO_PREALLOC).
+    SparseHash,
     LruHash,
     LpmTrie,
 }
@@ -36,7 +40,7 @@ impl MapKind {
         match self {
             Self::Array => MapType::Array,
             Self::PerCpuArray => MapType::PerCpuArray,
-            Self::Hash => MapType::Hash,
+            Self::Hash | Self::SparseHash => MapType::Hash,
             Self::LruHash => MapType::LruHash,
             Self::LpmTrie => MapType::LpmTrie,
         }
@@ -90,6 +94,8 @@ const FLOWS: u32 = 16_384;
 const AFFINITIES: u32 = 65_536;
 /// Ranges of all Services with `loadBalancerSourceRanges`. The kernel takes memory only for those that exist.
 const SOURCE_RANGES: u32 = 65_536;
+/// Service ports with something to count. The same for all sizes, so that no other size moves the counters.
+const SERVICE_COUNTERS: u32 = 32_768;
 /// Four sockets in a set; the number of sets is a power of two.
 const ORIGIN_SETS: u32 = 65_536;
 /// Sockets whose set was full.
@@ -121,6 +127,14 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
         Shape {
             kind: MapKind::LpmTrie,
             ..hash::<Key<SourceRange>, u32>(source_ranges::NAME, Subfolder::Tables, SOURCE_RANGES)
+        },
+        Shape {
+            kind: MapKind::SparseHash,
+            ..hash::<u32, ServiceCounters>(
+                service_counters::NAME,
+                Subfolder::Tables,
+                SERVICE_COUNTERS,
+            )
         },
     ]
     .into_iter()

@@ -18,4 +18,4 @@ mod settle;
 mod v1;
 mod versions;
 
-pub use self::mover::{InPlace, Programs, put_into_place};
+pub use self::mover::{InPlace, put_into_place};

@@ -11,8 +11,7 @@ use super::{copy, in_use, settle, versions};
 use crate::kernel::bpf::crash_points::end_at;
 use crate::kernel::bpf::grace::Grace;
 use crate::kernel::bpf::hooks::{self, HookState};
-use crate::kernel::bpf::loader::{self, chain};
-use crate::kernel::bpf::log::LogLevel;
+use crate::kernel::bpf::loader::{self, Programs, chain};
 use crate::kernel::maps::backing::Maps;
 use crate::kernel::maps::footprint;
 use crate::kernel::maps::hash::io_error;
@@ -33,15 +32,6 @@ pub struct InPlace {
     pub hooks: Vec<HookState>,
     /// The lengths of all maps.
     pub lengths: Lengths,
-}
-
-/// Which programs to load.
-#[derive(Clone, Copy, Debug)]
-pub struct Programs {
-    /// What they log.
-    pub log: LogLevel,
-    /// The program `packet` too.
-    pub has_packets: bool,
 }
 
 /// Puts the data path in place, on tables that continue the pinned ones.
@@ -178,7 +168,7 @@ impl Mover<'_> {
         let shapes: Vec<Shape> = lengths.shapes().collect();
         let pins = self.pins.map_pins(set, &shapes)?;
         let memory = footprint::bytes(shapes.into_iter(), footprint::possible_cpus());
-        loader::load(&pins, memory, self.programs.log, self.programs.has_packets)
+        loader::load(&pins, memory, self.programs)
     }
 
     /// Makes the next set, with the whole contents of its source.

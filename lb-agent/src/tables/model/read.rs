@@ -77,6 +77,7 @@ pub fn read(backing: &impl ReadTables) -> io::Result<Found> {
         free,
         quarantine,
         stops: Stops::default(),
+        ended: HashMap::new(),
         has_nat: false,
         nat_stores: 0,
         is_nat_stale: false,

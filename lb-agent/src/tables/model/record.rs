@@ -35,6 +35,9 @@ pub struct Model {
     pub free: Free,
     pub quarantine: Quarantine,
     pub stops: Stops,
+    /// By service port id: the connections of its backends that have stopped serving, minus those that were counted before this
+    /// agent started. Wraps below 0.
+    pub ended: HashMap<u32, u64>,
     /// There is a packet path, so that backends are in the NAT maps too.
     pub has_nat: bool,
     /// How many stores in the NAT maps there were.

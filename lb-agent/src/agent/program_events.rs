@@ -1,0 +1,152 @@
+//! What the programs report about single calls and sockets, translated into events for those who follow.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use lb_common::event::{Event, kind};
+use serde_json::Value;
+
+use super::state::Agent;
+use crate::catalog::Printable;
+use crate::kernel::ProgramEvents;
+use crate::policy::ServicePortKey;
+use crate::serve::{self, EventLevel, EventLog, EventRecord};
+
+/// The events of the programs; never any while nobody follows.
+pub async fn next(events: &mut ProgramEvents) -> Vec<Event> {
+    match events.next().await {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::error!(
+                event = "events.not_readable",
+                %error,
+                "cannot read the programs' events: nobody sees them",
+            );
+            std::future::pending().await
+        }
+    }
+}
+
+impl Agent {
+    /// Turns the programs' events on while somebody follows, and reports what is missing.
+    pub(super) fn feed_events(&mut self) {
+        let log = &self.settings.events;
+        let is_on = log.has_followers();
+        if is_on != self.feed.is_on {
+            self.feed.is_on = is_on;
+            self.engine.set_events_read(is_on);
+            self.feed.dropped = self.opened.events.dropped();
+            return;
+        }
+        if is_on {
+            let dropped = self.opened.events.dropped();
+            for (kind, (now, before)) in dropped.into_iter().zip(self.feed.dropped).enumerate() {
+                if now > before {
+                    let reason = u8::try_from(kind).map_or("other", reason);
+                    log.pass_on(serve::dropped(reason, now - before));
+                }
+            }
+            self.feed.dropped = dropped;
+        }
+    }
+
+    /// Passes events of the programs on to those who follow.
+    pub(super) fn take_program_events(&mut self, events: Vec<Event>) {
+        let log: EventLog = self.settings.events.clone();
+        if !log.has_followers() {
+            return;
+        }
+        let now = (Timestamp::now(), monotonic());
+        for event in events {
+            let record = self.record(&event, now);
+            log.pass_on(record);
+        }
+    }
+
+    fn record(&mut self, event: &Event, (now, ticks): (Timestamp, u64)) -> EventRecord {
+        let mut fields: BTreeMap<String, Value> = BTreeMap::new();
+        let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        let is_failed = event.kind == kind::FAILED;
+        if !is_failed {
+            add("reason", reason(event.kind).into());
+        }
+        if let Some(port) = self.service_port(event.service_port) {
+            add("namespace", (&*port.namespace).into());
+            add("service", (&*port.name).into());
+            add("port", (&*port.port).into());
+        }
+        let asked = crate::tables::socket_address(event.address, event.port);
+        add("frontend", asked.to_string().into());
+        add("protocol", protocol(event.protocol).into());
+        if let Some(backend) = self.backend_address(event) {
+            add("backend", backend.to_string().into());
+        }
+        add("pid", event.process.into());
+        let command = event.command.split(|byte| *byte == 0).next();
+        let command = String::from_utf8_lossy(command.unwrap_or_default());
+        add("command", Printable(&command).to_string().into());
+        add("network", event.network.into());
+        let age = SignedDuration::from_nanos(
+            i64::try_from(ticks.saturating_sub(event.time)).unwrap_or_default(),
+        );
+        EventRecord {
+            time: now.checked_sub(age).unwrap_or(now),
+            event: match is_failed {
+                true => "connection.failed",
+                false => "connection.refused",
+            }
+            .to_owned(),
+            level: EventLevel::Warn,
+            message: match event.kind {
+                kind::NO_BACKEND => "refused a call: the Service has no backend",
+                kind::UNKNOWN_PORT => "refused a call: the ClusterIP has no such port",
+                kind::UNKNOWN_ADDRESS => "refused a call: no Service has this address",
+                _ => "a connection was given up before it was established",
+            }
+            .to_owned(),
+            fields,
+        }
+    }
+
+    fn service_port(&mut self, id: u32) -> Option<&ServicePortKey> {
+        if id == 0 {
+            return None;
+        }
+        if !self.feed.names.contains_key(&id) {
+            self.feed.names = self.engine.tables().names();
+        }
+        self.feed.names.get(&id)
+    }
+
+    fn backend_address(&self, event: &Event) -> Option<SocketAddr> {
+        let id = event.backend;
+        (id != 0)
+            .then(|| self.engine.tables().backend_address(id))
+            .flatten()
+    }
+}
+
+/// Why a call was refused, as in the metric `socklb_refused_calls_total`.
+const fn reason(of: u8) -> &'static str {
+    match of {
+        kind::NO_BACKEND => "no_backend",
+        kind::UNKNOWN_PORT => "unknown_port",
+        kind::UNKNOWN_ADDRESS => "unknown_address",
+        _ => "failed",
+    }
+}
+
+const fn protocol(number: u8) -> &'static str {
+    match number {
+        lb_common::UDP => "UDP",
+        _ => "TCP",
+    }
+}
+
+/// In ns of CLOCK_MONOTONIC.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let nanos = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    u64::try_from(nanos).unwrap_or_default()
+}

@@ -1,0 +1,45 @@
+//! The flags of `lb-agent events`.
+
+use clap::Args;
+
+use super::listing::SocketArgs;
+use crate::commands::{LogFormat, events};
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The agent remembers its last 1,000 events (docs/events.md). Refused calls and failed connections are reported
+while somebody follows: up to 256 of a kind in a second on each CPU. An event `events.dropped` counts the others.
+
+Examples:
+  lb-agent events
+  lb-agent events --follow --event connection. --service default/web")]
+pub struct EventsArgs {
+    #[command(flatten)]
+    pub socket: SocketArgs,
+
+    /// Go on with events as they happen, refused and failed connections among them.
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Only events whose names begin so, such as connection. or hooks.
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "NAME")]
+    pub event: Vec<String>,
+
+    /// Only events of this Service, such as default/web.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub service: Option<String>,
+
+    /// Format: lines of text, or of JSON.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub output: LogFormat,
+}
+
+impl EventsArgs {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let filter = events::EventFilter {
+            names: self.event,
+            service: self.service,
+        };
+        events::events(&self.socket.socket, self.follow, &filter, self.output)
+    }
+}
