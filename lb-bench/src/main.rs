@@ -5,6 +5,7 @@ mod connect;
 mod control;
 mod hooks;
 mod least_conn;
+mod observe;
 mod packets;
 mod stale;
 
@@ -87,6 +88,8 @@ enum Bench {
     LeastConn,
     /// Time until a cluster, and then each change, is in effect
     Control,
+    /// What events and round-trip times cost a hook
+    Observe,
     /// Time until connected UDP sockets of a removed backend are closed
     Stale,
 }
@@ -134,6 +137,7 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         Bench::Packets => packets::run(options, &sandbox),
         Bench::LeastConn => least_conn::run(options, &sandbox),
         Bench::Control => control::run(options, &sandbox),
+        Bench::Observe => observe::run(options, &sandbox),
         Bench::Stale => stale::run(options, &sandbox),
     }
 }

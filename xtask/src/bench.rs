@@ -20,6 +20,8 @@ pub(crate) enum Bench {
     LeastConn,
     /// Time until a cluster of 100 to 10,000 services, and then each change, is in effect; CPU time and memory
     Control,
+    /// What it costs a hook that `lb-agent events` follows, and that --latency measures
+    Observe,
     /// Time until UDP sockets in 300 pods that are connected through a Service are closed after their backend was removed
     Stale,
 }
@@ -42,6 +44,7 @@ impl Bench {
             Self::Packets => "packets",
             Self::LeastConn => "least-conn",
             Self::Control => "control",
+            Self::Observe => "observe",
             Self::Stale => "stale",
         }
     }

@@ -224,7 +224,7 @@ pub struct SizeArgs {
         value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_SERVICES)))]
     pub max_services: u32,
 
-    /// Maximum number of endpoints, counted once for each port of each Service. With both defaults the tables take 56 MB of kernel
+    /// Maximum number of endpoints, counted once for each port of each Service. With both defaults the tables take 57 MB of kernel
     /// memory, which the kernel charges to the pod. An upgrade, or another size, briefly takes twice that.
     #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().endpoints,
         value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_ENDPOINTS)))]
