@@ -18,6 +18,7 @@ pub(crate) fn everything() -> Result<()> {
     kubectl::find_or_install()?;
     image_programs()?;
     image_test_programs()?;
+    browser()?;
     cpp_compiler()?;
     println!("setup: ready: {toolchain}, {}", linker.display());
     Ok(())
@@ -55,6 +56,20 @@ pub(crate) fn image_programs() -> Result<()> {
 pub(crate) fn image_test_programs() -> Result<()> {
     ip()?;
     program("crun", "crun")
+}
+
+/// The browser of the status page's test.
+pub(crate) fn browser() -> Result<()> {
+    ip()?;
+    if process::find_program("chromium").is_some() {
+        return Ok(());
+    }
+    apt::install(
+        &["chromium".to_owned()],
+        "for the program `chromium`, which shows the status page in a test",
+        "a minute",
+    )
+    .context("the program `chromium` (chromium) is missing")
 }
 
 /// `nft`, with which tests translate addresses.

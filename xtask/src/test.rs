@@ -27,10 +27,22 @@ pub(crate) enum Step {
     Kernel,
     /// The container image's root file system, with the capabilities of the DaemonSet in deploy/; as root
     Image,
+    /// The status page in a headless browser; as root
+    StatusPage,
     /// The kernel tests on Linux 6.1, in a virtual machine
     Vm,
     /// House rules
     Tidy,
+}
+
+impl Step {
+    /// Whether its agent needs the kernel programs.
+    const fn needs_programs(self) -> bool {
+        matches!(
+            self,
+            Self::Kernel | Self::Image | Self::StatusPage | Self::Vm
+        )
+    }
 }
 
 /// The integration test of lb-agent that needs root.
@@ -38,6 +50,9 @@ pub(crate) const KERNEL_TEST: &str = "kernel";
 
 /// The integration test that also needs an image and crun. It is separate, so that a virtual machine does not need them.
 const IMAGE_TEST: &str = "image";
+
+/// The integration test that needs a browser.
+const PAGE_TEST: &str = "status_page";
 
 /// Environment variable: the path of the image for [`IMAGE_TEST`], an OCI archive.
 const IMAGE_VARIABLE: &str = "SOCKLB_TEST_IMAGE";
@@ -65,9 +80,9 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
 /// The agent of the kernel tests embeds the object, so that is built first.
 fn chosen(asked: &[Step]) -> Vec<Step> {
     let wants = |step: &Step| match step {
-        Step::Bpf => [Step::Bpf, Step::Kernel, Step::Image, Step::Vm]
+        Step::Bpf => asked
             .iter()
-            .any(|step| asked.contains(step)),
+            .any(|step| step.needs_programs() || *step == Step::Bpf),
         step => asked.contains(step),
     };
     Step::value_variants()
@@ -86,6 +101,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> 
         Step::Fuzz => fuzz::run(workspace, None, fuzz::MINUTE),
         Step::Kernel => kernel(workspace, args),
         Step::Image => image(workspace, args),
+        Step::StatusPage => status_page(workspace, args),
         Step::Vm => vm::test_kernel(workspace, vm::OLDEST, args),
         Step::Tidy => tidy::check(&workspace.root),
     }
@@ -123,7 +139,8 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     let mut cargo = cargo_test(workspace);
     cargo.env("PATH", kubectl::path_with(&kubectl)?);
     cargo.args(["--lib", "--bins"]);
-    let is_of_unit = |test: &&String| ![KERNEL_TEST, IMAGE_TEST].contains(&test.as_str());
+    let is_of_unit =
+        |test: &&String| ![KERNEL_TEST, IMAGE_TEST, PAGE_TEST].contains(&test.as_str());
     for test in workspace.tests.iter().filter(is_of_unit) {
         cargo.args(["--test", test]);
     }
@@ -142,6 +159,11 @@ fn image(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     let mut cargo = cargo_test(workspace);
     cargo.args(["--test", IMAGE_TEST]);
     test_as_root(cargo.env(IMAGE_VARIABLE, image), args)
+}
+
+fn status_page(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    setup::browser()?;
+    test_as_root(cargo_test(workspace).args(["--test", PAGE_TEST]), args)
 }
 
 fn test_as_root(cargo: &mut Command, args: &[OsString]) -> Result<()> {
@@ -176,7 +198,7 @@ fn summary(results: &[(Step, bool, Duration)]) -> ExitCode {
     for (step, passed, time) in results {
         let word = if *passed { "ok" } else { "FAILED" };
         let seconds = time.as_secs_f64();
-        println!("{:8}{word:8}{seconds:>7.1} s", name(*step));
+        println!("{:12}{word:8}{seconds:>7.1} s", name(*step));
     }
     if results.iter().all(|(_, passed, _)| *passed) {
         return ExitCode::SUCCESS;
@@ -193,6 +215,7 @@ fn name(step: Step) -> &'static str {
         Step::Fuzz => "fuzz",
         Step::Kernel => "kernel",
         Step::Image => "image",
+        Step::StatusPage => "status-page",
         Step::Vm => "vm",
         Step::Tidy => "tidy",
     }
@@ -209,6 +232,7 @@ fn title(step: Step) -> &'static str {
         Step::Image => {
             "image: the container image, with the capabilities of the DaemonSet in deploy/, as root"
         }
+        Step::StatusPage => "status-page: the status page in a headless browser, as root",
         Step::Vm => "vm: the kernel tests on the oldest supported kernel, in a virtual machine",
         Step::Tidy => "tidy: house rules",
     }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::grace_wait::GraceWait;
 use super::packets::{self, PacketEvent};
 use super::program_events;
+use super::service_metrics::MetricsPer;
 use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
@@ -36,7 +37,8 @@ impl Agent {
         let (question_sender, mut questions) = mpsc::channel(16);
         let http = self.http.take().map(|http| {
             let metrics = Metrics::new(|registry| self.metrics.register(registry));
-            http.start(question_sender.clone(), metrics)
+            let names_services = self.settings.metrics_per != MetricsPer::None;
+            http.start(question_sender.clone(), metrics, names_services)
         });
         let events = self.settings.events.clone();
         self.server.start(question_sender.clone(), events);

@@ -15,6 +15,7 @@ mod lists;
 mod main_loop;
 mod metrics;
 mod packets;
+mod page;
 mod privileges;
 mod problem_log;
 mod program_events;

@@ -32,6 +32,7 @@ impl Agent {
                 let _ = answer.send(lists::frontends(&self.engine, &of));
             }
             Question::Backends(of, answer) => drop(answer.send(lists::backends(&self.engine, &of))),
+            Question::Page(answer) => drop(answer.send(self.page())),
             Question::FollowEvents(answer) => {
                 self.feed_events();
                 let _ = answer.send(());
@@ -74,7 +75,7 @@ impl Agent {
         problems
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let (services, endpoint_slices) = self.engine.catalog().counts();
         let counts = self.engine.counts();
         let hooks = self.opened.keeper.hooks().iter().map(|hook| {

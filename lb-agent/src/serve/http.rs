@@ -1,7 +1,7 @@
 //! Metrics and health over HTTP, for Prometheus and for other clients that ask about a node, whichever agent serves it.
 //!
 //! `/metrics`: metrics. `/healthz` and `/livez`: the agent answers. `/readyz`: whether the contents of the source are
-//! in effect, and which kinds have no incoming changes. A pod's own probes use `super::Probes` instead.
+//! in effect, and which kinds have no incoming changes. `/`: the status page. A pod's own probes use `super::Probes` instead.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::api::{LIVE, READY};
 use super::connections;
 use super::metrics::Metrics;
+use super::page;
 use super::question::{Question, Readiness};
 use super::readiness::{alive, answer_within, no_answer};
 use super::serving::Serving;
@@ -63,14 +64,22 @@ impl HttpServer {
         Ok(Self { listener })
     }
 
-    pub fn start(self, questions: mpsc::Sender<Question>, metrics: Metrics) -> Serving {
+    /// `has_page`: serves the status page too, which names Services.
+    pub fn start(
+        self,
+        questions: mpsc::Sender<Question>,
+        metrics: Metrics,
+        has_page: bool,
+    ) -> Serving {
         let metrics = Arc::new(metrics);
+        let page = has_page.then(|| page::routes(questions.clone()));
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(live))
             .route(LIVE, get(live))
             .route(READY, get(ready))
-            .with_state(HttpState { questions, metrics });
+            .with_state(HttpState { questions, metrics })
+            .merge(page.unwrap_or_default());
         let listener = self.listener;
         Serving::start(|closed| connections::serve(listener, router, closed))
     }

@@ -14,6 +14,8 @@ mod events;
 mod http;
 mod metrics;
 mod objects;
+mod page;
+mod page_data;
 mod probes;
 mod question;
 mod readiness;
@@ -35,6 +37,7 @@ pub use self::objects::{
     BACKENDS, BackendNumbers, BackendStatus, FRONTENDS, FrontendStatus, PortStatus, SERVICES,
     ServiceStatus,
 };
+pub use self::page_data::{PageData, PageService, page_services};
 pub use self::probes::{Probes, ProcessStage};
 pub use self::question::{Question, Readiness};
 pub use self::selection::{Selection, ServiceName};

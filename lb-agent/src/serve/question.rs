@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::api::{HandOver, SourceStatus, Status};
 use super::objects::{BackendStatus, FrontendStatus, ServiceStatus};
+use super::page_data::PageData;
 use super::selection::Selection;
 
 /// A question to the task that owns the tables.
@@ -16,6 +17,8 @@ pub enum Question {
     Services(Selection, oneshot::Sender<Vec<ServiceStatus>>),
     Frontends(Selection, oneshot::Sender<Vec<FrontendStatus>>),
     Backends(Selection, oneshot::Sender<Vec<BackendStatus>>),
+    /// What the status page shows.
+    Page(oneshot::Sender<PageData>),
     /// Somebody follows the events from now on.
     FollowEvents(oneshot::Sender<()>),
     /// Whether this agent hands over.

@@ -11,7 +11,7 @@ use super::question::{Question, Readiness};
 
 /// An agent that does not answer within this time is stuck. The time is shorter than the timeout of the pods' probes,
 /// so that the answer contains the reason.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 impl Readiness {
     /// Asks the agent's main loop. None if the agent is stuck or ending.
