@@ -55,6 +55,9 @@ fn find(path: &Path, events: &mut BTreeMap<String, Event>) {
         }
         return;
     }
+    if path.extension().is_none_or(|extension| extension != "rs") {
+        return;
+    }
     let text = fs::read_to_string(path).expect("a source file is UTF-8");
     let tokens = text.parse().expect("the source consists of tokens");
     for (level, call) in calls(tokens) {
