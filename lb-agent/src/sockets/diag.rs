@@ -7,12 +7,13 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
     NetlinkSerializable,
 };
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
-};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
+
+use super::answer::Answered;
+use super::tcp::TcpFigures;
 
 pub use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 
@@ -33,6 +34,10 @@ pub struct ListedSocket {
     /// One state of [`StateFlags`]. A UDP socket is ESTABLISHED when connected, and CLOSE otherwise.
     pub state: StateFlags,
     pub id: SocketId,
+    /// Of the file behind the owner's descriptors, as in `socket:[…]`. 0: no process has it.
+    pub inode: u32,
+    /// None unless asked for.
+    pub tcp: Option<TcpFigures>,
 }
 
 impl ListedSocket {
@@ -51,6 +56,12 @@ impl ListedSocket {
     pub fn peer(&self) -> SocketAddr {
         let address = self.id.destination_address.to_canonical();
         SocketAddr::new(address, self.id.destination_port)
+    }
+
+    /// The socket's own address, in the same form.
+    pub fn local(&self) -> SocketAddr {
+        let address = self.id.source_address.to_canonical();
+        SocketAddr::new(address, self.id.source_port)
     }
 }
 
@@ -73,6 +84,29 @@ impl Diag {
         family: u8,
         protocol: u8,
         states: StateFlags,
+        see: impl FnMut(ListedSocket),
+    ) -> io::Result<()> {
+        self.dump(family, protocol, states, ExtensionFlags::empty(), see)
+    }
+
+    /// As [`Self::list`], with [`ListedSocket::tcp`]. The kernel locks each socket for a moment to read its figures
+    /// (`tcp_get_info`).
+    pub fn list_with_figures(
+        &mut self,
+        family: u8,
+        protocol: u8,
+        states: StateFlags,
+        see: impl FnMut(ListedSocket),
+    ) -> io::Result<()> {
+        self.dump(family, protocol, states, ExtensionFlags::INFO, see)
+    }
+
+    fn dump(
+        &mut self,
+        family: u8,
+        protocol: u8,
+        states: StateFlags,
+        extensions: ExtensionFlags,
         mut see: impl FnMut(ListedSocket),
     ) -> io::Result<()> {
         let socket_id = match family {
@@ -82,7 +116,7 @@ impl Diag {
         let request = SockDiagMessage::InetRequest(InetRequest {
             family,
             protocol,
-            extensions: ExtensionFlags::empty(),
+            extensions,
             states,
             socket_id,
         });
@@ -120,18 +154,16 @@ impl Diag {
     }
 
     /// Reads up to the last message: the end of a dump, an acknowledgement, or an error.
-    fn take_answers(&mut self, mut see: impl FnMut(InetResponseHeader)) -> io::Result<()> {
+    fn take_answers(&mut self, mut see: impl FnMut(Answered)) -> io::Result<()> {
         loop {
             self.answer.clear();
             self.socket.recv(&mut self.answer, 0)?;
             let mut rest = &self.answer[..];
             while !rest.is_empty() {
-                let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                    .map_err(io::Error::other)?;
+                let message =
+                    NetlinkMessage::<Answered>::deserialize(rest).map_err(io::Error::other)?;
                 match message.payload {
-                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
-                        see(socket.header);
-                    }
+                    NetlinkPayload::InnerMessage(socket) => see(socket),
                     // A failed dump ends like any other, with an error number (`netlink_dump_done`).
                     NetlinkPayload::Done(done) if done.code < 0 => {
                         return Err(io::Error::from_raw_os_error(-done.code));
@@ -148,13 +180,15 @@ impl Diag {
     }
 }
 
-fn of_response(socket: InetResponseHeader, protocol: u8) -> ListedSocket {
+fn of_response(Answered { socket, tcp }: Answered, protocol: u8) -> ListedSocket {
     let state = 1_u32.checked_shl(socket.state.into()).unwrap_or_default();
     ListedSocket {
         family: socket.family,
         protocol,
         state: StateFlags::from_bits_retain(state),
         id: socket.socket_id,
+        inode: socket.inode,
+        tcp,
     }
 }
 
@@ -169,5 +203,7 @@ pub fn nonexistent(protocol: u8) -> ListedSocket {
             destination_address: IpAddr::from([127, 0, 0, 1]),
             ..SocketId::new_v4()
         },
+        inode: 0,
+        tcp: None,
     }
 }

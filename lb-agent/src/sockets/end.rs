@@ -66,8 +66,8 @@ pub fn end(
 ) -> Result<Ended, SocketsError> {
     let mut search = Search::new(targets);
     let mut ended = Ended::default();
-    let mut visit = |entered: io::Result<()>| {
-        let searched = entered.and_then(|()| search.search_here(is_still, &mut ended));
+    let mut visit = |entered: io::Result<u64>| {
+        let searched = entered.and_then(|_| search.search_here(is_still, &mut ended));
         match searched {
             Ok(()) => ended.namespaces += 1,
             Err(error) => ended.fail("a network namespace", &error),
@@ -82,7 +82,7 @@ pub fn end(
         home.walk(&mut visit)?;
         return Ok(ended);
     }
-    visit(Ok(())).map(|_| ())?;
+    visit(Ok(0)).map(|_| ())?;
     Ok(ended)
 }
 
@@ -189,6 +189,8 @@ mod tests {
                 destination_port: port,
                 ..SocketId::new_v4()
             },
+            inode: 0,
+            tcp: None,
         }
     }
 

@@ -6,20 +6,30 @@
 //!
 //! *Sockets to end*: those whose backend has stopped serving, so that their owners connect again (SOCK_DESTROY).
 //!
-//! Both run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
+//! Both of these run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
 //! CAP_SYS_PTRACE, which it uses to enter other namespaces and to find them.
+//!
+//! *Live sockets* and the processes that have them open: for commands, in a process of their own ([`find_live`], [`Owners`]).
 
 mod ability;
+mod answer;
 mod closed;
+mod descriptors;
 mod diag;
 mod end;
 mod error;
+mod live;
 mod metrics;
 mod namespaces;
+mod owners;
+mod tcp;
 mod worker;
 
 pub use self::ability::{Ability, Limitation};
 pub use self::end::{Ended, IsStillStale, SocketTarget};
 pub use self::error::SocketsError;
+pub use self::live::{LiveSocket, Searched, find_live};
 pub use self::metrics::{EndedCounts, SocketMetrics};
+pub use self::owners::{Owners, namespace_names};
+pub use self::tcp::TcpFigures;
 pub use self::worker::{Answer, Worker};

@@ -1,24 +1,27 @@
 //! Finds every network namespace that a thread, a mount or an open file holds.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::fstatfs;
 
+use super::descriptors::{processes, see_targets};
 use super::error::SocketsError;
 
 /// linux/magic.h.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// Called in a namespace after the thread has entered it, or with the error of entering. Returns whether to continue
-/// with the next one.
-type Visit<'a> = dyn FnMut(io::Result<()>) -> Result<ControlFlow<()>, SocketsError> + 'a;
+/// Called in a namespace after the thread has entered it, with the namespace's inode number or the error of entering.
+/// Returns whether to continue with the next one.
+type Visit<'a> = dyn FnMut(io::Result<u64>) -> Result<ControlFlow<()>, SocketsError> + 'a;
 
 /// The namespace to which a thread returns.
 pub struct Home(File);
@@ -29,6 +32,11 @@ impl Home {
         File::open("/proc/thread-self/ns/net")
             .map(Self)
             .map_err(SocketsError::Namespaces)
+    }
+
+    /// The namespace's inode number.
+    pub fn number(&self) -> io::Result<u64> {
+        self.0.metadata().map(|of| of.ino())
     }
 
     /// Calls `visit` here, then in each other namespace, until it ends the walk. Namespaces of processes come first,
@@ -43,7 +51,7 @@ impl Home {
             mounts: HashSet::new(),
             visit,
         };
-        let result = walk.everywhere(&self.0);
+        let result = walk.everywhere(self);
         // Return in every case, also after an error.
         let back = enter(&self.0).map_err(SocketsError::Enter);
         match result {
@@ -67,22 +75,21 @@ struct Walk<'a, 'v> {
 }
 
 impl Walk<'_, '_> {
-    fn everywhere(&mut self, home: &File) -> Result<ControlFlow<()>, SocketsError> {
-        let number = home.metadata().map_err(SocketsError::Namespaces)?.ino();
+    fn everywhere(&mut self, home: &Home) -> Result<ControlFlow<()>, SocketsError> {
+        let number = home.number().map_err(SocketsError::Namespaces)?;
         self.known.insert(number);
-        if (self.visit)(enter(home))?.is_break() {
+        if (self.visit)(enter(&home.0).map(|()| number))?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         let processes = processes().map_err(SocketsError::Namespaces)?;
         for process in &processes {
-            if self.add(&process.join("ns/net"))?.is_break() {
+            if self.add(&folder(*process).join("ns/net"))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         for process in &processes {
-            for file in
-                namespace_files(process, &mut self.mounts).map_err(SocketsError::Namespaces)?
-            {
+            let files = namespace_files(*process, &mut self.mounts);
+            for file in files.map_err(SocketsError::Namespaces)? {
                 if self.add(&file)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -94,61 +101,55 @@ impl Walk<'_, '_> {
     /// Visits a namespace that was not visited before.
     fn add(&mut self, path: &Path) -> Result<ControlFlow<()>, SocketsError> {
         let opened = open(path, &mut self.known);
-        let Some(file) = opened.map_err(SocketsError::Namespaces)? else {
+        let Some((number, file)) = opened.map_err(SocketsError::Namespaces)? else {
             return Ok(ControlFlow::Continue(()));
         };
         match enter(&file) {
             // The file is a namespace of another kind, mounted over a network namespace.
             Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(ControlFlow::Continue(())),
-            entered => (self.visit)(entered),
+            entered => (self.visit)(entered.map(|()| number)),
         }
     }
 }
 
-/// Opens a namespace if its inode number is new.
+/// Opens a namespace if its inode number is new; returns both.
 ///
 /// Any file may be mounted over a namespace: opening a FIFO would block, and opening a device may do anything. So the
 /// function first opens only the path (O_PATH).
-fn open(path: &Path, known: &mut HashSet<u64>) -> io::Result<Option<File>> {
+fn open(path: &Path, known: &mut HashSet<u64>) -> io::Result<Option<(u64, File)>> {
     let mut name = OpenOptions::new();
     name.read(true).custom_flags(libc::O_PATH);
     let Some(named) = if_there(name.open(path))? else {
         return Ok(None);
     };
-    if fstatfs(&named)?.f_type != NSFS_MAGIC || !known.insert(named.metadata()?.ino()) {
+    let number = named.metadata()?.ino();
+    if fstatfs(&named)?.f_type != NSFS_MAGIC || !known.insert(number) {
         return Ok(None);
     }
-    File::open(format!("/proc/thread-self/fd/{}", named.as_raw_fd())).map(Some)
-}
-
-fn processes() -> io::Result<Vec<PathBuf>> {
-    let is_process = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    Ok(entries(Path::new("/proc"))?
-        .into_iter()
-        .filter(is_process)
-        .collect())
+    let file = File::open(format!("/proc/thread-self/fd/{}", named.as_raw_fd()))?;
+    Ok(Some((number, file)))
 }
 
 /// Paths at which a process may hold more namespaces than its own.
 ///
 /// `mounts`: the searched mount namespaces, by inode number.
-fn namespace_files(process: &Path, mounts: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
-    let threads = entries(&process.join("task"))?;
+fn namespace_files(process: u32, mounts: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
+    let folder = folder(process);
+    let threads = entries(&folder.join("task"))?;
     let mut files: Vec<PathBuf> = threads.iter().map(|thread| thread.join("ns/net")).collect();
-    let is_namespace = |file: &PathBuf| {
-        let target = fs::read_link(file).unwrap_or_default();
-        target.to_str().is_some_and(|t| t.starts_with("net:["))
-    };
-    files.extend(
-        entries(&process.join("fd"))?
-            .into_iter()
-            .filter(is_namespace),
-    );
-    files.extend(mounted(process, mounts)?);
+    let descriptors = folder.join("fd");
+    let seen = see_targets(process, &mut |name, target| {
+        if target.starts_with(b"net:[") {
+            files.push(descriptors.join(OsStr::from_bytes(name.to_bytes())));
+        }
+    });
+    if_there(seen)?;
+    files.extend(mounted(&folder, mounts)?);
     Ok(files)
+}
+
+fn folder(process: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}"))
 }
 
 /// Named namespaces are mounted, as by `ip netns` and container runtimes.

@@ -29,6 +29,35 @@ pub struct Stale {
     pub peer: SocketAddr,
 }
 
+/// What a pair of ids stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairAddresses {
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    pub protocol: u8,
+    /// What the socket asked for.
+    pub frontend: SocketAddr,
+    /// What it got.
+    pub backend: SocketAddr,
+}
+
+/// The addresses behind a socket's entry. None for ids that are outside of the tables or not in use.
+///
+/// While an entry names an id, the id stays what it was: see [`free_unnamed`].
+pub fn addresses(backing: &impl ReadTables, pair: Pair) -> Option<PairAddresses> {
+    if pair.frontend >= backing.length(Table::FrontendList)
+        || pair.backend >= backing.length(Table::Backends)
+    {
+        return None;
+    }
+    let frontend = load_frontend(backing, pair.frontend);
+    let backend = load_backend(backing, pair.backend);
+    (frontend.protocol != 0 && backend.port != 0).then(|| PairAddresses {
+        protocol: frontend.protocol,
+        frontend: encode::socket_address(frontend.address, frontend.port),
+        backend: encode::socket_address(backend.address, backend.port),
+    })
+}
+
 /// `state`: of [`lb_common::Backend`].
 #[must_use]
 pub const fn has_stopped(state: u64) -> bool {

@@ -35,7 +35,7 @@ pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, SourcePrefi
 pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::encode::socket_address;
-pub use self::entries::{Stale, has_stopped};
+pub use self::entries::{PairAddresses, Stale, addresses, has_stopped};
 pub use self::headroom::Headroom;
 pub use self::listed::{BackendCounters, ListedFrontend};
 pub use self::metrics::{Counts, TableMetrics};

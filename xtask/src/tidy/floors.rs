@@ -26,7 +26,7 @@ pub(super) const HOUSES: &[House] = &[
             &["main"],
             &["cli"],
             &["commands"],
-            &["agent"],
+            &["agent", "connections"],
             &["kernel"],
             &["tables", "duties"],
             &["source", "policy", "serve", "sockets", "privileges"],
