@@ -1,4 +1,4 @@
-//! Flags of the subcommands that ask the running agent, and of their output.
+//! Flags of the subcommands that ask the running agent or read its tables, and of their output.
 
 use std::path::PathBuf;
 
@@ -18,13 +18,19 @@ pub struct AskArgs {
     pub output: OutputArgs,
 }
 
-/// The flags are kubectl's, with its meanings.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
     /// Only these Services, as NAME or NAMESPACE/NAME [default: all].
     #[arg(value_name = "SERVICE", value_parser = service_name)]
     pub services: Vec<ServiceName>,
 
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+/// The flags of lists. They are kubectl's, with its meanings.
+#[derive(Clone, Debug, Args)]
+pub struct ScopeArgs {
     /// Only Services in this namespace [default: all namespaces].
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,
@@ -56,6 +62,13 @@ pub struct SocketArgs {
     pub socket: PathBuf,
 }
 
+#[derive(Clone, Debug, Args)]
+pub struct PinArgs {
+    /// Folder on a BPF file system in which programs and tables are pinned.
+    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/socklb")]
+    pub pin_dir: PathBuf,
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 pub struct OutputArgs {
     /// Output format.
@@ -65,11 +78,17 @@ pub struct OutputArgs {
 
 impl ListArgs {
     pub(super) fn listing(self) -> Listing {
+        self.scope.listing(self.services)
+    }
+}
+
+impl ScopeArgs {
+    pub(super) fn listing(self, services: Vec<ServiceName>) -> Listing {
         Listing {
             socket: self.socket.socket,
             selection: Selection {
                 namespace: self.namespace.filter(|_| !self.all_namespaces),
-                services: self.services,
+                services,
             },
             output: self.output,
             watch: match (self.watch, self.output_watch_events) {

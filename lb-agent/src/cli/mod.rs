@@ -1,5 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
+mod connections;
 mod duties;
 mod events;
 mod listing;
@@ -16,9 +17,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::connections::ConnectionArgs;
 pub use self::duties::DutyArgs;
 pub use self::events::EventsArgs;
-pub use self::listing::{AskArgs, ListArgs, OutputArgs, SocketArgs};
+pub use self::listing::{AskArgs, ListArgs, OutputArgs, PinArgs, ScopeArgs, SocketArgs};
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
@@ -60,6 +62,8 @@ pub enum Command {
     Backends(ListArgs),
     /// Show what the agent has done, and with --follow refused and failed connections.
     Events(EventsArgs),
+    /// Show the open sockets that went through Services, with their processes and backends.
+    Connections(ConnectionArgs),
     /// Show the tables as the kernel has them, whether an agent runs or not.
     Dump(DumpArgs),
     /// Remove the programs and tables from the kernel.
@@ -209,13 +213,6 @@ pub struct UnloadArgs {
     pub then_wait: bool,
 }
 
-#[derive(Clone, Debug, Args)]
-pub struct PinArgs {
-    /// Folder on a BPF file system in which programs and tables are pinned.
-    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/socklb")]
-    pub pin_dir: PathBuf,
-}
-
 #[derive(Clone, Copy, Debug, Args)]
 pub struct SizeArgs {
     /// Maximum number of Services, counted with six frontends each. A port has one frontend per family, a NodePort one per
@@ -259,6 +256,7 @@ impl Cli {
             Command::Frontends(args) => frontends::frontends(&args.listing()),
             Command::Backends(args) => backends::backends(&args.listing()),
             Command::Events(args) => args.run(),
+            Command::Connections(args) => args.run(),
             Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
             Command::Probe(args) => probe::probe(args.what, &args.probe_socket),

@@ -222,7 +222,7 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
     if rows.is_empty() {
         return writeln!(io::stderr(), "No Services to balance.");
     }
-    Table::new(head).write(to, &rows)
+    Table::new(head).write(to, rows.iter())
 }
 
 /// What happens to the connections of each frontend, where that differs.

@@ -21,28 +21,32 @@ impl Table {
         }
     }
 
-    /// Writes rows, below the header if they are the first. Without rows it writes nothing.
+    /// Writes rows, below the header if they are the first. Without rows it writes nothing. Makes each row twice, so that it need
+    /// not keep them all.
     ///
     /// # Errors
     /// The writer fails.
-    pub fn write(&mut self, mut to: impl Write, rows: &[impl AsRef<[String]>]) -> io::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        for row in rows {
+    pub fn write(
+        &mut self,
+        mut to: impl Write,
+        rows: impl Iterator<Item = impl AsRef<[String]>> + Clone,
+    ) -> io::Result<()> {
+        let mut is_empty = true;
+        for row in rows.clone() {
+            is_empty = false;
             for (width, cell) in self.widths.iter_mut().zip(row.as_ref()) {
-                *width = (*width).max(cell.len());
+                *width = (*width).max(cell.chars().count());
             }
+        }
+        if is_empty {
+            return Ok(());
         }
         if !std::mem::replace(&mut self.has_head, true) {
             write_row(&mut to, &self.widths, self.head.iter().copied())?;
         }
         for row in rows {
-            write_row(
-                &mut to,
-                &self.widths,
-                row.as_ref().iter().map(String::as_str),
-            )?;
+            let cells = row.as_ref().iter().map(String::as_str);
+            write_row(&mut to, &self.widths, cells)?;
         }
         Ok(())
     }

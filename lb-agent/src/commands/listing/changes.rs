@@ -48,7 +48,7 @@ impl<T: Listed> Changes<T> {
             let key = object.key();
             match before.remove(&key) {
                 None => changes.push((EventType::Added, object.clone())),
-                Some(last) if last != object => {
+                Some(last) if object.has_changed(&last) => {
                     changes.push((EventType::Modified, object.clone()));
                 }
                 Some(_) => {}

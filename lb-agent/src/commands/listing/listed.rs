@@ -14,6 +14,13 @@ pub trait Listed: Clone + PartialEq + Serialize + 'static {
     type Key: Ord;
 
     fn key(&self) -> Self::Key;
+
+    /// Whether to print the object again with `--watch`.
+    ///
+    /// `last`: the object as it was printed.
+    fn has_changed(&self, last: &Self) -> bool {
+        self != last
+    }
 }
 
 /// A column of the table of a kind of object.

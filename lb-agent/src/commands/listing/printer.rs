@@ -56,9 +56,8 @@ impl<T: Listed> Printer<T> {
             ListOutput::Json => write_json(to, &objects),
             ListOutput::Yaml => write_yaml(to, &objects),
             ListOutput::Table | ListOutput::Wide => {
-                let rows = objects.iter().map(|object| self.row(None, object));
-                let rows: Vec<_> = rows.collect();
-                self.table.write(to, &rows)
+                let Self { columns, table, .. } = self;
+                table.write(to, objects.iter().map(|object| row(columns, None, object)))
             }
         }
     }
@@ -70,11 +69,11 @@ impl<T: Listed> Printer<T> {
         changes: &[(EventType, T)],
     ) -> io::Result<()> {
         if self.is_table() {
-            let rows = changes
-                .iter()
-                .map(|(event, object)| self.row(Some(*event), object));
-            let rows: Vec<_> = rows.collect();
-            return self.table.write(to, &rows);
+            let Self { columns, table, .. } = self;
+            let event = |event: EventType| self.has_events.then_some(event);
+            let rows = changes.iter();
+            let rows = rows.map(|(of, object)| row(columns, event(*of), object));
+            return table.write(to, rows);
         }
         for &(event, ref object) in changes {
             match self.has_events {
@@ -95,11 +94,11 @@ impl<T: Listed> Printer<T> {
         }
         write_yaml(to, document)
     }
+}
 
-    fn row(&self, event: Option<EventType>, object: &T) -> Vec<String> {
-        let event = event.filter(|_| self.has_events);
-        let event = event.map(|event| event.name().to_owned());
-        let cells = self.columns.iter().map(|column| (column.cell)(object));
-        event.into_iter().chain(cells).collect()
-    }
+/// The cells of an object.
+fn row<T>(columns: &[&Column<T>], event: Option<EventType>, object: &T) -> Vec<String> {
+    let event = event.map(|event| event.name().to_owned());
+    let cells = columns.iter().map(|column| (column.cell)(object));
+    event.into_iter().chain(cells).collect()
 }

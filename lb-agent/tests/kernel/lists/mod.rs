@@ -2,6 +2,7 @@
 
 mod backends;
 mod command;
+mod connections;
 mod frontends;
 mod services;
 mod shop;
