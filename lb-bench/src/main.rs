@@ -2,6 +2,7 @@
 //! balancers in the same run: figures of different machines cannot be compared.
 
 mod connect;
+mod connections;
 mod control;
 mod hooks;
 mod least_conn;
@@ -92,6 +93,8 @@ enum Bench {
     Observe,
     /// Time until connected UDP sockets of a removed backend are closed
     Stale,
+    /// Time and memory of `lb-agent connections` with up to 100,000 connections
+    Connections,
 }
 
 fn main() -> ExitCode {
@@ -139,5 +142,6 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         Bench::Control => control::run(options, &sandbox),
         Bench::Observe => observe::run(options, &sandbox),
         Bench::Stale => stale::run(options, &sandbox),
+        Bench::Connections => connections::run(options, &sandbox),
     }
 }

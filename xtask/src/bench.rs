@@ -24,6 +24,8 @@ pub(crate) enum Bench {
     Observe,
     /// Time until UDP sockets in 300 pods that are connected through a Service are closed after their backend was removed
     Stale,
+    /// Time and memory of `lb-agent connections` with 1,000 to 100,000 open connections in up to 100 pods
+    Connections,
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +48,7 @@ impl Bench {
             Self::Control => "control",
             Self::Observe => "observe",
             Self::Stale => "stale",
+            Self::Connections => "connections",
         }
     }
 }
