@@ -12,12 +12,12 @@ use anyhow::Context as _;
 pub use self::placed::PacketEvent;
 
 use self::errors::Errors;
-use self::placed::{Placed, warn_of_watch};
+use self::placed::Placed;
 use self::reading::{Elements, MOST_READINGS, Reading};
 use super::engine::Engine;
 use crate::kernel::{
     self, Device, DeviceChanges, Maps, NetfilterError, PacketCounters, PacketError, PacketHook,
-    PacketSettings, Packets, RulesetWatch,
+    PacketSettings, Packets,
 };
 use crate::serve::PacketPathStatus;
 
@@ -92,10 +92,7 @@ impl PacketPath {
         let (Ok(placed), Some(netfilter)) = (&mut self.placed, maps.netfilter()) else {
             return;
         };
-        match RulesetWatch::open(&netfilter.borrow()) {
-            Ok(watch) => placed.watch = Some(watch),
-            Err(error) => warn_of_watch(&error),
-        }
+        placed.watch.open(&netfilter.borrow());
         // The maps were compared at the start, and there has been little time since: the next comparison is a regular one.
         placed.next = Instant::now();
     }
@@ -139,6 +136,9 @@ impl PacketPath {
         let Some(netfilter) = engine.tables().backing().netfilter() else {
             return restored;
         };
+        if let Ok(placed) = &mut self.placed {
+            placed.watch.open_again(&netfilter.borrow());
+        }
         let checked = netfilter.borrow_mut().check();
         self.ruleset_error = match checked {
             Ok(repaired) => {

@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::reading::{Elements, Reading, read};
-use crate::kernel::{self, Device, DevicePattern, NetfilterError, PacketHook, RulesetWatch};
+use crate::kernel::{
+    self, Device, DevicePattern, Netfilter, NetfilterError, PacketHook, RulesetWatch,
+};
 
 /// The least time between two comparisons of netfilter's rules and maps, so that another program that changes them all the time
 /// does not keep the main loop busy.
@@ -18,8 +20,7 @@ pub struct Placed {
     pub hook: PacketHook,
     /// The node's devices, after each change.
     devices: mpsc::Receiver<Vec<Device>>,
-    /// None before the first synchronization, which would take longer with it.
-    pub watch: Option<RulesetWatch>,
+    pub watch: Watching,
     /// The NAT maps are being read.
     pub reading: Option<Reading>,
     /// Another program has changed our rules or maps since the last comparison.
@@ -28,6 +29,16 @@ pub struct Placed {
     pub next: Instant,
     /// How often to compare anyway.
     every: Duration,
+}
+
+/// Whether the agent is told of changes of nftables. Otherwise only the regular comparison finds them.
+#[derive(Debug)]
+pub enum Watching {
+    /// Before the first synchronization, which would take longer with it.
+    NotYet,
+    Open(RulesetWatch),
+    /// Tried again with the next comparison.
+    Failed,
 }
 
 /// Something happened to the packet path.
@@ -57,7 +68,7 @@ impl Placed {
         Ok(Self {
             hook,
             devices,
-            watch: None,
+            watch: Watching::NotYet,
             reading: None,
             is_changed: false,
             next: Instant::now(),
@@ -82,8 +93,7 @@ impl Placed {
                 read = read(&mut self.reading) => return PacketEvent::Elements(read),
                 changed = changed(&mut self.watch), if !self.is_changed => {
                     if let Err(error) = changed {
-                        warn_of_watch(&error);
-                        self.watch = None;
+                        self.watch.fail(&error);
                     }
                     self.is_changed = true;
                 }
@@ -97,17 +107,42 @@ impl Placed {
     }
 }
 
-async fn changed(watch: &mut Option<RulesetWatch>) -> Result<(), NetfilterError> {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
+impl Watching {
+    /// Watches from now on.
+    pub fn open(&mut self, netfilter: &Netfilter) {
+        match RulesetWatch::open(netfilter) {
+            Ok(watch) => *self = Self::Open(watch),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Watches again if that failed. To be called before a comparison, which finds the changes until then.
+    pub fn open_again(&mut self, netfilter: &Netfilter) {
+        if !matches!(self, Self::Failed) {
+            return;
+        }
+        if let Ok(watch) = RulesetWatch::open(netfilter) {
+            tracing::info!(
+                event = "packet_path.watch_recovered",
+                "watching nftables again",
+            );
+            *self = Self::Open(watch);
+        }
+    }
+
+    fn fail(&mut self, error: &NetfilterError) {
+        tracing::warn!(
+            event = "packet_path.watch_failed",
+            %error,
+            "cannot watch nftables: a change is noticed with the next check, which tries to watch again",
+        );
+        *self = Self::Failed;
     }
 }
 
-pub fn warn_of_watch(error: &NetfilterError) {
-    tracing::warn!(
-        event = "packet_path.watch_failed",
-        %error,
-        "cannot watch nftables: a change is noticed with the next check",
-    );
+async fn changed(watch: &mut Watching) -> Result<(), NetfilterError> {
+    match watch {
+        Watching::Open(watch) => watch.changed().await,
+        Watching::NotYet | Watching::Failed => std::future::pending().await,
+    }
 }
