@@ -27,6 +27,8 @@ pub struct Duties {
     cleaning_error: Option<Problem>,
     /// Service ports of UDP that have changed since the last cleaning began.
     changed: BTreeSet<ServicePortKey>,
+    /// Those of the node's addresses at the start.
+    families: Vec<Family>,
     sysctls: SysctlReport,
     /// The node must have a Node object.
     has_api_server: bool,
@@ -50,6 +52,7 @@ impl Duties {
             cleaning: None,
             cleaning_error: None,
             changed: BTreeSet::new(),
+            families: families.to_vec(),
             sysctls: SysctlReport::default(),
             has_api_server,
             problems: Vec::new(),
@@ -67,18 +70,23 @@ impl Duties {
         }
         duties.beat(packets);
         if packets.is_some_and(PacketPath::is_in_place) {
-            match ConntrackCleaner::start(metrics.clone()) {
-                Ok(cleaner) => duties.cleaner = Some(cleaner),
-                Err(error) => duties.fail("conntrack", &error),
-            }
-            duties.sysctls = check_and_set(
-                &SysctlFiles::default(),
-                &settings.conntrack,
-                online_cpus(),
-                families,
-            );
+            duties.start_conntrack(settings, metrics);
         }
         duties
+    }
+
+    /// Starts the duties that need netfilter. To be called once.
+    pub fn start_conntrack(&mut self, settings: &DutySettings, metrics: &DutyMetrics) {
+        match ConntrackCleaner::start(metrics.clone()) {
+            Ok(cleaner) => self.cleaner = Some(cleaner),
+            Err(error) => self.fail("conntrack", &error),
+        }
+        self.sysctls = check_and_set(
+            &SysctlFiles::default(),
+            &settings.conntrack,
+            online_cpus(),
+            &self.families,
+        );
     }
 
     fn fail(&mut self, duty: &'static str, error: &impl std::fmt::Display) {

@@ -1,6 +1,7 @@
 //! The catalog, the policy's results and the tables, with one owner for all three.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -226,6 +227,11 @@ impl<B: Backing> Engine<B> {
     /// Tells the programs whether anybody reads their events.
     pub fn set_events_read(&mut self, is_read: bool) {
         self.tables.set_events_read(is_read);
+    }
+
+    /// From now on there is a packet path: see [`Tables::begin_nat`].
+    pub fn begin_nat(&mut self, begin: impl FnOnce(&mut B)) -> io::Result<()> {
+        self.tables.begin_nat(begin)
     }
 
     /// Repairs the NAT maps of netfilter: see [`Tables::repair_nat_from`].

@@ -127,7 +127,13 @@ impl Agent {
             return;
         };
         match event {
-            PacketEvent::Devices(devices) => packets.set_devices(&devices),
+            PacketEvent::Devices(devices) => packets.set_devices(devices),
+            PacketEvent::Ruleset if !packets.is_in_place() => {
+                if packets.put_in_place(&mut self.engine) {
+                    let settings = &self.settings.duties;
+                    self.duties.start_conntrack(settings, &self.metrics.duties);
+                }
+            }
             PacketEvent::Ruleset => {
                 let restored = packets.check_ruleset(&mut self.engine);
                 self.drift.count_packets(restored);

@@ -45,18 +45,23 @@ pub struct DataPathSettings {
     pub packets: Option<PacketSettings>,
 }
 
-/// The packet path, or why there is none.
-pub type Packets = Result<PacketHook, PacketError>;
+/// The packet path, or why there will be none. Services still work for sockets.
+pub type Packets = Result<OpenedPackets, PacketProgramError>;
 
-/// Why the packet path is not in place. Services still work for sockets.
 #[derive(Debug, thiserror::Error)]
-pub enum PacketError {
-    #[error(
-        "cannot load the BPF program `packet`: its refusal is in the log; start the agent with --packet-path off"
-    )]
-    Program,
-    #[error("{0}; then restart lb-agent")]
-    Netfilter(#[from] NetfilterError),
+#[error(
+    "cannot load the BPF program `packet`: its refusal is in the log; start the agent with --packet-path off"
+)]
+pub struct PacketProgramError;
+
+/// A packet path whose program is not attached yet.
+#[derive(Debug)]
+pub struct OpenedPackets {
+    pub hook: PacketHook,
+    /// The rules of netfilter, as they should be.
+    pub ruleset: Ruleset,
+    /// Why netfilter cannot be used now; [`open_ruleset`] tries again.
+    pub error: Option<NetfilterError>,
 }
 
 /// The settings of the packet path.
@@ -162,17 +167,26 @@ fn open_packets(
         return Ok(None);
     }
     let Some(programs) = packet_programs(object) else {
-        return Ok(Some(Err(PacketError::Program)));
+        return Ok(Some(Err(PacketProgramError)));
     };
     let ruleset = Ruleset {
         capacity: maps.length(Table::Backends),
         masquerade_mark: MASQUERADE_MARK,
         drops_invalid: !is_liberal(),
     };
-    let (netfilter, repaired) = match Netfilter::open(ruleset) {
-        Ok(opened) => opened,
-        Err(error) => return Ok(Some(Err(error.into()))),
-    };
+    let opened = open_ruleset(ruleset);
+    let hook = PacketHook::new(programs, pins.links())
+        .map_err(|error| KernelError::Object(format!("program {PACKET}: {error}")))?;
+    Ok(Some(Ok(OpenedPackets {
+        hook,
+        ruleset,
+        error: opened.map(|netfilter| maps.use_nat(netfilter)).err(),
+    })))
+}
+
+/// Makes or repairs the rules of netfilter: see [`Netfilter::open`].
+pub fn open_ruleset(ruleset: Ruleset) -> Result<Netfilter, NetfilterError> {
+    let (netfilter, repaired) = Netfilter::open(ruleset)?;
     if !repaired.parts.is_empty() {
         let parts: Vec<String> = repaired.parts.iter().map(ToString::to_string).collect();
         tracing::info!(
@@ -181,10 +195,7 @@ fn open_packets(
             "wrote the nftables table inet socklb",
         );
     }
-    maps.use_nat(netfilter);
-    let hook = PacketHook::new(programs, pins.links())
-        .map_err(|error| KernelError::Object(format!("program {PACKET}: {error}")))?;
-    Ok(Some(Ok(hook)))
+    Ok(netfilter)
 }
 
 /// Whether conntrack accepts TCP packets out of their window, so that it calls none of them invalid.

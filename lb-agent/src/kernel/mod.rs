@@ -20,15 +20,16 @@ pub use self::bpf::metrics::RefusalMetrics;
 pub use self::bpf::stats::{Refusals, Stats};
 pub use self::bpf::sys::give_memory_back;
 pub use self::data_path::{
-    DataPath, DataPathSettings, PacketError, PacketSettings, Packets, lock, open, unload,
+    DataPath, DataPathSettings, OpenedPackets, PacketProgramError, PacketSettings, Packets, lock,
+    open, open_ruleset, unload,
 };
 pub use self::maps::backing::Maps;
 pub use self::maps::entry_reader::EntryReader;
 pub use self::maps::service_counters::ServiceCounterMap;
 pub use self::maps::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
 pub use self::netfilter::{
-    Counters as PacketCounters, NetfilterError, PacketMetrics, Watch as RulesetWatch,
-    elements as nat_elements,
+    Counters as PacketCounters, Netfilter, NetfilterError, PacketMetrics, Part as RulesetPart,
+    Ruleset, Watch as RulesetWatch, elements as nat_elements,
 };
 pub use self::node::cgroup::Cgroup;
 pub use self::node::error::KernelError;

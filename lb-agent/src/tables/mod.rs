@@ -87,6 +87,16 @@ impl<B: Backing> Tables<B> {
         Ok(tables)
     }
 
+    /// From now on there is a packet path: `begin` gives the backing its NAT maps, which then get all elements.
+    ///
+    /// Errors: netfilter cannot be read.
+    pub fn begin_nat(&mut self, begin: impl FnOnce(&mut B)) -> io::Result<()> {
+        begin(&mut self.backing);
+        self.model.has_nat = self.backing.has_nat();
+        self.repair_nat()?;
+        Ok(())
+    }
+
     /// Compares the NAT maps with the model, and repairs them. Returns how many elements differed.
     ///
     /// Errors: netfilter cannot be read.

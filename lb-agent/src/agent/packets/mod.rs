@@ -1,6 +1,7 @@
 //! The packet path while the agent runs: devices that come and go, and what other programs change.
 
 mod errors;
+mod log;
 mod placed;
 mod reading;
 
@@ -12,11 +13,12 @@ use anyhow::Context as _;
 pub use self::placed::PacketEvent;
 
 use self::errors::Errors;
+use self::log::{log_changes, log_elements, log_parts};
 use self::placed::Placed;
 use self::reading::{Elements, MOST_READINGS, Reading};
 use super::engine::Engine;
 use crate::kernel::{
-    self, Device, DeviceChanges, Maps, NetfilterError, PacketCounters, PacketError, PacketHook,
+    self, Device, Maps, NetfilterError, PacketCounters, PacketHook, PacketProgramError,
     PacketSettings, Packets,
 };
 use crate::serve::PacketPathStatus;
@@ -24,8 +26,10 @@ use crate::serve::PacketPathStatus;
 /// The packet path, in place or not, and what does not work of it.
 #[derive(Debug)]
 pub struct PacketPath {
-    placed: Result<Placed, PacketError>,
-    /// Why the rules of netfilter could not be checked or repaired last time.
+    placed: Result<Placed, PacketProgramError>,
+    /// Netfilter could be used once. Before, the program is attached to no device.
+    has_rules: bool,
+    /// Why the rules of netfilter could not be made, checked or repaired last time.
     ruleset_error: Option<NetfilterError>,
     /// Why the NAT maps could not be read last time.
     elements_error: Option<NetfilterError>,
@@ -58,27 +62,32 @@ impl PacketPath {
         settings: &PacketSettings,
         every: Duration,
     ) -> anyhow::Result<Self> {
+        let (placed, ruleset_error) = match packets {
+            Ok(opened) => {
+                let placed = Placed::new(opened.hook, opened.ruleset, &settings.devices, every)?;
+                (Ok(placed), opened.error)
+            }
+            Err(error) => (Err(error), None),
+        };
         let mut path = Self {
-            placed: match packets {
-                Ok(hook) => Ok(Placed::new(hook, &settings.devices, every)?),
-                Err(error) => Err(error),
-            },
-            ruleset_error: None,
+            has_rules: placed.is_ok() && ruleset_error.is_none(),
+            placed,
+            ruleset_error,
             elements_error: None,
             errors: Errors::default(),
         };
         if path.placed.is_ok() {
             let devices = kernel::list_devices(&settings.devices);
-            path.set_devices(&devices.context("cannot list the node's devices")?);
+            path.set_devices(devices.context("cannot list the node's devices")?);
         }
         path.update_errors();
         Ok(path)
     }
 
-    /// Whether the kernel has what it needs. Otherwise it is off until the agent starts again.
+    /// Whether program and rules are in place. Rules that another program damaged later are too: they are repaired.
     #[must_use]
     pub const fn is_in_place(&self) -> bool {
-        self.placed.is_ok()
+        self.has_rules
     }
 
     /// Whether packets get a Service: at least those of devices without an error.
@@ -97,12 +106,34 @@ impl PacketPath {
         placed.next = Instant::now();
     }
 
-    /// Attaches the program to new devices.
-    pub fn set_devices(&mut self, devices: &[Device]) {
+    /// Tries again to make the rules of netfilter, and puts the packet path in place if that works. Returns whether it does.
+    pub fn put_in_place(&mut self, engine: &mut Engine<Maps>) -> bool {
+        let Ok(placed) = &mut self.placed else {
+            return false;
+        };
+        let opened = kernel::open_ruleset(placed.ruleset).and_then(|netfilter| {
+            placed.watch.open(&netfilter);
+            let begun = engine.begin_nat(|maps| maps.use_nat(netfilter));
+            begun.map_err(NetfilterError::reading)
+        });
+        self.has_rules = opened.is_ok();
+        self.ruleset_error = opened.err();
+        let devices = std::mem::take(&mut placed.devices_seen);
+        self.set_devices(devices);
+        self.has_rules
+    }
+
+    /// Attaches the program to new devices, once there are rules that apply its verdicts.
+    pub fn set_devices(&mut self, devices: Vec<Device>) {
         let Ok(placed) = &mut self.placed else {
             return;
         };
-        let changes = placed.hook.attach(devices);
+        if !self.has_rules {
+            placed.devices_seen = devices;
+            self.update_errors();
+            return;
+        }
+        let changes = placed.hook.attach(&devices);
         if !changes.attached.is_empty() {
             tracing::info!(
                 event = "packet_path.attached",
@@ -143,15 +174,7 @@ impl PacketPath {
         self.ruleset_error = match checked {
             Ok(repaired) => {
                 restored.rules = repaired.parts.len();
-                if restored.rules > 0 {
-                    let parts: Vec<String> =
-                        repaired.parts.iter().map(ToString::to_string).collect();
-                    tracing::warn!(
-                        event = "packet_path.ruleset_repaired",
-                        parts = parts.join(", "),
-                        "repaired the nftables table inet socklb, which another program had changed",
-                    );
-                }
+                log_parts(&repaired.parts);
                 if repaired.has_lost_elements {
                     restored.elements = engine.repair_nat_from(&[]);
                     log_elements(restored.elements);
@@ -230,35 +253,5 @@ impl PacketPath {
                 .collect(),
             trouble: self.errors.all(),
         }
-    }
-}
-
-fn log_changes(changes: DeviceChanges) {
-    for (device, cause) in changes.restored {
-        tracing::warn!(
-            event = "packet_path.restored",
-            device,
-            cause,
-            "restored the program for packets on a device after another program had changed it",
-        );
-    }
-    for (device, count) in changes.behind {
-        tracing::warn!(
-            event = "packet_path.behind",
-            device,
-            count,
-            "other programs run before ours on this device: packets that they drop, accept or redirect get no Service; \
-             `bpftool net show dev` lists them",
-        );
-    }
-}
-
-fn log_elements(count: usize) {
-    if count > 0 {
-        tracing::warn!(
-            event = "packet_path.elements_repaired",
-            count,
-            "repaired elements of the NAT maps, which another program had changed",
-        );
     }
 }

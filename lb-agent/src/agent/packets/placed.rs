@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::reading::{Elements, Reading, read};
 use crate::kernel::{
-    self, Device, DevicePattern, Netfilter, NetfilterError, PacketHook, RulesetWatch,
+    self, Device, DevicePattern, Netfilter, NetfilterError, PacketHook, Ruleset, RulesetWatch,
 };
 
 /// The least time between two comparisons of netfilter's rules and maps, so that another program that changes them all the time
@@ -18,8 +18,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Placed {
     pub hook: PacketHook,
+    /// The rules of netfilter, as they should be.
+    pub ruleset: Ruleset,
     /// The node's devices, after each change.
     devices: mpsc::Receiver<Vec<Device>>,
+    /// The devices to attach the program to when there are rules.
+    pub devices_seen: Vec<Device>,
     pub watch: Watching,
     /// The NAT maps are being read.
     pub reading: Option<Reading>,
@@ -59,6 +63,7 @@ impl Placed {
     /// The kernel does not report changes of devices.
     pub fn new(
         hook: PacketHook,
+        ruleset: Ruleset,
         patterns: &[DevicePattern],
         every: Duration,
     ) -> anyhow::Result<Self> {
@@ -67,7 +72,9 @@ impl Placed {
             .context("cannot watch the node's devices")?;
         Ok(Self {
             hook,
+            ruleset,
             devices,
+            devices_seen: Vec::new(),
             watch: Watching::NotYet,
             reading: None,
             is_changed: false,
