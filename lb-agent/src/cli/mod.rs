@@ -58,7 +58,7 @@ pub enum Command {
     Services(ListArgs),
     /// Show the running agent's frontends: the addresses that clients connect to.
     Frontends(ListArgs),
-    /// Show the running agent's backends and their connections.
+    /// Show the running agent's backends, their connections, and their rates as measured for a second.
     Backends(ListArgs),
     /// Show what the agent has done, and with --follow refused and failed connections.
     Events(EventsArgs),

@@ -11,6 +11,7 @@ mod logging;
 mod output;
 pub mod plan;
 pub mod probe;
+mod rates;
 pub mod run;
 mod runtime;
 pub mod services;

@@ -1,6 +1,6 @@
 //! `lb-agent backends`.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lb_testbed::{ServiceManifest, sandboxed};
 use serde_json::{Value, json};
 
@@ -81,6 +81,38 @@ fn a_watch_prints_what_changes() {
             seen.push((text(&change["type"]), text(&change["object"]["address"])));
         }
         assert!(seen.contains(&("ADDED".to_owned(), of(1))), "{seen:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn rates_are_those_since_the_last_answer() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox, 1, 1)?;
+        let mut watched = Watched::start(&web.agent, &["backends", "-o", "json"])?;
+        assert_eq!(watched.value()?["connectionsPerSecond"], json!(0.0));
+        answers(&web.client, Web::ADDRESS, 40)?;
+        let mut fastest: f64 = 0.0;
+        loop {
+            let backend = watched.value()?;
+            let rate = backend["connectionsPerSecond"].as_f64();
+            let rate = rate.context("the backend was in the last answer")?;
+            fastest = fastest.max(rate);
+            if backend["connections"] == json!(40) && rate == 0.0 {
+                break;
+            }
+        }
+        // Between two answers there is at least a second, and the connects may be before and after one.
+        assert!(fastest > 0.0 && fastest <= 40.0, "{fastest}");
+
+        let (table, _) = output(&web.agent, &["backends"])?;
+        let cells = |line: usize| table.lines().nth(line).map(|line| line.split_whitespace());
+        let rate = cells(0)
+            .into_iter()
+            .flatten()
+            .zip(cells(1).into_iter().flatten())
+            .find(|(head, _)| *head == "RATE/S");
+        assert_eq!(rate, Some(("RATE/S", "0.0")));
         Ok(())
     });
 }
