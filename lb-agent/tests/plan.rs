@@ -204,10 +204,10 @@ fn a_wrong_command_gets_a_hint() {
         assert_eq!(output.status.code(), Some(code));
         text(&output.stderr)
     };
-    assert!(agent(&["plam"], 2).contains("a similar subcommand exists: 'plan'"));
+    assert!(agent(&["statu"], 2).contains("a similar subcommand exists: 'status'"));
     assert!(
-        agent(&["plan", "--manifests", "/tmp", "-o", "yaml"], 2)
-            .contains("[possible values: table, json]")
+        agent(&["plan", "--manifests", "/tmp", "-o", "wide"], 2)
+            .contains("[possible values: table, json, yaml]")
     );
     let both = ["plan", "--manifests", "/tmp", "--kubeconfig", "/tmp/config"];
     assert!(agent(&both, 2).contains("cannot be used with"));
