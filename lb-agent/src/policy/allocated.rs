@@ -31,6 +31,13 @@ impl AllocatedAddresses {
         &self.cidrs
     }
 
+    /// The range that contains an address, if no Service has the address.
+    pub(super) fn unallocated_in(&self, address: IpAddr) -> Option<IpNet> {
+        let mut cidrs = self.cidrs.iter().copied();
+        let cidr = cidrs.find(|cidr| cidr.contains(&address))?;
+        (!self.services.contains_key(&address)).then_some(cidr)
+    }
+
     /// Sets the cluster's Service CIDRs. If they differ, all Services are evaluated again.
     pub(super) fn set_cidrs(&mut self, cidrs: Vec<IpNet>, catalog: &Catalog, update: &mut Update) {
         if self.cidrs == cidrs {

@@ -27,6 +27,21 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// `address`: none for a NodePort.
+    pub(super) const fn at(
+        address: Option<IpAddr>,
+        family: Family,
+        port: u16,
+        protocol: Protocol,
+    ) -> Self {
+        Self {
+            family,
+            address,
+            port,
+            protocol,
+        }
+    }
+
     pub(super) fn of(key: &ServicePortKey, frontend: &Frontend) -> Self {
         Self {
             family: key.family,

@@ -1,6 +1,7 @@
 //! What the rules need besides a Service and its slices.
 
 use super::service_port::Algorithm;
+use super::topology::NodeLocation;
 
 /// The node and the settings that the rules depend on.
 #[derive(Clone, Copy, Debug)]
@@ -11,4 +12,13 @@ pub(super) struct Context<'a> {
     pub(super) default_algorithm: Algorithm,
     pub(super) has_packet_path: bool,
     pub(super) refuses_external_ips: bool,
+}
+
+impl<'a> Context<'a> {
+    pub(super) const fn location(&self) -> NodeLocation<'a> {
+        NodeLocation {
+            node_name: self.node_name,
+            zone: self.zone,
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::address;
+use super::left_out::SliceSkip;
 use super::report::Report;
 use crate::catalog::{
     Conditions, Endpoint, EndpointSlice, Family, Hints, Kind, ObjectId, Problem, Protocol,
@@ -42,8 +43,10 @@ impl<'a> Endpoints<'a> {
     ) -> Self {
         let mut merged = Self::default();
         for slice in slices {
-            if slice.metadata.labels.headless.is_none() {
-                merged.add(slice, families, &mut report(slice, problems));
+            match family_of(slice, families) {
+                Ok(family) => merged.add(slice, family, &mut report(slice, problems)),
+                Err(skip) if skip.is_problem() => report(slice, problems).add(skip.to_string()),
+                Err(_) => {}
             }
         }
         merged
@@ -87,36 +90,15 @@ impl<'a> Endpoints<'a> {
         })
     }
 
-    fn add(&mut self, slice: &'a EndpointSlice, families: &[Family], report: &mut Report<'_>) {
-        let family = match (Family::parse(&slice.address_type), &*slice.address_type) {
-            (Some(family), _) => family,
-            (None, "FQDN") => {
-                return report
-                    .add("addressType FQDN is not supported: use IPv4 or IPv6, with addresses");
-            }
-            (None, "") => return report.add("addressType is missing: write IPv4 or IPv6"),
-            (None, other) => {
-                return report.add(format!("addressType {other:?}: write IPv4 or IPv6"));
-            }
-        };
-        if !families.contains(&family) || slice.endpoints.is_empty() {
+    fn add(&mut self, slice: &'a EndpointSlice, family: Family, report: &mut Report<'_>) {
+        if slice.endpoints.is_empty() {
             return;
-        }
-        if slice.ports.is_empty() {
-            return report.add("ports is empty, so the endpoints are skipped: add their ports");
         }
         let ports = self.ports(slice, report);
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
-            let field = format_args!("endpoints[{index}].addresses");
-            let Some(text) = &endpoint.address else {
-                report.add(format!(
-                    "{field} is empty, so the endpoint is skipped: add an address"
-                ));
-                continue;
-            };
-            match address::parse_of(family, text) {
+            match address_of(family, endpoint) {
                 Ok(ip) => self.add_endpoint(family, ip, &ports, endpoint),
-                Err(error) => report.add(format!("{field}[0]: {error}; the endpoint is skipped")),
+                Err(error) => report.add(format!("endpoints[{index}].{error}")),
             }
         }
     }
@@ -183,7 +165,40 @@ impl<'a> Endpoints<'a> {
     }
 }
 
+/// The family of a slice whose endpoints can be used.
+///
+/// `families`: those of the Service. A slice without endpoints has no other faults than its type.
+pub(super) fn family_of(slice: &EndpointSlice, families: &[Family]) -> Result<Family, SliceSkip> {
+    if slice.metadata.labels.headless.is_some() {
+        return Err(SliceSkip::Headless);
+    }
+    let Some(family) = Family::parse(&slice.address_type) else {
+        return Err(SliceSkip::AddressType(slice.address_type.to_string()));
+    };
+    if !families.contains(&family) {
+        return Err(SliceSkip::OtherFamily(family));
+    }
+    match slice.ports.is_empty() && !slice.endpoints.is_empty() {
+        true => Err(SliceSkip::NoPorts),
+        false => Ok(family),
+    }
+}
+
+/// The address of an endpoint. `Err` contains the reason, worded to follow the endpoint's index.
+pub(super) fn address_of(family: Family, endpoint: &Endpoint) -> Result<IpAddr, String> {
+    let Some(text) = &endpoint.address else {
+        return Err("addresses is empty, so the endpoint is skipped: add an address".to_owned());
+    };
+    address::parse_of(family, text)
+        .map_err(|error| format!("addresses[0]: {error}; the endpoint is skipped"))
+}
+
 impl EndpointCandidate<'_> {
+    /// Whether it is this endpoint, and not another one with the same address.
+    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
+        std::ptr::eq(self.hints, &raw const endpoint.hints)
+    }
+
     /// If two endpoints have the same address, the one that is not terminating counts, then the one that is ready.
     ///
     /// In kube-proxy the second choice is arbitrary.

@@ -9,6 +9,7 @@ use super::address;
 use super::context::Context;
 use super::report::Report;
 use super::service_port::{Frontend, FrontendKind};
+use super::skip::{AddressSkip, SkippedAddress};
 use crate::catalog::{Family, Service};
 
 /// A Service's addresses in one family.
@@ -46,10 +47,11 @@ impl Addresses {
         if !context.refuses_external_ips {
             add_external_ips(service, &mut families, report);
         } else if !service.spec.external_ips.is_empty() {
-            report.add(
-                "spec.externalIPs get no connections, since the agent runs with --no-external-ips: \
-                 use a LoadBalancer, or remove the field",
-            );
+            let why = AddressSkip::ExternalIpsRefused;
+            report.add(format!("spec.externalIPs get no connections, since {why}"));
+            for text in &service.spec.external_ips {
+                skip(report, FrontendKind::ExternalIp, text, &why);
+            }
         }
         add_load_balancer_ips(context, service, &mut families, report);
         families
@@ -108,19 +110,23 @@ fn cluster_ips(service: &Service, report: &mut Report<'_>) -> Vec<(Family, IpAdd
                 "spec.ipFamilies[{index}] {word:?}: write IPv4 or IPv6"
             )),
         };
-        match parsed {
+        let error = match parsed {
             Ok(address)
                 if found
                     .iter()
                     .any(|(family, _)| *family == Family::of(address)) =>
             {
-                report.add(format!(
-                    "{field}: {text} is the second address of its family: keep one per family"
-                ));
+                format!("{text} is the second address of its family: keep one per family")
             }
-            Ok(address) => found.push((Family::of(address), address)),
-            Err(error) => report.add(format!("{field}: {error}")),
-        }
+            Ok(address) => {
+                found.push((Family::of(address), address));
+                continue;
+            }
+            Err(error) => error,
+        };
+        report.add(format!("{field}: {error}"));
+        let why = AddressSkip::Fault(error);
+        skip(report, FrontendKind::ClusterIp, text, &why);
     }
     found
 }
@@ -131,6 +137,8 @@ fn add_external_ips(service: &Service, families: &mut [Addresses], report: &mut 
             .and_then(|address| Addresses::add(families, FrontendKind::ExternalIp, address));
         if let Err(error) = added {
             report.add(format!("spec.externalIPs[{index}]: {error}"));
+            let why = AddressSkip::Fault(error);
+            skip(report, FrontendKind::ExternalIp, text, &why);
         }
     }
 }
@@ -153,29 +161,53 @@ fn add_load_balancer_ips(
         if text.is_empty() {
             continue;
         }
-        match ingress.ip_mode.as_deref() {
-            None | Some("VIP") => {}
-            Some("Proxy") => continue,
-            Some(other) => {
-                report.add(format!(
-                    "{field}.ipMode {other:?}: write VIP or Proxy; {text} is not balanced"
-                ));
+        let mode = match ingress.ip_mode.as_deref() {
+            None | Some("VIP") => Ok(()),
+            Some("Proxy") => {
+                skip(
+                    report,
+                    FrontendKind::LoadBalancer,
+                    text,
+                    &AddressSkip::Proxy,
+                );
                 continue;
             }
-        }
-        let added = address::parse(text).and_then(|address| {
+            Some(other) => Err(AddressSkip::Fault(format!(
+                "ipMode {other:?}: write VIP or Proxy; {text} is not balanced"
+            ))),
+        };
+        let added = mode.and_then(|()| {
+            let address = address::parse(text).map_err(ip_fault)?;
             if !context.has_packet_path && is_filtered(families, Family::of(address)) {
-                return Err(format!(
-                    "{text} is not balanced, because a socket hook cannot check spec.loadBalancerSourceRanges: \
-                     start the agent with --packet-path on, leave it to kube-proxy, or remove the ranges"
-                ));
+                return Err(AddressSkip::SourceRanges);
             }
-            Addresses::add(families, FrontendKind::LoadBalancer, address)
+            Addresses::add(families, FrontendKind::LoadBalancer, address).map_err(ip_fault)
         });
-        if let Err(error) = added {
-            report.add(format!("{field}.ip: {error}"));
+        if let Err(why) = added {
+            report.add(match &why {
+                AddressSkip::SourceRanges => {
+                    format!("{field}.ip: {text} is not balanced, because {why}")
+                }
+                _ => format!("{field}.{why}"),
+            });
+            skip(report, FrontendKind::LoadBalancer, text, &why);
         }
     }
+}
+
+/// `error`: of the field `ip`.
+fn ip_fault(error: String) -> AddressSkip {
+    AddressSkip::Fault(format!("ip: {error}"))
+}
+
+fn skip(report: &mut Report<'_>, kind: FrontendKind, address: &str, why: &AddressSkip) {
+    report.skip(|skips| {
+        skips.addresses.push(SkippedAddress {
+            kind,
+            address: address.to_owned(),
+            why: why.clone(),
+        });
+    });
 }
 
 /// The ranges of `loadBalancerSourceRanges` in each family that they restrict: none of a family with a range of length 0, as

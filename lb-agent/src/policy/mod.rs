@@ -10,14 +10,18 @@ mod claims;
 mod context;
 mod endpoints;
 mod entries;
+pub mod explain;
+mod explainer;
 mod frontends;
 mod health_check;
+mod left_out;
 mod masquerading;
 mod node_ports;
 mod own_node;
 mod report;
 mod service;
 mod service_port;
+mod skip;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -33,6 +37,7 @@ use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
 use self::context::Context;
 use self::entries::{ClaimedPort, Entries};
+pub use self::explainer::Explainer;
 pub use self::health_check::HealthCheck;
 pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
@@ -195,6 +200,18 @@ impl Policy {
         self.entries.of(name).map(|(_, entry)| &entry.port)
     }
 
+    /// Explains the result of the last [`Policy::update`].
+    #[must_use]
+    pub fn explainer<'a>(&'a self, catalog: &'a Catalog) -> Explainer<'a> {
+        Explainer {
+            context: self.context(catalog),
+            catalog,
+            entries: &self.entries,
+            claims: &self.claims,
+            named: &self.named,
+        }
+    }
+
     /// The current problems of a Service and its slices.
     pub fn problems_of(&self, name: &ObjectName) -> impl Iterator<Item = &Problem> {
         let keys = self.entries.keys_of(name);
@@ -228,15 +245,7 @@ impl Policy {
         fresh: &mut BTreeMap<ServicePortKey, Option<Wanted>>,
         holders: &mut Holders,
     ) {
-        let context = Context {
-            node_name: &self.options.node_name,
-            zone: catalog.zone(),
-            service_proxy_name: self.options.service_proxy_name.as_deref(),
-            default_algorithm: self.options.default_algorithm,
-            has_packet_path: self.options.packets.is_some(),
-            refuses_external_ips: self.options.refuses_external_ips,
-        };
-        let (ports, problems) = service::judge(&context, catalog, name);
+        let (ports, problems) = service::judge(&self.context(catalog), catalog, name, None);
         let is_there = catalog.service(name).is_some() || name.name.is_empty();
         let (of_service, orphans) = match is_there {
             true => (problems, Vec::new()),
@@ -262,6 +271,17 @@ impl Policy {
                 }
             }
             fresh.insert(key, None);
+        }
+    }
+
+    fn context<'a>(&'a self, catalog: &'a Catalog) -> Context<'a> {
+        Context {
+            node_name: &self.options.node_name,
+            zone: catalog.zone(),
+            service_proxy_name: self.options.service_proxy_name.as_deref(),
+            default_algorithm: self.options.default_algorithm,
+            has_packet_path: self.options.packets.is_some(),
+            refuses_external_ips: self.options.refuses_external_ips,
         }
     }
 

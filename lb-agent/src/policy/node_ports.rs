@@ -23,6 +23,15 @@ pub struct NodePorts {
     pub primary: Option<Vec<IpAddr>>,
 }
 
+/// Why a NodePort has no frontend on an address of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePortSkip {
+    /// It is outside of this range (`--nodeport-range`).
+    Range((u16, u16)),
+    /// `--nodeport-addresses` excludes the address.
+    Address,
+}
+
 impl NodePorts {
     /// The node's addresses on which NodePorts are served; none if that is all addresses.
     #[must_use]
@@ -54,6 +63,19 @@ impl NodePorts {
         }
     }
 
+    /// Why a NodePort has no frontend on an address of the node; none: it has one.
+    #[must_use]
+    pub fn skip(&self, address: &IpAddr, port: u16) -> Option<NodePortSkip> {
+        if !self.serves(port) {
+            return Some(NodePortSkip::Range(self.range));
+        }
+        (!self.allows(address)).then_some(NodePortSkip::Address)
+    }
+
+    fn serves(&self, port: u16) -> bool {
+        (self.range.0..=self.range.1).contains(&port)
+    }
+
     /// Replaces the wildcard address of NodePorts with the node's addresses, and with loopback for the host's own processes.
     #[must_use]
     pub fn expand(&self, mut port: ServicePort) -> ServicePort {
@@ -77,9 +99,7 @@ impl NodePorts {
             .iter()
             .filter(|address| Family::of(**address) == port.key.family);
         for address in of_family.chain([&loopback]).filter(|a| self.allows(a)) {
-            let in_range = open
-                .iter()
-                .filter(|number| (self.range.0..=self.range.1).contains(number));
+            let in_range = open.iter().filter(|number| self.serves(**number));
             port.frontends.extend(in_range.map(|&number| Frontend {
                 kind: FrontendKind::NodePort,
                 address: Some(*address),

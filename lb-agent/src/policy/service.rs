@@ -9,7 +9,8 @@ use super::endpoints::{self, Endpoints};
 use super::frontends::Addresses;
 use super::report::Report;
 use super::service_port::{Algorithm, ServicePort, ServicePortKey};
-use super::topology::{self, LocalPolicies, NodeLocation};
+use super::skip::{PortSkip, ServiceSkip, SkippedPort, Skips};
+use super::topology::{self, LocalPolicies};
 use crate::catalog::{
     Catalog, CreationTimestamp, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol,
     Service,
@@ -21,10 +22,13 @@ const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 const MAX_AFFINITY_SECONDS: u32 = 86_400;
 
 /// Returns the service ports of a Service with all the frontends they want, and the problems.
+///
+/// `skips`: what gets no frontend, if anybody asks for it.
 pub(super) fn judge(
     context: &Context<'_>,
     catalog: &Catalog,
     name: &ObjectName,
+    mut skips: Option<&mut Skips>,
 ) -> (Vec<ServicePort>, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some(service) = catalog.service(name) else {
@@ -38,7 +42,7 @@ pub(super) fn judge(
         kind: Kind::Service,
         name: name.clone(),
     };
-    let mut report = Report::new(id.clone(), &mut problems);
+    let mut report = Report::with_skips(id.clone(), &mut problems, skips.as_deref_mut());
     if is_skipped(context, service, &mut report) {
         return (Vec::new(), problems);
     }
@@ -52,16 +56,9 @@ pub(super) fn judge(
     let families: Vec<Family> = addresses.iter().map(|of| of.family).collect();
     let endpoints = Endpoints::merge(catalog.slices(name), &families, &mut problems);
 
-    let mut report = Report::new(id, &mut problems);
+    let mut report = Report::with_skips(id, &mut problems, skips);
     let shared = SharedFields::of(context, service, &mut report);
-    let location = NodeLocation {
-        node_name: context.node_name,
-        zone: context.zone,
-    };
-    let local = LocalPolicies {
-        internal: shared.internal_local,
-        external: shared.external_local,
-    };
+    let location = context.location();
     let created = service.metadata.creation_timestamp.time();
     let mut ports = Vec::new();
     for port in usable_ports(service, &endpoints, &mut report) {
@@ -79,10 +76,10 @@ pub(super) fn judge(
                 created,
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
-                external_local: shared.external_local,
+                external_local: shared.local.external,
                 source_ranges: of_family.source_ranges.clone(),
                 frontends: of_family.frontends(port.port, port.node_port),
-                backends: topology::backends(location, local, &candidates),
+                backends: topology::backends(location, shared.local, &candidates),
             });
         }
     }
@@ -105,45 +102,55 @@ fn report_orphans(catalog: &Catalog, name: &ObjectName, problems: &mut Vec<Probl
 
 /// Whether the agent skips the Service. It reports nothing if the skip is intended.
 fn is_skipped(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> bool {
-    let metadata = &service.metadata;
-    let spec = &service.spec;
-    let proxy_name = metadata.labels.service_proxy_name.as_deref();
-    if proxy_name.is_some_and(|name| context.service_proxy_name != Some(name))
-        || metadata.labels.headless.is_some()
-        || spec.service_type.as_deref() == Some("ExternalName")
+    let ignore = service.metadata.annotations.ignore.as_deref();
+    let skip = skip(context, service);
+    if let Some(other) = ignore.filter(|text| !["true", "false"].contains(text))
+        && skip.as_ref().is_none_or(ServiceSkip::is_problem)
     {
-        return true;
-    }
-    match metadata.annotations.ignore.as_deref() {
-        Some("true") => return true,
-        None | Some("false") => {}
-        Some(other) => report.add(format!(
+        report.add(format!(
             "annotation socklb.dev/ignore {other:?}: write \"true\" or \"false\"; the Service is served"
-        )),
+        ));
+    }
+    let Some(skip) = skip else {
+        return false;
+    };
+    if skip.is_problem() {
+        report.add(skip.to_string());
+    }
+    report.skip(|skips| skips.service = Some(skip));
+    true
+}
+
+/// Why the agent skips the Service.
+fn skip(context: &Context<'_>, service: &Service) -> Option<ServiceSkip> {
+    let Service { metadata, spec, .. } = service;
+    let proxy_name = metadata.labels.service_proxy_name.as_deref();
+    if let Some(other) = proxy_name.filter(|name| context.service_proxy_name != Some(name)) {
+        return Some(ServiceSkip::OtherProxy(other.to_owned()));
+    }
+    if metadata.labels.headless.is_some() {
+        return Some(ServiceSkip::Headless);
+    }
+    if spec.service_type.as_deref() == Some("ExternalName") {
+        return Some(ServiceSkip::ExternalName);
+    }
+    if metadata.annotations.ignore.as_deref() == Some("true") {
+        return Some(ServiceSkip::Ignored);
     }
     let first = spec.cluster_ips.first().or(spec.cluster_ip.as_ref());
     let cluster_ip = spec.cluster_ip.as_ref().filter(|ip| !ip.is_empty());
     match cluster_ip.or(first).map(|ip| &**ip) {
-        Some("None") => return true,
-        None | Some("") => {
-            report.add("spec.clusterIP is missing, and only an API server can assign one: add it, or use None for a headless Service");
-            return true;
-        }
-        Some(_) => {}
+        Some("None") => Some(ServiceSkip::Headless),
+        None | Some("") => Some(ServiceSkip::NoClusterIp),
+        Some(_) => spec.ports.is_empty().then_some(ServiceSkip::NoPorts),
     }
-    if spec.ports.is_empty() {
-        report.add("spec.ports is empty: add the ports that clients connect to");
-        return true;
-    }
-    false
 }
 
 /// The settings that all ports of a Service share.
 struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
-    internal_local: bool,
-    external_local: bool,
+    local: LocalPolicies,
 }
 
 impl SharedFields {
@@ -158,10 +165,19 @@ impl SharedFields {
         Self {
             algorithm: algorithm(context, service, report),
             affinity_seconds: affinity_seconds(service, report),
-            internal_local: is_local("internalTrafficPolicy", internal, report),
-            external_local: is_local("externalTrafficPolicy", external, report),
+            local: LocalPolicies {
+                internal: is_local("internalTrafficPolicy", internal, report),
+                external: is_local("externalTrafficPolicy", external, report),
+            },
         }
     }
+}
+
+/// The traffic policies of a Service that are Local. Its problems were reported before.
+pub(super) fn local_policies(context: &Context<'_>, service: &Service) -> LocalPolicies {
+    let id = ObjectId::new(Kind::Service, service.metadata.object_name());
+    let mut problems = Vec::new();
+    SharedFields::of(context, service, &mut Report::new(id, &mut problems)).local
 }
 
 /// Whether a traffic policy is Local.
@@ -235,14 +251,27 @@ fn usable_ports(
     let mut seen = BTreeSet::new();
     let mut ports = Vec::with_capacity(service.spec.ports.len());
     for (index, spec) in service.spec.ports.iter().enumerate() {
-        match usable_port(spec, endpoints, report, &format!("spec.ports[{index}]")) {
-            Ok(port) if seen.insert((Arc::clone(&port.name), port.protocol)) => ports.push(port),
-            Ok(port) => report.add(format!(
-                "spec.ports[{index}].name {:?} is used twice for {}: give each port its own name; this one is skipped",
+        let why = match usable_port(spec, endpoints, report, &format!("spec.ports[{index}]")) {
+            Ok(port) if seen.insert((Arc::clone(&port.name), port.protocol)) => {
+                ports.push(port);
+                continue;
+            }
+            Ok(port) => PortSkip::Fault(format!(
+                "name {:?} is used twice for {}: give each port its own name",
                 port.name, port.protocol
             )),
-            Err(error) => report.add(format!("spec.ports[{index}].{error}; this port is skipped")),
-        }
+            Err(why) => why,
+        };
+        report.add(format!("spec.ports[{index}].{why}; this port is skipped"));
+        report.skip(|skips| {
+            skips.ports.push(SkippedPort {
+                index,
+                name: spec.name.to_string(),
+                port: spec.port,
+                protocol: spec.protocol.as_deref().map(str::to_owned),
+                why,
+            });
+        });
     }
     ports
 }
@@ -252,14 +281,15 @@ fn usable_port(
     endpoints: &Endpoints<'_>,
     report: &mut Report<'_>,
     field: &str,
-) -> Result<UsablePort, String> {
+) -> Result<UsablePort, PortSkip> {
     let word = spec.protocol.as_deref().unwrap_or("TCP");
     let protocol = Protocol::parse(word).ok_or_else(|| match word {
-        "SCTP" => "protocol SCTP is not supported: the kernel has no socket hook for it".to_owned(),
-        _ => format!("protocol {word:?} is unknown: use TCP or UDP"),
+        "SCTP" => PortSkip::Sctp,
+        _ => PortSkip::Fault(format!("protocol {word:?} is unknown: use TCP or UDP")),
     })?;
-    address::port_name(&spec.name).map_err(|error| format!("name {error}"))?;
-    let port = address::port(spec.port).map_err(|error| format!("port {error}"))?;
+    address::port_name(&spec.name).map_err(|error| PortSkip::Fault(format!("name {error}")))?;
+    let port =
+        address::port(spec.port).map_err(|error| PortSkip::Fault(format!("port {error}")))?;
     let node_port = match spec.node_port {
         None | Some(0) => None,
         number => address::port(number)

@@ -3,6 +3,7 @@
 //! The rules are those of kube-proxy's `CategorizeEndpoints` (pkg/proxy/topology.go).
 
 use super::endpoints::EndpointCandidate;
+use super::left_out::LeftOut;
 use super::service_port::Backend;
 
 /// The node for which the endpoints are selected.
@@ -19,28 +20,55 @@ pub(super) struct LocalPolicies {
     pub(super) external: bool,
 }
 
+/// The rule that selects endpoints of a service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The ready ones.
+    Ready,
+    /// The ready ones with a hint for this node.
+    NodeHints,
+    /// The ready ones with a hint for this node's zone.
+    ZoneHints,
+    /// None is ready: the terminating ones that still serve.
+    Terminating,
+    /// The policy Local: the ready ones on this node.
+    LocalReady,
+    /// The policy Local, and none is ready on this node: the terminating ones on this node that still serve.
+    LocalTerminating,
+}
+
+/// Whether hints of one kind select endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HintUse {
+    Used,
+    /// A ready endpoint has no such hint.
+    Incomplete,
+    /// No ready endpoint has a hint for this node, or for its zone.
+    NotForThisNode,
+}
+
 /// Returns the candidates that are backends: those in a view, and those that still serve existing UDP flows.
 pub(super) fn backends(
     location: NodeLocation<'_>,
     local: LocalPolicies,
     candidates: &[EndpointCandidate<'_>],
 ) -> Vec<Backend> {
-    let cluster = cluster_set(location, candidates);
-    let of_node = (local.internal || local.external).then(|| local_set(location, candidates));
-    let is_of_node = |index: usize| of_node.as_ref().is_some_and(|set| set[index]);
-    let backends = candidates.iter().enumerate().map(|(index, candidate)| {
-        let external = cluster[index];
+    let cluster = Rule::of_cluster(location, candidates);
+    let of_node = (local.internal || local.external).then(|| Rule::of_local(location, candidates));
+    let backends = candidates.iter().map(|candidate| {
+        let is_of_node = of_node.is_some_and(|rule| rule.selects(location, candidate));
+        let external = cluster.selects(location, candidate);
         Backend {
             address: candidate.address,
             node: candidate.node.cloned(),
             zone: candidate.zone.cloned(),
             weight: 1,
             internal: match local.internal {
-                true => is_of_node(index),
+                true => is_of_node,
                 false => external,
             },
             external,
-            outside: local.external && is_of_node(index),
+            outside: local.external && is_of_node,
             serving: candidate.conditions.is_serving(),
         }
     });
@@ -52,50 +80,117 @@ pub(super) fn backends(
     backends
 }
 
-/// For the policy Cluster: the ready endpoints, without those that hints reserve for other zones or nodes.
-fn cluster_set(location: NodeLocation<'_>, candidates: &[EndpointCandidate<'_>]) -> Vec<bool> {
-    let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
-    if ready().next().is_none() {
-        return flags(candidates, is_last_resort);
+impl Rule {
+    /// For the policy Cluster: the ready endpoints, without those that hints reserve for other zones or nodes.
+    pub(super) fn of_cluster(
+        location: NodeLocation<'_>,
+        candidates: &[EndpointCandidate<'_>],
+    ) -> Self {
+        if ready(candidates).next().is_none() {
+            Self::Terminating
+        } else if node_hints(location, candidates) == HintUse::Used {
+            Self::NodeHints
+        } else if zone_hints(location, candidates) == HintUse::Used {
+            Self::ZoneHints
+        } else {
+            Self::Ready
+        }
     }
-    let for_node = |c: &EndpointCandidate<'_>| {
-        c.hints
-            .for_nodes
-            .iter()
-            .any(|h| *h.name == *location.node_name)
-    };
-    if ready().all(|c| !c.hints.for_nodes.is_empty()) && ready().any(for_node) {
-        return flags(candidates, |c| c.conditions.is_ready() && for_node(c));
+
+    /// For the policy Local: the endpoints on this node. Hints are ignored.
+    pub(super) fn of_local(
+        location: NodeLocation<'_>,
+        candidates: &[EndpointCandidate<'_>],
+    ) -> Self {
+        match ready(candidates).any(|candidate| is_local(location, candidate)) {
+            true => Self::LocalReady,
+            false => Self::LocalTerminating,
+        }
     }
-    let for_zone = |c: &EndpointCandidate<'_>| {
-        let zone = location.zone;
-        zone.is_some_and(|zone| c.hints.for_zones.iter().any(|h| *h.name == *zone))
-    };
-    if ready().all(|c| !c.hints.for_zones.is_empty()) && ready().any(for_zone) {
-        return flags(candidates, |c| c.conditions.is_ready() && for_zone(c));
+
+    fn selects(self, location: NodeLocation<'_>, candidate: &EndpointCandidate<'_>) -> bool {
+        self.leaves_out(location, candidate).is_none()
     }
-    flags(candidates, |c| c.conditions.is_ready())
+
+    /// Why the rule does not select an endpoint; none: it does.
+    pub(super) fn leaves_out(
+        self,
+        location: NodeLocation<'_>,
+        candidate: &EndpointCandidate<'_>,
+    ) -> Option<LeftOut> {
+        let is_of_other_node = matches!(self, Self::LocalReady | Self::LocalTerminating)
+            && !is_local(location, candidate);
+        if is_of_other_node {
+            return Some(LeftOut::OtherNode);
+        }
+        let conditions = candidate.conditions;
+        match self {
+            Self::Terminating | Self::LocalTerminating if !conditions.is_terminating() => {
+                Some(LeftOut::NotReady)
+            }
+            Self::Terminating | Self::LocalTerminating if !conditions.is_serving() => {
+                Some(LeftOut::NotServing)
+            }
+            Self::Terminating | Self::LocalTerminating => None,
+            _ if !conditions.is_ready() && conditions.is_terminating() => {
+                Some(LeftOut::Terminating)
+            }
+            _ if !conditions.is_ready() => Some(LeftOut::NotReady),
+            Self::NodeHints if !is_for_node(location, candidate) => Some(LeftOut::OtherNodesHint),
+            Self::ZoneHints if !is_for_zone(location, candidate) => Some(LeftOut::OtherZonesHint),
+            _ => None,
+        }
+    }
 }
 
-/// For the policy Local: the endpoints on this node. Hints are ignored.
-fn local_set(location: NodeLocation<'_>, candidates: &[EndpointCandidate<'_>]) -> Vec<bool> {
-    let is_local =
-        |c: &EndpointCandidate<'_>| c.node.is_some_and(|node| **node == *location.node_name);
-    let ready = flags(candidates, |c| is_local(c) && c.conditions.is_ready());
-    if ready.contains(&true) {
-        return ready;
-    }
-    flags(candidates, |c| is_local(c) && is_last_resort(c))
-}
-
-/// Such an endpoint is used when no endpoint is ready.
-fn is_last_resort(candidate: &EndpointCandidate<'_>) -> bool {
-    candidate.conditions.is_serving() && candidate.conditions.is_terminating()
-}
-
-fn flags(
+/// Whether hints of nodes select among the ready endpoints.
+pub(super) fn node_hints(
+    location: NodeLocation<'_>,
     candidates: &[EndpointCandidate<'_>],
-    choose: impl Fn(&EndpointCandidate<'_>) -> bool,
-) -> Vec<bool> {
-    candidates.iter().map(choose).collect()
+) -> HintUse {
+    if !ready(candidates).all(|candidate| !candidate.hints.for_nodes.is_empty()) {
+        HintUse::Incomplete
+    } else if !ready(candidates).any(|candidate| is_for_node(location, candidate)) {
+        HintUse::NotForThisNode
+    } else {
+        HintUse::Used
+    }
+}
+
+/// Whether hints of zones select among the ready endpoints, unless hints of nodes do.
+pub(super) fn zone_hints(
+    location: NodeLocation<'_>,
+    candidates: &[EndpointCandidate<'_>],
+) -> HintUse {
+    if !ready(candidates).all(|candidate| !candidate.hints.for_zones.is_empty()) {
+        HintUse::Incomplete
+    } else if !ready(candidates).any(|candidate| is_for_zone(location, candidate)) {
+        HintUse::NotForThisNode
+    } else {
+        HintUse::Used
+    }
+}
+
+fn ready<'a, 'b>(
+    candidates: &'a [EndpointCandidate<'b>],
+) -> impl Iterator<Item = &'a EndpointCandidate<'b>> {
+    candidates.iter().filter(|c| c.conditions.is_ready())
+}
+
+fn is_local(location: NodeLocation<'_>, candidate: &EndpointCandidate<'_>) -> bool {
+    candidate
+        .node
+        .is_some_and(|node| **node == *location.node_name)
+}
+
+fn is_for_node(location: NodeLocation<'_>, candidate: &EndpointCandidate<'_>) -> bool {
+    let mut hints = candidate.hints.for_nodes.iter();
+    hints.any(|hint| *hint.name == *location.node_name)
+}
+
+fn is_for_zone(location: NodeLocation<'_>, candidate: &EndpointCandidate<'_>) -> bool {
+    let mut hints = candidate.hints.for_zones.iter();
+    location
+        .zone
+        .is_some_and(|zone| hints.any(|hint| *hint.name == *zone))
 }

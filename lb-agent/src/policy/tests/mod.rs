@@ -2,6 +2,7 @@
 
 mod claims;
 mod endpoints;
+mod explain;
 mod frontends;
 mod health_checks;
 mod naive;

@@ -1,0 +1,166 @@
+//! The steps in which the endpoints of a view were selected.
+
+use std::fmt;
+
+use super::super::endpoints::EndpointCandidate;
+use super::super::topology::{self, HintUse, NodeLocation, Rule};
+
+/// One step of the selection of endpoints, in the order of kube-proxy's `CategorizeEndpoints`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many endpoints of these are ready.
+    Ready { ready: usize, of: usize },
+    /// None is ready: so many terminate, and still serve.
+    Terminating { left: usize },
+    /// Ready endpoints have hints for nodes. So many are left.
+    NodeHints { hints: HintUse, left: usize },
+    /// Ready endpoints have hints for zones. So many are left.
+    ZoneHints {
+        hints: HintUse,
+        left: usize,
+        /// Whether the node has a zone.
+        has_zone: bool,
+    },
+    /// The policy is Local: so many ready endpoints are on this node.
+    Local { ready: usize },
+    /// The policy is Local, and none is ready on this node: so many there terminate, and still serve.
+    LocalTerminating { left: usize },
+}
+
+impl Step {
+    /// The steps that lead to a rule.
+    pub(super) fn of(
+        rule: Rule,
+        location: NodeLocation<'_>,
+        candidates: &[EndpointCandidate<'_>],
+    ) -> Vec<Self> {
+        let left_by = |rule: Rule| {
+            let left = candidates.iter();
+            left.filter(|c| rule.leaves_out(location, c).is_none())
+                .count()
+        };
+        let ready = Self::Ready {
+            ready: left_by(Rule::Ready),
+            of: candidates.len(),
+        };
+        if candidates.is_empty() {
+            return vec![ready];
+        }
+        match rule {
+            Rule::Terminating => vec![
+                ready,
+                Self::Terminating {
+                    left: left_by(rule),
+                },
+            ],
+            Rule::LocalReady => vec![
+                ready,
+                Self::Local {
+                    ready: left_by(rule),
+                },
+            ],
+            Rule::LocalTerminating => vec![
+                ready,
+                Self::Local { ready: 0 },
+                Self::LocalTerminating {
+                    left: left_by(rule),
+                },
+            ],
+            Rule::Ready | Rule::NodeHints | Rule::ZoneHints => {
+                let mut steps = vec![ready];
+                steps.extend(Self::of_hints(rule, location, candidates, left_by(rule)));
+                steps
+            }
+        }
+    }
+
+    fn of_hints(
+        rule: Rule,
+        location: NodeLocation<'_>,
+        candidates: &[EndpointCandidate<'_>],
+        left: usize,
+    ) -> impl Iterator<Item = Self> {
+        let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
+        let for_nodes = ready().any(|c| !c.hints.for_nodes.is_empty());
+        let for_nodes = for_nodes.then(|| Self::NodeHints {
+            hints: topology::node_hints(location, candidates),
+            left,
+        });
+        let for_zones = rule != Rule::NodeHints && ready().any(|c| !c.hints.for_zones.is_empty());
+        let for_zones = for_zones.then(|| Self::ZoneHints {
+            hints: topology::zone_hints(location, candidates),
+            left,
+            has_zone: location.zone.is_some(),
+        });
+        for_nodes.into_iter().chain(for_zones)
+    }
+
+    /// The step as one word, for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Ready { .. } => "Ready",
+            Self::Terminating { .. } | Self::LocalTerminating { .. } => "Terminating",
+            Self::NodeHints { .. } => "NodeHints",
+            Self::ZoneHints { .. } => "ZoneHints",
+            Self::Local { .. } => "Local",
+        }
+    }
+
+    /// The number of endpoints that are left after the step.
+    #[must_use]
+    pub const fn left(&self) -> usize {
+        match *self {
+            Self::Ready { ready: left, .. }
+            | Self::Terminating { left }
+            | Self::NodeHints { left, .. }
+            | Self::ZoneHints { left, .. }
+            | Self::Local { ready: left }
+            | Self::LocalTerminating { left } => left,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Ready { of: 0, .. } => f.write_str("no endpoint has this port"),
+            Self::Ready { ready, of } => write!(f, "{ready} of {of} endpoints are ready"),
+            Self::Terminating { left } => {
+                write!(f, "none is ready; {left} terminating and still serving")
+            }
+            Self::Local { ready } => write!(f, "{ready} ready on this node"),
+            Self::LocalTerminating { left } => {
+                write!(
+                    f,
+                    "none is ready on this node; {left} there terminating and still serving"
+                )
+            }
+            Self::NodeHints { hints, left } => match hints {
+                HintUse::Used => write!(f, "hints for this node select {left}"),
+                HintUse::Incomplete => {
+                    f.write_str("hints for nodes are ignored: a ready endpoint has none")
+                }
+                HintUse::NotForThisNode => {
+                    f.write_str("hints for nodes are ignored: none names this node")
+                }
+            },
+            Self::ZoneHints {
+                hints,
+                left,
+                has_zone,
+            } => match hints {
+                HintUse::Used => write!(f, "hints for this node's zone select {left}"),
+                HintUse::Incomplete => {
+                    f.write_str("hints for zones are ignored: a ready endpoint has none")
+                }
+                HintUse::NotForThisNode if !has_zone => {
+                    f.write_str("hints for zones are ignored: this node has no zone")
+                }
+                HintUse::NotForThisNode => {
+                    f.write_str("hints for zones are ignored: none names this node's zone")
+                }
+            },
+        }
+    }
+}
