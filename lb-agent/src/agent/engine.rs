@@ -264,6 +264,17 @@ impl<B: Backing> Engine<B> {
         &self.policy
     }
 
+    #[must_use]
+    pub const fn node_ports(&self) -> &NodePorts {
+        &self.node_ports
+    }
+
+    /// The service ports that the tables could not take.
+    #[must_use]
+    pub const fn refused_ports(&self) -> &RefusedPorts {
+        &self.refused
+    }
+
     /// All problems, one line each.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

@@ -6,6 +6,7 @@ mod drift;
 mod duties;
 mod engine;
 mod event_feed;
+mod explain;
 #[cfg(test)]
 mod golden;
 mod grace_wait;
@@ -36,6 +37,7 @@ mod tenure;
 mod terminator;
 
 pub use self::drift::DriftWatch;
+pub use self::explain::{Facts, explain_from};
 pub use self::metrics::AgentMetrics;
 pub use self::run::run;
 pub use self::service_metrics::{MetricsPer, ServiceMetrics};

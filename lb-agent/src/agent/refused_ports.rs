@@ -122,6 +122,11 @@ impl RefusedPorts {
         }
     }
 
+    /// Why a service port waits.
+    pub fn problem_of(&self, key: &ServicePortKey) -> Option<Problem> {
+        self.0.get(key).map(|waiting| waiting.refused.problem())
+    }
+
     /// `room`: the free room in the tables.
     pub fn problems(&self, room: Headroom) -> impl Iterator<Item = Problem> {
         self.0

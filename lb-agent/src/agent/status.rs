@@ -1,5 +1,6 @@
 //! What a running agent reports about itself.
 
+use super::explain;
 use super::lists;
 use super::packets::PacketPath;
 use super::source::WatchedSource;
@@ -36,6 +37,9 @@ impl Agent {
             Question::FollowEvents(answer) => {
                 self.feed_events();
                 let _ = answer.send(());
+            }
+            Question::Explain(request, answer) => {
+                let _ = answer.send(explain::explain(&self.engine, self.is_ready, &request));
             }
             Question::HandOver(wanted, answer) => {
                 let is_ours = self.is_asked_for(&wanted);

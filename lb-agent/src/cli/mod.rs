@@ -3,6 +3,7 @@
 mod connections;
 mod duties;
 mod events;
+mod explain;
 mod listing;
 mod packets;
 mod pod;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 pub use self::connections::ConnectionArgs;
 pub use self::duties::DutyArgs;
 pub use self::events::EventsArgs;
+pub use self::explain::ExplainArgs;
 pub use self::listing::{AskArgs, ListArgs, OutputArgs, PinArgs, ScopeArgs, SocketArgs};
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
@@ -64,6 +66,8 @@ pub enum Command {
     Events(EventsArgs),
     /// Show the open sockets that went through Services, with their processes and backends.
     Connections(ConnectionArgs),
+    /// Show what a connect to an address or a Service gets, and why.
+    Explain(Box<ExplainArgs>),
     /// Show the tables as the kernel has them, whether an agent runs or not.
     Dump(DumpArgs),
     /// Remove the programs and tables from the kernel.
@@ -257,6 +261,7 @@ impl Cli {
             Command::Backends(args) => backends::backends(&args.listing()),
             Command::Events(args) => args.run(),
             Command::Connections(args) => args.run(),
+            Command::Explain(args) => return args.run(),
             Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
             Command::Probe(args) => probe::probe(args.what, &args.probe_socket),

@@ -5,9 +5,11 @@ pub mod connections;
 pub mod dump;
 mod event_layer;
 pub mod events;
+pub mod explain;
 pub mod frontends;
 pub mod listing;
 mod logging;
+mod objects;
 mod output;
 pub mod plan;
 pub mod probe;
@@ -37,6 +39,19 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit code of a command that answers with 0 or 1, so that 2 is an error, as of `diff`. Prints an error to stderr.
+#[must_use]
+pub fn exit_code_of(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
         }
     }
 }

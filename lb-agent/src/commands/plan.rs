@@ -1,40 +1,24 @@
 //! `lb-agent plan`: what the agent would program, by the same source and rules as `run`, without the kernel.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
-use anyhow::bail;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
+use super::objects::Objects;
 use super::output::{Output, write_json, write_yaml};
-use super::runtime::block_on;
 use super::source_settings::SourceSettings;
 use super::table::{self, Table};
-use crate::catalog::{Catalog, Problem};
+use crate::catalog::Problem;
 use crate::policy::{Backend, Frontend, Masquerading, Policy, ServicePort, View};
-use crate::source::{Kubernetes, Manifests, Source, kubernetes};
 
 /// Writes the plan to stdout. Problems of objects are no errors.
 ///
 /// # Errors
 /// A path cannot be read, the API server does not answer, or stdout cannot be written.
 pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
-    let mut catalog = Catalog::new(&settings.policy.node_name);
-    let mut problems = match &settings.source {
-        Source::Manifests(paths) => {
-            let (_, listing) = Manifests::open(paths.clone())?;
-            for change in listing.changes {
-                catalog.apply(change);
-            }
-            listing.problems
-        }
-        Source::Kubernetes(settings) => block_on(list(settings.clone(), &mut catalog))?,
-    };
-    let mut policy = Policy::new(settings.policy.clone());
-    let touched = catalog.take_touched();
-    policy.update(&catalog, touched);
-    problems.extend(policy.problems().cloned());
+    let Objects {
+        policy, problems, ..
+    } = Objects::read(settings)?;
 
     let stdout = io::stdout().lock();
     match output {
@@ -48,39 +32,6 @@ pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// How long to wait for an answer of the API server before its trouble counts as an error.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Lists everything at the API server. Returns the problems.
-async fn list(
-    settings: kubernetes::KubernetesSettings,
-    catalog: &mut Catalog,
-) -> anyhow::Result<Vec<Problem>> {
-    let cluster = Kubernetes::open(settings).await?;
-    let health = cluster.health();
-    let (sender, mut batches) = mpsc::channel(16);
-    cluster.watch(sender);
-    loop {
-        match tokio::time::timeout(PATIENCE, batches.recv()).await {
-            Ok(Some(batch)) => {
-                for change in batch.changes {
-                    catalog.apply(change);
-                }
-                if batch.has_listed {
-                    return Ok(batch.problems);
-                }
-            }
-            Ok(None) => bail!("cannot list the cluster: the watches of the API server ended"),
-            Err(_) => {
-                let trouble = health.kinds().into_values().find_map(|kind| kind.trouble);
-                if let Some((_, why)) = trouble {
-                    bail!("cannot list the cluster at {}: {why}", health.server());
-                }
-            }
-        }
-    }
 }
 
 #[derive(Serialize)]

@@ -1,8 +1,9 @@
 //! The interfaces on which the agent reports about itself. The other subcommands read JSON over a unix socket.
 //!
 //! `GET /v1/status` returns a [`Status`]; `GET /v1/services`, `/v1/frontends` and `/v1/backends` a list of [`ServiceStatus`],
-//! [`FrontendStatus`] and [`BackendStatus`], of all Services or of a [`Selection`]. `GET /v1/events` returns a list of [`EventRecord`]s,
-//! and `GET /v1/events/follow` goes on with a line for each that comes. `POST /v1/hand-over` with a [`HandOver`]
+//! [`FrontendStatus`] and [`BackendStatus`], of all Services or of a [`Selection`]; `/v1/explain` an [`Explanation`] for an
+//! [`ExplainRequest`]. `GET /v1/events` returns a list of [`EventRecord`]s, and `GET /v1/events/follow` goes on with a line for
+//! each that comes. `POST /v1/hand-over` with a [`HandOver`]
 //! asks the agent to hand over to another one. [`HttpServer`] serves metrics and health over TCP, if the settings ask for it.
 //! [`Probes`] answers the probes of a pod on the process's own socket.
 
@@ -11,6 +12,7 @@ mod client;
 mod connections;
 mod event_routes;
 mod events;
+mod explanation;
 mod http;
 mod metrics;
 mod objects;
@@ -22,6 +24,7 @@ mod readiness;
 mod selection;
 mod server;
 mod serving;
+mod target;
 
 pub use self::api::{
     DriftStatus, EVENTS, FOLLOW_EVENTS, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE,
@@ -31,6 +34,10 @@ pub use self::api::{
 pub use self::client::{FetchError, fetch, follow, post, probe};
 pub use self::connections::serve as serve_connections;
 pub use self::events::{EventLevel, EventLog, EventRecord, dropped};
+pub use self::explanation::{
+    EXPLAIN, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedView, Explanation,
+    Outcome, PolicyStep, Skipped, Verdict,
+};
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::objects::{
@@ -43,3 +50,4 @@ pub use self::question::{Question, Readiness};
 pub use self::selection::{Selection, ServiceName};
 pub use self::server::{Server, ServerError};
 pub use self::serving::Serving;
+pub use self::target::{ExplainRequest, Target};

@@ -3,9 +3,11 @@
 use tokio::sync::oneshot;
 
 use super::api::{HandOver, SourceStatus, Status};
+use super::explanation::Explanation;
 use super::objects::{BackendStatus, FrontendStatus, ServiceStatus};
 use super::page_data::PageData;
 use super::selection::Selection;
+use super::target::ExplainRequest;
 
 /// A question to the task that owns the tables.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub enum Question {
     Page(oneshot::Sender<PageData>),
     /// Somebody follows the events from now on.
     FollowEvents(oneshot::Sender<()>),
+    Explain(ExplainRequest, oneshot::Sender<Explanation>),
     /// Whether this agent hands over.
     HandOver(HandOver, oneshot::Sender<bool>),
 }

@@ -19,10 +19,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::api::{HAND_OVER, HandOver, HandingOver, STATUS};
 use super::event_routes;
 use super::events::EventLog;
+use super::explanation::EXPLAIN;
 use super::objects::{BACKENDS, FRONTENDS, SERVICES};
 use super::question::Question;
 use super::selection::Selection;
 use super::serving::Serving;
+use super::target::ExplainRequest;
 
 /// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,7 @@ impl Server {
             .route(SERVICES, get(services))
             .route(FRONTENDS, get(frontends))
             .route(BACKENDS, get(backends))
+            .route(EXPLAIN, get(explain))
             .route(HAND_OVER, post(hand_over))
             .with_state(questions.clone())
             .merge(event_routes::routes(questions, events));
@@ -167,6 +170,13 @@ async fn frontends(State(questions): Questions, RawQuery(query): RawQuery) -> Re
 
 async fn backends(State(questions): Questions, RawQuery(query): RawQuery) -> Response {
     list(&questions, query, Question::Backends).await
+}
+
+async fn explain(State(questions): Questions, RawQuery(query): RawQuery) -> Response {
+    match ExplainRequest::from_query(&query.unwrap_or_default()) {
+        Ok(request) => ask(&questions, |answer| Question::Explain(request, answer)).await,
+        Err(error) => (StatusCode::BAD_REQUEST, error).into_response(),
+    }
 }
 
 async fn list<T: Serialize>(

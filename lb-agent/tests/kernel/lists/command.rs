@@ -9,7 +9,10 @@ use lb_testbed::Agent;
 use serde_json::Value;
 
 /// `lb-agent ARGS...` with the agent's socket.
-fn command<A: AsRef<OsStr>>(agent: &Agent, args: impl IntoIterator<Item = A>) -> Command {
+pub(super) fn command<A: AsRef<OsStr>>(
+    agent: &Agent,
+    args: impl IntoIterator<Item = A>,
+) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb-agent"));
     command.args(args).arg("--socket").arg(agent.socket());
     command

@@ -3,6 +3,7 @@
 mod backends;
 mod command;
 mod connections;
+mod explain;
 mod frontends;
 mod services;
 mod shop;

@@ -1,0 +1,58 @@
+//! What explanations are made from.
+
+use super::super::engine::Engine;
+use super::super::refused_ports::RefusedPorts;
+use crate::catalog::Catalog;
+use crate::policy::{Explainer, NodePorts, Policy, Problem, ServicePortKey};
+use crate::tables::Backing;
+
+/// What an explanation is made from.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) policy: &'a Policy,
+    /// None: the node's addresses are unknown.
+    pub(super) node_ports: Option<&'a NodePorts>,
+    /// The service ports that the tables could not take; none: there are no tables.
+    refused: Option<&'a RefusedPorts>,
+    /// What is not known, one sentence each.
+    pub(super) notes: Vec<String>,
+}
+
+impl<'a> Facts<'a> {
+    /// The objects alone, without an agent.
+    #[must_use]
+    pub fn of_objects(catalog: &'a Catalog, policy: &'a Policy) -> Self {
+        const NOTE: &str = "From the objects alone: the node's addresses, the settings of its agent and the tables are unknown.";
+        Self {
+            catalog,
+            policy,
+            node_ports: None,
+            refused: None,
+            notes: vec![NOTE.to_owned()],
+        }
+    }
+
+    /// Those of a running agent.
+    ///
+    /// `is_ready`: the contents of the source are in effect.
+    pub(super) fn of_agent<B: Backing>(engine: &'a Engine<B>, is_ready: bool) -> Self {
+        const NOTE: &str = "The agent waits for the first complete list from the source; until then the tables of an earlier agent stay in effect.";
+        Self {
+            catalog: engine.catalog(),
+            policy: engine.policy(),
+            node_ports: Some(engine.node_ports()),
+            refused: Some(engine.refused_ports()),
+            notes: (!is_ready).then(|| NOTE.to_owned()).into_iter().collect(),
+        }
+    }
+
+    pub(super) fn explainer(&self) -> Explainer<'a> {
+        self.policy.explainer(self.catalog)
+    }
+
+    /// Why the tables could not take a service port.
+    pub(super) fn refusal(&self, key: &ServicePortKey) -> Option<Problem> {
+        self.refused?.problem_of(key)
+    }
+}

@@ -1,0 +1,69 @@
+//! The flags of `explain`.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::listing::{OutputArgs, SocketArgs};
+use super::source::SourceArgs;
+use crate::commands;
+use crate::commands::explain::{From, explain};
+use crate::serve::{ExplainRequest, Target};
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Asks the running agent. With --manifests, --kubeconfig or --api-server it reads the objects itself, and knows neither
+the node's addresses nor the tables.
+
+Exit status: 0; 1 if a connect would be refused; 2 for errors.
+
+Examples:
+  lb-agent explain 10.96.0.10:80                 which backends, and why
+  lb-agent explain shop/web:http                 every frontend of a port
+  lb-agent explain 10.96.0.10:53/udp
+  lb-agent explain shop/web --manifests all.yaml --node-name worker-1")]
+pub struct ExplainArgs {
+    /// ADDRESS:PORT[/tcp|/udp], or [NAMESPACE/]NAME[:PORT] of a Service with a port's name or number. Without a protocol: tcp;
+    /// without a namespace: default.
+    #[arg(value_name = "TARGET")]
+    pub target: Target,
+
+    /// The address of the client, such as a pod's [default: any pod].
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
+
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    #[command(flatten)]
+    pub socket: SocketArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl ExplainArgs {
+    pub(super) fn run(&self) -> ExitCode {
+        let explained = explain(&self.facts(), &self.request(), self.output.output);
+        commands::exit_code_of(explained)
+    }
+
+    fn request(&self) -> ExplainRequest {
+        ExplainRequest {
+            target: self.target.clone(),
+            from: self.from,
+        }
+    }
+
+    fn facts(&self) -> From {
+        let access = &self.source.access;
+        let has_source = !self.source.manifests.is_empty()
+            || access.kubeconfig.is_some()
+            || access.api_server.is_some();
+        match has_source {
+            true => From::Objects(Box::new(self.source.settings())),
+            false => From::Agent(self.socket.socket.clone()),
+        }
+    }
+}
