@@ -100,14 +100,14 @@ impl ScopeArgs {
     }
 }
 
-fn namespace(text: &str) -> Result<String, String> {
+pub(super) fn namespace(text: &str) -> Result<String, String> {
     match is_name(text) {
         true => Ok(text.to_owned()),
         false => Err("write the name of a namespace".to_owned()),
     }
 }
 
-fn service_name(text: &str) -> Result<ServiceName, String> {
+pub(super) fn service_name(text: &str) -> Result<ServiceName, String> {
     let service = ServiceName::parse(text);
     let is_sound = is_name(&service.name) && service.namespace.as_deref().is_none_or(is_name);
     match is_sound {

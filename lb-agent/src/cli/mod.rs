@@ -8,6 +8,7 @@ mod listing;
 mod packets;
 mod pod;
 mod source;
+mod top;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ pub use self::listing::{AskArgs, ListArgs, OutputArgs, PinArgs, ScopeArgs, Socke
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
+pub use self::top::TopArgs;
 use self::values::{duration, port_range, service_cidr, step_aside};
 use crate::agent;
 use crate::commands::{
@@ -62,6 +64,8 @@ pub enum Command {
     Frontends(ListArgs),
     /// Show the running agent's backends, their connections, and their rates as measured for a second.
     Backends(ListArgs),
+    /// Show the Services on a screen that refreshes itself, by their new connections per second.
+    Top(TopArgs),
     /// Show what the agent has done, and with --follow refused and failed connections.
     Events(EventsArgs),
     /// Show the open sockets that went through Services, with their processes and backends.
@@ -259,6 +263,7 @@ impl Cli {
             Command::Services(args) => services::services(&args.listing()),
             Command::Frontends(args) => frontends::frontends(&args.listing()),
             Command::Backends(args) => backends::backends(&args.listing()),
+            Command::Top(args) => args.run(),
             Command::Events(args) => args.run(),
             Command::Connections(args) => args.run(),
             Command::Explain(args) => return args.run(),

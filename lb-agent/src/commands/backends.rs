@@ -49,7 +49,7 @@ pub struct RatedBackend {
 }
 
 /// Namespace, name, port, protocol and address.
-type BackendKey = [String; 5];
+pub(super) type BackendKey = [String; 5];
 
 fn with_rates(
     rates: &mut Rates<BackendKey>,
@@ -96,7 +96,7 @@ impl Listed for RatedBackend {
     }
 }
 
-fn key(backend: &BackendStatus) -> BackendKey {
+pub(super) fn key(backend: &BackendStatus) -> BackendKey {
     [
         backend.namespace.clone(),
         backend.name.clone(),

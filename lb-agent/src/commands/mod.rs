@@ -20,6 +20,7 @@ pub mod services;
 mod source_settings;
 pub mod status;
 mod table;
+pub mod top;
 pub mod unload;
 pub mod wait;
 

@@ -66,7 +66,7 @@ impl Listed for ServiceStatus {
 }
 
 /// Formats ports as `kubectl get services` does: `80:30080/TCP,53/UDP`.
-fn ports(ports: &[PortStatus]) -> String {
+pub(super) fn ports(ports: &[PortStatus]) -> String {
     let cells = ports.iter().map(|port| match port.node_port {
         Some(node_port) => format!("{}:{node_port}/{}", port.port, port.protocol),
         None => format!("{}/{}", port.port, port.protocol),

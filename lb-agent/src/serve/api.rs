@@ -42,7 +42,7 @@ pub struct HandingOver {
 }
 
 /// What the agent runs, where, and how much of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     pub version: String,
@@ -100,7 +100,7 @@ pub struct TerminationStatus {
 }
 
 /// The source of Services, and how current it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
     /// `manifests` or `kubernetes`.

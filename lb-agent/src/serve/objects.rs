@@ -90,7 +90,7 @@ pub struct FrontendStatus {
 }
 
 /// A backend of a service port, with the kernel's counters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStatus {
     pub namespace: String,

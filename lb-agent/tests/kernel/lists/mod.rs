@@ -7,3 +7,5 @@ mod explain;
 mod frontends;
 mod services;
 mod shop;
+mod terminal;
+mod top;
