@@ -11,8 +11,19 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail};
 
 /// The cargo that runs us.
+///
+/// Without the variables that describe this package: build scripts watch some of them (ring's does), so what cargo has built from a shell
+/// would be built again from here, and the other way round.
 pub(crate) fn cargo() -> Command {
-    Command::new(cargo_path())
+    let mut cargo = Command::new(cargo_path());
+    let is_of_package = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| is_of_package(name)) {
+        cargo.env_remove(name);
+    }
+    cargo
 }
 
 /// See [`cargo`].
