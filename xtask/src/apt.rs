@@ -1,5 +1,7 @@
-//! Installs missing Debian packages, after a message.
+//! Installs missing Debian packages, or unpacks them, after a message.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -33,6 +35,23 @@ pub(crate) fn install(packages: &[String], why: &str, time: &str) -> Result<()> 
     let mut command = apt_get()?;
     command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
     process::run(command.args(&missing)).with_context(|| format!("by hand: {by_hand}"))
+}
+
+/// Downloads packages and unpacks their files into `folder`/root. Nothing is installed, and no script of a package runs.
+pub(crate) fn unpack(packages: &[&str], folder: &Path) -> Result<()> {
+    let archives = folder.join("archives");
+    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
+    let mut download = Command::new("apt-get");
+    // As the current user: apt's own user may not write there.
+    download.args(["-o", "APT::Sandbox::User=", "--quiet", "download"]);
+    process::run(download.args(packages).current_dir(&archives))?;
+    let root = folder.join("root");
+    for archive in fs::read_dir(&archives)? {
+        let mut unpack = Command::new("dpkg-deb");
+        process::run(unpack.arg("--extract").arg(archive?.path()).arg(&root))?;
+    }
+    fs::remove_dir_all(&archives)?;
+    Ok(())
 }
 
 /// Updates apt's lists of packages.

@@ -9,6 +9,7 @@ mod kubectl;
 mod linker;
 mod object;
 mod process;
+mod promtool;
 mod run;
 mod setup;
 mod test;

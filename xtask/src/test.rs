@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{build, fuzz, image, kubectl, process, setup, tidy, vm};
+use crate::{build, fuzz, image, kubectl, process, promtool, setup, tidy, vm};
 
 /// The steps, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -135,9 +135,11 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     // Tests run it against the testbed's API server, and render deploy/ with it.
     let kubectl = kubectl::find_or_install()?;
+    let promtool = promtool::find_or_unpack()?;
     setup::nft()?;
     let mut cargo = cargo_test(workspace);
     cargo.env("PATH", kubectl::path_with(&kubectl)?);
+    cargo.env(promtool::VARIABLE, promtool);
     cargo.args(["--lib", "--bins"]);
     let is_of_unit =
         |test: &&String| ![KERNEL_TEST, IMAGE_TEST, PAGE_TEST].contains(&test.as_str());
@@ -149,8 +151,11 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 
 fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     setup::test_programs()?;
+    let promtool = promtool::find_or_unpack()?;
     build::next_agent(workspace)?;
-    test_as_root(cargo_test(workspace).args(["--test", KERNEL_TEST]), args)
+    let mut cargo = cargo_test(workspace);
+    cargo.env(promtool::VARIABLE, promtool);
+    test_as_root(cargo.args(["--test", KERNEL_TEST]), args)
 }
 
 fn image(workspace: &Workspace, args: &[OsString]) -> Result<()> {

@@ -28,6 +28,7 @@ pub struct AgentMetrics {
     pub tables: TableMetrics,
     pub refusals: RefusalMetrics,
     pub packets: PacketMetrics,
+    pub packet_path_errors: Gauge,
     pub duties: DutyMetrics,
     pub sockets: SocketMetrics,
     pub drift: DriftMetrics,
@@ -56,6 +57,11 @@ impl AgentMetrics {
         self.tables.register(registry);
         self.refusals.register(registry);
         self.packets.register(registry);
+        registry.register(
+            "packet_path_errors",
+            "Errors of the packet path that hold now; status lists them",
+            self.packet_path_errors.clone(),
+        );
         self.duties.register(registry);
         self.sockets.register(registry);
         self.drift.register(registry);

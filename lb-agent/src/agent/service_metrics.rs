@@ -196,7 +196,7 @@ fn encode_histogram(mut encoder: MetricEncoder<'_>, times: &RoundTrips) -> fmt::
         below += number;
         let micros = limit(index);
         if micros.is_none() || index % BUCKET_STEP == 0 {
-            let seconds = micros.map_or(f64::MAX, |micros| micros as f64 / 1e6);
+            let seconds = micros.map_or(f64::INFINITY, |micros| micros as f64 / 1e6);
             buckets.push((seconds, below));
             below = 0;
         }

@@ -63,6 +63,8 @@ impl Agent {
         if let Some(counters) = PacketPath::counters(&self.engine) {
             metrics.packets.update(counters);
         }
+        let errors = self.packets.as_ref().map_or(0, PacketPath::errors);
+        set_number(&metrics.packet_path_errors, errors);
         metrics.services.set(self.samples());
         self.terminator.update(&metrics.sockets);
         metrics.drift.update(&self.drift);

@@ -38,7 +38,8 @@ impl DutyMetrics {
         );
     }
 
-    pub(super) fn answered(&self, path: &'static str, code: u16) {
+    /// Counts an answer of the server of `--healthz`.
+    pub fn answered(&self, path: &'static str, code: u16) {
         let labels = AnswerLabels { path, code };
         self.answers.get_or_create(&labels).inc();
     }

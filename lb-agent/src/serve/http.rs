@@ -1,7 +1,7 @@
 //! Metrics and health over HTTP, for Prometheus and for other clients that ask about a node, whichever agent serves it.
 //!
-//! `/metrics`: metrics. `/healthz` and `/livez`: the agent answers. `/readyz`: whether the contents of the source are
-//! in effect, and which kinds have no incoming changes. `/`: the status page. A pod's own probes use `super::Probes` instead.
+//! `/metrics`: metrics, in the format that the client accepts. `/healthz` and `/livez`: the agent answers. `/readyz`: whether the
+//! contents of the source are in effect, and which kinds have no incoming changes. `/`: the status page. A pod's own probes use `super::Probes` instead.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -22,11 +22,10 @@ use super::page;
 use super::question::{Question, Readiness};
 use super::readiness::{alive, answer_within, no_answer};
 use super::serving::Serving;
+use super::text_format::TextFormat;
 
 /// An agent that takes longer to update its metrics is stuck.
 const UPDATE_WITHIN: Duration = Duration::from_secs(5);
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why HTTP is not served.
 #[derive(Debug, thiserror::Error)]
@@ -85,15 +84,16 @@ impl HttpServer {
     }
 }
 
-async fn metrics_text(State(shared): State<HttpState>) -> Response {
+async fn metrics_text(State(shared): State<HttpState>, headers: HeaderMap) -> Response {
+    let format = TextFormat::asked_for(&headers);
     let updated = answer_within(UPDATE_WITHIN, &shared.questions, Question::Metrics).await;
     let Some(()) = updated else {
         return no_answer();
     };
     // Long texts take some time, in which the main loop has other work.
-    let text = tokio::task::spawn_blocking(move || shared.metrics.text()).await;
+    let text = tokio::task::spawn_blocking(move || shared.metrics.text(format)).await;
     match text.map_err(|error| error.to_string()) {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }

@@ -1,8 +1,10 @@
 //! The registry of metrics, and their text for Prometheus.
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use super::text_format::{PrometheusText, TextFormat};
 
 /// The metrics of an agent; their names begin with `socklb_`.
 #[derive(Debug)]
@@ -20,13 +22,22 @@ impl Metrics {
         Self { registry }
     }
 
-    /// The metrics in the OpenMetrics text format.
+    /// The metrics in a format.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+    pub fn text(&self, format: TextFormat) -> Result<String, std::fmt::Error> {
+        match format {
+            TextFormat::OpenMetrics => {
+                let mut text = String::new();
+                encode(&mut text, &self.registry)?;
+                Ok(text)
+            }
+            TextFormat::Prometheus => {
+                let mut text = PrometheusText::default();
+                encode_registry(&mut text, &self.registry)?;
+                Ok(text.into_text())
+            }
+        }
     }
 }

@@ -25,6 +25,7 @@ mod selection;
 mod server;
 mod serving;
 mod target;
+mod text_format;
 
 pub use self::api::{
     DriftStatus, EVENTS, FOLLOW_EVENTS, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE,
@@ -51,3 +52,4 @@ pub use self::selection::{Selection, ServiceName};
 pub use self::server::{Server, ServerError};
 pub use self::serving::Serving;
 pub use self::target::{ExplainRequest, Target};
+pub use self::text_format::TextFormat;

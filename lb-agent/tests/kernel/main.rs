@@ -34,6 +34,7 @@ mod orphan;
 mod packets;
 mod privileges;
 mod probes;
+mod prometheus;
 mod resolver;
 mod restart;
 mod scale;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use lb_agent::agent::{AgentMetrics, BackendSample, DriftWatch, PortName, Samples, ServiceSample};
 use lb_agent::catalog::{Kind, Protocol};
-use lb_agent::kernel::Refusals;
-use lb_agent::serve::Metrics;
+use lb_agent::kernel::{PacketCounters, Refusals};
+use lb_agent::serve::{Metrics, TextFormat};
 use lb_agent::sockets::{Ability, EndedCounts};
 use lb_agent::source::kubernetes::KindHealth;
 use lb_agent::tables::{Counts, Usage};
@@ -16,7 +16,8 @@ use lb_common::ServiceCounters;
 const HEAD: &str = "\
 # Metrics
 
-`lb-agent run --http ADDRESS:PORT` serves these at `/metrics`, in the OpenMetrics text format.
+`lb-agent run --http ADDRESS:PORT` serves these at `/metrics`: in the OpenMetrics format 1.0.0 if the request's `Accept` header asks for
+`application/openmetrics-text`, as Prometheus does, and otherwise in Prometheus' text format 0.0.4, which `promtool check metrics` expects.
 
 `--metrics-per none|service|backend` decides which of them name Services and backends. Without it they name Services if the address is a loopback
 one, and nothing otherwise. One answer has up to 20,000 ports of Services with five series each (with `--latency` up to 31), and up to 50,000
@@ -39,6 +40,8 @@ fn text() -> String {
     };
     metrics.tables.update(Counts::default(), [&usage]);
     metrics.refusals.update(Refusals::default());
+    metrics.packets.update(PacketCounters::default());
+    metrics.duties.answered("/healthz", 200);
     let ability = Ability::default();
     metrics.sockets.update(&ability, EndedCounts::default());
     let every = Duration::from_secs(60);
@@ -73,7 +76,8 @@ fn text() -> String {
         backends: vec![backend],
     });
     let metrics = Metrics::new(|registry| metrics.register(registry));
-    metrics.text().expect("a string takes it")
+    let text = metrics.text(TextFormat::Prometheus);
+    text.expect("a string takes it")
 }
 
 /// A metric, as the text format describes it.
@@ -119,12 +123,6 @@ fn the_metrics_page_is_current() {
     let text = text();
     let mut wanted = HEAD.to_owned();
     for (name, metric) in described(&text) {
-        // The name in Prometheus: the text format adds a suffix to counters and infos.
-        let name = match metric.kind.as_str() {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name,
-        };
         let labels: Vec<String> = metric
             .labels
             .iter()

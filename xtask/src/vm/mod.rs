@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
 
 /// Tests that are skipped by default, since an emulated machine is slow: they test the agent more than the kernel, or a shorter test
 /// covers the kernel's part.
-const SKIPPED: [&str; 14] = [
+const SKIPPED: [&str; 15] = [
     "capacity::",
     "churn::no_connect_reaches_another",
     "drift::tables::",
@@ -51,6 +51,7 @@ const SKIPPED: [&str; 14] = [
     "packets::devices::a_thousand",
     "packets::lives::no_question",
     "probes::",
+    "prometheus::",
     "restart::no_connect_fails",
     "scale::ten_thousand",
 ];

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{apt, linker, process};
 
@@ -65,18 +65,8 @@ fn packages(plan: &str) -> Vec<&str> {
 }
 
 fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
-    let archives = folder.join("archives");
-    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
-    let mut download = Command::new("apt-get");
-    // As the current user: apt's own user may not write there.
-    download.args(["-o", "APT::Sandbox::User=", "--quiet", "download"]);
-    process::run(download.args(packages).current_dir(&archives))?;
+    apt::unpack(packages, folder)?;
     let root = folder.join("root");
-    for archive in fs::read_dir(&archives)? {
-        let mut unpack = Command::new("dpkg-deb");
-        process::run(unpack.arg("--extract").arg(archive?.path()).arg(&root))?;
-    }
-    fs::remove_dir_all(&archives)?;
     let run = folder.join("run");
     fs::write(&run, script(&root))?;
     fs::set_permissions(&run, fs::Permissions::from_mode(0o755))?;

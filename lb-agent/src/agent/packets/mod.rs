@@ -238,6 +238,12 @@ impl PacketPath {
         self.errors.update(errors);
     }
 
+    /// The number of errors that hold now.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.errors.all().len()
+    }
+
     #[must_use]
     pub fn status(&self) -> PacketPathStatus {
         let hook = self.placed.as_ref().ok().map(|placed| &placed.hook);
