@@ -1,5 +1,7 @@
 //! Metrics as Prometheus gets them: their formats, and promtool's opinion of them.
 
+mod queries;
+
 use std::env;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
