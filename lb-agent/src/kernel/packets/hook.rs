@@ -74,7 +74,6 @@ impl PacketHook {
     pub fn attach(&mut self, devices: &[Device]) -> Changes {
         let wanted: BTreeSet<u32> = devices.iter().map(|device| device.index).collect();
         self.forget_others(&wanted);
-        self.remove_unused();
         let mut changes = Changes::default();
         for device in devices {
             if let Some(known) = self.devices.get_mut(&device.index) {
@@ -91,6 +90,8 @@ impl PacketHook {
             self.devices.insert(device.index, new);
             self.visit(device.index, &mut changes);
         }
+        // Only now are the links of an earlier agent known to be used.
+        self.remove_unused();
         changes
     }
 

@@ -1,11 +1,13 @@
 //! Devices that come, go, and change while the agent runs, and many of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::DirEntryExt as _;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_testbed::{Link, sandboxed};
+use lb_testbed::{AgentProcess, Link, sandboxed};
 
 use super::earlier::has_tcx;
 use super::outcome::Outcome::{Answered, Refused};
@@ -27,12 +29,15 @@ fn wait_for_device(scene: &Scene<'_>, device: &str, is_there: bool) -> Result<()
     })
 }
 
-/// The number of links in the pin folder; 0 on kernels whose filters need none.
-fn links(scene: &Scene<'_>) -> Result<usize> {
-    let mut links = 0;
+/// The links in the pin folder, each with the inode of its pin; none on kernels whose filters need none.
+pub fn links(scene: &Scene<'_>) -> Result<BTreeMap<String, u64>> {
+    let mut links = BTreeMap::new();
     for entry in fs::read_dir(scene.agent.pin_dir().join("links"))? {
-        let name = entry?.file_name();
-        links += usize::from(name.to_string_lossy().starts_with("packet_"));
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("packet_") {
+            links.insert(name, entry.ino());
+        }
     }
     Ok(links)
 }
@@ -92,7 +97,7 @@ fn devices_come_go_and_are_renamed() {
                 wait_for(second.machine(), to, protocol, Answered)?;
             }
         }
-        ensure!(links(&scene)? == before + usize::from(has_tcx()?));
+        ensure!(links(&scene)?.len() == before.len() + usize::from(has_tcx()?));
         scene.node.namespace().ip("link del outside1\n")?;
         wait_for_device(&scene, "outside1", false)?;
         ensure!(links(&scene)? == before);
@@ -207,6 +212,13 @@ fn only_the_devices_of_the_flag_are_balanced() {
     });
 }
 
+/// The line of /proc/PID/status.
+fn anonymous_memory(agent: &AgentProcess) -> Result<String> {
+    let text = fs::read_to_string(format!("/proc/{}/status", agent.id()))?;
+    let line = text.lines().find(|line| line.starts_with("RssAnon:"));
+    Ok(line.context("no RssAnon")?.to_owned())
+}
+
 #[test]
 fn a_thousand_devices_are_balanced() {
     const PAIRS: usize = 500;
@@ -220,18 +232,28 @@ fn a_thousand_devices_are_balanced() {
             writeln!(lines, "link add left{pair} type veth peer name right{pair}")?;
         }
         scene.node.namespace().ip(&lines)?;
+        let began = Instant::now();
         let mut running = scene.start()?;
+        let first = began.elapsed();
         let attached = devices(&scene)?.len();
         ensure!(attached >= 2 * PAIRS, "{attached}");
         let event = running.wait_for_event("packet_path.attached")?;
         ensure!(event["count"] == attached, "{event}");
         let pinned = if has_tcx()? { attached } else { 0 };
-        ensure!(links(&scene)? == pinned);
+        let pins = links(&scene)?;
+        ensure!(pins.len() == pinned);
         ask_all(&scene, &service)?;
 
         running.kill()?;
+        let began = Instant::now();
         running = scene.start()?;
+        println!(
+            "{attached} devices: ready after {first:?}, the next agent after {:?}; {}",
+            began.elapsed(),
+            anonymous_memory(&running)?
+        );
         ensure!(devices(&scene)?.len() == attached);
+        ensure!(links(&scene)? == pins);
         ask_all(&scene, &service)?;
 
         let lines: String = (0..REMOVED)
@@ -241,7 +263,7 @@ fn a_thousand_devices_are_balanced() {
         eventually("the devices are gone", || {
             Ok(devices(&scene)?.len() == attached - 2 * REMOVED)
         })?;
-        ensure!(links(&scene)? == pinned.saturating_sub(2 * REMOVED));
+        ensure!(links(&scene)?.len() == pinned.saturating_sub(2 * REMOVED));
         ask_all(&scene, &service)?;
         ensure!(running.log().warnings().is_empty());
         Ok(())

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Agent, AgentProcess, Pod, sandboxed, sandboxed_within, stretched};
 use nix::net::if_::if_nametoindex;
 
+use super::devices::links;
 use super::earlier::has_tcx;
 use super::flow::Flow;
 use super::outcome::Outcome::{Answered, Refused};
-use super::outcome::expect;
+use super::outcome::{expect, wait_for};
 use super::rollout::{Asker, check_dropped};
 use super::scene::{FAMILIES, Kind, PROTOCOLS, Placed, Protocol, Scene, Service};
 use crate::endurance::rounds;
@@ -152,6 +153,8 @@ fn no_question_from_outside_fails_while_the_tables_move() {
 fn no_question_from_outside_fails_while_agents_hand_over() {
     sandboxed(|sandbox| {
         let (load, mut running) = Load::start(Scene::new(sandbox)?)?;
+        let pins = links(&load.scene)?;
+        ensure!(pins.is_empty() != has_tcx()?);
         let mut round = 0;
         for _ in 0..6 {
             round += 1;
@@ -159,6 +162,10 @@ fn no_question_from_outside_fails_while_agents_hand_over() {
             let mut next = load.scene.agent.spawn()?;
             next.wait_ready()?;
             ensure!(next.log().has("agent.took_over"), "{}", next.log());
+            ensure!(
+                links(&load.scene)? == pins,
+                "the program was away for a while"
+            );
             load.scene
                 .wait_for_backends(&load.service, &load.endpoints(round))?;
             let mut last = std::mem::replace(&mut running, next);
@@ -167,6 +174,42 @@ fn no_question_from_outside_fails_while_agents_hand_over() {
         }
         ensure!(running.log().warnings().is_empty(), "{}", running.log());
         load.finish(round)
+    });
+}
+
+#[test]
+fn packets_fail_open_without_an_agent_and_are_balanced_with_the_next() {
+    sandboxed(|sandbox| {
+        let mut scene = Scene::new(sandbox)?;
+        scene.agent = scene.agent.clone().arg("--step-aside-after=5s");
+        let pods = scene.pods(1)?;
+        let service = Service::new("web", 10);
+        scene.write(&service, &[(&pods[0], "node-a")])?;
+        let mut running = scene.start()?;
+        let client = scene.outside.machine();
+        let become_all = |wanted| {
+            for family in FAMILIES {
+                let to = service.at(Kind::NodePort, family, scene.outside.node_address(family));
+                for protocol in PROTOCOLS {
+                    wait_for(client, to, protocol, wanted)?;
+                }
+            }
+            anyhow::Ok(())
+        };
+        become_all(Answered)?;
+        let to = service.at(
+            Kind::NodePort,
+            FAMILIES[0],
+            scene.outside.node_address(FAMILIES[0]),
+        );
+        let (mut flow, _) = Flow::open(client, to, Protocol::Tcp)?;
+        running.kill()?;
+        // No socket of the node listens there.
+        become_all(Refused)?;
+        flow.ask()?;
+        let _running = scene.start()?;
+        become_all(Answered)?;
+        flow.ask().map(drop)
     });
 }
 
