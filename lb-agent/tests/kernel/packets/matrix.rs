@@ -21,17 +21,29 @@ enum From {
     Node,
 }
 
+/// The traffic policies of a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    Cluster,
+    /// `externalTrafficPolicy: Local`.
+    ExternalLocal,
+    /// `internalTrafficPolicy: Local`.
+    InternalLocal,
+}
+
 /// Whether all endpoints answer, or only those of the node; and whether they see the client or the node.
 ///
 /// kube-proxy's rules for packets (pkg/proxy/iptables/proxier.go, the chains of the external and the internal traffic policy), and
 /// for sockets no translation of the source at all.
-fn expected(kind: Kind, is_local: bool, from: From) -> (bool, bool) {
+fn expected(kind: Kind, policy: Policy, from: From) -> (bool, bool) {
+    let is_local = policy == Policy::ExternalLocal;
+    let is_cluster_wide = policy != Policy::InternalLocal;
     match (from, kind) {
-        // Sockets get all endpoints, also with the policy Local.
+        // The internal policy is the ClusterIP's, and holds for everybody. Those outside of --cluster-cidr are masqueraded.
+        (From::Outside, Kind::ClusterIp) => (is_cluster_wide, true),
+        (_, Kind::ClusterIp) => (is_cluster_wide, false),
+        // Sockets get all endpoints, also with the external policy Local.
         (From::PodWithHooks | From::Node, _) => (true, false),
-        // Outside of --cluster-cidr.
-        (From::Outside, Kind::ClusterIp) => (true, true),
-        (From::PodWithoutHooks, Kind::ClusterIp) => (true, false),
         (From::Outside, _) => (!is_local, !is_local),
         (From::PodWithoutHooks, _) => (true, !is_local),
     }
@@ -46,7 +58,8 @@ fn every_frontend_is_reached_from_everywhere() {
         let endpoints = [(&near[0], "node-a"), (&near[1], "node-a"), (&far, "node-b")];
         let cluster = Service::new("cluster", 10);
         let local = Service::new("local", 20).with("externalTrafficPolicy", json!("Local"));
-        for service in [&cluster, &local] {
+        let internal = Service::new("internal", 30).with("internalTrafficPolicy", json!("Local"));
+        for service in [&cluster, &local, &internal] {
             scene.write(service, &endpoints)?;
         }
         let _running = scene.start()?;
@@ -56,11 +69,15 @@ fn every_frontend_is_reached_from_everywhere() {
             (From::PodWithHooks, scene.node.pod("client")?),
             (From::Node, scene.node.host()),
         ];
-        for (service, is_local) in [(&cluster, false), (&local, true)] {
+        for (service, policy) in [
+            (&cluster, Policy::Cluster),
+            (&local, Policy::ExternalLocal),
+            (&internal, Policy::InternalLocal),
+        ] {
             for (from, client) in &clients {
                 for kind in Kind::ALL {
                     for family in FAMILIES {
-                        check(&scene, service, is_local, (*from, client), kind, family)
+                        check(&scene, service, policy, (*from, client), kind, family)
                             .with_context(|| {
                                 format!("{} {kind:?} {family:?} from {from:?}", service.name)
                             })?;
@@ -75,12 +92,12 @@ fn every_frontend_is_reached_from_everywhere() {
 fn check(
     scene: &Scene<'_>,
     service: &Service,
-    is_local: bool,
+    policy: Policy,
     (from, client): (From, &Pod),
     kind: Kind,
     family: Family,
 ) -> Result<()> {
-    let (all, masqueraded) = expected(kind, is_local, from);
+    let (all, masqueraded) = expected(kind, policy, from);
     let servers: &[&str] = match all {
         true => &["pod-0", "pod-1", "far"],
         false => &["pod-0", "pod-1"],
