@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Sandbox, sandboxed};
 
 /// A cgroup with a memory limit; removed on drop.
-struct Limited(PathBuf);
+pub struct Limited(PathBuf);
 
 impl Limited {
-    fn new(sandbox: &Sandbox, bytes: u64) -> Result<Self> {
+    pub fn new(sandbox: &Sandbox, bytes: u64) -> Result<Self> {
         let name = format!("socklb-memory-{}", std::process::id());
         let (parent, file) = match version_1()? {
             Some(parent) => (parent, "memory.limit_in_bytes"),
@@ -26,6 +26,36 @@ impl Limited {
         fs::create_dir(&limited.0)?;
         fs::write(limited.0.join(file), bytes.to_string())?;
         Ok(limited)
+    }
+
+    /// Charges this process's allocations to it.
+    pub fn enter(&self, process: u32) -> Result<()> {
+        Ok(fs::write(self.0.join("cgroup.procs"), process.to_string())?)
+    }
+
+    /// Puts the process back where it was. What it has allocated stays charged.
+    pub fn leave(&self, sandbox: &Sandbox, process: u32) -> Result<()> {
+        let to = match version_1()? {
+            Some(_) => self.0.parent().context("it is not the root")?,
+            None => sandbox.cgroup(),
+        };
+        Ok(fs::write(to.join("cgroup.procs"), process.to_string())?)
+    }
+
+    /// The kernel memory that is charged to it, in bytes.
+    pub fn kernel_memory(&self) -> Result<u64> {
+        let text = match version_1()? {
+            Some(_) => fs::read_to_string(self.0.join("memory.kmem.usage_in_bytes"))?,
+            None => {
+                let stat = fs::read_to_string(self.0.join("memory.stat"))?;
+                let mut lines = stat.lines();
+                let kernel = lines.find_map(|line| line.strip_prefix("kernel "));
+                kernel
+                    .context("no kernel memory in memory.stat")?
+                    .to_owned()
+            }
+        };
+        Ok(text.trim().parse()?)
     }
 }
 

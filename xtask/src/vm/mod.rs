@@ -48,6 +48,7 @@ const SKIPPED: [&str; 15] = [
     "migrate::killed::",
     "migrate::sizes_",
     "migrate::tables_",
+    "netfilter::memory",
     "packets::devices::a_thousand",
     "packets::lives::no_question",
     "probes::",

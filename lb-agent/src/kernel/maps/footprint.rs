@@ -56,9 +56,10 @@ mod tests {
     use crate::kernel::maps::sizes::Sizes;
     use crate::kernel::node::memory_limit::AGENT;
 
-    /// Bytes of nftables for each backend with the packet path: an element (struct nft_hash_elem), and its buckets in both maps
-    /// (`nft_hash_buckets` in net/netfilter/nft_set_hash.c).
-    const NAT_ELEMENT: u64 = 64 + 2 * 16;
+    /// Bytes of nftables for each backend with the packet path: an element (struct nft_hash_elem) with what memcg notes of it, and
+    /// its buckets in both maps (`nft_hash_buckets` in net/netfilter/nft_set_hash.c, in pages of 2 MiB). The kernel test
+    /// `netfilter::memory` measures them.
+    const NAT_ELEMENT: u64 = (64 + 8) + 2 * 24;
 
     /// More CPUs than most nodes have.
     const CPUS: u64 = 256;

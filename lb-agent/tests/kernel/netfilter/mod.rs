@@ -2,6 +2,7 @@
 
 mod damage;
 mod elements;
+mod memory;
 mod packets;
 mod router;
 mod watch;
