@@ -20,7 +20,7 @@ use crate::kernel::{self, KernelError, Pins};
 use crate::serve::{self, FetchError, HandOver, HandingOver, Probes, ProcessStage};
 use crate::source::Batch;
 
-/// How often an agent that stands by tries the lock. The agent that asked for the lock is in the kernel's queue, and so
+/// How often an agent in standby tries the lock. The agent that asked for the lock is in the kernel's queue, and so
 /// gets it long before.
 const TRY: Duration = Duration::from_millis(500);
 

@@ -1,4 +1,4 @@
-//! The tenures of an agent. It holds the pin folder until another agent asks for it, stands by, and starts again when
+//! The tenures of an agent. It holds the pin folder until another agent asks for it, waits in standby, and starts again when
 //! that agent has exited.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::kernel;
 use crate::serve::{Probes, ProcessStage};
 use crate::sockets::Worker;
 
-/// Alternates between holding the pin folder and standing by, until SIGTERM or SIGINT.
+/// Alternates between holding the pin folder and standby, until SIGTERM or SIGINT.
 pub fn run(settings: &AgentSettings, sockets: &Arc<Worker>) -> anyhow::Result<()> {
     let probes = Probes::bind(settings.probe_socket.as_deref())?;
     let mut ends = None;

@@ -97,8 +97,8 @@ fn no_connect_fails_while_agents_hand_over_to_each_other() {
             );
             let asked = logged_at(&last, "hand_over.asked")?;
             ensure!(asked < logged_at(&web.running, "agent.took_over")?);
-            ensure!(last.ended()?.is_none(), "it does not stand by");
-            // An agent that stands by answers nothing; it exits at once when it is told to.
+            ensure!(last.ended()?.is_none(), "it is not in standby");
+            // An agent in standby answers nothing; it exits at once when it is told to.
             assert_ne!(status(&web.agent)?.hooks[0].program_id, program);
             ensure!(last.terminate()?.success());
             assert_in_order(&last, &["agent.stands_by", "agent.stopped_waiting"]);

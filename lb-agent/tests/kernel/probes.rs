@@ -130,7 +130,7 @@ fn a_failing_pod_is_never_ready_beside_a_healthy_one() {
         is_unready_until(&new, "the old one has handed over", |_| {
             Ok(old.running.log().has("agent.stands_by"))
         })?;
-        ensure!(old.is("live")?, "what stands by works");
+        ensure!(old.is("live")?, "a process in standby is alive");
         ensure!(!new.running.wait()?.success(), "{}", new.running.log());
         ensure!(!new.is("ready")?);
         eventually("the old agent has taken over again", || {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::super::model::Model;
 use super::step::{Plan, Step};
 
-/// What the NAT maps lack, and what they have too much. A quarantined id keeps what it has: a packet may have been given it.
+/// Adds missing elements to the NAT maps, and removes unknown ones. A quarantined id keeps its element: a packet may carry its verdict.
 ///
 /// `found`: all their elements. Returns how many differ.
 pub fn repair_nat(model: &Model, found: &[(u32, SocketAddr)], plan: &mut Plan) -> usize {

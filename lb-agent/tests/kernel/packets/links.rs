@@ -9,7 +9,7 @@ use super::scene::{
     ask_until_all, put,
 };
 
-/// Asks every kind of frontend over a link until all of the pods have answered, and whoever refuses.
+/// Asks every kind of frontend over a link until all of the pods have answered, and those of a Service without endpoints, which refuse.
 fn ask_over(
     scene: &Scene<'_>,
     outside: &Outside,

@@ -43,7 +43,7 @@ impl<'s> Stage<'s> {
         Ok(stage)
     }
 
-    /// Both endpoints answer, they see the node, and who has none refuses.
+    /// Both endpoints answer and see the node; the Service without endpoints refuses.
     pub fn check_packets(&self) -> Result<()> {
         let client = self.scene.outside.machine();
         for family in FAMILIES {
