@@ -34,18 +34,10 @@ impl TextFormat {
         let (mut open_metrics, mut prometheus) = (0.0_f32, 0.0_f32);
         for range in values.flat_map(|value| value.split(',')) {
             let range = MediaRange::of(range);
-            match range.name {
-                name if name.eq_ignore_ascii_case("application/openmetrics-text") => {
-                    if range.is_of_version("1.0.0") {
-                        open_metrics = open_metrics.max(range.quality);
-                    }
-                }
-                name if name.eq_ignore_ascii_case("text/plain") => {
-                    if range.is_of_version("0.0.4") {
-                        prometheus = prometheus.max(range.quality);
-                    }
-                }
-                _ => {}
+            if range.includes("application/openmetrics-text", "1.0.0") {
+                open_metrics = open_metrics.max(range.quality);
+            } else if range.includes("text/plain", "0.0.4") {
+                prometheus = prometheus.max(range.quality);
             }
         }
         if open_metrics > 0.0 && open_metrics >= prometheus {
@@ -82,8 +74,9 @@ impl<'a> MediaRange<'a> {
         range
     }
 
-    fn is_of_version(&self, version: &str) -> bool {
-        self.version.is_none_or(|asked| asked == version)
+    fn includes(&self, name: &str, version: &str) -> bool {
+        let is_of_version = self.version.is_none_or(|asked| asked == version);
+        self.name.eq_ignore_ascii_case(name) && is_of_version
     }
 }
 
