@@ -47,8 +47,9 @@ const BUCKET_STEP: usize = 2;
 #[derive(Debug, Default)]
 pub struct ServiceMetrics(Arc<Latest>);
 
+/// The samples are shared, so that the main loop does not wait for an answer that is being written.
 #[derive(Debug, Default)]
-struct Latest(Mutex<Samples>);
+struct Latest(Mutex<Arc<Samples>>);
 
 impl ServiceMetrics {
     pub fn register(&self, registry: &mut Registry) {
@@ -56,12 +57,12 @@ impl ServiceMetrics {
     }
 
     pub fn set(&self, samples: Samples) {
-        *self.0.lock() = samples;
+        *self.0.lock() = Arc::new(samples);
     }
 }
 
 impl Latest {
-    fn lock(&self) -> MutexGuard<'_, Samples> {
+    fn lock(&self) -> MutexGuard<'_, Arc<Samples>> {
         // The samples are replaced as a whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,7 +70,7 @@ impl Latest {
 
 impl Collector for Latest {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let samples = self.lock();
+        let samples = Arc::clone(&self.lock());
         if samples.services.is_empty() {
             return Ok(());
         }
