@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::capacity::Capacity;
 use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
-use crate::catalog::{Catalog, Change, Protocol};
+use crate::catalog::{Catalog, Change, Protocol, Trigger};
 use crate::duties::health::HealthChecks;
 use crate::policy::{
     self, Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
@@ -60,6 +61,16 @@ impl<B: Backing> Engine<B> {
             self.catalog.apply(change);
         }
         self.source_problems = problems;
+    }
+
+    /// Collects when changes of slices were caused, those after `since`, for [`Self::take_triggers`].
+    pub fn collect_triggers(&mut self, since: Timestamp) {
+        self.catalog.collect_triggers(since);
+    }
+
+    /// When the changes since the last call were caused.
+    pub fn take_triggers(&mut self) -> Vec<Trigger> {
+        self.catalog.take_triggers()
     }
 
     /// Applies the contents of the catalog to the tables. Call it first when every source has listed: until then an

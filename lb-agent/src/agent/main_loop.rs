@@ -13,7 +13,7 @@ use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
 use crate::kernel::Pins;
-use crate::serve::{Metrics, Probes, ProcessStage};
+use crate::serve::{Probes, ProcessStage};
 use crate::source::node_addresses;
 
 /// How often to do the work that no event causes.
@@ -36,7 +36,7 @@ impl Agent {
         }
         let (question_sender, mut questions) = mpsc::channel(16);
         let http = self.http.take().map(|http| {
-            let metrics = Metrics::new(|registry| self.metrics.register(registry));
+            let metrics = self.metrics.registered();
             let names_services = self.settings.metrics_per != MetricsPer::None;
             http.start(question_sender.clone(), metrics, names_services)
         });

@@ -8,14 +8,19 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::drift::DriftMetrics;
+use super::kube_proxy_metrics::KubeProxyMetrics;
 use super::service_metrics::ServiceMetrics;
 use crate::catalog::CatalogMetrics;
 use crate::duties::DutyMetrics;
 use crate::kernel::{PacketMetrics, RefusalMetrics};
 use crate::metrics::timestamp;
+use crate::serve::Metrics;
 use crate::sockets::SocketMetrics;
 use crate::source::kubernetes::WatchMetrics;
 use crate::tables::TableMetrics;
+
+/// What kube-proxy's names begin with.
+const KUBE_PROXY: &str = "kubeproxy";
 
 /// All metrics of an agent.
 #[derive(Debug, Default)]
@@ -34,10 +39,25 @@ pub struct AgentMetrics {
     pub drift: DriftMetrics,
     pub watches: WatchMetrics,
     pub services: ServiceMetrics,
+    /// Those with kube-proxy's names, if they are wanted.
+    pub kube_proxy: Option<KubeProxyMetrics>,
 }
 
 impl AgentMetrics {
-    pub fn register(&self, registry: &mut Registry) {
+    /// A registry with all of them.
+    #[must_use]
+    pub fn registered(&self) -> Metrics {
+        let metrics = Metrics::new(|registry| self.register(registry));
+        let Some(kube_proxy) = &self.kube_proxy else {
+            return metrics;
+        };
+        metrics.with(KUBE_PROXY, |registry| {
+            kube_proxy.register(registry);
+            self.duties.register_for_kube_proxy(registry);
+        })
+    }
+
+    fn register(&self, registry: &mut Registry) {
         registry.register(
             "ready",
             "1 if what the source contains is in effect",

@@ -12,6 +12,7 @@ mod golden;
 mod grace_wait;
 mod hand_over;
 pub mod heartbeat;
+mod kube_proxy_metrics;
 mod lists;
 mod main_loop;
 mod metrics;
@@ -38,6 +39,7 @@ mod terminator;
 
 pub use self::drift::DriftWatch;
 pub use self::explain::{Facts, explain_from};
+pub use self::kube_proxy_metrics::KubeProxyMetrics;
 pub use self::metrics::AgentMetrics;
 pub use self::run::run;
 pub use self::service_metrics::{MetricsPer, ServiceMetrics};

@@ -44,6 +44,8 @@ pub struct AgentSettings {
     pub events: EventLog,
     /// The objects that metrics name.
     pub metrics_per: MetricsPer,
+    /// Metrics have kube-proxy's names too.
+    pub has_kube_proxy_metrics: bool,
     /// The address for metrics and health, if any.
     pub http: Option<SocketAddr>,
 }

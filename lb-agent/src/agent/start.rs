@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::duties::Duties;
 use super::engine::Engine;
 use super::event_feed::EventFeed;
+use super::kube_proxy_metrics::KubeProxyMetrics;
 use super::metrics::AgentMetrics;
 use super::packets::PacketPath;
 use super::settings::AgentSettings;
@@ -109,7 +111,11 @@ impl Agent {
             )?),
             _ => None,
         };
-        let metrics = AgentMetrics::default();
+        let mut metrics = AgentMetrics::default();
+        if settings.has_kube_proxy_metrics {
+            metrics.kube_proxy = Some(KubeProxyMetrics::default());
+            engine.collect_triggers(Timestamp::now());
+        }
         let duties = Duties::start(
             &settings.duties,
             packets.as_ref(),

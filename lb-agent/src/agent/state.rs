@@ -70,6 +70,9 @@ impl Agent {
             batch.append(later);
         }
         let changes = batch.changes.len();
+        if let Some(kube_proxy) = &self.metrics.kube_proxy {
+            kube_proxy.queued(&batch.changes);
+        }
         self.engine.learn(batch.changes, batch.problems);
         if batch.has_listed {
             let learnt = cpu_micros();
@@ -101,6 +104,9 @@ impl Agent {
     pub fn synced(&mut self, changes: usize, began: Instant, received: Instant) {
         let after = received.elapsed();
         self.metrics.sync.observe(after);
+        if let Some(kube_proxy) = &self.metrics.kube_proxy {
+            kube_proxy.synced(began.elapsed(), &self.engine.take_triggers());
+        }
         self.syncs.count += 1;
         self.syncs.last_micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         if self.is_ready && changes > 0 {

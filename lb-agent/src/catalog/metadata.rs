@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::object_id::ObjectName;
 use super::text;
+use super::triggers::TriggerTime;
 
 /// `metadata` of a Service, an EndpointSlice or a Node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -101,7 +102,7 @@ pub struct Labels {
     pub zone: Option<Arc<str>>,
 }
 
-/// Our own annotations, on Services.
+/// Our own annotations, on Services, and one that the control plane writes on slices.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
@@ -109,6 +110,8 @@ pub struct Annotations {
     pub ignore: Option<Arc<str>>,
     #[serde(rename = "socklb.dev/algorithm", deserialize_with = "text::present")]
     pub algorithm: Option<Arc<str>>,
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub last_change_trigger_time: TriggerTime,
 }
 
 fn default_namespace() -> Arc<str> {

@@ -17,11 +17,15 @@ mod service_cidr;
 #[cfg(test)]
 mod tests;
 mod text;
+mod triggers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use self::node_names::NodeNames;
+use self::triggers::Triggers;
 
 pub use self::endpoint_slice::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
@@ -38,6 +42,7 @@ pub use self::service::{
     ServiceStatus, SessionAffinityConfig,
 };
 pub use self::service_cidr::{ServiceCidr, ServiceCidrSpec};
+pub use self::triggers::{Trigger, TriggerTime};
 
 /// Services, their slices and the agent's own node.
 #[derive(Debug)]
@@ -59,6 +64,7 @@ pub struct Catalog {
     unread: HashSet<ObjectName>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     touched: BTreeSet<ObjectName>,
+    triggers: Triggers,
 }
 
 impl Catalog {
@@ -77,6 +83,7 @@ impl Catalog {
             unread: HashSet::new(),
             service_cidrs: BTreeMap::new(),
             touched: BTreeSet::new(),
+            triggers: Triggers::default(),
         }
     }
 
@@ -114,6 +121,16 @@ impl Catalog {
     /// They may include names without a Service: removed Services, and Services that only slices name.
     pub fn take_touched(&mut self) -> BTreeSet<ObjectName> {
         std::mem::take(&mut self.touched)
+    }
+
+    /// Collects the triggers of changes of slices, those after `since`.
+    pub fn collect_triggers(&mut self, since: Timestamp) {
+        self.triggers.collect(since);
+    }
+
+    /// Returns the triggers since the last call, in no particular order.
+    pub fn take_triggers(&mut self) -> Vec<Trigger> {
+        self.triggers.take()
     }
 
     #[must_use]
@@ -203,11 +220,13 @@ impl Catalog {
         match index_of(slices, &name.name) {
             Ok(index) if slices[index] == slice => return,
             Ok(index) => {
+                self.triggers.changed(&owner, &slice);
                 self.node_names.remove(&slices[index]);
                 self.node_names.add(&slice);
                 slices[index] = slice;
             }
             Err(index) => {
+                self.triggers.changed(&owner, &slice);
                 self.node_names.add(&slice);
                 slices.insert(index, slice);
             }
@@ -283,6 +302,7 @@ impl Catalog {
             namespace: Arc::clone(&name.namespace),
             name: owner,
         };
+        self.triggers.removed(&owner);
         if let Some(slices) = self.slices.get_mut(&owner) {
             if let Ok(index) = index_of(slices, &name.name) {
                 self.node_names.remove(&slices.remove(index));

@@ -124,3 +124,58 @@ fn an_unreadable_service_keeps_its_last_state() {
     catalog.apply(Change::Only(Kind::Service, names(&["a"])));
     assert!(!catalog.is_unread(&id("b").name));
 }
+
+/// A slice of the Service `a`, changed for this reason.
+fn caused(name: &str, kind: &str, address: &str, at: &str) -> Change {
+    let value = json!({
+        "metadata": {
+            "name": name,
+            "namespace": "x",
+            "labels": {"kubernetes.io/service-name": "a"},
+            "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": at},
+        },
+        "addressType": kind,
+        "endpoints": [{"addresses": [address]}],
+    });
+    let slice = serde_json::from_value(value).expect("a slice");
+    Change::Set(Object::EndpointSlice(Arc::new(slice)))
+}
+
+#[test]
+fn triggers_are_those_of_changes_since_the_start() {
+    let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+    let mut catalog = catalog([]);
+    catalog.apply(caused("a-0", "IPv4", "10.0.0.1", "2026-01-01T00:00:02Z"));
+    assert_eq!(catalog.take_triggers(), [], "nobody asked");
+
+    catalog.collect_triggers(time("2026-01-01T00:00:01Z"));
+    for (name, kind, address, at) in [
+        ("a-1", "IPv4", "10.0.0.1", "2026-01-01T00:00:01Z"),
+        ("a-2", "IPv4", "10.0.0.1", "yesterday"),
+        ("a-3", "FQDN", "host", "2026-01-01T00:00:02Z"),
+        // Its contents are the same.
+        ("a-0", "IPv4", "10.0.0.1", "2026-01-01T00:00:03Z"),
+    ] {
+        catalog.apply(caused(name, kind, address, at));
+        assert_eq!(catalog.take_triggers(), [], "{name}");
+    }
+    catalog.apply(caused("a-0", "IPv4", "10.0.0.2", "2026-01-01T00:00:04.5Z"));
+    catalog.apply(caused("a-6", "IPv6", "fd00::1", "2026-01-01T00:00:05Z"));
+    let trigger = |family, at| Trigger {
+        family,
+        at: time(at),
+    };
+    assert_eq!(
+        catalog.take_triggers(),
+        [
+            trigger(Family::Ipv4, "2026-01-01T00:00:04.5Z"),
+            trigger(Family::Ipv6, "2026-01-01T00:00:05Z"),
+        ]
+    );
+    assert_eq!(catalog.take_triggers(), []);
+
+    // A removal says nothing about when it was caused.
+    catalog.apply(caused("a-6", "IPv6", "fd00::2", "2026-01-01T00:00:06Z"));
+    catalog.apply(Change::Only(Kind::EndpointSlice, names(&["a-0"])));
+    assert_eq!(catalog.take_triggers(), []);
+}

@@ -120,6 +120,11 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "OBJECT")]
     pub metrics_per: Option<agent::MetricsPer>,
 
+    /// Serve some metrics by kube-proxy's names too, such as kubeproxy_sync_proxy_rules_duration_seconds, for dashboards and alerts
+    /// that use them.
+    #[arg(long)]
+    pub kube_proxy_metrics: bool,
+
     /// Addresses on which NodePorts answer [default: the addresses of the node's interfaces, kept up to date].
     #[arg(long, num_args = 1.., value_name = "ADDRESS")]
     pub node_address: Vec<IpAddr>,
@@ -318,6 +323,7 @@ impl RunArgs {
             metrics_per: self
                 .metrics_per
                 .unwrap_or_else(|| agent::MetricsPer::by_default(self.http)),
+            has_kube_proxy_metrics: self.kube_proxy_metrics,
             http: self.http,
         }
     }

@@ -9,6 +9,9 @@ use prometheus_client::registry::Registry;
 #[derive(Clone, Debug, Default)]
 pub struct DutyMetrics {
     answers: Family<AnswerLabels, Counter>,
+    /// The same by kube-proxy's names.
+    healthz: Family<CodeLabel, Counter>,
+    livez: Family<CodeLabel, Counter>,
     flows_deleted: Counter,
     flow_failures: Counter,
 }
@@ -16,6 +19,11 @@ pub struct DutyMetrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     path: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
     code: u16,
 }
 
@@ -38,10 +46,22 @@ impl DutyMetrics {
         );
     }
 
+    /// Registers the answers by kube-proxy's names, without its prefix (pkg/proxy/metrics/metrics.go).
+    pub fn register_for_kube_proxy(&self, registry: &mut Registry) {
+        registry.register("proxy_healthz", "Answers on /healthz", self.healthz.clone());
+        registry.register("proxy_livez", "Answers on /livez", self.livez.clone());
+    }
+
     /// Counts an answer of the server of `--healthz`.
     pub fn answered(&self, path: &'static str, code: u16) {
         let labels = AnswerLabels { path, code };
         self.answers.get_or_create(&labels).inc();
+        let by_code = match path {
+            "/healthz" => &self.healthz,
+            "/livez" => &self.livez,
+            _ => return,
+        };
+        by_code.get_or_create(&CodeLabel { code }).inc();
     }
 
     pub(super) fn deleted_flows(&self, count: u64) {

@@ -9,9 +9,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use lb_testbed::{AgentProcess, CLUSTER_CIDRS, Sandbox, connect, connect_name, sandboxed};
+use serde_json::json;
 
-use crate::kubernetes::{Web, address};
+use crate::kubernetes::{Web, address, slice};
 use crate::support::{HTTP, eventually, get};
 
 /// Environment variable: the path of promtool.
@@ -177,5 +179,78 @@ fn a_client_gets_the_format_that_it_asks_for() {
         assert!(names(&open.text).len() > 100);
         assert_eq!(names(&open.text), names(&plain.text));
         Ok(())
+    });
+}
+
+#[test]
+fn kube_proxys_names_are_served_on_request() {
+    sandboxed(|sandbox| {
+        let web = Web::new(sandbox, 2, 1)?;
+        let agent = web.cluster.agent_with_http();
+        let mut running = agent.start()?;
+        assert!(!scrape(None)?.text.contains("kubeproxy_"));
+        running.terminate()?;
+
+        let _running = agent
+            .arg("--kube-proxy-metrics")
+            .arg(format!("--healthz={HEALTHZ}"))
+            .start()?;
+        ask(HEALTHZ, "/livez", None)?;
+        let value = |series: &str| -> Result<f64> {
+            let text = scrape(None)?.text;
+            let found = text.lines().find_map(|line| line.strip_prefix(series));
+            Ok(found
+                .with_context(|| format!("no {series}"))?
+                .trim()
+                .parse()?)
+        };
+        let endpoint_changes = "kubeproxy_sync_proxy_rules_endpoint_changes_total ";
+        let before = value(endpoint_changes)?;
+
+        // As the control plane writes it: a pod has become ready now. What happened before the agent's start does not count.
+        let mut slice = slice("web")
+            .addresses(web.servers.ipv4().iter().copied())
+            .to_json();
+        let trigger = Timestamp::now();
+        slice["metadata"]["annotations"] =
+            json!({"endpoints.kubernetes.io/last-change-trigger-time": trigger.to_string()});
+        web.cluster.server.apply(&slice)?;
+        web.wait_for(&[0, 1])?;
+        let programming = |series: &str, label: &str| {
+            value(&format!(
+                "kubeproxy_network_programming_duration_seconds_{series}{{{label}ip_family=\"IPv4\"}} "
+            ))
+        };
+        assert_eq!(programming("count", "")?, 1.0);
+        let sum = programming("sum", "")?;
+        let since = Timestamp::now().duration_since(trigger).as_secs_f64();
+        assert!(0.0 < sum && sum < since, "{sum} of {since}");
+        assert_eq!(programming("bucket", "le=\"0.0\",")?, 0.0);
+        assert_eq!(programming("bucket", "le=\"+Inf\",")?, 1.0);
+        assert!(value(endpoint_changes)? > before);
+        assert_eq!(
+            value("kubeproxy_sync_proxy_rules_service_changes_total ")?,
+            1.0
+        );
+        assert_eq!(value("kubeproxy_proxy_livez_total{code=\"200\"} ")?, 1.0);
+        let now = Timestamp::now().as_second() as f64;
+        for family in ["IPv4", "IPv6"] {
+            let of = |name: &str| {
+                value(&format!(
+                    "kubeproxy_sync_proxy_rules_{name}{{ip_family=\"{family}\"}} "
+                ))
+            };
+            let (queued, synced) = (
+                of("last_queued_timestamp_seconds")?,
+                of("last_timestamp_seconds")?,
+            );
+            assert!(
+                queued <= synced && now - synced < 600.0,
+                "{queued} {synced}"
+            );
+            assert!(of("duration_seconds_count")? >= 2.0);
+            assert!(of("duration_seconds_sum")? > 0.0);
+        }
+        promtool(&["check", "metrics"], &scrape(None)?.text)
     });
 }
