@@ -1,10 +1,11 @@
 //! `bench control`: how long a real agent takes to apply a cluster, and then each change, from an API server over real HTTP;
-//! the CPU time and memory for it; and how soon agents recover after an outage of the server.
+//! the CPU time and memory for it; what a scrape of its metrics costs; and how soon agents recover after an outage of the server.
 //!
 //! The agent reports the time from the arrival of a change to the last store. CPU time and memory are the kernel's figures.
 
 mod recovery;
 mod report;
+mod scrape;
 mod shape;
 
 use std::thread;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use self::recovery::RecoveryRow;
 use self::report::ControlRow;
+use self::scrape::ScrapeRow;
 use self::shape::ClusterShape;
 use crate::statistics::percentile;
 use crate::status::ask;
@@ -39,25 +41,36 @@ fn event_count(is_quick: bool) -> usize {
     if is_quick { 100 } else { 500 }
 }
 
+/// The number of Services with which metrics are scraped.
+const SCRAPED: usize = 10_000;
+
 /// Longest time for one event; the bench fails after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let mut rows = Vec::new();
+    let mut scrapes = Vec::new();
     println!("{}", report::head());
     for &shape in shapes(options.quick) {
-        let row = measure(shape, options, sandbox)?;
+        let (row, scrape) = measure(shape, options, sandbox)?;
         println!("{}", report::line(&row));
         rows.push(row);
+        scrapes.extend(scrape);
     }
     let recovery = recovery::measure(options, sandbox)?;
     println!();
-    let verdicts = report::verdicts(&rows);
-    for verdict in verdicts.iter().chain(&recovery::verdicts(&recovery)) {
+    for scrape in &scrapes {
+        println!("{}", scrape::line(scrape));
+    }
+    let mut verdicts = report::verdicts(&rows);
+    verdicts.extend(scrapes.iter().flat_map(scrape::verdicts));
+    verdicts.extend(recovery::verdicts(&recovery));
+    for verdict in verdicts {
         println!("{verdict}");
     }
     options.write_json(&Figures {
         clusters: rows,
+        scrapes,
         recovery,
     })
 }
@@ -66,10 +79,15 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
 #[derive(Debug, Serialize)]
 struct Figures {
     clusters: Vec<ControlRow>,
+    scrapes: Vec<ScrapeRow>,
     recovery: Vec<RecoveryRow>,
 }
 
-fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<ControlRow> {
+fn measure(
+    shape: ClusterShape,
+    options: &Options,
+    sandbox: &Sandbox,
+) -> Result<(ControlRow, Option<ScrapeRow>)> {
     eprintln!("bench: an API server with {} endpoints", shape.name());
     let server = ApiServer::start("127.0.0.1:0")?;
     shape.fill(&server)?;
@@ -94,8 +112,11 @@ fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<
     ];
     running.terminate()?;
     let check_cpu = checks(&agent)?;
+    let is_scraped = shape.services == SCRAPED && !shape.has_packets;
+    let scrape = is_scraped.then(|| scrape::measure(&agent, shape));
+    let scrape = scrape.transpose()?;
     agent.unload()?;
-    Ok(ControlRow {
+    let row = ControlRow {
         shape: shape.name(),
         services: shape.services,
         has_packets: shape.has_packets,
@@ -109,7 +130,8 @@ fn measure(shape: ClusterShape, options: &Options, sandbox: &Sandbox) -> Result<
         check_cpu_ms: check_cpu * 1e3,
         anonymous_mb: anonymous as f64 / 1e6,
         kernel_mb: kernel as f64 / 1e6,
-    })
+    };
+    Ok((row, scrape))
 }
 
 /// CPU time, in seconds, of an agent for one check of its tables, including everything else that it does meanwhile.

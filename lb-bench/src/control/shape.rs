@@ -1,6 +1,6 @@
 //! The clusters that are measured.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use lb_testbed::api_server::ApiServer;
@@ -51,8 +51,7 @@ impl ClusterShape {
     /// Puts all Services and slices into the server.
     pub(super) fn fill(self, server: &ApiServer) -> Result<()> {
         for number in 0..self.services {
-            let first = u32::from(Ipv4Addr::new(10, 96, 0, 1));
-            let address = Ipv4Addr::from(first + u32::try_from(number)?);
+            let address = self.address(number)?.ip();
             let service = ServiceManifest::new(&name(number)).cluster_ip(address);
             let service = (0..self.ports).fold(service, |service, port| {
                 service.port(&port_name(port), PORT + port)
@@ -63,6 +62,13 @@ impl ClusterShape {
             }
         }
         Ok(())
+    }
+
+    /// Where the first port of a Service is.
+    pub(super) fn address(self, number: usize) -> Result<SocketAddr> {
+        let first = u32::from(Ipv4Addr::new(10, 96, 0, 1));
+        let address = Ipv4Addr::from(first + u32::try_from(number)?);
+        Ok((address, PORT).into())
     }
 
     /// A slice of a Service, in which one endpoint may be unready.
