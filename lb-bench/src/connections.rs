@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{Agent, KeptSockets, Pod, Sandbox};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -16,8 +17,8 @@ use crate::Options;
 use crate::services::{self, BACKEND_PORT, BACKENDS, ServiceKind, frontend};
 use crate::verdict::verdict;
 
-/// Connections, and the pods that have them.
-const SIZES: [(usize, usize); 4] = [(1_000, 1), (10_000, 100), (100_000, 1), (100_000, 100)];
+/// Connections, and the pods that have them. More pods would have the addresses of [`BACKENDS`].
+const SIZES: [(usize, usize); 4] = [(1_000, 1), (10_000, 80), (100_000, 1), (100_000, 80)];
 const QUICK_SIZES: [(usize, usize); 1] = [(1_000, 10)];
 
 /// The most connections that one process has.
@@ -36,6 +37,8 @@ struct ConnectionsRow {
     pods: usize,
     /// For each of [`FORMATS`].
     p50_ms: [f64; 3],
+    /// CPU time of a call, which is what it takes on an idle machine.
+    cpu_ms: f64,
     /// The largest resident size of any call so far.
     most_mb: f64,
 }
@@ -52,25 +55,31 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let mut running = agent.start()?;
     let server = sandbox.pod("server")?;
     server.add_addresses(BACKENDS.map(IpAddr::from))?;
-    let _listener = listen(&server)?;
     let mut clients = Vec::new();
     let mut rows = Vec::new();
     println!(
-        "{:>11} {:>5} {:>9} {:>9} {:>9} {:>8}",
-        "connections", "pods", "table ms", "wide ms", "json ms", "most MB"
+        "{:>11} {:>5} {:>9} {:>9} {:>9} {:>7} {:>8}",
+        "connections", "pods", "table ms", "wide ms", "json ms", "CPU ms", "most MB"
     );
     for &(connections, pods) in sizes {
         eprintln!("bench: {connections} connections of {pods} pods");
         while clients.len() < pods {
             clients.push(client(sandbox, clients.len())?);
         }
+        let listeners = BACKENDS.map(|address| listen(&server, address));
         let open = connect(&clients[..pods], connections / pods)?;
         let rounds = if options.quick { 3 } else { 11 };
         let row = measure(options, &agent, (connections, pods), rounds)?;
-        drop(open);
+        drop((open, listeners));
         println!(
-            "{:>11} {:>5} {:>9.0} {:>9.0} {:>9.0} {:>8.0}",
-            row.connections, row.pods, row.p50_ms[0], row.p50_ms[1], row.p50_ms[2], row.most_mb
+            "{:>11} {:>5} {:>9.0} {:>9.0} {:>9.0} {:>7.0} {:>8.0}",
+            row.connections,
+            row.pods,
+            row.p50_ms[0],
+            row.p50_ms[1],
+            row.p50_ms[2],
+            row.cpu_ms,
+            row.most_mb
         );
         rows.push(row);
     }
@@ -92,6 +101,7 @@ fn measure(
     rounds: usize,
 ) -> Result<ConnectionsRow> {
     let mut p50_ms = [0.0; 3];
+    let before = children_cpu_ms()?;
     for (format, p50) in FORMATS.iter().zip(&mut p50_ms) {
         let mut took = Vec::new();
         for _ in 0..rounds {
@@ -122,8 +132,10 @@ fn measure(
         took.sort_by(f64::total_cmp);
         *p50 = took[took.len() / 2];
     }
+    let cpu = children_cpu_ms()? - before;
     let most = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
     Ok(ConnectionsRow {
+        cpu_ms: cpu / (rounds * FORMATS.len()) as f64,
         connections,
         pods,
         p50_ms,
@@ -131,8 +143,16 @@ fn measure(
     })
 }
 
-/// Listens in a pod, without ever accepting: then the server's ends of connections need no file descriptors.
-fn listen(server: &Pod) -> Result<Socket> {
+/// CPU time of the processes that have ended.
+fn children_cpu_ms() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let ms = |time: TimeVal| time.num_microseconds() as f64 / 1e3;
+    Ok(ms(usage.user_time()) + ms(usage.system_time()))
+}
+
+/// Listens in a pod, without ever accepting: then the server's ends of connections need no file descriptors. A listener has room for
+/// [`u16::MAX`] of them.
+fn listen(server: &Pod, address: Ipv4Addr) -> Result<Socket> {
     let backlog = i32::from(u16::MAX);
     let most = backlog.to_string();
     server
@@ -140,8 +160,7 @@ fn listen(server: &Pod) -> Result<Socket> {
         .set_sysctls(&[("net/core/somaxconn", most.as_str())])?;
     let listen = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, BACKEND_PORT));
-        socket.bind(&any.into())?;
+        socket.bind(&SocketAddr::from((address, BACKEND_PORT)).into())?;
         socket.listen(backlog)?;
         Ok(socket)
     };

@@ -24,7 +24,7 @@ pub(crate) enum Bench {
     Observe,
     /// Time until UDP sockets in 300 pods that are connected through a Service are closed after their backend was removed
     Stale,
-    /// Time and memory of `lb-agent connections` with 1,000 to 100,000 open connections in up to 100 pods
+    /// Time and memory of `lb-agent connections` with 1,000 to 100,000 open connections in up to 80 pods
     Connections,
 }
 

@@ -95,15 +95,20 @@ impl Listed for Connection {
             name.unwrap_or_else(|| namespace.inode.to_string())
         }),
         Column::wide("RTT", |of| {
-            let rtt = of.rtt_micros.map(Duration::from_micros);
+            let rtt = of.figures.and_then(|figures| figures.rtt_micros);
+            let rtt = rtt.map(|micros| Duration::from_micros(micros.into()));
             rtt.map_or_else(none, |rtt| format!("{rtt:?}"))
         }),
         Column::wide("IDLE", |of| {
-            let idle = of.idle_millis.map(Duration::from_millis);
-            idle.map_or_else(none, |idle| format!("{}s", idle.as_secs()))
+            let idle = of.figures.and_then(|figures| figures.idle_millis);
+            idle.map_or_else(none, |millis| format!("{}s", millis / 1_000))
         }),
-        Column::wide("SENT", |of| number(of.bytes_sent)),
-        Column::wide("RECEIVED", |of| number(of.bytes_received)),
+        Column::wide("SENT", |of| {
+            number(of.figures.map(|figures| figures.bytes_sent))
+        }),
+        Column::wide("RECEIVED", |of| {
+            number(of.figures.map(|figures| figures.bytes_received))
+        }),
     ];
 
     /// The cookie, with what a socket may change: an unconnected one may get another frontend.
@@ -120,7 +125,7 @@ impl Listed for Connection {
 
 /// The first process, and how many others share the socket.
 fn pid(of: &Connection) -> String {
-    match of.processes.as_slice() {
+    match &*of.processes {
         [] => none(),
         [one] => one.pid.to_string(),
         [first, others @ ..] => format!("{} (+{})", first.pid, others.len()),

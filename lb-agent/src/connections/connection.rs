@@ -24,15 +24,10 @@ pub struct Connection {
     pub state: &'static str,
     pub network_namespace: Arc<NetworkNamespace>,
     /// The processes that have the socket open. Empty if it is the kernel's own, or the caller may not see them.
-    pub processes: Vec<Process>,
-    /// The smoothed round-trip time, in µs. None for UDP, and before the first answer.
-    pub rtt_micros: Option<u64>,
-    /// The time since the last data in either direction, in ms. None for UDP, and before the connection is established.
-    pub idle_millis: Option<u64>,
-    /// Bytes that the backend has acknowledged. None for UDP.
-    pub bytes_sent: Option<u64>,
+    pub processes: Arc<[Process]>,
     /// None for UDP.
-    pub bytes_received: Option<u64>,
+    #[serde(flatten)]
+    pub figures: Option<Figures>,
 }
 
 impl Connection {
@@ -40,10 +35,7 @@ impl Connection {
     #[must_use]
     pub fn lasting(&self) -> Self {
         Self {
-            rtt_micros: None,
-            idle_millis: None,
-            bytes_sent: None,
-            bytes_received: None,
+            figures: None,
             ..self.clone()
         }
     }
@@ -68,6 +60,19 @@ pub struct ServicePortName {
     pub name: String,
     /// The name of the port; "" if it has none.
     pub port: String,
+}
+
+/// What the kernel counts for a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// The smoothed round-trip time, in µs. None before the first answer.
+    pub rtt_micros: Option<u32>,
+    /// The time since the last data in either direction, or since the connection was established, in ms. None before that.
+    pub idle_millis: Option<u32>,
+    /// Bytes that the backend has acknowledged.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
 }
 
 /// A network namespace.

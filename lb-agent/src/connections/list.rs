@@ -4,34 +4,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::connection::{Connection, NetworkNamespace, Process};
+use lb_common::Pair;
+
+use super::connection::{Connection, Figures, NetworkNamespace, Process, ServicePortName};
 use super::error::ConnectionsError;
 use super::filter::Filter;
 use super::names::{FrontendId, Names};
-use crate::kernel;
+use crate::kernel::{self, PinnedMaps};
 use crate::sockets::{LiveSocket, Owners, Searched, find_live, namespace_names};
 use crate::tables::{PairAddresses, ReadTables, addresses};
 
 /// The live sockets that have an entry.
 #[derive(Debug)]
 pub struct Found {
-    sockets: Vec<Joined>,
+    tables: PinnedMaps,
+    sockets: Vec<(LiveSocket, Pair)>,
     /// Where they were searched for.
     pub searched: Searched,
-}
-
-/// A socket with what its entry says.
-#[derive(Debug)]
-struct Joined {
-    socket: LiveSocket,
-    frontend: u32,
-    addresses: PairAddresses,
-}
-
-impl Joined {
-    const fn frontend(&self) -> FrontendId {
-        (self.frontend, self.addresses.frontend)
-    }
 }
 
 impl Found {
@@ -58,20 +47,22 @@ impl Found {
         })?;
         let mut sockets = Vec::new();
         let searched = find_live(&mut entries, &mut |socket, pair| {
-            if let Some(addresses) = addresses(&tables, pair) {
-                sockets.push(Joined {
-                    socket,
-                    frontend: pair.frontend,
-                    addresses,
-                });
-            }
+            sockets.push((socket, pair));
         })?;
-        Ok(Self { sockets, searched })
+        Ok(Self {
+            tables,
+            sockets,
+            searched,
+        })
     }
 
     /// The frontends of the sockets. Some are the same.
     pub fn frontends(&self) -> impl Iterator<Item = FrontendId> {
-        self.sockets.iter().map(Joined::frontend)
+        let addresses = |(_, pair): &(LiveSocket, Pair)| {
+            let addresses = addresses(&self.tables, *pair)?;
+            Some((pair.frontend, addresses.frontend))
+        };
+        self.sockets.iter().filter_map(addresses)
     }
 
     /// Adds names and processes, and filters by them. Reads the descriptors of all processes. Sorted by Service, frontend, backend and
@@ -80,29 +71,40 @@ impl Found {
     /// # Errors
     /// The processes cannot be listed.
     pub fn describe(
-        mut self,
+        self,
         filter: &Filter,
         names: &Names,
     ) -> Result<Vec<Connection>, ConnectionsError> {
-        self.sockets.retain(|of| {
-            let service = names.of(of.frontend());
-            filter.has_service(service.map(Arc::as_ref), of.addresses.frontend)
-        });
-        let inodes: HashSet<u32> = self.sockets.iter().map(|of| of.socket.inode).collect();
+        let Self {
+            tables,
+            mut sockets,
+            ..
+        } = self;
+        let named = |pair: Pair| {
+            let addresses = addresses(&tables, pair)?;
+            let service = names.of((pair.frontend, addresses.frontend));
+            let is_wanted = filter.has_service(service.map(Arc::as_ref), addresses.frontend);
+            is_wanted.then_some((addresses, service))
+        };
+        sockets.retain(|(_, pair)| named(*pair).is_some());
+        let inodes: HashSet<u32> = sockets.iter().map(|(socket, _)| socket.inode).collect();
         let owners = Owners::of(&inodes, filter.process).map_err(ConnectionsError::Processes)?;
         let mut known = Known {
             owners,
+            processes: HashMap::new(),
             mounted: namespace_names(),
             namespaces: HashMap::new(),
         };
-        let mut connections = Vec::with_capacity(self.sockets.len());
-        for of in self.sockets {
-            let connection = known.connection(&of, names);
-            if filter.has_process(&connection) {
-                connections.push(connection);
+        let mut connections = Vec::with_capacity(sockets.len());
+        for (socket, pair) in sockets {
+            if let Some((addresses, service)) = named(pair) {
+                let connection = known.connection(&socket, &addresses, service.cloned());
+                if filter.has_process(&connection) {
+                    connections.push(connection);
+                }
             }
         }
-        connections.sort_by(|a, b| a.order().cmp(&b.order()));
+        connections.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
         Ok(connections)
     }
 }
@@ -110,22 +112,23 @@ impl Found {
 /// What several connections share.
 struct Known {
     owners: Owners,
+    /// By the ids of the processes.
+    processes: HashMap<Vec<u32>, Arc<[Process]>>,
     /// Names of network namespaces.
     mounted: BTreeMap<u64, String>,
     namespaces: HashMap<u64, Arc<NetworkNamespace>>,
 }
 
 impl Known {
-    fn connection(&mut self, of: &Joined, names: &Names) -> Connection {
-        let Joined {
-            socket, addresses, ..
-        } = of;
-        let tcp = socket.tcp;
-        let rtt = tcp.and_then(|tcp| tcp.rtt);
-        let idle = tcp.and_then(|tcp| tcp.idle);
+    fn connection(
+        &mut self,
+        socket: &LiveSocket,
+        addresses: &PairAddresses,
+        service: Option<Arc<ServicePortName>>,
+    ) -> Connection {
         Connection {
             cookie: socket.cookie,
-            service: names.of(of.frontend()).cloned(),
+            service,
             protocol: protocol_name(addresses.protocol),
             local: socket.local,
             frontend: addresses.frontend,
@@ -133,10 +136,12 @@ impl Known {
             state: socket.state,
             network_namespace: self.namespace(socket.namespace),
             processes: self.processes(socket.inode),
-            rtt_micros: rtt.map(|of| u64::try_from(of.as_micros()).unwrap_or(u64::MAX)),
-            idle_millis: idle.map(|of| u64::try_from(of.as_millis()).unwrap_or(u64::MAX)),
-            bytes_sent: tcp.map(|tcp| tcp.sent),
-            bytes_received: tcp.map(|tcp| tcp.received),
+            figures: socket.tcp.map(|tcp| Figures {
+                rtt_micros: tcp.rtt_micros,
+                idle_millis: tcp.idle_millis,
+                bytes_sent: tcp.sent,
+                bytes_received: tcp.received,
+            }),
         }
     }
 
@@ -151,13 +156,18 @@ impl Known {
         }))
     }
 
-    fn processes(&self, inode: u32) -> Vec<Process> {
-        let processes = self.owners.of_socket(inode);
-        let processes = processes.map(|(pid, command)| Process {
-            pid,
-            command: Arc::clone(command),
-        });
-        processes.collect()
+    fn processes(&mut self, inode: u32) -> Arc<[Process]> {
+        let ids = self.owners.of_socket(inode).map(|(pid, _)| pid).collect();
+        let owners = &self.owners;
+        let known = self.processes.entry(ids);
+        Arc::clone(known.or_insert_with(|| {
+            let processes = owners.of_socket(inode);
+            let processes = processes.map(|(pid, command)| Process {
+                pid,
+                command: Arc::clone(command),
+            });
+            processes.collect()
+        }))
     }
 }
 

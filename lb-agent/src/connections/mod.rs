@@ -9,7 +9,7 @@ mod filter;
 mod list;
 mod names;
 
-pub use self::connection::{Connection, NetworkNamespace, Process, ServicePortName};
+pub use self::connection::{Connection, Figures, NetworkNamespace, Process, ServicePortName};
 pub use self::error::ConnectionsError;
 pub use self::filter::{BackendFilter, Filter, ServiceFilter};
 pub use self::list::Found;

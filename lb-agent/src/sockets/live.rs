@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
+use netlink_packet_sock_diag::constants::IPPROTO_TCP;
 use netlink_packet_sock_diag::inet::StateFlags;
 
 use super::ability::{Ability, Limitation};
-use super::diag::{AF_INET, AF_INET6, Diag, ListedSocket};
+use super::diag::{Diag, ListedSocket};
 use super::error::SocketsError;
+use super::in_use::in_use;
 use super::namespaces::Home;
 use super::tcp::TcpFigures;
 
@@ -96,9 +97,11 @@ fn list<T>(
         }
     };
     let states = StateFlags::all() - StateFlags::TIME_WAIT - StateFlags::LISTEN;
-    for family in [AF_INET, AF_INET6] {
-        diag.list_with_figures(family, IPPROTO_TCP, states.clone(), &mut take)?;
-        diag.list(family, IPPROTO_UDP, states.clone(), &mut take)?;
+    for (family, protocol) in in_use() {
+        match protocol {
+            IPPROTO_TCP => diag.list_with_figures(family, protocol, states.clone(), &mut take),
+            _ => diag.list(family, protocol, states.clone(), &mut take),
+        }?;
     }
     Ok(())
 }
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(socket.namespace, 7);
         assert_eq!(socket.local, client.local_addr().expect("it is connected"));
         let tcp = socket.tcp.expect("it is TCP");
-        assert!(tcp.rtt.is_some() && tcp.idle.is_some(), "{tcp:?}");
+        assert!(tcp.rtt_micros.is_some() && tcp.idle_millis.is_some());
     }
 
     #[test]

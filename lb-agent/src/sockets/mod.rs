@@ -18,6 +18,7 @@ mod descriptors;
 mod diag;
 mod end;
 mod error;
+mod in_use;
 mod live;
 mod metrics;
 mod namespaces;

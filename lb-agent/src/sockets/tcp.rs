@@ -1,7 +1,5 @@
 //! What the kernel counts for one TCP connection (`struct tcp_info`, linux/tcp.h).
 
-use std::time::Duration;
-
 use netlink_packet_sock_diag::constants::{
     TCP_CLOSE_WAIT, TCP_CLOSING, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_SYN_SENT,
 };
@@ -10,10 +8,10 @@ use netlink_packet_sock_diag::inet::nlas::TcpInfo;
 /// The figures of a connection that its socket began with connect(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpFigures {
-    /// The smoothed round-trip time. None before the first answer.
-    pub rtt: Option<Duration>,
-    /// Since the last data in either direction, or since the connection was established if there was none. None before that.
-    pub idle: Option<Duration>,
+    /// The smoothed round-trip time, in µs. None before the first answer.
+    pub rtt_micros: Option<u32>,
+    /// In ms, since the last data in either direction, or since the connection was established if there was none. None before that.
+    pub idle_millis: Option<u32>,
     /// Bytes that the peer has acknowledged.
     pub sent: u64,
     /// Bytes that have arrived in order.
@@ -30,8 +28,8 @@ impl TcpFigures {
         let fin_sent = u64::from(matches!(state, TCP_FIN_WAIT2));
         let fin_received = u64::from(matches!(state, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING));
         Self {
-            rtt: (info.rtt > 0).then(|| Duration::from_micros(info.rtt.into())),
-            idle: is_connected.then(|| Duration::from_millis(idle.into())),
+            rtt_micros: (info.rtt > 0).then_some(info.rtt),
+            idle_millis: is_connected.then_some(idle),
             sent: info.bytes_acked.saturating_sub(1 + fin_sent),
             received: info.bytes_received.saturating_sub(fin_received),
         }
