@@ -104,7 +104,7 @@ fn write_text(mut to: impl Write, explanation: &Explanation) -> io::Result<()> {
                 ]
             })
             .collect();
-        Table::new(["SKIPPED", "FRONTEND", "REASON", "MESSAGE"]).write(&mut to, &rows)?;
+        Table::new(["SKIPPED", "FRONTEND", "REASON", "MESSAGE"]).write(&mut to, rows.iter())?;
     }
     if !explanation.problems.is_empty() {
         writeln!(to, "\nProblems:")?;
@@ -150,7 +150,7 @@ fn write_port(to: &mut impl Write, port: &ExplainedPort) -> io::Result<()> {
             ]
         })
         .collect();
-    Table::new(["FRONTEND", "KIND", "VIEW", "RESULT"]).write(&mut *to, &rows)?;
+    Table::new(["FRONTEND", "KIND", "VIEW", "RESULT"]).write(&mut *to, rows.iter())?;
     port.views.iter().try_for_each(|view| write_view(to, view))
 }
 
@@ -176,7 +176,7 @@ fn write_view(to: &mut impl Write, view: &ExplainedView) -> io::Result<()> {
             ]
         })
         .collect();
-    Table::new(["ENDPOINT", "NODE", "ZONE", "STATE", "SLICE", "RESULT"]).write(to, &rows)
+    Table::new(["ENDPOINT", "NODE", "ZONE", "STATE", "SLICE", "RESULT"]).write(to, rows.iter())
 }
 
 /// The conditions of an endpoint that matter.

@@ -25,6 +25,7 @@ pub use self::data_path::{
 };
 pub use self::maps::backing::Maps;
 pub use self::maps::entry_reader::EntryReader;
+pub use self::maps::pinned::PinnedMaps;
 pub use self::maps::service_counters::ServiceCounterMap;
 pub use self::maps::sizes::{LEAST, MOST_ENDPOINTS, MOST_SERVICES, Sizes};
 pub use self::netfilter::{

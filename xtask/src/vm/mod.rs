@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
 
 /// Tests that are skipped by default, since an emulated machine is slow: they test the agent more than the kernel, or a shorter test
 /// covers the kernel's part.
-const SKIPPED: [&str; 15] = [
+const SKIPPED: [&str; 16] = [
     "capacity::",
     "churn::no_connect_reaches_another",
     "drift::tables::",

@@ -50,6 +50,7 @@ fn engine(lengths: [u32; 4], yaml: &str) -> Engine<Memory> {
         addresses: vec![NODE_IP.into()],
         range: (30_000, 32_767),
         allowed: Vec::new(),
+        primary: None,
     };
     let tables = Tables::recover(Memory::new(lengths)).expect("memory can be read");
     let mut engine = Engine::new(options, node_ports, tables);

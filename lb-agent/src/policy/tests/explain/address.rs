@@ -17,6 +17,7 @@ fn node_ports(allowed: &[&str]) -> NodePorts {
             .iter()
             .map(|range| range.parse().expect("a range"))
             .collect(),
+        primary: None,
     }
 }
 
