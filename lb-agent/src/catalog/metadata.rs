@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::object_id::ObjectName;
 use super::text;
-use super::triggers::TriggerTime;
+use super::trigger_time::TriggerTime;
 
 /// `metadata` of a Service, an EndpointSlice or a Node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -17,6 +17,7 @@ mod service_cidr;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trigger_time;
 mod triggers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -42,7 +43,8 @@ pub use self::service::{
     ServiceStatus, SessionAffinityConfig,
 };
 pub use self::service_cidr::{ServiceCidr, ServiceCidrSpec};
-pub use self::triggers::{Trigger, TriggerTime};
+pub use self::trigger_time::TriggerTime;
+pub use self::triggers::Trigger;
 
 /// Services, their slices and the agent's own node.
 #[derive(Debug)]

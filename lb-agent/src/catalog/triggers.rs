@@ -1,34 +1,13 @@
 //! When the control plane noticed what has changed slices: for the time from there until the slices are in effect.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
 
 use super::endpoint_slice::EndpointSlice;
 use super::object_id::ObjectName;
 use super::protocol::Family;
-
-/// The annotation `endpoints.kubernetes.io/last-change-trigger-time` of a slice: when the control plane noticed the change of a pod or of
-/// the Service from which the slice's last change follows. None if it is absent or not a time.
-///
-/// It is not a part of the contents: all values are equal.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TriggerTime(Option<Timestamp>);
-
-impl PartialEq for TriggerTime {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl<'de> Deserialize<'de> for TriggerTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text: Option<Cow<'de, str>> = Option::deserialize(deserializer)?;
-        Ok(Self(text.and_then(|text| text.parse().ok())))
-    }
-}
+use super::trigger_time::TriggerTime;
 
 /// Why a slice has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
