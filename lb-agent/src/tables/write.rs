@@ -50,7 +50,7 @@ pub fn write(backing: &mut impl Backing, model: &mut Model, step: Step) -> io::R
         Step::PutFrontend(key, held) => {
             if let Err(error) = backing.put_frontend(&key, &held.value(&key)) {
                 if !model.frontends.contains_key(&key) {
-                    model.free.give_back(Item::Frontend(held.id));
+                    model.free.release(Item::Frontend(held.id));
                 }
                 return Err(error);
             }

@@ -5,6 +5,7 @@ mod endpoints;
 mod explain;
 mod frontends;
 mod health_checks;
+mod masquerading;
 mod naive;
 mod node_ports;
 mod objects;

@@ -1,5 +1,5 @@
 //! An allocator of runs of cells: a bank of the view's own cells for a short run, else the smallest free extent of SLOTS that fits.
-//! Neighbouring extents are joined when a run is given back.
+//! Neighbouring extents are joined when a run is released.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -54,7 +54,7 @@ impl Extents {
             .find(|&bank| is_short && self.banks.insert(bank))
     }
 
-    pub fn give_back(&mut self, base: u32, cells: u32) {
+    pub fn release(&mut self, base: u32, cells: u32) {
         let (mut base, mut cells) = (base, cells);
         if cells == 0 || self.banks.remove(&base) {
             return;
@@ -144,11 +144,11 @@ mod tests {
                 }
                 if turn % 3 == 2 {
                     let (base, cells) = held.swap_remove(turn % held.len());
-                    extents.give_back(base, cells);
+                    extents.release(base, cells);
                 }
             }
             for (base, cells) in held {
-                extents.give_back(base, cells);
+                extents.release(base, cells);
             }
             prop_assert_eq!(extents.all_left(), vec![(0, 400)]);
         }

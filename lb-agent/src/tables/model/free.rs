@@ -16,12 +16,12 @@ pub struct Free {
 }
 
 impl Free {
-    pub fn give_back(&mut self, item: Item) {
+    pub fn release(&mut self, item: Item) {
         match item {
-            Item::Run { base, cells } => self.runs.give_back(base, cells),
-            Item::View(index) => self.views.give_back(index),
-            Item::Backend(id) => self.backends.give_back(id),
-            Item::Frontend(id) => self.frontends.give_back(id),
+            Item::Run { base, cells } => self.runs.release(base, cells),
+            Item::View(index) => self.views.release(index),
+            Item::Backend(id) => self.backends.release(id),
+            Item::Frontend(id) => self.frontends.release(id),
         }
     }
 

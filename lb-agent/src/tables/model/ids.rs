@@ -28,7 +28,7 @@ impl Ids {
             other: words,
         };
         for id in 1..length {
-            ids.give_back(id);
+            ids.release(id);
         }
         for &id in used {
             ids.take_this(id);
@@ -58,7 +58,7 @@ impl Ids {
             .or_else(|| self.take())
     }
 
-    /// Takes a free id from there on, or, once all of these were taken, any from the first on that was given back.
+    /// Takes a free id from there on, or, once all of these were taken, any from the first on that was released.
     fn take_from(&mut self, first: u32) -> Option<u32> {
         self.other = self.other.max(place(first).0);
         while *self.free.get(self.other)? == 0 {
@@ -80,9 +80,9 @@ impl Ids {
         is_free
     }
 
-    pub fn give_back(&mut self, id: u32) {
+    pub fn release(&mut self, id: u32) {
         let (word, bit) = place(id);
-        debug_assert!(self.free[word] & bit == 0, "{id} is given back twice");
+        debug_assert!(self.free[word] & bit == 0, "{id} is released twice");
         self.free[word] |= bit;
         self.left += 1;
         self.low = self.low.min(word);
@@ -131,7 +131,7 @@ mod tests {
         let mut given: Vec<u32> = std::iter::from_fn(|| ids.take()).collect();
         given.sort_unstable();
         assert_eq!(given, [1, 3, 5]);
-        ids.give_back(3);
+        ids.release(3);
         assert_eq!(ids.take(), Some(3));
         assert_eq!(ids.take(), None);
     }
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(take(5), [4, 6, 7, 128, 129]);
         assert_eq!(take(70).last(), Some(&199));
         assert_eq!(take(2), [1, 2]);
-        ids.give_back(150);
+        ids.release(150);
         assert_eq!(ids.take_preferred(4..8, 128), Some(150));
         assert!(!ids.take_this(150));
         assert!(!ids.take_this(200), "not within the table");

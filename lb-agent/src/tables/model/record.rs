@@ -146,7 +146,7 @@ impl Model {
     pub fn end_grace(&mut self) {
         for item in self.quarantine.end_grace() {
             match item {
-                Item::Run { .. } | Item::View(_) => self.free.give_back(item),
+                Item::Run { .. } | Item::View(_) => self.free.release(item),
                 Item::Backend(_) | Item::Frontend(_) => self.quarantine.named.push(item),
             }
         }
@@ -160,7 +160,7 @@ impl Model {
                 self.quarantine.named.push(item);
                 continue;
             }
-            self.free.give_back(item);
+            self.free.release(item);
             if let Item::Backend(id) = item {
                 backends.push(id);
             }

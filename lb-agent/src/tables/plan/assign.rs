@@ -79,7 +79,7 @@ pub fn assign(model: &mut Model, port: &ServicePort) -> Result<WantedPort, Apply
         Ok(()) => Ok(target),
         Err(error) => {
             for item in target.taken {
-                model.free.give_back(item);
+                model.free.release(item);
             }
             Err(error)
         }

@@ -8,7 +8,6 @@
 //! 3. whatever no longer has a name is quarantined before it is used again.
 
 mod add;
-mod adopt;
 mod assign;
 mod config;
 mod guards;
@@ -16,6 +15,7 @@ mod maglev;
 mod nat;
 mod reduced;
 mod repair;
+mod reuse_ids;
 mod rollout;
 mod rows;
 mod slots;

@@ -9,10 +9,10 @@ use lb_common::{Address, FrontendKey};
 use super::super::encode::frontend_keys;
 use super::super::model::Model;
 use super::add::add;
-use super::adopt::adopt;
 use super::assign::{ApplyError, assign};
 use super::guards::guard;
 use super::reduced::reduced;
+use super::reuse_ids::reuse_ids;
 use super::step::Plan;
 use super::trim::{remove, remove_frontends, trim};
 use crate::policy::{ServicePort, ServicePortKey, Update};
@@ -75,7 +75,7 @@ impl Rollout {
     pub fn of(mut update: Update, model: &mut Model) -> Self {
         update.changed.sort_by_key(ServicePort::seniority);
         model.guards.name(&update);
-        adopt(model, &update.changed);
+        reuse_ids(model, &update.changed);
         let ids = update.changed.iter().filter_map(|port| {
             let id = *model.ids.get(&port.key)?;
             Some(Task::RemoveUnwanted(port.key.clone(), id))

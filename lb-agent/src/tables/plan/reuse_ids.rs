@@ -1,4 +1,4 @@
-//! Which service ports that an earlier agent left are which that are asked for.
+//! Which of the service ports that an earlier agent left are the wanted ones.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::policy::ServicePort;
 
 /// Gives service ports the ids of those that an earlier agent left, recognised by their ClusterIPs. Any other frontend may have
 /// come from another Service since: by that one a Service would take over another's rows, and show its backends there.
-pub fn adopt(model: &mut Model, ports: &[ServicePort]) {
+pub fn reuse_ids(model: &mut Model, ports: &[ServicePort]) {
     if model.orphans.is_empty() {
         return;
     }
