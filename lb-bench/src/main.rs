@@ -9,6 +9,7 @@ mod least_conn;
 mod observe;
 mod packets;
 mod stale;
+mod top;
 
 mod agent_contender;
 mod contender;
@@ -93,6 +94,8 @@ enum Bench {
     Observe,
     /// Time until connected UDP sockets of a removed backend are closed
     Stale,
+    /// CPU time of `lb-agent top`, and of the agent that answers it
+    Top,
     /// Time and memory of `lb-agent connections` with up to 100,000 connections
     Connections,
 }
@@ -142,6 +145,7 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         Bench::Control => control::run(options, &sandbox),
         Bench::Observe => observe::run(options, &sandbox),
         Bench::Stale => stale::run(options, &sandbox),
+        Bench::Top => top::run(options, &sandbox),
         Bench::Connections => connections::run(options, &sandbox),
     }
 }

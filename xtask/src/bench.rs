@@ -24,6 +24,8 @@ pub(crate) enum Bench {
     Observe,
     /// Time until UDP sockets in 300 pods that are connected through a Service are closed after their backend was removed
     Stale,
+    /// CPU time of `lb-agent top` at 10,000 Services, and of the agent that answers it
+    Top,
     /// Time and memory of `lb-agent connections` with 1,000 to 100,000 open connections in up to 80 pods
     Connections,
 }
@@ -48,6 +50,7 @@ impl Bench {
             Self::Control => "control",
             Self::Observe => "observe",
             Self::Stale => "stale",
+            Self::Top => "top",
             Self::Connections => "connections",
         }
     }

@@ -91,14 +91,14 @@ impl Row for BackendRow {
             |row| row.backend.node.as_deref().unwrap_or_default().to_owned(),
             |a, b| a.backend.node.cmp(&b.backend.node),
         )
-        .from_width(100),
+        .when_width(100),
         Column::<Self>::text(
             "ZONE",
             1,
             |row| row.backend.zone.as_deref().unwrap_or_default().to_owned(),
             |a, b| a.backend.zone.cmp(&b.backend.zone),
         )
-        .from_width(130),
+        .when_width(130),
         Column::<Self>::text(
             "USED",
             0,
@@ -131,7 +131,7 @@ impl Row for BackendRow {
             |row| row.backend.connections.to_string(),
             |a, b| a.backend.connections.cmp(&b.backend.connections),
         )
-        .from_width(90),
+        .when_width(90),
     ];
 
     /// PORT: the rows of a port stay in the order of the answer.

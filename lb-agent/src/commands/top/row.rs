@@ -74,7 +74,7 @@ impl<T> Column<T> {
     }
 
     /// Only on screens of this width and more.
-    pub const fn from_width(self, from_width: u16) -> Self {
+    pub const fn when_width(self, from_width: u16) -> Self {
         Self { from_width, ..self }
     }
 

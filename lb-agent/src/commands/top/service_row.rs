@@ -31,7 +31,7 @@ impl Row for ServiceRow {
             |a, b| a.service.service_type.cmp(&b.service.service_type),
         )
         .with_width(12)
-        .from_width(110),
+        .when_width(110),
         Column::<Self>::number(
             "RATE/S",
             9,
@@ -50,7 +50,7 @@ impl Row for ServiceRow {
             |row| row.service.connections.to_string(),
             |a, b| a.service.connections.cmp(&b.service.connections),
         )
-        .from_width(90),
+        .when_width(90),
         Column::<Self>::number(
             "BACKENDS",
             9,
