@@ -46,6 +46,9 @@ pub const fn address_client(address: Address) -> u64 {
 /// A tick is 2²⁶ ns: 67 ms.
 const TICK_LOG2: u32 = 26;
 
+/// A second in ns.
+const SECOND: u64 = 1_000_000_000;
+
 /// A time in ticks, the unit of [`Affinity::last_use`].
 ///
 /// `nanoseconds`: of any clock that never goes back.
@@ -75,6 +78,17 @@ impl Affinity {
         (self.backend as u64) << 32 | self.last_use as u64
     }
 
+    /// For how many seconds it still holds, rounded up; none: it no longer does.
+    ///
+    /// `now`: in ticks.
+    #[must_use]
+    pub fn seconds_left(&self, now: u32, seconds: u32) -> Option<u32> {
+        let age = u64::from(now.wrapping_sub(self.last_use)) << TICK_LOG2;
+        let left = (u64::from(seconds) * SECOND).saturating_sub(age);
+        let left = u32::try_from(left.div_ceil(SECOND)).ok()?;
+        self.holds(now, seconds).then_some(left)
+    }
+
     /// Whether it still holds at the time `now`. It holds for at least `seconds`, and up to one tick longer.
     ///
     /// `now`: in ticks.
@@ -91,8 +105,6 @@ mod tests {
     use super::*;
     use crate::mapped;
 
-    const SECOND: u64 = 1_000_000_000;
-
     #[test]
     fn affinity_holds_until_its_timeout() {
         let used = 5 * SECOND + 999_999_999;
@@ -106,6 +118,19 @@ mod tests {
         assert!(!affinity.holds(ticks(used + SECOND + 200_000_000), 1));
         assert!(affinity.holds(ticks(used + 86_400 * SECOND), 86_400));
         assert!(!affinity.holds(ticks(used + 86_401 * SECOND), 86_400));
+    }
+
+    #[test]
+    fn the_seconds_left_end_with_the_affinity() {
+        let affinity = Affinity {
+            backend: 7,
+            last_use: ticks(0),
+        };
+        let left = |at: u64| affinity.seconds_left(ticks(at), 10);
+        assert_eq!(left(0), Some(10));
+        assert_eq!(left(5 * SECOND + 100_000_000), Some(5));
+        assert_eq!(left(10 * SECOND), Some(1));
+        assert_eq!(left(11 * SECOND), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::agent::{Facts, explain_from};
 use crate::catalog::{Kind, ObjectId, ObjectName};
 use crate::serve::{
     self, ExplainRequest, ExplainedEndpoint, ExplainedPort, ExplainedView, Explanation, Outcome,
-    Target,
+    Target, ViewInTables,
 };
 
 /// Where the facts come from.
@@ -151,7 +151,52 @@ fn write_port(to: &mut impl Write, port: &ExplainedPort) -> io::Result<()> {
         })
         .collect();
     Table::new(["FRONTEND", "KIND", "VIEW", "RESULT"]).write(&mut *to, rows.iter())?;
-    port.views.iter().try_for_each(|view| write_view(to, view))
+    for client in &port.clients {
+        let backend = client
+            .backend
+            .as_deref()
+            .unwrap_or("a backend that is gone");
+        let line = format!(
+            "its {} go to {backend} for {} s after now",
+            client.of, client.seconds_left
+        );
+        write_fields(to, &[("Client", line)])?;
+    }
+    port.views
+        .iter()
+        .try_for_each(|view| write_view(to, view))?;
+    write_tables(to, port)
+}
+
+/// What the tables contain for each frontend.
+fn write_tables(to: &mut impl Write, port: &ExplainedPort) -> io::Result<()> {
+    let mut rows: Vec<[String; 6]> = Vec::new();
+    for frontend in &port.frontends {
+        let Some(tables) = &frontend.tables else {
+            continue;
+        };
+        let numbers = |number: &dyn Fn(&ViewInTables) -> String| {
+            let numbers: Vec<String> = tables.views.iter().map(number).collect();
+            table::or_none(Some(&numbers.join(",")))
+        };
+        let differences = tables.differences.iter().map(|of| of.message.clone());
+        let mut differences: Vec<String> = differences.collect();
+        if differences.is_empty() {
+            differences.push("as wanted".to_owned());
+        }
+        rows.push([
+            frontend.address.clone(),
+            table::or_none(tables.id.map(|id| id.to_string()).as_deref()),
+            numbers(&|view| view.index.to_string()),
+            numbers(&|view| view.slots.to_string()),
+            numbers(&|view| view.backends.len().to_string()),
+            differences.join("; "),
+        ]);
+    }
+    if !rows.is_empty() {
+        writeln!(to)?;
+    }
+    Table::new(["TABLES", "ID", "VIEW", "SLOTS", "BACKENDS", "STATE"]).write(to, rows.iter())
 }
 
 fn write_view(to: &mut impl Write, view: &ExplainedView) -> io::Result<()> {

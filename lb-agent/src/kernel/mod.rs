@@ -34,6 +34,7 @@ pub use self::netfilter::{
 };
 pub use self::node::cgroup::Cgroup;
 pub use self::node::error::KernelError;
+pub use self::node::netns::cookie as network_cookie;
 pub use self::packets::devices::{
     Device, DevicePattern, list as list_devices, watch as watch_devices,
 };

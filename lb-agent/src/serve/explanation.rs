@@ -38,6 +38,60 @@ pub struct ExplainedPort {
     pub affinity_seconds: Option<u32>,
     pub frontends: Vec<ExplainedFrontend>,
     pub views: Vec<ExplainedView>,
+    /// The backends that the client has by session affinity: as a process on this node, and as the sender of packets.
+    pub clients: Vec<ExplainedClient>,
+}
+
+/// The backend that a client has by session affinity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainedClient {
+    /// `sockets` or `packets`.
+    pub of: String,
+    /// None: the backend is no longer one of the service port's, so the next connection gets another.
+    pub backend: Option<String>,
+    /// For how long it holds without another connection.
+    pub seconds_left: u32,
+}
+
+/// What the tables contain for a frontend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainedTables {
+    /// Its id in FRONTEND_LIST; none: FRONTENDS has no valid element for it.
+    pub id: Option<u32>,
+    /// The view of sockets, then the one of packets from outside if that is another.
+    pub views: Vec<ViewInTables>,
+    /// Empty: the tables are as wanted.
+    pub differences: Vec<TableDifference>,
+}
+
+/// An element of VIEWS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewInTables {
+    pub index: u32,
+    /// The number of its slots.
+    pub slots: u32,
+    pub backends: Vec<BackendInTables>,
+}
+
+/// An element of BACKENDS that slots name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendInTables {
+    pub id: u32,
+    pub address: String,
+    /// The names of its state's bits, as in `dump`.
+    pub state: String,
+    /// The number of slots that name it.
+    pub slots: usize,
+}
+
+/// A difference between the tables and what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDifference {
+    /// One word.
+    pub reason: String,
+    pub message: String,
 }
 
 /// A frontend, and what a connect to it gets.
@@ -57,6 +111,8 @@ pub struct ExplainedFrontend {
     /// Only the host's own processes reach it.
     pub is_host_only: bool,
     pub verdict: Verdict,
+    /// None: the tables were not asked.
+    pub tables: Option<ExplainedTables>,
 }
 
 /// How the backends of a view were selected.

@@ -36,8 +36,9 @@ pub use self::client::{FetchError, fetch, follow, post, probe};
 pub use self::connections::serve as serve_connections;
 pub use self::events::{EventLevel, EventLog, EventRecord, dropped};
 pub use self::explanation::{
-    EXPLAIN, ExplainedEndpoint, ExplainedFrontend, ExplainedPort, ExplainedView, Explanation,
-    Outcome, PolicyStep, Skipped, Verdict,
+    BackendInTables, EXPLAIN, ExplainedClient, ExplainedEndpoint, ExplainedFrontend, ExplainedPort,
+    ExplainedTables, ExplainedView, Explanation, Outcome, PolicyStep, Skipped, TableDifference,
+    Verdict, ViewInTables,
 };
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;

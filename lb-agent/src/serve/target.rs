@@ -13,6 +13,8 @@ pub struct ExplainRequest {
     pub target: Target,
     /// The client's address; none: any pod.
     pub from: Option<IpAddr>,
+    /// The cookie of the client's network namespace (SO_NETNS_COOKIE); none: unknown.
+    pub network: Option<u64>,
 }
 
 /// What a client connects to.
@@ -32,6 +34,7 @@ pub enum Target {
 
 const TARGET: &str = "target";
 const FROM: &str = "from";
+const NETWORK: &str = "network";
 
 impl ExplainRequest {
     /// The path with this request as its query.
@@ -42,6 +45,9 @@ impl ExplainRequest {
         if let Some(from) = self.from {
             query.append_pair(FROM, &from.to_string());
         }
+        if let Some(network) = self.network {
+            query.append_pair(NETWORK, &network.to_string());
+        }
         format!("{EXPLAIN}?{}", query.finish())
     }
 
@@ -50,7 +56,7 @@ impl ExplainRequest {
     /// # Errors
     /// There is no target, or a value cannot be read.
     pub fn from_query(query: &str) -> Result<Self, String> {
-        let (mut target, mut from) = (None, None);
+        let (mut target, mut from, mut network) = (None, None, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let error = |error: &dyn fmt::Display| format!("cannot read {key} {value:?}: {error}");
             match &*key {
@@ -62,11 +68,19 @@ impl ExplainRequest {
                             .map_err(|of: std::net::AddrParseError| error(&of))?,
                     );
                 }
+                NETWORK => {
+                    let number = value.parse();
+                    network = Some(number.map_err(|of: std::num::ParseIntError| error(&of))?);
+                }
                 _ => {}
             }
         }
         let target = target.ok_or("cannot explain without a target: add ?target=ADDRESS:PORT")?;
-        Ok(Self { target, from })
+        Ok(Self {
+            target,
+            from,
+            network,
+        })
     }
 }
 
@@ -172,7 +186,16 @@ mod tests {
             assert_eq!(request.from, from.map(|ip| ip.parse().expect("an address")));
             assert_eq!(request.path(), format!("/v1/explain?{query}"));
         }
-        for wrong in ["", "target=a+b", "target=web&from=here"] {
+        let of_network = "target=default%2Fweb&network=4097";
+        let request = ExplainRequest::from_query(of_network).expect("it is sound");
+        assert_eq!(request.network, Some(4_097));
+        assert_eq!(request.path(), format!("/v1/explain?{of_network}"));
+        for wrong in [
+            "",
+            "target=a+b",
+            "target=web&from=here",
+            "target=web&network=-1",
+        ] {
             assert!(ExplainRequest::from_query(wrong).is_err(), "{wrong}");
         }
     }

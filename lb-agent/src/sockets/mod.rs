@@ -13,6 +13,7 @@
 
 mod ability;
 mod answer;
+mod client;
 mod closed;
 mod descriptors;
 mod diag;
@@ -27,6 +28,7 @@ mod tcp;
 mod worker;
 
 pub use self::ability::{Ability, Limitation};
+pub use self::client::{in_namespace_of_address, in_namespace_of_process};
 pub use self::end::{Ended, IsStillStale, SocketTarget};
 pub use self::error::SocketsError;
 pub use self::live::{LiveSocket, Searched, find_live};

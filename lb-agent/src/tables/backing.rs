@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 
+use lb_common::affinity::Affinity;
 use lb_common::source_range::SourceRange;
 use lb_common::{FrontendKey, FrontendValue, Pair};
 
@@ -128,6 +129,14 @@ pub trait Backing: ReadTables {
     fn frontends_from(&self, position: u32) -> io::Result<Part>;
 
     fn frontend(&self, key: &FrontendKey) -> io::Result<Option<FrontendValue>>;
+
+    /// How what is kept beside FRONTENDS differs for an element that exists. Repairs nothing.
+    fn differing_copies(&self, key: &FrontendKey, value: &FrontendValue) -> Copies;
+
+    /// The element of AFFINITY of a client.
+    ///
+    /// `client`: as in [`lb_common::affinity::AffinityKey`]. `service_port`: its id.
+    fn affinity(&self, client: u64, service_port: u32) -> io::Result<Option<Affinity>>;
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()>;
 

@@ -322,7 +322,7 @@ fn algorithm_name(of: u32) -> String {
     name.map_or_else(|| format!("algorithm {of}?"), |(name, _)| name.to_owned())
 }
 
-fn state_names(state: u64) -> String {
+pub(super) fn state_names(state: u64) -> String {
     use lb_common::backend::state::{EXTERNAL, INTERNAL, OUTSIDE, SERVING};
     let names = [
         (INTERNAL, "internal"),

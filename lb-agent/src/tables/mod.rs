@@ -3,8 +3,10 @@
 //!
 //! The tables are the only state that outlives the agent: [`model::read`] finds everything else in them.
 
+mod affinity;
 mod backing;
 mod cells;
+mod compare;
 mod drift;
 mod dump;
 mod encode;
@@ -26,12 +28,14 @@ mod write;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use lb_common::config::{EVENTS_READ, FAIL_OPEN_AT, HOST_NETNS};
 
+pub use self::affinity::ClientAffinity;
 pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, SourcePrefix, Table, Usage};
+pub use self::compare::{BackendFound, Comparison, Difference, ElementFound, ViewFound};
 pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::encode::socket_address;
@@ -45,7 +49,7 @@ pub use self::plan::{ApplyError, Refused};
 use self::plan::{Plan, Rollout, Step};
 use self::roll_out::roll_out;
 pub use self::service_ports::ServicePortCounts;
-use crate::policy::{ServicePortKey, Update};
+use crate::policy::{Frontend, ServicePort, ServicePortKey, Update};
 
 /// Tables and their model.
 #[derive(Debug)]
@@ -281,6 +285,38 @@ impl<B: Backing> Tables<B> {
         let step = plan::config_word(&self.model, EVENTS_READ, u64::from(is_read));
         self.plan.extend(step);
         self.write_words();
+    }
+
+    /// What the tables contain for a frontend, beside what is wanted.
+    ///
+    /// `port`: with NodePorts on the node's addresses. Errors: FRONTENDS cannot be read.
+    pub fn compare(&self, port: &ServicePort, frontend: &Frontend) -> io::Result<Comparison> {
+        compare::compare(&self.backing, &self.model, port, frontend)
+    }
+
+    /// Whether the ports that a ClusterIP does not have are refused.
+    ///
+    /// Errors: FRONTENDS cannot be read.
+    pub fn is_guarded(&self, address: IpAddr) -> io::Result<bool> {
+        compare::is_guarded(&self.backing, address)
+    }
+
+    /// The backend that a client of a service port has by session affinity, whether it still holds or not.
+    ///
+    /// `client`: as in [`lb_common::affinity::AffinityKey`]. Errors: AFFINITY cannot be read.
+    pub fn affinity(
+        &self,
+        port: &ServicePortKey,
+        client: u64,
+    ) -> io::Result<Option<ClientAffinity>> {
+        affinity::affinity(&self.backing, &self.model, port, client)
+    }
+
+    /// The host's network namespace (SO_NETNS_COOKIE); 0: not reported yet.
+    #[must_use]
+    pub fn host_network(&self) -> u64 {
+        let word = usize::try_from(HOST_NETNS).unwrap_or_default();
+        self.model.config.get(word).copied().unwrap_or_default()
     }
 
     /// How full the tables are in which the agent gives out elements.

@@ -1,7 +1,10 @@
 //! What explanations are made from.
 
+use std::fmt;
+
 use super::super::engine::Engine;
 use super::super::refused_ports::RefusedPorts;
+use super::contents::Contents;
 use crate::catalog::Catalog;
 use crate::policy::{Explainer, NodePorts, Policy, Problem, ServicePortKey};
 use crate::tables::Backing;
@@ -15,6 +18,7 @@ pub struct Facts<'a> {
     pub(super) node_ports: Option<&'a NodePorts>,
     /// The service ports that the tables could not take; none: there are no tables.
     refused: Option<&'a RefusedPorts>,
+    pub(super) tables: Option<&'a dyn Contents>,
     /// What is not known, one sentence each.
     pub(super) notes: Vec<String>,
 }
@@ -29,6 +33,7 @@ impl<'a> Facts<'a> {
             policy,
             node_ports: None,
             refused: None,
+            tables: None,
             notes: vec![NOTE.to_owned()],
         }
     }
@@ -36,13 +41,14 @@ impl<'a> Facts<'a> {
     /// Those of a running agent.
     ///
     /// `is_ready`: the contents of the source are in effect.
-    pub(super) fn of_agent<B: Backing>(engine: &'a Engine<B>, is_ready: bool) -> Self {
+    pub(super) fn of_agent<B: Backing + fmt::Debug>(engine: &'a Engine<B>, is_ready: bool) -> Self {
         const NOTE: &str = "The agent waits for the first complete list from the source; until then the tables of an earlier agent stay in effect.";
         Self {
             catalog: engine.catalog(),
             policy: engine.policy(),
             node_ports: Some(engine.node_ports()),
             refused: Some(engine.refused_ports()),
+            tables: Some(engine.tables()),
             notes: (!is_ready).then(|| NOTE.to_owned()).into_iter().collect(),
         }
     }

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::asked::Asked;
 use super::facts::Facts;
-use super::verdict;
+use super::{contents, verdict};
 use crate::catalog::Family;
-use crate::policy::explain::{NoFrontend, NodePortSkip, Selection};
-use crate::policy::{Frontend, FrontendKind, Problem, Scope, ServicePort};
-use crate::serve::{ExplainRequest, ExplainedFrontend};
+use crate::policy::explain::{NoFrontend, NodePortSkip};
+use crate::policy::{Frontend, FrontendKind, Scope, ServicePort};
+use crate::serve::ExplainedFrontend;
 
 /// The frontends of a service port, on the node's addresses if they are known.
 pub(super) fn expanded(facts: &Facts<'_>, port: &ServicePort) -> Vec<Frontend> {
@@ -69,12 +70,10 @@ pub(super) fn scope_of(port: &ServicePort, frontend: &Frontend) -> Scope {
 
 pub(super) fn frontend(
     facts: &Facts<'_>,
-    request: &ExplainRequest,
-    port: &ServicePort,
+    asked: &Asked<'_>,
     frontend: &Frontend,
-    selections: &[Selection<'_>],
-    refusal: Option<&Problem>,
 ) -> ExplainedFrontend {
+    let port = asked.port;
     let ranges = match port.has_source_ranges(frontend) {
         true => &port.source_ranges[..],
         false => &[],
@@ -87,7 +86,8 @@ pub(super) fn frontend(
         masquerade: masquerade.map(|packets| packets.of(port, frontend).to_string()),
         source_ranges: ranges.iter().map(ToString::to_string).collect(),
         is_host_only: frontend.is_host_only(),
-        verdict: verdict::of_frontend(facts, request, port, frontend, selections, refusal),
+        verdict: verdict::of_frontend(facts, asked, frontend),
+        tables: contents::of_frontend(facts.tables, port, frontend),
     }
 }
 

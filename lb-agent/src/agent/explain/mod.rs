@@ -1,5 +1,8 @@
 //! Explains what a connect to a target gets, and why: from the policy's reasons and the tables' contents.
 
+mod asked;
+mod clients;
+mod contents;
 mod facts;
 mod frontends;
 #[cfg(test)]
@@ -7,21 +10,26 @@ mod tests;
 mod verdict;
 mod views;
 
+use std::fmt;
 use std::net::SocketAddr;
 
+use self::asked::Asked;
 pub use self::facts::Facts;
 use self::frontends::{expanded, frontend, skipped_node_ports};
 use super::engine::Engine;
 use crate::catalog::{ObjectName, Protocol};
 use crate::policy::explain::{AtAddress, NoFrontend, SkippedPort};
 use crate::policy::{Frontend, ServicePort};
-use crate::serve::{ExplainRequest, ExplainedPort, Explanation, Outcome, Skipped, Target, Verdict};
+use crate::serve::{
+    ExplainRequest, ExplainedFrontend, ExplainedPort, Explanation, Outcome, Skipped, Target,
+    Verdict,
+};
 use crate::tables::Backing;
 
 /// The explanation of a running agent.
 ///
 /// `is_ready`: the contents of the source are in effect.
-pub fn explain<B: Backing>(
+pub fn explain<B: Backing + fmt::Debug>(
     engine: &Engine<B>,
     is_ready: bool,
     request: &ExplainRequest,
@@ -80,6 +88,13 @@ fn at_address(
     }
     let Some((port, frontend)) = frontend else {
         explanation.verdict = verdict::of_miss(facts, lookup.ip(), &others);
+        let is_refused = explanation.verdict.outcome == Outcome::Refused;
+        let is_cluster_ip = !others.is_empty();
+        let is_guarded = facts.tables.map(|of| of.is_guarded(lookup.ip()));
+        if is_refused && is_cluster_ip && matches!(is_guarded, Some(Ok(false))) {
+            let note = "The tables differ: FRONTENDS does not have the guard of this ClusterIP, so the connect passes unchanged.";
+            explanation.notes.push(note.to_owned());
+        }
         return;
     };
     let explained = explain_port(facts, request, port, &[frontend], explanation);
@@ -197,9 +212,18 @@ fn explain_port(
         .problems
         .extend(refusal.iter().map(ToString::to_string));
     let selections = facts.explainer().selections(port);
-    let explained = frontends
+    let clients = clients::clients(facts, request, port);
+    let asked = Asked {
+        request,
+        port,
+        selections: &selections,
+        refusal: refusal.as_ref(),
+        clients: &clients,
+    };
+    let explained: Vec<ExplainedFrontend> = frontends
         .iter()
-        .map(|of| frontend(facts, request, port, of, &selections, refusal.as_ref()));
+        .map(|of| frontend(facts, &asked, of))
+        .collect();
     ExplainedPort {
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
@@ -208,8 +232,9 @@ fn explain_port(
         family: key.family.to_string(),
         algorithm: port.algorithm.to_string(),
         affinity_seconds: port.affinity_seconds,
-        frontends: explained.collect(),
+        frontends: explained,
         views: views::views(port, frontends, &selections),
+        clients,
     }
 }
 

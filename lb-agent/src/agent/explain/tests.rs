@@ -63,6 +63,7 @@ fn ask(engine: &Engine<Memory>, target: &str, from: Option<&str>) -> Explanation
     let request = ExplainRequest {
         target: target.parse().expect("a target"),
         from: from.map(|ip| ip.parse().expect("an address")),
+        network: None,
     };
     explain(engine, true, &request)
 }
@@ -179,6 +180,7 @@ fn objects_alone_do_not_know_the_nodes_addresses() {
         let request = ExplainRequest {
             target: target.parse().expect("a target"),
             from: None,
+            network: None,
         };
         explain_from(&facts, &request)
     };

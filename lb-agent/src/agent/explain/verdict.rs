@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::asked::Asked;
 use super::facts::Facts;
 use crate::policy::explain::{Miss, Other, Selection};
-use crate::policy::{Backend, Frontend, FrontendKind, Problem, Scope, ServicePort};
-use crate::serve::{ExplainRequest, ExplainedPort, Outcome, Verdict};
+use crate::policy::{Backend, Frontend, FrontendKind, Scope};
+use crate::serve::{ExplainRequest, ExplainedClient, ExplainedPort, Outcome, Verdict};
 
 pub(super) fn unchanged(why: &str) -> Verdict {
     Verdict {
@@ -60,14 +61,8 @@ pub(super) fn of_miss(facts: &Facts<'_>, address: IpAddr, others: &[Other]) -> V
 }
 
 /// Of a connect of a process on this node to a frontend.
-pub(super) fn of_frontend(
-    facts: &Facts<'_>,
-    request: &ExplainRequest,
-    port: &ServicePort,
-    frontend: &Frontend,
-    selections: &[Selection<'_>],
-    refusal: Option<&Problem>,
-) -> Verdict {
+pub(super) fn of_frontend(facts: &Facts<'_>, asked: &Asked<'_>, frontend: &Frontend) -> Verdict {
+    let &Asked { port, refusal, .. } = asked;
     if let Some(refusal) = refusal {
         return unchanged(&format!(
             "the tables do not have it as it is now; {}",
@@ -79,7 +74,7 @@ pub(super) fn of_frontend(
             "spec.loadBalancerSourceRanges lets only packets from these ranges in, and a socket has no address yet",
         );
     }
-    let is_host = request.from.and_then(|from| is_of_node(facts, from));
+    let is_host = is_host(facts, asked.request);
     if frontend.is_host_only() && is_host == Some(false) {
         return unchanged("only the host's own processes reach NodePorts on loopback addresses");
     }
@@ -96,13 +91,16 @@ pub(super) fn of_frontend(
         true => "A connect of the host's own processes",
         false => "A connect",
     };
-    let message = match backends[..] {
-        [] => {
-            let selection = selections.iter().find(|of| of.scope == scope);
+    let message = match (&backends[..], kept(asked.clients, &backends)) {
+        ([], _) => {
+            let selection = asked.selections.iter().find(|of| of.scope == scope);
             return refused(why_none(selection));
         }
-        [only] => format!("{whose} goes to the backend {}.", only.address),
-        _ => format!("{whose} goes to one of {} backends.", backends.len()),
+        (_, Some((kept, seconds))) => format!(
+            "{whose} goes to the backend {kept}, which the client has by session affinity for {seconds} s."
+        ),
+        ([only], None) => format!("{whose} goes to the backend {}.", only.address),
+        (_, None) => format!("{whose} goes to one of {} backends.", backends.len()),
     };
     Verdict {
         outcome: Outcome::Balanced,
@@ -154,8 +152,21 @@ pub(super) fn of_all(ports: &[ExplainedPort]) -> Option<Verdict> {
     })
 }
 
-/// Whether an address is one of the node's; none: unknown.
-fn is_of_node(facts: &Facts<'_>, address: IpAddr) -> Option<bool> {
+/// The backend that the client's sockets keep, and for how many seconds without another connection.
+fn kept(clients: &[ExplainedClient], backends: &[&Backend]) -> Option<(SocketAddr, u32)> {
+    let client = clients.iter().find(|client| client.of == "sockets")?;
+    let kept = client.backend.as_deref()?;
+    let backend = backends.iter().find(|of| of.address.to_string() == kept)?;
+    Some((backend.address, client.seconds_left))
+}
+
+/// Whether the client is the host; none: unknown.
+fn is_host(facts: &Facts<'_>, request: &ExplainRequest) -> Option<bool> {
+    let host = facts.tables.map(|tables| tables.host_network());
+    if let (Some(host), Some(network)) = (host, request.network) {
+        return Some(host == network);
+    }
+    let from = request.from?;
     let node_ports = facts.node_ports?;
-    Some(address.is_loopback() || node_ports.addresses.contains(&address))
+    Some(from.is_loopback() || node_ports.addresses.contains(&from))
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap as _, MapData, MapError};
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::{Backend, FrontendKey, FrontendValue, Pair};
 
 use super::arrays::Arrays;
@@ -37,6 +38,7 @@ pub struct Maps {
     near: NearFrontends,
     arrays: Arrays,
     source_ranges: SourceRanges,
+    affinity: HashMap<MapData, AffinityKey, u64>,
     /// None without the packet path.
     nat: Option<RefCell<Netfilter>>,
     entries: SocketEntries,
@@ -54,6 +56,7 @@ impl Maps {
             frontends,
             arrays: Arrays::open(|name, width| Mapped::take(object, name, width))?,
             source_ranges: SourceRanges::take(object)?,
+            affinity: hash(object, "AFFINITY")?,
             nat: None,
             entries: SocketEntries::take(object)?,
         };
@@ -99,6 +102,15 @@ impl Maps {
                 "cannot rebuild FILTER: more misses than needed look up FRONTENDS",
             );
         }
+    }
+}
+
+/// The value of an element, if it exists.
+fn if_there<T>(found: Result<T, MapError>) -> io::Result<Option<T>> {
+    match found.map_err(io_error) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -175,11 +187,7 @@ impl Backing for Maps {
     }
 
     fn frontend(&self, key: &FrontendKey) -> io::Result<Option<FrontendValue>> {
-        match self.frontends.get(key, 0).map_err(io_error) {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        if_there(self.frontends.get(key, 0))
     }
 
     fn repair_copies(&mut self, key: &FrontendKey, value: &FrontendValue) -> Copies {
@@ -197,6 +205,23 @@ impl Backing for Maps {
         };
         let (near, next) = self.near.prune(position, elements);
         (Copies { filter, near }, next)
+    }
+
+    fn differing_copies(&self, key: &FrontendKey, value: &FrontendValue) -> Copies {
+        Copies {
+            filter: usize::from(!self.filter.has(key)),
+            near: usize::from(self.near.differs(key, value)),
+        }
+    }
+
+    fn affinity(&self, client: u64, service_port: u32) -> io::Result<Option<Affinity>> {
+        let key = AffinityKey {
+            client,
+            service_port,
+            zero: 0,
+        };
+        let word = if_there(self.affinity.get(&key, 0))?;
+        Ok(word.map(Affinity::from_word))
     }
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {

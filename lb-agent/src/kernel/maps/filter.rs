@@ -55,6 +55,12 @@ impl Filter {
         self.words.word(word, 0).fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
+    /// Whether the bit of a key is set.
+    pub fn has(&self, key: &FrontendKey) -> bool {
+        let (word, bit) = word_and_bit(key.tag());
+        self.words.word(word, 0).load(Ordering::Acquire) & bit != 0
+    }
+
     /// Clears stale bits if there are more of them than removed keys. Returns the number of wrong words.
     pub fn prune(&mut self, keys: impl Iterator<Item = FrontendKey>) -> usize {
         let wanted = words(keys);

@@ -74,6 +74,16 @@ impl NearFrontends {
         false
     }
 
+    /// Whether the copy of an element has another value than the element. An element without a copy does not differ.
+    pub fn differs(&self, key: &FrontendKey, value: &FrontendValue) -> bool {
+        let Some(word) = NearFrontend::key_word(key) else {
+            return false;
+        };
+        let line = NearLine::index(key.tag());
+        let cell = self.find(line, word);
+        cell.is_some_and(|cell| Some(self.load(line, cell, VALUE)) != copy_of(key, value))
+    }
+
     /// Checks some lines from this one on: clears cells that are no copy of an element, and repairs those with another
     /// value. Returns the number of wrong cells, and the next line; none after the last.
     pub fn prune(&self, from: u32, elements: &dyn Elements) -> (usize, Option<u32>) {

@@ -1,4 +1,4 @@
-//! The host's network namespace, in which the agent runs.
+//! The cookies of network namespaces, such as the host's, in which the agent runs.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -8,7 +8,7 @@ use super::error::KernelError;
 /// linux/socket.h; since Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// The value that identifies the agent's network namespace to the programs (SO_NETNS_COOKIE).
+/// The value that identifies the calling thread's network namespace to the programs (SO_NETNS_COOKIE).
 ///
 /// `bpf_get_netns_cookie` without a socket is no substitute: it returns the cookie of the first namespace of the
 /// machine, which is another one if the node itself is a container.

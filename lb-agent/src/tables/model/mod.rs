@@ -17,5 +17,5 @@ pub use self::guards::{guard_key, guard_value};
 pub use self::held::{HeldBackend, HeldFrontend, HeldPort, HeldView, find_backend};
 pub use self::prefix::in_order;
 pub use self::quarantine::Item;
-pub use self::read::{Found, load_backend, load_frontend, read};
+pub use self::read::{Found, load_backend, load_frontend, load_view, read};
 pub use self::record::{Model, Stops};

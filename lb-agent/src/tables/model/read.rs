@@ -359,7 +359,7 @@ fn allocators(
     Ok((free, quarantine))
 }
 
-fn load_view(backing: &impl ReadTables, index: u32) -> View {
+pub fn load_view(backing: &impl ReadTables, index: u32) -> View {
     let words: [u64; View::WORDS] =
         std::array::from_fn(|word| backing.load(Table::Views, index, word));
     bytemuck::must_cast(words)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::SocketAddr;
 
+use lb_common::affinity::Affinity;
 use lb_common::{Backend, FrontendEntry, FrontendKey, FrontendValue, Pair, View, config};
 
 use crate::tables::backing::{
@@ -57,6 +58,8 @@ pub struct State {
     pub source_ranges: BTreeSet<SourcePrefix>,
     /// The NAT maps, by backend id; none without a packet path.
     pub nat: Option<BTreeMap<u32, SocketAddr>>,
+    /// By client and service port id.
+    pub affinities: BTreeMap<(u64, u32), Affinity>,
     /// The entries of sockets: cookie and pair.
     pub entries: Vec<(u64, Pair)>,
 }
@@ -177,6 +180,15 @@ impl Backing for Memory {
 
     fn prune_copies(&mut self, _position: u32, _elements: &dyn Elements) -> (Copies, Option<u32>) {
         (Copies::default(), None)
+    }
+
+    fn differing_copies(&self, _key: &FrontendKey, _value: &FrontendValue) -> Copies {
+        Copies::default()
+    }
+
+    fn affinity(&self, client: u64, service_port: u32) -> io::Result<Option<Affinity>> {
+        let affinities = &self.state.affinities;
+        Ok(affinities.get(&(client, service_port)).copied())
     }
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &FrontendValue) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod cases;
+mod compare;
 mod crash;
 mod drift;
 mod properties;

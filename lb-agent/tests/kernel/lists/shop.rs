@@ -20,7 +20,7 @@ pub(super) struct Shop {
     pub client: Pod,
     pub manifests: Manifests,
     pub agent: Agent,
-    _running: AgentProcess,
+    pub running: AgentProcess,
 }
 
 impl Shop {
@@ -63,7 +63,7 @@ impl Shop {
             client,
             manifests,
             agent,
-            _running: running,
+            running,
         })
     }
 }
