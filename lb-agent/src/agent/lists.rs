@@ -3,21 +3,25 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use lb_common::ServiceCounters;
 use lb_common::backend::state;
+use lb_common::service_counters::RoundTrips;
 
 use super::engine::Engine;
 use crate::catalog::{Kind, ObjectId, PortSpec, Problem, Protocol, Service};
 use crate::policy::{FrontendKind, ServicePort, ServicePortKey};
 use crate::serve::{
-    BackendNumbers, BackendStatus, FrontendStatus, PortStatus, Selection, ServiceStatus,
+    BackendNumbers, BackendStatus, FrontendStatus, PortStatus, RoundTripStatus, Selection,
+    ServiceStatus,
 };
 use crate::tables::{BackendCounters, Backing};
 
 /// The Services that are balanced or have problems, sorted.
 ///
-/// `problems`: those that the engine does not know.
+/// `counters`: by the id of a service port. `problems`: those that the engine does not know.
 pub fn services<B: Backing>(
     engine: &Engine<B>,
+    counters: &HashMap<u32, ServiceCounters>,
     problems: Vec<Problem>,
     of: &Selection,
 ) -> Vec<ServiceStatus> {
@@ -32,7 +36,7 @@ pub fn services<B: Backing>(
         of.includes(&metadata.namespace, &metadata.name)
     });
     let mut services: Vec<ServiceStatus> = selected
-        .map(|service| service_status(engine, service, &elsewhere))
+        .map(|service| service_status(engine, counters, service, &elsewhere))
         .filter(|service| !service.ports.is_empty() || !service.problems.is_empty())
         .collect();
     services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -88,6 +92,7 @@ fn selected_ports<'a, B: Backing>(
 
 fn service_status<B: Backing>(
     engine: &Engine<B>,
+    counters: &HashMap<u32, ServiceCounters>,
     service: &Service,
     elsewhere: &HashMap<String, Vec<Problem>>,
 ) -> ServiceStatus {
@@ -111,6 +116,7 @@ fn service_status<B: Backing>(
         ..ServiceStatus::default()
     };
     let mut is_reached_from_outside = false;
+    let mut counted = ServiceCounters::NONE;
     for port in engine.policy().ports_of(&name) {
         let of_port = |of: &PortStatus| {
             of.name == *port.key.port && of.protocol == port.key.protocol.to_string()
@@ -130,7 +136,17 @@ fn service_status<B: Backing>(
             status.connections += backend.connections;
             status.active += backend.active;
         }
+        if let Some(counts) = engine.tables().counts_of(&port.key) {
+            let since_start = &mut status.connections_since_start;
+            *since_start = since_start.wrapping_add(counts.connections);
+            if let Some(of_port) = counters.get(&counts.id) {
+                counted.add(of_port);
+            }
+        }
     }
+    status.refused = counted.refused;
+    status.failed = counted.failed;
+    status.round_trips = round_trips(&counted.smoothed);
     if is_reached_from_outside {
         status.external_traffic_policy =
             Some(traffic_policy(spec.external_traffic_policy.as_deref()));
@@ -142,6 +158,15 @@ fn service_status<B: Backing>(
     }
     status.problems.sort();
     status
+}
+
+/// None if nothing was measured.
+fn round_trips(times: &RoundTrips) -> Option<RoundTripStatus> {
+    let has_any = times.buckets.iter().any(|number| *number > 0);
+    has_any.then(|| RoundTripStatus {
+        sum_micros: times.sum,
+        buckets: times.buckets.to_vec(),
+    })
 }
 
 fn cluster_ips(service: &Service) -> Vec<String> {

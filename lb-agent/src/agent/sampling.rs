@@ -17,14 +17,7 @@ impl Agent {
         if per == MetricsPer::None {
             return Samples::default();
         }
-        let counters = self.opened.counters.all().unwrap_or_else(|error| {
-            tracing::warn!(
-                event = "metrics.counters_not_readable",
-                %error,
-                "cannot read the counters of Services: metrics lack refused and failed connections",
-            );
-            HashMap::new()
-        });
+        let counters = self.counters();
         let mut samples = Samples {
             services: services(&self.engine, &counters),
             backends: Vec::new(),
@@ -33,6 +26,18 @@ impl Agent {
             samples.backends = backends(&self.engine);
         }
         samples
+    }
+
+    /// What the programs have counted of service ports, by id; empty if that cannot be read.
+    pub(super) fn counters(&self) -> HashMap<u32, ServiceCounters> {
+        self.opened.counters.all().unwrap_or_else(|error| {
+            tracing::warn!(
+                event = "metrics.counters_not_readable",
+                %error,
+                "cannot read the counters of Services: refused and failed connections are missing",
+            );
+            HashMap::new()
+        })
     }
 
     /// Removes the counters of service ports that are gone: no id is used twice.

@@ -27,7 +27,8 @@ impl Agent {
             })),
             Question::Services(of, answer) => {
                 let problems = self.duties.problems();
-                let _ = answer.send(lists::services(&self.engine, problems, &of));
+                let counters = self.counters();
+                let _ = answer.send(lists::services(&self.engine, &counters, problems, &of));
             }
             Question::Frontends(of, answer) => {
                 let _ = answer.send(lists::frontends(&self.engine, &of));

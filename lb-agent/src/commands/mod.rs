@@ -15,6 +15,7 @@ mod output;
 pub mod plan;
 pub mod probe;
 mod rates;
+mod round_trips;
 pub mod run;
 mod runtime;
 pub mod services;

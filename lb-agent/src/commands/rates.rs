@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The counters of the last answer, by what they count.
 #[derive(Debug)]
@@ -35,8 +35,11 @@ impl<K: Eq + Hash> Rates<K> {
         let mut rates = Vec::with_capacity(counters.size_hint().0);
         for (key, count) in counters {
             let rate = last.as_ref().and_then(|(at, counts)| {
-                let more = count.checked_sub(*counts.get(&key)?)?;
-                per_second(more, answered.saturating_duration_since(*at).as_secs_f64())
+                per_second(
+                    *counts.get(&key)?,
+                    count,
+                    answered.saturating_duration_since(*at),
+                )
             });
             rates.push(rate);
             now.insert(key, count);
@@ -46,14 +49,16 @@ impl<K: Eq + Hash> Rates<K> {
     }
 }
 
-fn per_second(count: u64, seconds: f64) -> Option<f64> {
-    (seconds > 0.0).then(|| (count as f64 / seconds * 10.0).round() / 10.0)
+/// The rate of a counter, rounded to tenths. None if it has fallen.
+///
+/// `passed`: the time between both counts.
+pub(super) fn per_second(before: u64, now: u64, passed: Duration) -> Option<f64> {
+    let more = now.checked_sub(before)? as f64;
+    (!passed.is_zero()).then(|| (more / passed.as_secs_f64() * 10.0).round() / 10.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! `lb-agent services`: the Services that are balanced, with the sums of their backends' counters.
 
 use super::listing::{self, Column, Listed, Listing};
+use super::round_trips::milliseconds;
 use super::runtime::block_on;
 use super::table;
 use crate::serve::{self, PortStatus, ServiceStatus};
@@ -53,6 +54,10 @@ impl Listed for ServiceStatus {
         Column::wide("EXTERNAL-POLICY", |service| {
             table::or_none(service.external_traffic_policy.as_deref())
         }),
+        Column::wide("REFUSED", |service| service.refused.to_string()),
+        Column::wide("FAILED", |service| service.failed.to_string()),
+        Column::wide("RTT-P50", |service| round_trip(service, 0.50)),
+        Column::wide("RTT-P99", |service| round_trip(service, 0.99)),
         Column::wide("FRONTENDS", |service| service.frontends.to_string()),
         Column::wide("SERVING", |service| service.backends.serving.to_string()),
     ];
@@ -63,6 +68,13 @@ impl Listed for ServiceStatus {
     fn key(&self) -> Self::Key {
         [self.namespace.clone(), self.name.clone()]
     }
+}
+
+/// A quantile of the round-trip times, which need `--latency`.
+fn round_trip(service: &ServiceStatus, part: f64) -> String {
+    let times = service.round_trips.as_ref();
+    let quantile = times.and_then(|times| times.quantile(part));
+    table::or_none(Some(&milliseconds(quantile)))
 }
 
 /// Formats ports as `kubectl get services` does: `80:30080/TCP,53/UDP`.

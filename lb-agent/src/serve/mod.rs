@@ -43,8 +43,8 @@ pub use self::explanation::{
 pub use self::http::{HttpError, HttpServer};
 pub use self::metrics::Metrics;
 pub use self::objects::{
-    BACKENDS, BackendNumbers, BackendStatus, FRONTENDS, FrontendStatus, PortStatus, SERVICES,
-    ServiceStatus,
+    BACKENDS, BackendNumbers, BackendStatus, FRONTENDS, FrontendStatus, PortStatus,
+    RoundTripStatus, SERVICES, ServiceStatus,
 };
 pub use self::page_data::{PageData, PageService, page_services};
 pub use self::probes::{Probes, ProcessStage};

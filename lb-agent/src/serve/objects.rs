@@ -37,10 +37,29 @@ pub struct ServiceStatus {
     pub backends: BackendNumbers,
     /// Connections sent to its backends since they were added. A backend that goes takes its count with it.
     pub connections: u64,
+    /// Connections since the agent started, those to backends that are gone included: it never decreases while this agent runs.
+    pub connections_since_start: u64,
     /// Sockets that are connected to its backends now.
     pub active: u64,
+    /// Calls refused because it had no backend, since it was added.
+    pub refused: u64,
+    /// TCP sockets closed before their connection was established, since it was added.
+    pub failed: u64,
+    /// None unless `--latency` has measured any.
+    pub round_trips: Option<RoundTripStatus>,
     /// Its problems and those of its EndpointSlices, one line each.
     pub problems: Vec<String>,
+}
+
+/// Smoothed round-trip times of the TCP connections of a Service, each counted when its connection is closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundTripStatus {
+    /// In µs.
+    pub sum_micros: u64,
+    /// The number of times of up to 16 µs, then of up to 32 µs, and so on: the limit of each bucket is twice that of the one before.
+    /// The last bucket counts all longer times.
+    pub buckets: Vec<u64>,
 }
 
 /// A port of a Service that the agent balances.

@@ -268,6 +268,12 @@ impl<B: Backing> Tables<B> {
         service_ports::counts(&self.backing, &self.model)
     }
 
+    /// What was counted of a service port.
+    #[must_use]
+    pub fn counts_of(&self, port: &ServicePortKey) -> Option<ServicePortCounts<'_>> {
+        service_ports::counts_of(&self.backing, &self.model, port)
+    }
+
     /// The address of the backend with this id, or of the last one that had it. None if there is no such id.
     #[must_use]
     pub fn backend_address(&self, id: u32) -> Option<SocketAddr> {

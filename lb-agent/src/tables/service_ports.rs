@@ -29,20 +29,36 @@ pub fn counts<'a>(
     backing: &'a impl ReadTables,
     model: &'a Model,
 ) -> impl Iterator<Item = ServicePortCounts<'a>> {
-    ports(model).map(move |(key, id, port)| {
-        let ended = model.ended.get(&id).copied().unwrap_or_default();
-        ServicePortCounts {
-            key,
-            id,
-            connections: sum(backing, port).wrapping_add(ended),
-            active: port
-                .backends
-                .iter()
-                .map(|held| entries::active(backing, held.id))
-                .sum(),
-            backends: port.backends.len(),
-        }
-    })
+    ports(model).map(move |(key, id, port)| counts_of_port(backing, model, key, id, port))
+}
+
+/// One of the service ports that were asked for.
+pub fn counts_of<'a>(
+    backing: &impl ReadTables,
+    model: &'a Model,
+    key: &ServicePortKey,
+) -> Option<ServicePortCounts<'a>> {
+    let (key, id) = model.ids.get_key_value(key)?;
+    let port = model.ports.get(id)?;
+    Some(counts_of_port(backing, model, key, *id, port))
+}
+
+fn counts_of_port<'a>(
+    backing: &impl ReadTables,
+    model: &Model,
+    key: &'a ServicePortKey,
+    id: u32,
+    port: &HeldPort,
+) -> ServicePortCounts<'a> {
+    let ended = model.ended.get(&id).copied().unwrap_or_default();
+    let backends = port.backends.iter();
+    ServicePortCounts {
+        key,
+        id,
+        connections: sum(backing, port).wrapping_add(ended),
+        active: backends.map(|held| entries::active(backing, held.id)).sum(),
+        backends: port.backends.len(),
+    }
 }
 
 /// What an earlier agent's tables have counted, negated, by service port id: see [`Model::ended`].

@@ -1,10 +1,12 @@
 //! The state of the screen: what the agent has answered, and what the user has chosen with keys.
 
+use std::time::Instant;
+
 use super::super::rates::Rates;
 use super::ask::{Answer, Subject};
 use super::list::List;
 use super::open_service::OpenService;
-use super::service_row::ServiceRow;
+use super::service_row::{ServiceRow, service_rows};
 use crate::serve::Selection;
 
 /// What the keys do.
@@ -29,7 +31,8 @@ pub(super) struct App {
     pub is_paused: bool,
     /// Why there is no new answer.
     pub trouble: Option<String>,
-    rates: Rates<[String; 2]>,
+    /// When the last answer about all Services arrived.
+    answered: Option<Instant>,
     refused: Rates<()>,
 }
 
@@ -54,7 +57,7 @@ impl App {
             mode: Mode::default(),
             is_paused: false,
             trouble: None,
-            rates: Rates::default(),
+            answered: None,
             refused: Rates::default(),
         }
     }
@@ -99,14 +102,10 @@ impl App {
     }
 
     fn take_services(&mut self, answer: Answer) {
-        let counters = answer.services.iter().map(|service| {
-            let key = [service.namespace.clone(), service.name.clone()];
-            (key, service.connections)
-        });
-        let rates = self.rates.since_last(answer.at, counters);
-        let rated = answer.services.into_iter().zip(rates);
-        let rows = rated.map(|(service, rate)| ServiceRow { service, rate });
-        self.services.set_rows(rows.collect());
+        let last = self.answered.replace(answer.at);
+        let passed = last.map(|last| answer.at.saturating_duration_since(last));
+        let rows = service_rows(self.services.rows(), answer.services, passed);
+        self.services.set_rows(rows);
     }
 
     /// Shows the backends of the chosen Service. Returns whether there is one.
@@ -114,7 +113,7 @@ impl App {
         let Some(chosen) = self.services.chosen() else {
             return false;
         };
-        self.open = Some(OpenService::new(chosen.clone()));
+        self.open = Some(OpenService::new(chosen.clone(), self.answered));
         self.is_paused = false;
         true
     }

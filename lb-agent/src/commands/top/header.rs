@@ -6,7 +6,6 @@ use ratatui::text::{Line, Span};
 use super::app::App;
 use super::look::Look;
 use super::open_service::OpenService;
-use super::row::tenths;
 use super::service_row::ServiceRow;
 use crate::commands::services::ports;
 use crate::commands::table;
@@ -77,7 +76,7 @@ fn title(app: &App) -> Line<'static> {
 
 /// The sum of the known rates.
 fn rate(rows: &[ServiceRow]) -> Option<f64> {
-    let known = rows.iter().filter_map(|row| row.rate);
+    let known = rows.iter().filter_map(|row| row.rates.connections);
     known.reduce(|sum, rate| sum + rate)
 }
 
@@ -98,11 +97,13 @@ fn settings(service: &ServiceStatus) -> Vec<String> {
 
 fn numbers(row: &ServiceRow) -> Vec<String> {
     let service = &row.service;
-    let backends = service.backends;
+    let (backends, rates) = (service.backends, row.rates);
     let numbers = [
-        row.rate
-            .is_some()
-            .then(|| format!("{} connections/s", tenths(row.rate))),
+        rates
+            .connections
+            .map(|rate| format!("{rate:.1} connections/s")),
+        rates.refused.map(|rate| format!("{rate:.1} refused/s")),
+        rates.failed.map(|rate| format!("{rate:.1} failed/s")),
         Some(format!("{} active", service.active)),
         Some(counted(service.connections, "connection")),
         Some(format!(

@@ -38,6 +38,14 @@ pub(super) const HELP: &[(&str, &str)] = &[
 /// What the columns mean.
 pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("RATE/S", "new connections per second since the last answer"),
+    (
+        "ERRORS/S",
+        "refused calls and failed TCP connections per second since the last answer",
+    ),
+    (
+        "RTT-P50 RTT-P99",
+        "round-trip times of TCP connections closed since; --latency measures them",
+    ),
     ("ACTIVE", "sockets that are connected now"),
     (
         "CONNECTIONS",

@@ -1,11 +1,13 @@
 //! The Service whose backends are on the screen.
 
+use std::time::Instant;
+
 use super::super::backends::BackendKey;
 use super::super::rates::Rates;
 use super::ask::Answer;
 use super::backend_row::{BackendRow, backend_rows};
 use super::list::List;
-use super::service_row::ServiceRow;
+use super::service_row::{ServiceRow, service_rows};
 
 #[derive(Debug)]
 pub(super) struct OpenService {
@@ -15,28 +17,28 @@ pub(super) struct OpenService {
     pub row: Option<ServiceRow>,
     pub backends: List<BackendRow>,
     rates: Rates<BackendKey>,
-    service_rates: Rates<()>,
+    /// When the last answer about it arrived.
+    answered: Option<Instant>,
 }
 
 impl OpenService {
-    /// `row`: the row that the user has chosen.
-    pub fn new(row: ServiceRow) -> Self {
+    /// `row`: the row that the user has chosen. `answered`: when it arrived.
+    pub fn new(row: ServiceRow, answered: Option<Instant>) -> Self {
         Self {
             namespace: row.service.namespace.clone(),
             name: row.service.name.clone(),
             row: Some(row),
             backends: List::default(),
             rates: Rates::default(),
-            service_rates: Rates::default(),
+            answered,
         }
     }
 
     pub fn take(&mut self, answer: Answer) {
-        let service = answer.services.into_iter().next();
-        let counter = service.iter().map(|service| ((), service.connections));
-        let rate = self.service_rates.since_last(answer.at, counter);
-        let rate = rate.into_iter().next().flatten();
-        self.row = service.map(|service| ServiceRow { service, rate });
+        let last = self.answered.replace(answer.at);
+        let passed = last.map(|last| answer.at.saturating_duration_since(last));
+        let mut rows = service_rows(self.row.as_slice(), answer.services, passed);
+        self.row = rows.pop();
         let rows = backend_rows(&mut self.rates, answer.at, answer.backends);
         self.backends.set_rows(rows);
     }

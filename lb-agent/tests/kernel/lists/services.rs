@@ -1,11 +1,15 @@
 //! `lb-agent services`.
 
+use std::net::SocketAddr;
+
 use lb_testbed::{ServiceManifest, connect, sandboxed};
 use serde_json::json;
 
 use super::command::{objects, output};
 use super::shop::{NODE_PORT, Shop};
-use crate::support::{PORT, answers, cluster_ip, eventually};
+use crate::support::{
+    PORT, Servers, Web, agent, answers, cluster_ip, eventually, failure, write_service,
+};
 
 #[test]
 fn a_service_is_listed_with_its_settings_and_sums() {
@@ -25,7 +29,8 @@ fn a_service_is_listed_with_its_settings_and_sums() {
                 "internalTrafficPolicy": "Local", "externalTrafficPolicy": "Cluster",
                 "frontends": node_frontends,
                 "backends": {"used": 4, "serving": 4, "total": 4},
-                "connections": 5, "active": 1, "problems": [],
+                "connections": 5, "connectionsSinceStart": 5, "active": 1,
+                "refused": 0, "failed": 0, "roundTrips": null, "problems": [],
             })]
         );
         // A ClusterIP and loopback in each family, and the node's address.
@@ -96,6 +101,45 @@ fn services_with_problems_are_listed_and_headless_ones_are_not() {
                 (json!("web-2"), 1, json!(0), 1)
             ]
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn errors_and_round_trip_times_are_listed() {
+    sandboxed(|sandbox| {
+        let servers = Servers::start(sandbox, 1)?;
+        let (client, deaf) = (sandbox.pod("client")?, sandbox.pod("deaf")?);
+        let manifests = sandbox.manifests()?;
+        write_service(&manifests, "web", cluster_ip(10), &servers.ipv4())?;
+        write_service(&manifests, "empty", cluster_ip(11), &[])?;
+        write_service(&manifests, "deaf", cluster_ip(12), &[deaf.ipv4().into()])?;
+        let agent = agent(sandbox, &manifests).arg("--latency");
+        let _running = agent.start()?;
+        answers(&client, Web::ADDRESS, 3)?;
+        for number in [11, 11, 12] {
+            failure(&client, SocketAddr::from((cluster_ip(number), PORT)))?;
+        }
+        let services = objects(&agent, &["services"])?;
+        let counted = |name: &str| {
+            let service = services
+                .iter()
+                .find(|service| service["name"] == json!(name));
+            let service = service.unwrap_or_else(|| panic!("{name} in {services:?}"));
+            let number = |key: &str| service[key].as_u64();
+            let times = service["roundTrips"]["buckets"].as_array();
+            let times =
+                times.map(|times| times.iter().filter_map(|time| time.as_u64()).sum::<u64>());
+            (
+                number("connectionsSinceStart"),
+                number("refused"),
+                number("failed"),
+                times,
+            )
+        };
+        assert_eq!(counted("web"), (Some(3), Some(0), Some(0), Some(3)));
+        assert_eq!(counted("empty"), (Some(0), Some(2), Some(0), None));
+        assert_eq!(counted("deaf"), (Some(1), Some(0), Some(1), None));
         Ok(())
     });
 }

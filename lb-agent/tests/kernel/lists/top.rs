@@ -32,13 +32,13 @@ fn services_and_their_backends_are_on_the_screen() {
         answers(&web.client, Web::ADDRESS, 7)?;
         let mut terminal = start(&web.agent, 100)?;
         let screen = terminal.wait_for("both Services are there", |screen| {
-            row(screen, "idle").len() == 7 && row(screen, "web").len() == 7
+            row(screen, "idle").len() == 8 && row(screen, "web").len() == 8
         })?;
         assert_eq!(terminal.is_taken()?, Some(true));
-        // NAMESPACE, NAME, RATE/S, ACTIVE, CONNECTIONS, BACKENDS, PROBLEMS
+        // NAMESPACE, NAME, RATE/S, ERRORS/S, ACTIVE, CONNECTIONS, BACKENDS, PROBLEMS
         assert_eq!(
             row(&screen, "web"),
-            ["default", "web", "0.0", "0", "7", "2/2", "0"]
+            ["default", "web", "0.0", "0.0", "0", "7", "2/2", "0"]
         );
         let of_node = row(&screen, "Services");
         assert_eq!(of_node[..2], ["2", "Services"]);
@@ -95,10 +95,11 @@ fn the_screen_follows_the_size_of_the_terminal() {
         let mut terminal = start(&web.agent, 80)?;
         let screen =
             terminal.wait_for("the Service is there", |screen| screen.contains(" web "))?;
-        assert!(!screen.contains("TYPE"), "{screen}");
+        assert!(!screen.contains("RTT-P99"), "{screen}");
         terminal.resize(120, 10)?;
-        let screen =
-            terminal.wait_for("there is another column", |screen| screen.contains("TYPE"))?;
+        let screen = terminal.wait_for("there is another column", |screen| {
+            screen.contains("RTT-P99")
+        })?;
         let last = screen.lines().last().unwrap_or_default();
         assert!(
             screen.lines().count() <= 10 && last.contains("quit"),
@@ -150,7 +151,7 @@ fn it_goes_on_with_the_next_agent() {
         })?;
         answers(&web.client, Web::ADDRESS, 3)?;
         terminal.wait_for("its counters are there", |screen| {
-            row(screen, " web ").get(4).is_some_and(|cell| cell == "3")
+            row(screen, " web ").get(5).is_some_and(|cell| cell == "3")
         })?;
         Ok(())
     });

@@ -1,6 +1,7 @@
 //! What is on the screen after answers and keys.
 
 mod backends;
+mod keys;
 mod services;
 mod terminal;
 
@@ -104,6 +105,22 @@ fn words(line: &str) -> Vec<(Range<usize>, String)> {
     words
 }
 
+/// Three Services with 0, 5 and 2.5 new connections per second.
+fn three() -> Test {
+    let mut test = Test::new(100, 12);
+    test.take(
+        0,
+        vec![service("a", 100), service("b", 10), service("c", 0)],
+        vec![],
+    );
+    test.take(
+        2,
+        vec![service("a", 100), service("b", 20), service("c", 5)],
+        vec![],
+    );
+    test
+}
+
 fn terminal(width: u16, height: u16) -> Terminal<TestBackend> {
     Terminal::new(TestBackend::new(width, height)).expect("a screen in memory")
 }
@@ -135,6 +152,7 @@ fn service(name: &str, connections: u64) -> ServiceStatus {
         service_type: "ClusterIP".to_owned(),
         internal_traffic_policy: "Cluster".to_owned(),
         connections,
+        connections_since_start: connections,
         ..ServiceStatus::default()
     }
 }

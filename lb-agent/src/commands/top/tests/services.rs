@@ -1,28 +1,11 @@
-//! The table of Services, and the keys.
+//! What is shown of Services.
 
 use anyhow::anyhow;
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::KeyCode;
+use ratatui::style::{Color, Modifier};
 
-use super::super::ask::Subject;
-use super::super::keys::Step;
-use super::{Test, service};
-use crate::serve::{BackendNumbers, Selection};
-
-/// Three Services with 0, 5 and 2.5 new connections per second.
-fn three() -> Test {
-    let mut test = Test::new(100, 12);
-    test.take(
-        0,
-        vec![service("a", 100), service("b", 10), service("c", 0)],
-        vec![],
-    );
-    test.take(
-        2,
-        vec![service("a", 100), service("b", 20), service("c", 5)],
-        vec![],
-    );
-    test
-}
+use super::{Look, Test, service, three};
+use crate::serve::{BackendNumbers, RoundTripStatus};
 
 #[test]
 fn services_are_sorted_by_their_rates() {
@@ -49,183 +32,6 @@ fn rates_need_two_answers() {
         ["a", "new"],
         "an unknown rate is the smallest"
     );
-}
-
-#[test]
-fn keys_sort() {
-    let mut test = three();
-    // A digit counts the columns that are on the screen: NAMESPACE, NAME, RATE/S, ACTIVE, CONNECTIONS, ...
-    test.press("5");
-    assert_eq!(test.column("NAME"), ["a", "b", "c"]);
-    test.press("5");
-    assert_eq!(test.column("NAME"), ["c", "b", "a"]);
-    test.press("2");
-    assert_eq!(test.column("NAME"), ["a", "b", "c"], "texts ascend");
-    test.press("r");
-    assert_eq!(test.column("NAME"), ["c", "b", "a"]);
-    test.press("s");
-    assert_eq!(test.column("NAME"), ["b", "c", "a"], "RATE/S follows NAME");
-    test.press("9");
-    assert_eq!(
-        test.column("NAME"),
-        ["b", "c", "a"],
-        "there is no ninth column"
-    );
-    // From the last column on to the first.
-    test.press("7s");
-    let lines = test.lines();
-    assert!(
-        lines.iter().any(|line| line.contains("NAMESPACE↑")),
-        "{lines:#?}"
-    );
-}
-
-#[test]
-fn a_filter_leaves_names_that_contain_it() {
-    let mut test = Test::new(100, 12);
-    let services = ["web", "web-api", "db"].map(|name| service(name, 0));
-    test.take(0, services.to_vec(), vec![]);
-    test.press("/WE");
-    assert_eq!(
-        test.column("NAME"),
-        ["web", "web-api"],
-        "while it is written"
-    );
-    test.press("b-q");
-    assert_eq!(test.column("NAME"), [""; 0], "q is a letter here");
-    test.press_code(KeyCode::Backspace);
-    test.press_code(KeyCode::Enter);
-    assert_eq!(test.column("NAME"), ["web-api"]);
-    test.take(2, services.to_vec(), vec![]);
-    assert_eq!(
-        test.column("NAME"),
-        ["web-api"],
-        "it stays with new answers"
-    );
-    assert!(test.lines()[2].contains("1 of 3"));
-    assert_eq!(test.press_code(KeyCode::Esc), Step::Stay);
-    assert_eq!(test.column("NAME").len(), 3);
-    for (filter, number) in [("shop/web", 2), ("hop/d", 1), ("other/web", 0), ("shop", 3)] {
-        test.press("/");
-        test.press(filter);
-        assert_eq!(test.column("NAME").len(), number, "{filter}");
-        test.press_code(KeyCode::Esc);
-    }
-}
-
-#[test]
-fn the_cursor_stays_with_its_service() {
-    let mut test = three();
-    test.press("j");
-    assert_eq!(
-        test.app.services.chosen().map(|row| &*row.service.name),
-        Some("c")
-    );
-    // Now `c` is the fastest.
-    let services = vec![service("a", 100), service("b", 20), service("c", 500)];
-    test.take(4, services, vec![]);
-    assert_eq!(test.column("NAME"), ["c", "a", "b"]);
-    assert_eq!(
-        test.app.services.chosen().map(|row| &*row.service.name),
-        Some("c")
-    );
-    // At the top it stays at the top.
-    test.press("g");
-    test.take(
-        6,
-        vec![service("a", 900), service("b", 20), service("c", 500)],
-        vec![],
-    );
-    assert_eq!(
-        test.app.services.chosen().map(|row| &*row.service.name),
-        Some("a")
-    );
-    // A Service that is gone leaves the cursor where it was.
-    test.press_code(KeyCode::End);
-    test.take(8, vec![service("a", 900)], vec![]);
-    assert_eq!(
-        test.app.services.chosen().map(|row| &*row.service.name),
-        Some("a")
-    );
-    test.take(10, vec![], vec![]);
-    assert_eq!(
-        test.press_code(KeyCode::Enter),
-        Step::Stay,
-        "there is no Service"
-    );
-}
-
-#[test]
-fn only_rows_that_fit_are_drawn() {
-    let mut test = Test::new(80, 15);
-    let services: Vec<_> = (0..1_000)
-        .map(|number| service(&format!("s-{number:04}"), 0))
-        .collect();
-    test.take(0, services.clone(), vec![]);
-    let first = test.column("NAME");
-    assert_eq!((first.len(), &*first[0]), (10, "s-0000"));
-    test.press_code(KeyCode::PageDown);
-    assert_eq!(
-        test.column("NAME")[9],
-        "s-0010",
-        "the cursor is on the last row"
-    );
-    test.press_code(KeyCode::PageDown);
-    test.press_code(KeyCode::Up);
-    assert_eq!(test.column("NAME")[0], "s-0011");
-    test.press("G");
-    assert_eq!(test.column("NAME")[9], "s-0999");
-    test.take(2, services[..5].to_vec(), vec![]);
-    assert_eq!(test.column("NAME")[0], "s-0000");
-    test.press_code(KeyCode::Home);
-    assert_eq!(
-        test.app.services.chosen().map(|row| &*row.service.name),
-        Some("s-0000")
-    );
-}
-
-#[test]
-fn a_pause_ends_with_the_key_or_with_another_subject() {
-    let mut test = three();
-    test.press("p");
-    assert!(test.app.is_paused && test.lines()[0].contains("paused"));
-    test.press(" ");
-    assert!(!test.app.is_paused);
-    test.press("p");
-    assert_eq!(test.press_code(KeyCode::Enter), Step::Ask);
-    assert!(!test.app.is_paused);
-    let name = |name: &str| Subject::Service {
-        namespace: "shop".to_owned(),
-        name: name.to_owned(),
-    };
-    assert_eq!(test.app.subject(), name("b"));
-    assert_eq!(test.press_code(KeyCode::Esc), Step::Ask);
-    assert_eq!(test.app.subject(), Subject::Services(Selection::default()));
-    assert_eq!(
-        test.press_code(KeyCode::Esc),
-        Step::Stay,
-        "there is nothing to go back to"
-    );
-}
-
-#[test]
-fn keys_quit_and_help() {
-    let mut test = three();
-    assert_eq!(test.press("?"), Step::Stay);
-    let help = test.lines().join("\n");
-    assert!(
-        help.contains("sort in the other order") && !help.contains("NAMESPACE "),
-        "{help}"
-    );
-    assert_eq!(test.press("q"), Step::Stay, "a key closes the help");
-    assert_eq!(test.column("NAME"), ["b", "c", "a"]);
-    let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    for mode in ["", "/", "?"] {
-        test.press(mode);
-        assert_eq!(test.app.press(interrupt), Step::Quit);
-        test.press_code(KeyCode::Esc);
-    }
-    assert_eq!(test.press("q"), Step::Quit);
 }
 
 #[test]
@@ -257,13 +63,13 @@ fn a_service_needs_attention_without_backends_or_with_problems() {
     bad.problems = vec!["no port".to_owned()];
     test.take(0, vec![ok, bad], vec![]);
     let attention = |test: &mut Test, has_color| {
-        test.draw(super::Look { has_color });
+        test.draw(Look { has_color });
         let buffer = test.terminal.backend().buffer();
         let row = |y| (0..100).map(move |x| &buffer[(x, y)]);
         [4, 5].map(|y| {
             let marked = row(y).filter(|cell| match has_color {
-                true => cell.fg == ratatui::style::Color::Yellow,
-                false => cell.modifier.contains(ratatui::style::Modifier::BOLD),
+                true => cell.fg == Color::Yellow,
+                false => cell.modifier.contains(Modifier::BOLD),
             });
             let text: String = marked.map(|cell| cell.symbol()).collect();
             text
@@ -272,10 +78,48 @@ fn a_service_needs_attention_without_backends_or_with_problems() {
     assert_eq!(attention(&mut test, true), ["", "0/01"]);
     assert_eq!(attention(&mut test, false), ["", "0/01"]);
     let buffer = test.terminal.backend().buffer();
+    assert!(buffer.content.iter().all(|cell| cell.fg == Color::Reset));
+}
+
+#[test]
+fn errors_and_round_trips_are_those_since_the_last_answer() {
+    let mut test = Test::new(120, 12);
+    let mut web = service("web", 100);
+    (web.refused, web.failed) = (7, 8);
+    let mut times = RoundTripStatus {
+        sum_micros: 0,
+        buckets: vec![0, 1_000, 0, 0],
+    };
+    web.round_trips = Some(times.clone());
+    test.take(0, vec![web.clone()], vec![]);
+    assert_eq!(test.column("ERRORS/S"), [""]);
+    (web.refused, web.failed) = (10, 9);
+    // 64 to 128 µs.
+    times.buckets[3] = 10;
+    web.round_trips = Some(times);
+    test.take(2, vec![web.clone()], vec![]);
+    assert_eq!(test.column("ERRORS/S"), ["2.0"]);
+    assert_eq!(test.column("RTT-P50"), ["0.10ms"]);
+    assert_eq!(test.column("RTT-P99"), ["0.13ms"]);
+    test.press_code(KeyCode::Enter);
+    (web.refused, web.failed) = (10, 19);
+    test.take(3, vec![web], vec![]);
+    let numbers = test.lines()[3].clone();
     assert!(
-        buffer
-            .content
-            .iter()
-            .all(|cell| cell.fg == ratatui::style::Color::Reset)
+        numbers.contains("0.0 refused/s   10.0 failed/s"),
+        "{numbers}"
     );
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let mut test = Test::new(100, 12);
+    let mut web = service("web", 0);
+    web.problems = vec!["a\x1b[2Jb\u{9b}c\nd".to_owned()];
+    test.take(0, vec![web.clone()], vec![]);
+    test.press_code(KeyCode::Enter);
+    test.take(1, vec![web], vec![]);
+    let screen = test.lines().join("");
+    assert!(screen.contains("[2Jbc"), "{screen}");
+    assert!(!screen.contains(char::is_control), "{screen:?}");
 }

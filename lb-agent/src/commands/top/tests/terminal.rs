@@ -38,17 +38,24 @@ fn every_size_is_drawn() {
 
 #[test]
 fn wide_screens_have_more_columns() {
-    let mut test = Test::new(70, 10);
+    let mut test = Test::new(80, 10);
     test.take(0, vec![service("a-service", 3)], vec![]);
     for (width, heads) in [
-        (70, "NAMESPACE NAME RATE/S↓ ACTIVE BACKENDS PROBLEMS"),
         (
-            90,
-            "NAMESPACE NAME RATE/S↓ ACTIVE CONNECTIONS BACKENDS PROBLEMS",
+            80,
+            "NAMESPACE NAME RATE/S↓ ERRORS/S ACTIVE BACKENDS PROBLEMS",
+        ),
+        (
+            100,
+            "NAMESPACE NAME RATE/S↓ ERRORS/S ACTIVE CONNECTIONS BACKENDS PROBLEMS",
         ),
         (
             120,
-            "NAMESPACE NAME TYPE RATE/S↓ ACTIVE CONNECTIONS BACKENDS PROBLEMS",
+            "NAMESPACE NAME RATE/S↓ ERRORS/S ACTIVE CONNECTIONS RTT-P50 RTT-P99 BACKENDS PROBLEMS",
+        ),
+        (
+            140,
+            "NAMESPACE NAME TYPE RATE/S↓ ERRORS/S ACTIVE CONNECTIONS RTT-P50 RTT-P99 BACKENDS PROBLEMS",
         ),
     ] {
         test.terminal = terminal(width, 10);
