@@ -1,7 +1,9 @@
 //! The lists of Services, frontends and backends: what the objects ask for, and what the tables contain of it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::ServiceCounters;
 use lb_common::backend::state;
@@ -11,8 +13,7 @@ use super::engine::Engine;
 use crate::catalog::{Kind, ObjectId, PortSpec, Problem, Protocol, Service};
 use crate::policy::{FrontendKind, ServicePort, ServicePortKey};
 use crate::serve::{
-    BackendNumbers, BackendStatus, FrontendStatus, PortStatus, RoundTripStatus, Selection,
-    ServiceStatus,
+    BackendStatus, FrontendStatus, PortStatus, RoundTripStatus, Selection, ServiceStatus,
 };
 use crate::tables::{BackendCounters, Backing};
 
@@ -31,16 +32,18 @@ pub fn services<B: Backing>(
         problems.push(problem);
     }
     let selected = engine.catalog().services();
-    let selected = selected.filter(|service| {
-        let metadata = &service.metadata;
-        of.includes(&metadata.namespace, &metadata.name)
-    });
-    let mut services: Vec<ServiceStatus> = selected
+    let mut selected: Vec<&Service> = selected
+        .filter(|service| {
+            let metadata = &service.metadata;
+            of.includes(&metadata.namespace, &metadata.name)
+        })
+        .collect();
+    selected.sort_unstable_by_key(|service| (&service.metadata.namespace, &service.metadata.name));
+    let services = selected.into_iter();
+    services
         .map(|service| service_status(engine, counters, service, &elsewhere))
         .filter(|service| !service.ports.is_empty() || !service.problems.is_empty())
-        .collect();
-    services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    services
+        .collect()
 }
 
 /// The frontends of Services in the tables, sorted by Service and port, then by kind and address.
@@ -99,13 +102,9 @@ fn service_status<B: Backing>(
     let spec = &service.spec;
     let name = service.metadata.object_name();
     let mut status = ServiceStatus {
-        namespace: name.namespace.to_string(),
-        name: name.name.to_string(),
-        service_type: spec
-            .service_type
-            .as_deref()
-            .unwrap_or("ClusterIP")
-            .to_owned(),
+        namespace: Arc::clone(&name.namespace),
+        name: Arc::clone(&name.name),
+        service_type: service_type(spec.service_type.as_deref()),
         cluster_ips: cluster_ips(service),
         internal_traffic_policy: traffic_policy(spec.internal_traffic_policy.as_deref()),
         problems: engine
@@ -118,30 +117,30 @@ fn service_status<B: Backing>(
     let mut is_reached_from_outside = false;
     let mut counted = ServiceCounters::NONE;
     for port in engine.policy().ports_of(&name) {
-        let of_port = |of: &PortStatus| {
-            of.name == *port.key.port && of.protocol == port.key.protocol.to_string()
-        };
+        let of_port =
+            |of: &PortStatus| of.name == port.key.port && of.protocol == port.key.protocol.name();
         if !status.ports.last().is_some_and(of_port) {
             status.ports.extend(port_status(service, port));
         }
-        status.algorithm = Some(port.algorithm.to_string());
+        status.algorithm = Some(port.algorithm.name().into());
         status.affinity_seconds = port.affinity_seconds;
-        status.frontends += engine.tables().frontend_number(&port.key);
         is_reached_from_outside |= port
             .frontends
             .iter()
             .any(|of| of.kind != FrontendKind::ClusterIp);
-        for backend in engine.tables().backends_of(&port.key) {
-            add(&mut status.backends, backend.state);
-            status.connections += backend.connections;
-            status.active += backend.active;
-        }
-        if let Some(counts) = engine.tables().counts_of(&port.key) {
-            let since_start = &mut status.connections_since_start;
-            *since_start = since_start.wrapping_add(counts.connections);
-            if let Some(of_port) = counters.get(&counts.id) {
-                counted.add(of_port);
-            }
+        let Some(counts) = engine.tables().counts_of(&port.key) else {
+            continue;
+        };
+        status.frontends += counts.frontends;
+        status.backends.total += counts.backends;
+        status.backends.used += counts.used_backends;
+        status.backends.serving += counts.serving_backends;
+        status.connections += counts.present_connections;
+        status.active += counts.active;
+        let since_start = &mut status.connections_since_start;
+        *since_start = since_start.wrapping_add(counts.connections);
+        if let Some(of_port) = counters.get(&counts.id) {
+            counted.add(of_port);
         }
     }
     status.refused = counted.refused;
@@ -169,24 +168,32 @@ fn round_trips(times: &RoundTrips) -> Option<RoundTripStatus> {
     })
 }
 
-fn cluster_ips(service: &Service) -> Vec<String> {
+/// The type that a field stands for.
+fn service_type(field: Option<&str>) -> Cow<'static, str> {
+    match field {
+        None | Some("ClusterIP") => "ClusterIP".into(),
+        Some("NodePort") => "NodePort".into(),
+        Some("LoadBalancer") => "LoadBalancer".into(),
+        Some(other) => other.to_owned().into(),
+    }
+}
+
+fn cluster_ips(service: &Service) -> Vec<IpAddr> {
     let spec = &service.spec;
     let first = spec
         .cluster_ip
         .as_ref()
         .filter(|_| spec.cluster_ips.is_empty());
     let written = spec.cluster_ips.iter().chain(first);
-    let addresses = written.filter_map(|text| text.parse::<IpAddr>().ok());
-    addresses.map(|address| address.to_string()).collect()
+    written.filter_map(|text| text.parse().ok()).collect()
 }
 
 /// The policy that a field stands for: Cluster unless it is Local.
-fn traffic_policy(field: Option<&str>) -> String {
+fn traffic_policy(field: Option<&str>) -> Cow<'static, str> {
     match field {
-        Some("Local") => "Local",
-        _ => "Cluster",
+        Some("Local") => "Local".into(),
+        _ => "Cluster".into(),
     }
-    .to_owned()
 }
 
 /// None if the Service has changed since the policy evaluated it.
@@ -198,21 +205,11 @@ fn port_status(service: &Service, port: &ServicePort) -> Option<PortStatus> {
     let mut frontends = port.frontends.iter();
     let node_port = frontends.find(|frontend| frontend.kind == FrontendKind::NodePort);
     Some(PortStatus {
-        name: key.port.to_string(),
-        protocol: key.protocol.to_string(),
+        name: Arc::clone(&key.port),
+        protocol: key.protocol.name().into(),
         port: spec.port.and_then(|number| number.try_into().ok())?,
         node_port: node_port.map(|frontend| frontend.port),
     })
-}
-
-const fn add(numbers: &mut BackendNumbers, state: u64) {
-    numbers.total += 1;
-    if state & (state::INTERNAL | state::EXTERNAL | state::OUTSIDE) != 0 {
-        numbers.used += 1;
-    }
-    if state & state::SERVING != 0 {
-        numbers.serving += 1;
-    }
 }
 
 fn backend_status(backend: &BackendCounters<'_>, port: Option<&ServicePort>) -> BackendStatus {

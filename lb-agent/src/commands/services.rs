@@ -1,5 +1,8 @@
 //! `lb-agent services`: the Services that are balanced, with the sums of their backends' counters.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use super::listing::{self, Column, Listed, Listing};
 use super::round_trips::milliseconds;
 use super::runtime::block_on;
@@ -22,11 +25,11 @@ impl Listed for ServiceStatus {
     const KIND: &'static str = "Services";
 
     const COLUMNS: &'static [Column<Self>] = &[
-        Column::new("NAMESPACE", |service| service.namespace.clone()),
-        Column::new("NAME", |service| service.name.clone()),
-        Column::new("TYPE", |service| service.service_type.clone()),
+        Column::new("NAMESPACE", |service| service.namespace.to_string()),
+        Column::new("NAME", |service| service.name.to_string()),
+        Column::new("TYPE", |service| service.service_type.to_string()),
         Column::new("CLUSTER-IP", |service| {
-            table::or_none(Some(&service.cluster_ips.join(",")))
+            table::or_none(Some(&addresses(&service.cluster_ips).join(",")))
         }),
         Column::new("PORT(S)", |service| {
             table::or_none(Some(&ports(&service.ports)))
@@ -49,7 +52,7 @@ impl Listed for ServiceStatus {
             )
         }),
         Column::wide("INTERNAL-POLICY", |service| {
-            service.internal_traffic_policy.clone()
+            service.internal_traffic_policy.to_string()
         }),
         Column::wide("EXTERNAL-POLICY", |service| {
             table::or_none(service.external_traffic_policy.as_deref())
@@ -63,10 +66,10 @@ impl Listed for ServiceStatus {
     ];
 
     /// Namespace and name.
-    type Key = [String; 2];
+    type Key = [Arc<str>; 2];
 
     fn key(&self) -> Self::Key {
-        [self.namespace.clone(), self.name.clone()]
+        [Arc::clone(&self.namespace), Arc::clone(&self.name)]
     }
 }
 
@@ -75,6 +78,10 @@ fn round_trip(service: &ServiceStatus, part: f64) -> String {
     let times = service.round_trips.as_ref();
     let quantile = times.and_then(|times| times.quantile(part));
     table::or_none(Some(&milliseconds(quantile)))
+}
+
+pub(super) fn addresses(addresses: &[IpAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
 }
 
 /// Formats ports as `kubectl get services` does: `80:30080/TCP,53/UDP`.

@@ -214,8 +214,12 @@ impl Policy {
 
     /// The current problems of a Service and its slices.
     pub fn problems_of(&self, name: &ObjectName) -> impl Iterator<Item = &Problem> {
-        let keys = self.entries.keys_of(name);
-        let lost = keys.filter_map(|key| self.lost.get(key));
+        let mut lost = None;
+        if !self.lost.is_empty() {
+            let keys = self.entries.keys_of(name);
+            lost = Some(keys.filter_map(|key| self.lost.get(key)));
+        }
+        let lost = lost.into_iter().flatten();
         self.problems.get(name).into_iter().chain(lost).flatten()
     }
 

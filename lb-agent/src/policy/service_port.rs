@@ -54,6 +54,12 @@ impl Algorithm {
         ("maglev", Self::Maglev),
         ("round-robin", Self::RoundRobin),
     ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let name = Self::NAMES.iter().find(|(_, algorithm)| *algorithm == self);
+        name.map_or("", |(name, _)| name)
+    }
 }
 
 impl FromStr for Algorithm {
@@ -158,8 +164,7 @@ impl ServicePort {
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::NAMES.iter().find(|(_, algorithm)| algorithm == self);
-        f.write_str(name.map_or("", |(name, _)| name))
+        f.write_str(self.name())
     }
 }
 

@@ -1,5 +1,9 @@
 //! The paths and JSON types of the lists of objects.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// The path of the list of [`ServiceStatus`].
@@ -15,23 +19,23 @@ pub const BACKENDS: &str = "/v1/backends";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
     /// `spec.type`; ClusterIP if there is none.
     #[serde(rename = "type")]
-    pub service_type: String,
+    pub service_type: Cow<'static, str>,
     /// In the order of `spec.clusterIPs`.
     #[serde(rename = "clusterIPs")]
-    pub cluster_ips: Vec<String>,
+    pub cluster_ips: Vec<IpAddr>,
     pub ports: Vec<PortStatus>,
     /// None if no port is balanced.
-    pub algorithm: Option<String>,
+    pub algorithm: Option<Cow<'static, str>>,
     /// How long a client keeps its backend, in seconds; none without `sessionAffinity: ClientIP`.
     pub affinity_seconds: Option<u32>,
     /// `Cluster` or `Local`.
-    pub internal_traffic_policy: String,
+    pub internal_traffic_policy: Cow<'static, str>,
     /// `Cluster` or `Local`; none for a Service that has only ClusterIPs.
-    pub external_traffic_policy: Option<String>,
+    pub external_traffic_policy: Option<Cow<'static, str>>,
     /// The number of frontends in the tables.
     pub frontends: usize,
     pub backends: BackendNumbers,
@@ -67,8 +71,8 @@ pub struct RoundTripStatus {
 #[serde(rename_all = "camelCase")]
 pub struct PortStatus {
     /// "" if it has none.
-    pub name: String,
-    pub protocol: String,
+    pub name: Arc<str>,
+    pub protocol: Cow<'static, str>,
     pub port: u16,
     pub node_port: Option<u16>,
 }

@@ -257,12 +257,6 @@ impl<B: Backing> Tables<B> {
         listed::frontends_of(&self.model, port)
     }
 
-    /// The number of frontends of a service port.
-    #[must_use]
-    pub fn frontend_number(&self, port: &ServicePortKey) -> usize {
-        self.model.port(port).map_or(0, |held| held.frontends.len())
-    }
-
     /// The service ports that were asked for, with what was counted of them, in no order.
     pub fn port_counts(&self) -> impl Iterator<Item = ServicePortCounts<'_>> {
         service_ports::counts(&self.backing, &self.model)

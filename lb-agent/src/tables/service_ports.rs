@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use lb_common::Backend as BackendLine;
+use lb_common::backend::state;
 
 use super::backing::{ReadTables, Table};
 use super::encode::socket_address;
@@ -19,9 +20,16 @@ pub struct ServicePortCounts<'a> {
     /// Connections and flows since this agent started, those to backends that are gone included. Never decreases. May lack those
     /// that chose a backend in the moment in which it stopped serving.
     pub connections: u64,
+    /// As `connections`, only those to its present backends, since each was added.
+    pub present_connections: u64,
     /// Sockets that are connected to its present backends.
     pub active: u64,
     pub backends: usize,
+    /// The backends that a frontend offers.
+    pub used_backends: usize,
+    /// The backends that keep their UDP flows, used or not.
+    pub serving_backends: usize,
+    pub frontends: usize,
 }
 
 /// The service ports that were asked for, in no order.
@@ -51,13 +59,22 @@ fn counts_of_port<'a>(
     port: &HeldPort,
 ) -> ServicePortCounts<'a> {
     let ended = model.ended.get(&id).copied().unwrap_or_default();
+    let present = sum(backing, port);
     let backends = port.backends.iter();
+    let in_state = |bits| {
+        let of = port.backends.iter();
+        of.filter(|held| held.state & bits != 0).count()
+    };
     ServicePortCounts {
         key,
         id,
-        connections: sum(backing, port).wrapping_add(ended),
+        connections: present.wrapping_add(ended),
+        present_connections: present,
         active: backends.map(|held| entries::active(backing, held.id)).sum(),
         backends: port.backends.len(),
+        used_backends: in_state(state::INTERNAL | state::EXTERNAL | state::OUTSIDE),
+        serving_backends: in_state(state::SERVING),
+        frontends: port.frontends.len(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::app::App;
 use super::look::Look;
 use super::open_service::OpenService;
 use super::service_row::ServiceRow;
-use crate::commands::services::ports;
+use crate::commands::services::{addresses, ports};
 use crate::commands::table;
 use crate::serve::ServiceStatus;
 
@@ -45,8 +45,8 @@ pub(super) fn of_service(app: &App, open: &OpenService, look: Look) -> Vec<Line<
     };
     let service = &row.service;
     let facts = [
-        service.service_type.clone(),
-        service.cluster_ips.join(", "),
+        service.service_type.to_string(),
+        addresses(&service.cluster_ips).join(", "),
         ports(&service.ports),
     ];
     let facts = facts.iter().filter(|fact| !fact.is_empty());

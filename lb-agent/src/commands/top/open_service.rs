@@ -25,8 +25,8 @@ impl OpenService {
     /// `row`: the row that the user has chosen. `answered`: when it arrived.
     pub fn new(row: ServiceRow, answered: Option<Instant>) -> Self {
         Self {
-            namespace: row.service.namespace.clone(),
-            name: row.service.name.clone(),
+            namespace: row.service.namespace.to_string(),
+            name: row.service.name.to_string(),
             row: Some(row),
             backends: List::default(),
             rates: Rates::default(),

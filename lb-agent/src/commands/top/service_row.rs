@@ -82,19 +82,19 @@ impl Row for ServiceRow {
         Column::<Self>::text(
             "NAMESPACE",
             2,
-            |row| row.service.namespace.clone(),
+            |row| row.service.namespace.to_string(),
             |a, b| a.service.namespace.cmp(&b.service.namespace),
         ),
         Column::<Self>::text(
             "NAME",
             3,
-            |row| row.service.name.clone(),
+            |row| row.service.name.to_string(),
             |a, b| a.service.name.cmp(&b.service.name),
         ),
         Column::<Self>::text(
             "TYPE",
             0,
-            |row| row.service.service_type.clone(),
+            |row| row.service.service_type.to_string(),
             |a, b| a.service.service_type.cmp(&b.service.service_type),
         )
         .with_width(12)

@@ -147,10 +147,10 @@ fn status() -> Status {
 
 fn service(name: &str, connections: u64) -> ServiceStatus {
     ServiceStatus {
-        namespace: "shop".to_owned(),
-        name: name.to_owned(),
-        service_type: "ClusterIP".to_owned(),
-        internal_traffic_policy: "Cluster".to_owned(),
+        namespace: "shop".into(),
+        name: name.into(),
+        service_type: "ClusterIP".into(),
+        internal_traffic_policy: "Cluster".into(),
         connections,
         connections_since_start: connections,
         ..ServiceStatus::default()
