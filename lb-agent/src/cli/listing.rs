@@ -20,17 +20,23 @@ pub struct AskArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// Only these Services, as NAME or NAMESPACE/NAME [default: all].
-    #[arg(value_name = "SERVICE", value_parser = service_name)]
-    pub services: Vec<ServiceName>,
+    #[command(flatten)]
+    pub services: ServicesArgs,
 
     #[command(flatten)]
     pub scope: ScopeArgs,
 }
 
-/// The flags of lists. They are kubectl's, with its meanings.
 #[derive(Clone, Debug, Args)]
-pub struct ScopeArgs {
+pub struct ServicesArgs {
+    /// Only these Services, as NAME or NAMESPACE/NAME [default: all].
+    #[arg(value_name = "SERVICE", value_parser = service_name)]
+    pub services: Vec<ServiceName>,
+}
+
+/// kubectl's flags, with its meanings.
+#[derive(Clone, Debug, Args)]
+pub struct NamespaceArgs {
     /// Only Services in this namespace [default: all namespaces].
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,
@@ -38,6 +44,13 @@ pub struct ScopeArgs {
     /// Services in all namespaces, also with --namespace.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+}
+
+/// The flags of lists. They are kubectl's, with its meanings.
+#[derive(Clone, Debug, Args)]
+pub struct ScopeArgs {
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
 
     /// Then ask every second, and print each object again that has changed: a row, a line of JSON, or a document of YAML.
     #[arg(short, long)]
@@ -78,7 +91,16 @@ pub struct OutputArgs {
 
 impl ListArgs {
     pub(super) fn listing(self) -> Listing {
-        self.scope.listing(self.services)
+        self.scope.listing(self.services.services)
+    }
+}
+
+impl NamespaceArgs {
+    pub(super) fn select(self, services: Vec<ServiceName>) -> Selection {
+        Selection {
+            namespace: self.namespace.filter(|_| !self.all_namespaces),
+            services,
+        }
     }
 }
 
@@ -86,10 +108,7 @@ impl ScopeArgs {
     pub(super) fn listing(self, services: Vec<ServiceName>) -> Listing {
         Listing {
             socket: self.socket.socket,
-            selection: Selection {
-                namespace: self.namespace.filter(|_| !self.all_namespaces),
-                services,
-            },
+            selection: self.namespace.select(services),
             output: self.output,
             watch: match (self.watch, self.output_watch_events) {
                 (false, _) => Watch::No,

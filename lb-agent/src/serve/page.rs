@@ -42,8 +42,8 @@ async fn data(State(questions): State<mpsc::Sender<Question>>) -> Response {
     }
 }
 
-/// Refuses requests for another host's name: a name of somebody else's that resolves to this address would let that
-/// somebody's page read this one (DNS rebinding).
+/// Refuses requests whose Host header names another host. Otherwise a web site could let its own name resolve to this
+/// address, and its scripts could read this page (DNS rebinding).
 async fn protect(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();

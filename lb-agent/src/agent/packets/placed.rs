@@ -35,7 +35,7 @@ pub struct Placed {
     every: Duration,
 }
 
-/// Whether the agent is told of changes of nftables. Otherwise only the regular comparison finds them.
+/// How changes of nftables by other programs are noticed. Without messages from the kernel, only the regular comparison finds them.
 #[derive(Debug)]
 pub enum Watching {
     /// Before the first synchronization, which would take longer with it.

@@ -161,7 +161,7 @@ fn another_programs_table_is_left_alone_until_it_goes() {
         stage.check_recovery(&mut running, &failed)?;
         let log = running.log();
         ensure!(log.warnings() == ["packet_path.failed"], "{log}");
-        // It is told of changes, and repairs them.
+        // The kernel reports changes to the agent, which repairs them.
         nft("flush table inet socklb")?;
         running.wait_for_event("packet_path.ruleset_repaired")?;
         stage.check(Answered)
