@@ -1,7 +1,7 @@
 //! The guest's initramfs, with the tests, the programs that they run, and this machine's libraries.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -68,8 +68,10 @@ const SYMLINK: u32 = 0o120_777;
 
 /// The guest's first process.
 const INIT: &str = include_str!("init.sh");
-/// Paths that [`INIT`] uses: the modules to load, one a line, and the test binary.
+/// Paths that [`INIT`] uses: the modules to load and the arguments of the test binary, one a line, and the test binary.
 const MODULE_LIST: &str = "/etc/modules";
+/// A file, since a kernel's command line has at most 32 words for init (`MAX_INIT_ARGS`).
+const ARGUMENT_LIST: &str = "/etc/arguments";
 const TEST_LINK: &str = "/test";
 
 /// A file of the guest.
@@ -81,11 +83,12 @@ enum TreeEntry {
     Link(String),
 }
 
-/// Writes the archive; returns its path.
+/// Writes the archive; returns its path. The guest calls the test binary with `args`.
 pub(crate) fn initramfs(
     folder: &Path,
     image: &KernelPackage,
     binaries: &TestBinaries,
+    args: &[OsString],
 ) -> Result<PathBuf> {
     let mut tree = Tree::default();
     for folder in ["proc", "sys", "dev", "tmp", "run", "root", "var/lib/misc"] {
@@ -116,6 +119,14 @@ pub(crate) fn initramfs(
         Path::new(MODULE_LIST),
         TreeEntry::Text(MODULES.join("\n") + "\n"),
     );
+    let mut arguments = String::new();
+    for arg in args {
+        let arg = arg.to_str().filter(|arg| !arg.contains('\n'));
+        let arg = arg.context("a guest's arguments are lines of text")?;
+        arguments.push_str(arg);
+        arguments.push('\n');
+    }
+    tree.add(Path::new(ARGUMENT_LIST), TreeEntry::Text(arguments));
     tree.add(Path::new("/init"), TreeEntry::Text(INIT.to_owned()));
     tree.add_modules(image)?;
     let path = folder.join("initramfs.cpio");

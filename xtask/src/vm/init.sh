@@ -21,7 +21,9 @@ while read -r module; do
 done </etc/modules
 echo 3 >/proc/sys/kernel/printk
 echo "vm: ready"
-# The kernel passes the words after `--` on its command line as arguments.
+while IFS= read -r argument; do
+    set -- "$@" "$argument"
+done </etc/arguments
 /test "$@"
 echo "vm: status $?"
 echo o >/proc/sysrq-trigger

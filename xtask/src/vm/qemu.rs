@@ -1,6 +1,5 @@
 //! Runs a virtual machine until the tests' exit status, and prints the guest's console.
 
-use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -38,15 +37,10 @@ enum Accelerator {
 ///
 /// # Errors
 /// If they fail, or the guest does not end.
-pub(crate) fn test(
-    qemu: &Path,
-    image: &KernelPackage,
-    initramfs: &Path,
-    args: &[OsString],
-) -> Result<()> {
+pub(crate) fn test(qemu: &Path, image: &KernelPackage, initramfs: &Path) -> Result<()> {
     println!("vm: booting Linux {}", image.release);
     if Path::new("/dev/kvm").exists() {
-        match boot(qemu, image, initramfs, args, Accelerator::Kvm)?.follow()? {
+        match boot(qemu, image, initramfs, Accelerator::Kvm)?.follow()? {
             Some(status) => return judge(status),
             None => println!(
                 "vm: KVM cannot run a guest on this machine; emulating, which is about 20 times slower"
@@ -55,7 +49,7 @@ pub(crate) fn test(
     } else {
         println!("vm: this machine has no /dev/kvm; emulating, which is about 20 times slower");
     }
-    match boot(qemu, image, initramfs, args, Accelerator::Emulation)?.follow()? {
+    match boot(qemu, image, initramfs, Accelerator::Emulation)?.follow()? {
         Some(status) => judge(status),
         None => bail!("the guest has printed nothing for {SIGN_OF_LIFE:?}"),
     }
@@ -78,7 +72,6 @@ fn boot(
     program: &Path,
     image: &KernelPackage,
     initramfs: &Path,
-    args: &[OsString],
     accelerator: Accelerator,
 ) -> Result<Guest> {
     let mut command = Command::new(program);
@@ -97,7 +90,7 @@ fn boot(
     });
     command.arg("-kernel").arg(image.boot());
     command.arg("-initrd").arg(initramfs);
-    command.arg("-append").arg(command_line(args, accelerator)?);
+    command.arg("-append").arg(command_line(accelerator));
     let mut qemu = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -111,8 +104,8 @@ fn boot(
     })
 }
 
-/// Variables with a value become the init process's environment; its arguments are after `--`.
-fn command_line(args: &[OsString], accelerator: Accelerator) -> Result<String> {
+/// Variables with a value become the init process's environment.
+fn command_line(accelerator: Accelerator) -> String {
     let mut words = vec!["console=ttyS0", "earlyprintk=ttyS0", "panic=-1"];
     let patience = format!("SOCKLB_TEST_PATIENCE={EMULATED_PATIENCE}");
     if accelerator == Accelerator::Emulation {
@@ -120,17 +113,7 @@ fn command_line(args: &[OsString], accelerator: Accelerator) -> Result<String> {
         // An emulated CPU has no such leaks, and mitigations slow it down.
         words.push("mitigations=off");
     }
-    words.push("--");
-    for arg in args {
-        match arg.to_str() {
-            Some(word) if !word.contains(char::is_whitespace) => words.push(word),
-            _ => bail!(
-                "{}: a guest's arguments are words without spaces",
-                arg.display()
-            ),
-        }
-    }
-    Ok(words.join(" "))
+    words.join(" ")
 }
 
 fn lines_of(console: ChildStdout) -> Receiver<String> {
