@@ -24,9 +24,10 @@ pub struct Backend {
     pub connections: u64,
     /// Number of entries in ORIGINS and elements in SPILL that refer to this backend.
     pub active: u64,
-    /// Reserved for outlier ejection: always 0.
+    /// The connects that failed in a row: a [`crate::outlier::Failures`] as a word. Only for backends with
+    /// [`state::WATCHED`].
     pub failures: u64,
-    /// Reserved for outlier ejection: always 0.
+    /// Until when the backend is ejected, see [`crate::outlier::TRIAL`]; 0: it is not. The agent writes it too.
     pub ejected_until: u64,
 }
 
@@ -43,6 +44,8 @@ impl Backend {
     pub const ACTIVE_WORD: usize = offset_of!(Self, active) / 8;
     /// Index of the word that contains `failures`.
     pub const FAILURES_WORD: usize = offset_of!(Self, failures) / 8;
+    /// Index of the word that contains `ejected_until`.
+    pub const EJECTED_WORD: usize = offset_of!(Self, ejected_until) / 8;
 }
 
 /// What a backend may be used for. Without any bit it no longer belongs to its service port.
@@ -55,4 +58,6 @@ pub mod state {
     pub const SERVING: u64 = 4;
     /// The view for packets from outside may choose it, with `externalTrafficPolicy: Local`.
     pub const OUTSIDE: u64 = 8;
+    /// Failed connects to it are counted, so that it can be ejected. Only with another bit, and only for TCP.
+    pub const WATCHED: u64 = 16;
 }

@@ -45,10 +45,13 @@ pub mod kind {
     pub const UNKNOWN_ADDRESS: u8 = 2;
     /// A TCP socket was closed before its connection was established.
     pub const FAILED: u8 = 3;
+    /// A connect to a backend with [`crate::backend::state::WATCHED`] failed. Reported even while nobody follows, since the agent
+    /// decides whether to eject the backend. Only `time`, `backend` and `service_port` have a value.
+    pub const SUSPECT: u8 = 4;
 }
 
 /// Number of values of [`kind`].
-pub const KINDS: u32 = 4;
+pub const KINDS: u32 = 5;
 
 /// The number of events of a kind that a CPU reports in 2³⁰ ns (about a second). It counts further ones as dropped.
 pub const MOST: u32 = 256;

@@ -18,6 +18,7 @@ pub mod near;
 #[cfg(feature = "next-layout")]
 mod next_layout;
 pub mod origin;
+pub mod outlier;
 pub mod service_counters;
 pub mod source_range;
 pub mod stats;

@@ -12,7 +12,7 @@ use lb_common::affinity::{Affinity, AffinityKey, ticks};
 use crate::atomic::Word;
 use crate::backend::BackendLine;
 use crate::ctx::Client;
-use crate::{maps, pick};
+use crate::{maps, outlier, pick};
 
 /// The backend for a new connection; none if the view has no backend.
 ///
@@ -68,6 +68,9 @@ fn renew(stored: Word, now: u32, view: &View) -> Option<BackendLine> {
         return None;
     }
     let backend = pick::usable(affinity.backend, view, u64::from(view.member))?;
+    if !outlier::is_in(backend) {
+        return None;
+    }
     if affinity.last_use != now {
         let renewed = Affinity {
             last_use: now,

@@ -77,6 +77,20 @@ impl BackendLine {
         self.active_word().add(u64::MAX);
     }
 
+    /// Connects that failed in a row: [`lb_common::outlier::Failures`].
+    #[inline(always)]
+    pub fn failures(self) -> Word {
+        // SAFETY: `line` is valid.
+        unsafe { Word::new(&raw mut (*self.line).failures) }
+    }
+
+    /// Until when it is ejected: see [`lb_common::outlier::TRIAL`].
+    #[inline(always)]
+    pub fn ejected_until(self) -> Word {
+        // SAFETY: `line` is valid.
+        unsafe { Word::new(&raw mut (*self.line).ejected_until) }
+    }
+
     /// Reads from its cache line, so that the CPU has it when it is needed. Nothing waits for that read.
     #[inline(always)]
     pub fn prefetch(self) {

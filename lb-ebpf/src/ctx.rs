@@ -170,11 +170,16 @@ const TCP_ESTABLISHED: u32 = 1;
 
 /// Who asks for a backend: the key of session affinity and of Maglev.
 pub trait Client {
+    /// Whether a failed connect of this client is noticed, so that it can be the trial of an ejected backend.
+    const IS_NOTICED: bool;
+
     /// See [`lb_common::affinity::AffinityKey`].
     fn id(&self) -> u64;
 }
 
 impl Client for SockAddrContext {
+    const IS_NOTICED: bool = true;
+
     /// The cookie of the client's network namespace (SO_NETNS_COOKIE).
     #[inline(always)]
     fn id(&self) -> u64 {

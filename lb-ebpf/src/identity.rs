@@ -135,7 +135,7 @@ pub fn socket_word(ctx: &SockContext, offset: u32) -> Option<u64> {
 
 /// The word at an address of the kernel's memory; none if it cannot be read.
 #[inline(always)]
-fn read(address: u64) -> Option<u64> {
+pub fn read(address: u64) -> Option<u64> {
     let mut word = 0_u64;
     // SAFETY: the helper writes 8 bytes, and fails if it cannot read them.
     let read =

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod ctx;
 mod event;
+mod failure;
 mod flow;
 mod frontend;
 mod guard;
@@ -18,6 +19,7 @@ mod identity;
 mod maps;
 mod origin;
 mod outcome;
+mod outlier;
 mod packet;
 mod pick;
 mod release;
@@ -27,8 +29,8 @@ mod send;
 mod service;
 mod verdict;
 
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier};
-use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, raw_tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, SockContext, TcContext};
 
 use crate::ctx::{V4, V6};
 use crate::header::{AnyLink, Ethernet};
@@ -76,6 +78,20 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_release)]
 pub fn sock_release(ctx: SockContext) -> i32 {
     release::release(&ctx)
+}
+
+/// For outlier detection.
+#[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
+pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
+    failure::notice(&ctx);
+    0
+}
+
+/// The same.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
+    failure::notice(&ctx);
+    0
 }
 
 /// For devices with an Ethernet header.

@@ -10,7 +10,7 @@ use lb_common::origin::{ENTRIES_PER_SET, Entry, HAS_FLOWS, set_of};
 
 use crate::atomic::Word;
 use crate::backend::BackendLine;
-use crate::maps;
+use crate::{maps, outlier};
 
 /// Stores a socket's pair in place of the one that it had, and counts it in its backend.
 ///
@@ -19,6 +19,7 @@ use crate::maps;
 #[inline(always)]
 pub fn remember(cookie: u64, pair: Pair, backend: BackendLine) {
     backend.count_connection();
+    outlier::note_trial(backend, cookie);
     if let Some(entry) = entry_of(cookie).or_else(|| claim(cookie)) {
         let old = entry.pair.exchange(pair.to_word());
         backend.count_active();
@@ -50,16 +51,29 @@ pub fn mark_flows(cookie: u64) {
     }
 }
 
-/// Frees a socket's entry, and its element in SPILL. Returns what the socket had; frontend 0 if nothing.
+/// What a socket had.
+#[derive(Clone, Copy)]
+pub struct Forgotten {
+    /// Frontend 0: nothing.
+    pub pair: Pair,
+    /// The line of the pair's backend.
+    pub backend: Option<BackendLine>,
+}
+
+/// Frees a socket's entry, and its element in SPILL. Returns what the socket had.
 #[inline(always)]
-pub fn forget(cookie: u64) -> Pair {
-    let mut had = Pair::default();
+pub fn forget(cookie: u64) -> Forgotten {
+    let mut had = Forgotten {
+        pair: Pair::default(),
+        backend: None,
+    };
     if let Some(entries) = set(cookie) {
         for entry in entries {
             if entry.cookie.load() == cookie {
-                had = Pair::from_word(entry.pair.exchange(0));
+                let pair = Pair::from_word(entry.pair.exchange(0));
                 entry.cookie.store(0);
-                uncount(had);
+                let backend = uncount(pair);
+                had = Forgotten { pair, backend };
             }
         }
     }
@@ -133,13 +147,13 @@ fn claim(cookie: u64) -> Option<EntryWords> {
 }
 
 #[inline(always)]
-fn uncount(pair: Pair) {
+fn uncount(pair: Pair) -> Option<BackendLine> {
     if pair.frontend == 0 {
-        return;
+        return None;
     }
-    if let Some(backend) = BackendLine::look_up(pair.backend) {
-        backend.uncount_active();
-    }
+    let backend = BackendLine::look_up(pair.backend)?;
+    backend.uncount_active();
+    Some(backend)
 }
 
 /// Whether SPILL has any element.
@@ -156,10 +170,10 @@ fn add_to_spilled(number: u64) {
 }
 
 #[inline(always)]
-fn forget_spilled(cookie: u64) -> Option<Pair> {
+fn forget_spilled(cookie: u64) -> Option<Forgotten> {
     let pair = Pair::from_word(maps::spilled_pair(cookie)?.load());
     maps::SPILL.remove(cookie).ok()?;
-    uncount(pair);
+    let backend = uncount(pair);
     add_to_spilled(u64::MAX);
-    Some(pair)
+    Some(Forgotten { pair, backend })
 }

@@ -7,35 +7,41 @@ use lb_common::{FrontendKey, Pair, TCP};
 
 use crate::backend::BackendLine;
 use crate::event::{self, Happening};
-use crate::identity;
-use crate::maps;
 use crate::service::Counters;
+use crate::{identity, maps, outlier};
 
 /// From include/net/tcp_states.h.
 const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
 
 /// Counts the connection of a socket that had this pair.
+///
+/// `backend`: the pair's.
 #[inline(always)]
-pub fn note(ctx: &SockContext, pair: Pair) {
+pub fn note(ctx: &SockContext, cookie: u64, pair: Pair, backend: BackendLine) {
     // SAFETY: the kernel's context is valid for the whole run.
     let (protocol, state) = unsafe { ((*ctx.sock).protocol, (*ctx.sock).state) };
-    if pair.frontend == 0 || protocol != u32::from(TCP) {
+    if protocol != u32::from(TCP) {
         return;
     }
-    // A socket in any other state has been established.
-    if state == TCP_SYN_SENT || state == TCP_CLOSE && was_established(ctx) == Some(false) {
-        note_failed(ctx, pair);
-    } else if HAS_LATENCY.load() != 0 {
-        note_times(ctx, pair);
+    if state == TCP_SYN_SENT {
+        // Its owner has given it up, which says nothing about the backend.
+        note_failed(ctx, pair, backend);
+        outlier::end_trial(backend, cookie);
+    } else if state == TCP_CLOSE && was_established(ctx) == Some(false) {
+        note_failed(ctx, pair, backend);
+        outlier::count_failure(backend, cookie);
+    } else {
+        // A socket in any other state has been established.
+        outlier::clear_failures(backend, cookie);
+        if HAS_LATENCY.load() != 0 {
+            note_times(ctx, backend);
+        }
     }
 }
 
 #[inline(always)]
-fn note_failed(ctx: &SockContext, pair: Pair) {
-    let Some(backend) = BackendLine::look_up(pair.backend) else {
-        return;
-    };
+fn note_failed(ctx: &SockContext, pair: Pair, backend: BackendLine) {
     let service_port = backend.service_port();
     if let Some(counters) = Counters::of(service_port) {
         counters.count_failed();
@@ -54,7 +60,7 @@ fn note_failed(ctx: &SockContext, pair: Pair) {
 }
 
 #[inline(always)]
-fn note_times(ctx: &SockContext, pair: Pair) {
+fn note_times(ctx: &SockContext, backend: BackendLine) {
     let (Some(smoothed), Some(smallest)) =
         (word(ctx, &SRTT_OFFSET), word(ctx, &SMALLEST_RTT_OFFSET))
     else {
@@ -64,9 +70,7 @@ fn note_times(ctx: &SockContext, pair: Pair) {
     if smoothed >> 3 == 0 {
         return;
     }
-    if let Some(backend) = BackendLine::look_up(pair.backend)
-        && let Some(counters) = Counters::of(backend.service_port())
-    {
+    if let Some(counters) = Counters::of(backend.service_port()) {
         counters.count_times(smoothed >> 3, smallest);
     }
 }

@@ -33,6 +33,8 @@ pub fn packet<L: Link>(ctx: &TcContext) -> i32 {
 }
 
 impl Client for Header {
+    const IS_NOTICED: bool = false;
+
     #[inline(always)]
     fn id(&self) -> u64 {
         affinity::address_client(self.source)

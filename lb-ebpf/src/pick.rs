@@ -8,11 +8,12 @@ use lb_common::{SlotRun, View};
 use crate::atomic;
 use crate::backend::BackendLine;
 use crate::ctx::Client;
-use crate::maps;
+use crate::{maps, outlier};
 
-/// Number of attempts to pick a backend of the view's service port: while the agent changes tables, a slot may contain
-/// an id that is another service port's by now.
-const TRIES: usize = 3;
+/// Number of attempts to pick a backend that is one of the view's service port and is not ejected. While the agent changes
+/// tables, a slot may contain an id that is another service port's by now. At most half of the backends are ejected, so one in
+/// 256 connections finds nothing else.
+const TRIES: u32 = 8;
 
 /// Prefetches the lines of the backends that a view most likely has, while its own line is still on the way. Otherwise
 /// the CPU would wait for one after the other.
@@ -31,24 +32,31 @@ pub fn prefetch(index: u32) {
 ///
 /// `index`: the view's in VIEWS.
 #[inline(always)]
-pub fn pick(client: &impl Client, index: u32, view: &View) -> Option<BackendLine> {
-    for _ in 0..TRIES {
+pub fn pick<C: Client>(client: &C, index: u32, view: &View) -> Option<BackendLine> {
+    // Its id: with the line itself, LLVM copies registers that have no value yet, which the verifier refuses.
+    let mut ejected = 0;
+    for attempt in 0..TRIES {
         let run = SlotRun::from_word(atomic::load(&view.slots));
         if run.length == 0 {
             return None;
         }
         let slot = match view.algorithm {
             algorithm::LEAST_CONN => less_loaded(view, run)?,
-            algorithm::MAGLEV => scale(client_hash(client, view), run.length),
+            algorithm::MAGLEV => scale(client_hash(client, view, attempt), run.length),
             algorithm::ROUND_ROBIN => next(index, run.length),
             _ => scale(random(), run.length),
         };
         let backend = backend_of(view, run, slot)?;
-        if backend.belongs_to(view) {
+        if !backend.belongs_to(view) {
+            continue;
+        }
+        if outlier::admits(backend, C::IS_NOTICED) {
             return Some(backend);
         }
+        ejected = backend.id;
     }
-    None
+    // Rather an ejected backend than none.
+    (ejected != 0).then(|| BackendLine::look_up(ejected))?
 }
 
 /// The backend of a stored id, if it still is one of the view's service port and has one of these
@@ -101,12 +109,13 @@ fn next(index: u32, length: u32) -> u32 {
 /// 2³² divided by the golden ratio, rounded to an odd number: multiples of it are spread as evenly as possible.
 const ODD: u32 = 0x9e37_79b9;
 
-/// A hash of the client and the service port. Cookies of network namespaces come in sequence, so they are mixed.
+/// A hash of the client and the service port, another one for each attempt. Cookies of network namespaces come in sequence, so
+/// they are mixed.
 #[inline(always)]
-fn client_hash(client: &impl Client, view: &View) -> u32 {
+fn client_hash(client: &impl Client, view: &View, attempt: u32) -> u32 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mixed = (client.id() ^ u64::from(view.service_port) << 32).wrapping_mul(ODD);
-    (mixed >> 32) as u32
+    ((mixed >> 32) as u32).wrapping_add(attempt.wrapping_mul(self::ODD))
 }
 
 /// Scales a uniformly distributed number to one below `length`: the upper half of the product, which needs no division.

@@ -10,9 +10,11 @@ const DONE: i32 = 1;
 #[inline(always)]
 pub fn release(ctx: &SockContext) -> i32 {
     if let Some(cookie) = identity::of_released(ctx) {
-        let pair = origin::forget(cookie);
+        let had = origin::forget(cookie);
         origin::prefetch_after(cookie);
-        outcome::note(ctx, pair);
+        if let Some(backend) = had.backend {
+            outcome::note(ctx, cookie, had.pair, backend);
+        }
     }
     DONE
 }

@@ -17,7 +17,7 @@ use crate::policy::{
     self, Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
     Update,
 };
-use crate::tables::{Backing, Check, Counts, Drift, Tables};
+use crate::tables::{Backing, Check, Counts, Drift, Ejections, Tables};
 
 /// Takes changes and writes the tables.
 #[derive(Debug)]
@@ -238,6 +238,11 @@ impl<B: Backing> Engine<B> {
     /// Tells the programs whether anybody reads their events.
     pub fn set_events_read(&mut self, is_read: bool) {
         self.tables.set_events_read(is_read);
+    }
+
+    /// What the tables contain for outlier detection.
+    pub const fn ejections(&mut self) -> Ejections<'_, B> {
+        self.tables.ejections()
     }
 
     /// From now on there is a packet path: see [`Tables::begin_nat`].

@@ -10,6 +10,7 @@ use lb_common::backend::state;
 use lb_common::service_counters::RoundTrips;
 
 use super::engine::Engine;
+use super::outliers::monotonic;
 use crate::catalog::{Kind, ObjectId, PortSpec, Problem, Protocol, Service};
 use crate::policy::{FrontendKind, ServicePort, ServicePortKey};
 use crate::serve::{
@@ -72,10 +73,11 @@ pub fn frontends<B: Backing>(engine: &Engine<B>, of: &Selection) -> Vec<Frontend
 /// The backends of Services in the tables, sorted by Service and port, then by address.
 pub fn backends<B: Backing>(engine: &Engine<B>, of: &Selection) -> Vec<BackendStatus> {
     let mut list = Vec::new();
+    let now = monotonic();
     for key in selected_ports(engine, of) {
         let port = engine.policy().port(key);
         let backends = engine.tables().backends_of(key);
-        list.extend(backends.map(|backend| backend_status(&backend, port)));
+        list.extend(backends.map(|backend| backend_status(&backend, port, now)));
     }
     list
 }
@@ -212,7 +214,12 @@ fn port_status(service: &Service, port: &ServicePort) -> Option<PortStatus> {
     })
 }
 
-fn backend_status(backend: &BackendCounters<'_>, port: Option<&ServicePort>) -> BackendStatus {
+/// `now`: in ns of CLOCK_MONOTONIC.
+fn backend_status(
+    backend: &BackendCounters<'_>,
+    port: Option<&ServicePort>,
+    now: u64,
+) -> BackendStatus {
     let key = backend.port;
     let known = port.and_then(|port| {
         let backends = &port.backends;
@@ -234,5 +241,13 @@ fn backend_status(backend: &BackendCounters<'_>, port: Option<&ServicePort>) -> 
         serving: backend.state & state::SERVING != 0,
         connections: backend.connections,
         active: backend.active,
+        failures: backend.failures,
+        ejected: backend.ejected_until != 0,
+        ejected_seconds: (backend.ejected_until != 0).then(|| {
+            backend
+                .ejected_until
+                .saturating_sub(now)
+                .div_ceil(1_000_000_000)
+        }),
     }
 }

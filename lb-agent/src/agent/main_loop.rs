@@ -103,6 +103,7 @@ impl Agent {
         sweeper.tick(self.engine.tables(), &self.sockets);
         self.entry_usage = sweeper.entry_usage;
         self.terminator.tick();
+        self.keep_outliers();
         self.drift.keep(&mut self.opened.keeper);
         self.keep_packet_path();
         self.duties.beat(self.packets.as_ref());

@@ -9,6 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::drift::DriftMetrics;
 use super::kube_proxy_metrics::KubeProxyMetrics;
+use super::outliers::OutlierMetrics;
 use super::service_metrics::ServiceMetrics;
 use crate::catalog::CatalogMetrics;
 use crate::duties::DutyMetrics;
@@ -36,6 +37,7 @@ pub struct AgentMetrics {
     pub packet_path_errors: Gauge,
     pub duties: DutyMetrics,
     pub sockets: SocketMetrics,
+    pub outliers: OutlierMetrics,
     pub drift: DriftMetrics,
     pub watches: WatchMetrics,
     pub services: ServiceMetrics,
@@ -84,6 +86,7 @@ impl AgentMetrics {
         );
         self.duties.register(registry);
         self.sockets.register(registry);
+        self.outliers.register(registry);
         self.drift.register(registry);
         self.watches.register(registry);
         self.sync.register(registry);

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use lb_common::event::{Event, kind};
 use serde_json::Value;
 
+use super::outliers::monotonic;
 use super::state::Agent;
 use crate::catalog::Printable;
 use crate::kernel::ProgramEvents;
@@ -41,9 +42,10 @@ impl Agent {
         }
         if is_on {
             let dropped = self.opened.events.dropped();
-            for (kind, (now, before)) in dropped.into_iter().zip(self.feed.dropped).enumerate() {
-                if now > before {
-                    let reason = u8::try_from(kind).map_or("other", reason);
+            for (number, (now, before)) in dropped.into_iter().zip(self.feed.dropped).enumerate() {
+                // The agent itself reads those of suspect backends, and misses none that matters.
+                if now > before && number != usize::from(kind::SUSPECT) {
+                    let reason = u8::try_from(number).map_or("other", reason);
                     log.pass_on(serve::dropped(reason, now - before));
                 }
             }
@@ -51,8 +53,9 @@ impl Agent {
         }
     }
 
-    /// Passes events of the programs on to those who follow.
-    pub(super) fn take_program_events(&mut self, events: Vec<Event>) {
+    /// Judges suspect backends, and passes the other events on to those who follow.
+    pub(super) fn take_program_events(&mut self, mut events: Vec<Event>) {
+        self.take_suspects(&mut events);
         let log: EventLog = self.settings.events.clone();
         if !log.has_followers() {
             return;
@@ -109,7 +112,7 @@ impl Agent {
         }
     }
 
-    fn service_port(&mut self, id: u32) -> Option<&ServicePortKey> {
+    pub(super) fn service_port(&mut self, id: u32) -> Option<&ServicePortKey> {
         if id == 0 {
             return None;
         }
@@ -142,11 +145,4 @@ const fn protocol(number: u8) -> &'static str {
         lb_common::UDP => "UDP",
         _ => "TCP",
     }
-}
-
-/// In ns of CLOCK_MONOTONIC.
-fn monotonic() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let nanos = time.tv_sec * 1_000_000_000 + time.tv_nsec;
-    u64::try_from(nanos).unwrap_or_default()
 }

@@ -31,6 +31,8 @@ pub struct AgentSettings {
     pub sweep_interval: Duration,
     /// End TCP connections too when their backends have stopped serving.
     pub terminate_tcp: bool,
+    /// How many connects to a backend in a row must fail until it is ejected.
+    pub outlier_failures: u32,
     /// How often to check the contents of the tables.
     pub check_interval: Duration,
     /// How long after this agent's last heartbeat the programs fail open; none: never.

@@ -14,6 +14,7 @@ use super::engine::Engine;
 use super::event_feed::EventFeed;
 use super::kube_proxy_metrics::KubeProxyMetrics;
 use super::metrics::AgentMetrics;
+use super::outliers::Outliers;
 use super::packets::PacketPath;
 use super::settings::AgentSettings;
 use super::state::{Agent, Running};
@@ -55,6 +56,7 @@ impl Agent {
             pinned,
             stats,
             events,
+            failure_hooks,
             counters,
         } = opened;
         let termination = TerminatorSettings {
@@ -74,6 +76,11 @@ impl Agent {
                 "recovered the tables of an earlier agent",
             );
         }
+        let outliers = Outliers::new(
+            failure_hooks,
+            settings.outlier_failures,
+            &tables.ejections(),
+        );
         tables.set_host_network(host_network);
         if let Some(Masquerading {
             cluster_cidrs,
@@ -131,6 +138,7 @@ impl Agent {
             engine,
             sockets,
             terminator,
+            outliers,
             batches,
             server,
             http,

@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::event_feed::EventFeed;
 use super::heartbeat;
 use super::metrics::AgentMetrics;
+use super::outliers::Outliers;
 use super::packets::PacketPath;
 use super::settings::AgentSettings;
 use super::source::WatchedSource;
@@ -29,6 +30,7 @@ pub struct Agent {
     pub engine: Engine<Maps>,
     pub sockets: Arc<Worker>,
     pub terminator: Terminator,
+    pub outliers: Outliers,
     pub drift: DriftWatch,
     pub source: WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
@@ -77,6 +79,7 @@ impl Agent {
         if batch.has_listed {
             let learnt = cpu_micros();
             self.engine.apply();
+            self.outliers.note_changes();
             self.engine.refuse_unknown(batch.is_complete);
             if batch.is_complete {
                 self.engine.settle();
@@ -92,6 +95,7 @@ impl Agent {
         }
         if batch.has_listed && !std::mem::replace(&mut self.is_ready, true) {
             self.send_heartbeat();
+            self.outliers.attach(&self.engine.ejections());
             if let Some(packets) = &mut self.packets {
                 packets.watch_netfilter(self.engine.tables().backing());
             }

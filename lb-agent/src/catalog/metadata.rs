@@ -110,6 +110,11 @@ pub struct Annotations {
     pub ignore: Option<Arc<str>>,
     #[serde(rename = "socklb.dev/algorithm", deserialize_with = "text::present")]
     pub algorithm: Option<Arc<str>>,
+    #[serde(
+        rename = "socklb.dev/outlier-detection",
+        deserialize_with = "text::present"
+    )]
+    pub outlier_detection: Option<Arc<str>>,
     #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
     pub last_change_trigger_time: TriggerTime,
 }

@@ -5,6 +5,7 @@ mod duties;
 mod events;
 mod explain;
 mod listing;
+mod outliers;
 mod packets;
 mod pod;
 mod source;
@@ -24,6 +25,7 @@ pub use self::duties::DutyArgs;
 pub use self::events::EventsArgs;
 pub use self::explain::ExplainArgs;
 pub use self::listing::{AskArgs, ListArgs, OutputArgs, PinArgs, ScopeArgs, SocketArgs};
+pub use self::outliers::OutlierArgs;
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::source::{AccessArgs, SourceArgs};
@@ -155,6 +157,9 @@ pub struct RunArgs {
     /// serves keeps its connections.
     #[arg(long)]
     pub terminate_tcp: bool,
+
+    #[command(flatten)]
+    pub outliers: OutlierArgs,
 
     /// How often to read the tables back and repair what another program has changed, such as 1m or 90s.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
@@ -314,6 +319,7 @@ impl RunArgs {
             has_primary_node_ports,
             sweep_interval: self.sweep_interval,
             terminate_tcp: self.terminate_tcp,
+            outlier_failures: self.outliers.outlier_failures,
             check_interval: self.check_interval,
             fail_open_after: self.step_aside_after,
             duties: self.duties.settings(),

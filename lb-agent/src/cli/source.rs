@@ -34,6 +34,11 @@ pub struct SourceArgs {
     #[arg(long, value_name = "ALGORITHM", default_value = "random")]
     pub default_algorithm: Algorithm,
 
+    /// Outlier detection for Services without the annotation socklb.dev/outlier-detection: a backend to which connects of this node
+    /// fail in a row gets no more of them for a time.
+    #[arg(long)]
+    pub outlier_detection: bool,
+
     /// Also serve Services whose label service.kubernetes.io/service-proxy-name has this value.
     #[arg(long, value_name = "NAME")]
     pub service_proxy_name: Option<String>,
@@ -93,6 +98,7 @@ impl SourceArgs {
                 node_name,
                 service_proxy_name: self.service_proxy_name.clone(),
                 default_algorithm: self.default_algorithm,
+                detects_outliers: self.outlier_detection,
                 packets: self.packets.masquerading(),
                 refuses_external_ips: self.packets.no_external_ips,
                 ..Options::default()

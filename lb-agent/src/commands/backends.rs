@@ -82,6 +82,7 @@ impl Listed for RatedBackend {
         Column::new("RATE/S", |of| rate(of.connections_per_second)),
         Column::new("CONNECTIONS", |of| of.backend.connections.to_string()),
         Column::new("ACTIVE", |of| of.backend.active.to_string()),
+        Column::wide("FAILURES", |of| of.backend.failures.to_string()),
         Column::wide("SERVING", |of| table::yes_or_no(of.backend.serving)),
         Column::wide("NODE", |of| table::or_none(of.backend.node.as_deref())),
         Column::wide("ZONE", |of| table::or_none(of.backend.zone.as_deref())),
@@ -108,6 +109,9 @@ pub(super) fn key(backend: &BackendStatus) -> BackendKey {
 
 /// The frontends that offer a backend.
 pub(super) const fn used(backend: &BackendStatus) -> &'static str {
+    if backend.ejected {
+        return "ejected";
+    }
     match (backend.internal, backend.external) {
         (true, true) => "yes",
         (true, false) => "internal",

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::output::{Output, write_json, write_yaml};
 use super::runtime::block_on;
-use crate::serve::{self, DriftStatus, Status, TableStatus, TerminationStatus, WatchStatus};
+use crate::serve::{
+    self, DriftStatus, OutlierStatus, Status, TableStatus, TerminationStatus, WatchStatus,
+};
 
 /// Asks the agent that listens on `socket`.
 ///
@@ -60,6 +62,7 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         ),
         ("Fullest table", fullest(status)),
         ("Ended sockets", ended(&status.socket_termination)),
+        ("Outliers", outliers(&status.outlier_detection)),
         ("Repaired", drift_line(&status.drift)),
         ("Problems", status.problems.len().to_string()),
     ];
@@ -123,6 +126,26 @@ fn ended(status: &TerminationStatus) -> String {
         line.push_str(&format!("; {whose}: {lack}"));
     }
     line
+}
+
+/// The backends that outlier detection has ejected.
+fn outliers(status: &OutlierStatus) -> String {
+    if let Some(error) = &status.error {
+        return format!("not detected: {error}");
+    }
+    let OutlierStatus {
+        is_on,
+        ejected,
+        ejections,
+        failed_trials,
+        ..
+    } = status;
+    match is_on {
+        true => format!(
+            "{ejected} backends ejected; {ejections} ejections, {failed_trials} trials failed"
+        ),
+        false => "off: no Service asks for it".to_owned(),
+    }
 }
 
 /// The repairs of changes by other programs, and the time of the last check.

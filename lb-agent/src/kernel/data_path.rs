@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 
 use super::bpf::events::ProgramEvents;
+use super::bpf::failure_hooks::FailureHooks;
 use super::bpf::grace::Grace;
 use super::bpf::hooks::HookState;
 use super::bpf::loader::{PACKET, Programs, packet_programs};
@@ -88,6 +89,7 @@ pub struct DataPath {
     pub pins: Pins,
     pub stats: Stats,
     pub events: ProgramEvents,
+    pub failure_hooks: FailureHooks,
     pub counters: ServiceCounterMap,
 }
 
@@ -131,6 +133,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     let stats = Stats::take(&mut object)?;
     let events = ProgramEvents::take(&mut object)?;
     let counters = ServiceCounterMap::take(&mut object)?;
+    let failure_hooks = FailureHooks::of(&object);
     // A program that ran under the last agent may still use freed ids, so none is reused before.
     grace.wait()?;
     Ok(DataPath {
@@ -145,6 +148,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         pins,
         stats,
         events,
+        failure_hooks,
         counters,
     })
 }

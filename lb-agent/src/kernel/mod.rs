@@ -13,6 +13,7 @@ mod packets;
 mod pins;
 
 pub use self::bpf::events::ProgramEvents;
+pub use self::bpf::failure_hooks::{FailureHookError, FailureHooks};
 pub use self::bpf::grace::Grace;
 pub use self::bpf::hooks::HookState;
 pub use self::bpf::log::{LogLevel, ProgramLog};

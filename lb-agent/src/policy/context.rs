@@ -10,6 +10,7 @@ pub(super) struct Context<'a> {
     pub(super) zone: Option<&'a str>,
     pub(super) service_proxy_name: Option<&'a str>,
     pub(super) default_algorithm: Algorithm,
+    pub(super) detects_outliers: bool,
     pub(super) has_packet_path: bool,
     pub(super) refuses_external_ips: bool,
 }

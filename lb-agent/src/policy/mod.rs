@@ -59,6 +59,8 @@ pub struct Options {
     pub service_proxy_name: Option<String>,
     /// For Services without an annotation for it.
     pub default_algorithm: Algorithm,
+    /// The same.
+    pub detects_outliers: bool,
     /// The ranges in which connections to addresses without a Service are refused.
     pub refuse_unknown: RefuseUnknown,
     /// The agent also balances packets that start at no socket of this node; none: it does not.
@@ -284,6 +286,7 @@ impl Policy {
             zone: catalog.zone(),
             service_proxy_name: self.options.service_proxy_name.as_deref(),
             default_algorithm: self.options.default_algorithm,
+            detects_outliers: self.options.detects_outliers,
             has_packet_path: self.options.packets.is_some(),
             refuses_external_ips: self.options.refuses_external_ips,
         }

@@ -65,6 +65,9 @@ pub(super) fn judge(
         for of_family in &addresses {
             let family = of_family.family;
             let candidates = endpoints.of(family, &port.name, port.protocol);
+            let mut backends = topology::backends(location, shared.local, &candidates);
+            let watched = shared.detects_outliers && port.protocol == Protocol::Tcp;
+            backends.iter_mut().for_each(|of| of.watched = watched);
             ports.push(ServicePort {
                 key: ServicePortKey {
                     namespace: Arc::clone(&name.namespace),
@@ -79,7 +82,7 @@ pub(super) fn judge(
                 external_local: shared.local.external,
                 source_ranges: of_family.source_ranges.clone(),
                 frontends: of_family.frontends(port.port, port.node_port),
-                backends: topology::backends(location, shared.local, &candidates),
+                backends,
             });
         }
     }
@@ -151,6 +154,7 @@ struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
     local: LocalPolicies,
+    detects_outliers: bool,
 }
 
 impl SharedFields {
@@ -169,6 +173,7 @@ impl SharedFields {
                 internal: is_local("internalTrafficPolicy", internal, report),
                 external: is_local("externalTrafficPolicy", external, report),
             },
+            detects_outliers: detects_outliers(context, service, report),
         }
     }
 }
@@ -205,6 +210,21 @@ fn algorithm(context: &Context<'_>, service: &Service, report: &mut Report<'_>) 
         ));
         context.default_algorithm
     })
+}
+
+fn detects_outliers(context: &Context<'_>, service: &Service, report: &mut Report<'_>) -> bool {
+    match service.metadata.annotations.outlier_detection.as_deref() {
+        None => context.detects_outliers,
+        Some("true") => true,
+        Some("false") => false,
+        Some(other) => {
+            let default = context.detects_outliers;
+            report.add(format!(
+                "annotation socklb.dev/outlier-detection {other:?}: write \"true\" or \"false\"; \"{default}\" is used"
+            ));
+            default
+        }
+    }
 }
 
 fn affinity_seconds(service: &Service, report: &mut Report<'_>) -> Option<u32> {

@@ -125,6 +125,8 @@ pub struct Backend {
     pub outside: bool,
     /// It keeps its existing UDP flows, whether it gets new ones or not.
     pub serving: bool,
+    /// Outlier detection: failed connects to it are counted. Only for TCP.
+    pub watched: bool,
 }
 
 /// All data needed to balance one service port.

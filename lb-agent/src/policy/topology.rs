@@ -70,6 +70,7 @@ pub(super) fn backends(
             external,
             outside: local.external && is_of_node,
             serving: candidate.conditions.is_serving(),
+            watched: false,
         }
     });
     let mut backends: Vec<Backend> = backends

@@ -76,6 +76,8 @@ pub struct Status {
     /// Calls refused because no Service has the address (`--refuse-unknown`).
     pub refused_unknown_address: u64,
     pub socket_termination: TerminationStatus,
+    #[serde(default)]
+    pub outlier_detection: OutlierStatus,
     /// The problems, one line each.
     pub problems: Vec<String>,
 }
@@ -97,6 +99,23 @@ pub struct TerminationStatus {
     pub tcp: u64,
     /// Sockets that the kernel did not end, and network namespaces that could not be searched.
     pub failures: u64,
+}
+
+/// Outlier detection.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutlierStatus {
+    /// Failed connects are noticed. That needs a Service with outlier detection that has a TCP port.
+    pub is_on: bool,
+    /// Why they are not, although a Service wants it.
+    pub error: Option<String>,
+    /// Backends that are ejected now.
+    pub ejected: usize,
+    /// Since the agent started, like the next two.
+    pub ejections: u64,
+    /// Connects that tried an ejected backend and failed.
+    pub failed_trials: u64,
+    pub readmissions: u64,
 }
 
 /// The source of Services, and how current it is.

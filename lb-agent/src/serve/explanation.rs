@@ -80,7 +80,7 @@ pub struct ViewInTables {
 pub struct BackendInTables {
     pub id: u32,
     pub address: String,
-    /// The names of its state's bits, as in `dump`.
+    /// The names of its state's bits, as in `dump`, and `ejected`.
     pub state: String,
     /// The number of slots that name it.
     pub slots: usize,

@@ -29,7 +29,7 @@ mod text_format;
 
 pub use self::api::{
     DriftStatus, EVENTS, FOLLOW_EVENTS, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE,
-    PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus, TableStatus,
+    OutlierStatus, PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus, TableStatus,
     TerminationStatus, WatchStatus,
 };
 pub use self::client::{FetchError, fetch, follow, post, probe};

@@ -139,4 +139,13 @@ pub struct BackendStatus {
     pub connections: u64,
     /// Sockets that are connected to it now.
     pub active: u64,
+    /// Connects to it that failed in a row. Counted only with outlier detection.
+    #[serde(default)]
+    pub failures: u32,
+    /// It gets no new connection because connects to it failed; `ejected_seconds` says for how long.
+    #[serde(default)]
+    pub ejected: bool,
+    /// The time in seconds until a connection may try it again; 0: the next one may, or one does. None: it is not ejected.
+    #[serde(default)]
+    pub ejected_seconds: Option<u64>,
 }

@@ -56,6 +56,7 @@ pub struct BackendFound {
     pub address: SocketAddr,
     /// Bits of [`lb_common::backend::state`].
     pub state: u64,
+    pub is_ejected: bool,
     /// The number of the view's slots that name it.
     pub slots: usize,
 }
@@ -204,6 +205,7 @@ fn compare_backend(
         id,
         address,
         state: line.state,
+        is_ejected: line.ejected_until != 0,
         slots,
     });
     let known = wanted(port, scope)
@@ -254,10 +256,14 @@ fn is_within(backing: &impl Backing, view: u32, run: SlotRun) -> bool {
 }
 
 impl BackendFound {
-    /// The names of its state's bits.
+    /// The names of its state's bits, and whether it is ejected.
     #[must_use]
     pub fn state_names(&self) -> String {
-        dump::state_names(self.state)
+        let names = dump::state_names(self.state);
+        match self.is_ejected {
+            true => format!("{names} ejected"),
+            false => names,
+        }
     }
 }
 

@@ -323,12 +323,13 @@ fn algorithm_name(of: u32) -> String {
 }
 
 pub(super) fn state_names(state: u64) -> String {
-    use lb_common::backend::state::{EXTERNAL, INTERNAL, OUTSIDE, SERVING};
+    use lb_common::backend::state::{EXTERNAL, INTERNAL, OUTSIDE, SERVING, WATCHED};
     let names = [
         (INTERNAL, "internal"),
         (EXTERNAL, "external"),
         (OUTSIDE, "outside"),
         (SERVING, "serving"),
+        (WATCHED, "watched"),
     ];
     let names: Vec<&str> = names
         .into_iter()

@@ -92,10 +92,11 @@ pub const fn frontend_entry(key: &FrontendKey, kind: u8, outside_view: u32) -> F
 #[must_use]
 pub fn backend_state(backend: &Backend) -> u64 {
     let bit = |set: bool, bit: u64| if set { bit } else { 0 };
-    bit(backend.internal, state::INTERNAL)
+    let uses = bit(backend.internal, state::INTERNAL)
         | bit(backend.external, state::EXTERNAL)
         | bit(backend.outside, state::OUTSIDE)
-        | bit(backend.serving, state::SERVING)
+        | bit(backend.serving, state::SERVING);
+    uses | bit(backend.watched && uses != 0, state::WATCHED)
 }
 
 /// The keys of a service port's frontends.

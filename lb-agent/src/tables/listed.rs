@@ -7,7 +7,7 @@ use lb_common::backend::state;
 
 use super::backing::{ReadTables, Table};
 use super::model::{HeldBackend, HeldFrontend, HeldPort, Model};
-use super::{encode, entries};
+use super::{ejection, encode, entries};
 use crate::policy::{FrontendKind, Scope, ServicePortKey};
 
 /// A backend and its counters.
@@ -20,6 +20,10 @@ pub struct BackendCounters<'a> {
     pub state: u64,
     pub connections: u64,
     pub active: u64,
+    /// Connects that failed in a row. Counted only with outlier detection.
+    pub failures: u32,
+    /// See [`lb_common::outlier::TRIAL`]; 0: it is not ejected.
+    pub ejected_until: u64,
 }
 
 /// An element of FRONTENDS.
@@ -52,6 +56,8 @@ pub(super) fn backends_of<'a>(
         state: held.state,
         connections: backing.load(Table::Backends, held.id, BackendLine::CONNECTIONS_WORD),
         active: entries::active(backing, held.id),
+        failures: ejection::failures(backing, held.id),
+        ejected_until: ejection::ejected_until(backing, held.id),
     })
 }
 

@@ -9,6 +9,7 @@ mod cells;
 mod compare;
 mod drift;
 mod dump;
+mod ejection;
 mod encode;
 mod entries;
 mod headroom;
@@ -38,6 +39,7 @@ pub use self::backing::{Backing, Copies, Elements, Part, ReadTables, SourcePrefi
 pub use self::compare::{BackendFound, Comparison, Difference, ElementFound, ViewFound};
 pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
+pub use self::ejection::{Ejections, WatchedBackend};
 pub use self::encode::socket_address;
 pub use self::entries::{PairAddresses, Stale, addresses, has_stopped};
 pub use self::headroom::Headroom;
@@ -278,6 +280,12 @@ impl<B: Backing> Tables<B> {
     #[must_use]
     pub fn has_service_port(&self, id: u32) -> bool {
         self.model.ports.contains_key(&id)
+    }
+
+    /// What the tables contain for outlier detection.
+    pub const fn ejections(&mut self) -> Ejections<'_, B> {
+        let Self { backing, model, .. } = self;
+        Ejections { backing, model }
     }
 
     /// Tells the programs whether anybody reads EVENTS.

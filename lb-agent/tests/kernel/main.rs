@@ -31,6 +31,7 @@ mod netfilter;
 mod node;
 #[path = "../shared/orphan.rs"]
 mod orphan;
+mod outliers;
 mod packets;
 mod privileges;
 mod probes;

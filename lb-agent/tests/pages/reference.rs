@@ -12,6 +12,18 @@ const INTRODUCTION: &str = "\
 Flags, environment variables and exit codes are stable interfaces: [stability.md](stability.md). [install.md](install.md) shows
 their use in a cluster.";
 
+const ANNOTATIONS: &str = "
+## Annotations
+
+A change takes effect on a live Service, and loses no connection. A value that is not allowed is reported with the object's name, and the default is used.
+
+| annotation | on | values | default | meaning |
+| --- | --- | --- | --- | --- |
+| `socklb.dev/algorithm` | Service | `random`, `least-conn`, `maglev`, `round-robin` | `--default-algorithm` | how a backend is chosen |
+| `socklb.dev/outlier-detection` | Service | `\"true\"`, `\"false\"` | `\"true\"` with `--outlier-detection`, else `\"false\"` | avoid backends to which connects of this node fail: [outlier-detection.md](outlier-detection.md) |
+| `socklb.dev/ignore` | Service | `\"true\"`, `\"false\"` | `\"false\"` | leave the Service to another program |
+";
+
 const VARIABLES: &str = "
 ## Environment variables
 
@@ -36,7 +48,7 @@ fn variables(command: &Command, found: &mut BTreeMap<String, String>) {
 #[test]
 fn the_reference_page_is_current() {
     let options = MarkdownOptions::new()
-        .title("Command-line reference".to_owned())
+        .title("Reference".to_owned())
         .show_footer(false);
     let text = help_markdown_custom::<Cli>(&options);
     let generic =
@@ -44,7 +56,7 @@ fn the_reference_page_is_current() {
     assert!(text.contains(generic), "{text}");
     let text = text.replace(generic, INTRODUCTION);
     let lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
-    let mut page = format!("{}\n{VARIABLES}", lines.join("\n"));
+    let mut page = format!("{}\n{ANNOTATIONS}{VARIABLES}", lines.join("\n"));
     let mut found = BTreeMap::new();
     variables(&Cli::command(), &mut found);
     assert!(!found.is_empty());

@@ -52,10 +52,11 @@ pub(super) const HOUSES: &[House] = &[
         within: &[],
         floors: &[
             &["main"],
-            &["connect", "send", "reply", "release", "packet"],
+            &["connect", "send", "reply", "release", "failure", "packet"],
             &["guard", "outcome"],
             &["frontend", "affinity", "origin", "flow", "scope"],
             &["pick", "verdict"],
+            &["outlier"],
             &["event", "service"],
             &["backend", "config", "identity"],
             &["maps"],

@@ -106,7 +106,9 @@ impl Row for BackendRow {
             |a, b| used(&a.backend).cmp(used(&b.backend)),
         )
         .with_width(8)
-        .needs_attention(|row| !row.backend.internal && !row.backend.external),
+        .needs_attention(|row| {
+            row.backend.ejected || !row.backend.internal && !row.backend.external
+        }),
         Column::<Self>::number(
             "SHARE",
             14,
@@ -125,6 +127,14 @@ impl Row for BackendRow {
             |row| row.backend.active.to_string(),
             |a, b| a.backend.active.cmp(&b.backend.active),
         ),
+        Column::<Self>::number(
+            "FAILURES",
+            9,
+            |row| row.backend.failures.to_string(),
+            |a, b| a.backend.failures.cmp(&b.backend.failures),
+        )
+        .when_width(110)
+        .needs_attention(|row| row.backend.failures > 0),
         Column::<Self>::number(
             "CONNECTIONS",
             12,

@@ -115,6 +115,7 @@ mod tests {
             internal: *serving,
             external: *serving,
             outside: false,
+            watched: false,
             serving: *serving,
         };
         ServicePort {

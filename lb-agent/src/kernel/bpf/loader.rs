@@ -93,6 +93,7 @@ fn load_with(
     loader
         .override_global("ORIGINS_MASK", &mask, true)
         .override_global("COOKIE_OFFSET", &fields.cookie, true)
+        .override_global("STATE_OFFSET", &fields.state, true)
         .override_global("FIRST_SUBFLOW_OFFSET", &fields.first_subflow, true)
         .override_global("BYTES_ACKED_OFFSET", &fields.bytes_acked, true)
         .override_global("SRTT_OFFSET", &fields.smoothed_rtt, true)
@@ -115,7 +116,8 @@ fn load_with(
         })?;
     for (name, program) in object.programs_mut() {
         let is_packet = matches!(program, Program::SchedClassifier(_));
-        if is_packet && !programs.has_packets {
+        let is_of_outliers = matches!(program, Program::RawTracePoint(_));
+        if is_packet && !programs.has_packets || is_of_outliers && fields.state == 0 {
             continue;
         }
         let loaded = load_program(program).map_err(|error| match &error {
@@ -132,6 +134,11 @@ fn load_with(
                 event = "packet_path.program_refused",
                 %error,
                 "the packet path is off",
+            ),
+            Err(error) if is_of_outliers => tracing::debug!(
+                event = "outliers.program_refused",
+                %error,
+                "outlier detection is not possible",
             ),
             loaded => loaded?,
         }
@@ -156,6 +163,7 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

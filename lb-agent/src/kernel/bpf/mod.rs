@@ -4,6 +4,7 @@ pub mod btf;
 pub mod crash_points;
 pub mod event_ring;
 pub mod events;
+pub mod failure_hooks;
 pub mod grace;
 pub mod hooks;
 pub mod kernel_function;

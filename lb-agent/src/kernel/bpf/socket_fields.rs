@@ -9,6 +9,8 @@ pub struct SocketFields {
     /// `sock_common.skc_cookie` (include/net/sock.h), the beginning of every kind of socket: its offset in bytes. 0:
     /// the programs read nothing.
     pub cookie: u32,
+    /// `sock_common.skc_state`: its offset in bytes. 0: without outlier detection.
+    pub state: u32,
     /// `mptcp_sock.first` (net/mptcp/protocol.h): its offset in bytes. 0: without MPTCP.
     pub first_subflow: u32,
     /// `tcp_sock.bytes_acked` (include/linux/tcp.h): its offset in bytes. 0: failed connections are not counted.
@@ -59,6 +61,7 @@ impl SocketFields {
         for found in btf::types(btf).into_iter().flatten() {
             if found.is_structure("sock_common") {
                 fields.cookie = found.member_offset("skc_cookie").unwrap_or(0);
+                fields.state = found.member_offset("skc_state").unwrap_or(0);
             } else if found.is_structure("mptcp_sock") {
                 fields.first_subflow = found.member_offset("first").unwrap_or(0);
             } else if found.is_structure("tcp_sock") {
@@ -81,10 +84,11 @@ impl SocketFields {
     /// The values to load the programs with, tried in this order until the kernel accepts them; with the last the
     /// programs read nothing.
     ///
-    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`). MPTCP sockets and
-    /// the fields of TCP sockets need that helper, and so does the release hook without the kernel function.
+    /// In lockdown the kernel lets no program read its memory by a helper (`LOCKDOWN_BPF_READ_KERNEL`). MPTCP sockets, the
+    /// fields of TCP sockets and outlier detection need that helper, and so does the release hook without the kernel function.
     pub fn attempts(self) -> Vec<Self> {
         let without_helper = Self {
+            state: 0,
             first_subflow: 0,
             bytes_acked: 0,
             smoothed_rtt: 0,
@@ -111,6 +115,7 @@ mod tests {
         let is_word = |offset: u32, bytes| offset != 0 && offset.is_multiple_of(bytes);
         assert!(
             is_word(fields.cookie, 8)
+                && fields.state != 0
                 && is_word(fields.bytes_acked, 8)
                 && is_word(fields.smoothed_rtt, 4)
                 && is_word(fields.smallest_rtt, 4),
@@ -122,6 +127,7 @@ mod tests {
     fn attempts_are_distinct_and_the_last_reads_no_field() {
         let all = SocketFields {
             cookie: 104,
+            state: 18,
             first_subflow: 1_600,
             bytes_acked: 1_800,
             smoothed_rtt: 1_900,

@@ -3,7 +3,7 @@
 //!
 //! Remove each when aya offers it (`attach_to_link` for all cgroup programs, `LinkInfo` with the cgroup).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -105,6 +105,14 @@ pub fn create_tcx_link(program: BorrowedFd<'_>, device: u32) -> io::Result<Owned
     attr.link_create.__bindgen_anon_2.target_ifindex = device;
     attr.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
+}
+
+/// Attaches a program to a tracepoint (BPF_RAW_TRACEPOINT_OPEN), until the returned descriptor is closed.
+pub fn attach_to_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.raw_tracepoint.name = name.as_ptr() as u64;
+    attr.raw_tracepoint.prog_fd = number(program);
+    bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned)
 }
 
 /// The index of the device that a tcx link is attached to; 0 if it was detached, or the device removed.

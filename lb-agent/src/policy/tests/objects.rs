@@ -1,6 +1,6 @@
 //! Which Services are served, and which problems are reported for invalid ones.
 
-use crate::catalog::{Change, Kind, ObjectId, ObjectName};
+use crate::catalog::{Change, Kind, ObjectId, ObjectName, Protocol};
 
 use super::{Case, check, check_problems, service, slice};
 
@@ -162,6 +162,33 @@ fn an_unknown_algorithm_is_reported() {
         [
             "Service default/web: annotation socklb.dev/algorithm \"fastest\": write one of random, least-conn, maglev, round-robin; random is used"
         ]
+    );
+}
+
+#[test]
+fn outlier_detection_is_for_tcp_and_a_wrong_value_is_reported() {
+    let watched = |value: &str| {
+        let annotated =
+            format!("{{name: web, annotations: {{socklb.dev/outlier-detection: \"{value}\"}}}}");
+        let ports = "[{name: tcp, port: 80}, {name: udp, port: 80, protocol: UDP}]";
+        let web = service("web", "").replace("{name: web}", &annotated);
+        let web = web.replace("[{port: 80}]", ports);
+        let slice = "kind: EndpointSlice\nmetadata: {name: web-1, labels: {kubernetes.io/service-name: web}}\n\
+             addressType: IPv4\nports: [{name: tcp, port: 80}, {name: udp, port: 80, protocol: UDP}]\n\
+             endpoints: [{addresses: [10.1.0.1]}]\n";
+        let case = Case::new(&format!("{web}---\n{slice}"));
+        let ports = case.policy.service_ports();
+        let watched = ports.map(|port| (port.key.protocol, port.backends[0].watched));
+        (watched.collect::<Vec<_>>(), case.problems())
+    };
+    let ports = |tcp| vec![(Protocol::Tcp, tcp), (Protocol::Udp, false)];
+    assert_eq!(watched("true"), (ports(true), Vec::new()));
+    assert_eq!(watched("false"), (ports(false), Vec::new()));
+    let (of, problems) = watched("yes");
+    assert_eq!(of, ports(false));
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("Service default/web: annotation socklb.dev/outlier-detection")
     );
 }
 

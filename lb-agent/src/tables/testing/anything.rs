@@ -54,6 +54,7 @@ struct Endpoint {
     external: bool,
     outside: bool,
     serving: bool,
+    watched: bool,
 }
 
 /// A word of an array.
@@ -328,6 +329,7 @@ impl Endpoint {
             external: self.external,
             outside: self.outside,
             serving: self.serving,
+            watched: self.watched,
             ..backend(self.number % 12)
         }
     }

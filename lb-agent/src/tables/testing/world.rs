@@ -62,6 +62,7 @@ pub fn backend(number: u8) -> Backend {
         internal: true,
         external: true,
         outside: false,
+        watched: false,
         serving: true,
     }
 }

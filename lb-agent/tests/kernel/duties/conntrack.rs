@@ -40,6 +40,7 @@ fn dns(cluster_ip: &str, backends: &[(&str, bool)]) -> Result<ServicePort> {
             internal: serving,
             external: serving,
             outside: false,
+            watched: false,
             serving,
         })
     };
