@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::cases::{grace, remove, set, tables};
+use super::random_cases;
 use crate::policy::{Backend, FrontendKind, ServicePort, ServicePortKey};
 use crate::tables::model::is_guard;
 use crate::tables::testing::world::{World, any_world, backend, change, frontend, port};
@@ -179,7 +180,7 @@ fn only_service_ports_that_can_fit_are_retried() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(400))]
 
     #[test]
     fn fitting_ports_are_current_and_others_choose_no_removed_backend(

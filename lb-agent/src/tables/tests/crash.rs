@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::random_cases;
 use super::sockets::Sockets;
 use super::steps::{recover_stepwise, stepwise};
 use crate::policy::Update;
@@ -198,7 +199,7 @@ fn stopped_everywhere(lengths: [u32; 4], worlds: &[World], last: &World, graces:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, max_shrink_time: 60_000, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(20))]
 
     #[test]
     fn a_writer_stopped_after_every_store_is_recovered(
@@ -223,7 +224,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, max_shrink_time: 60_000, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(8))]
 
     /// The usual restart: the wanted world is the one that the writer was applying.
     #[test]

@@ -3,6 +3,7 @@
 use lb_common::{Backend as BackendLine, FrontendKey, SlotRun, View};
 use proptest::prelude::*;
 
+use super::random_cases;
 use super::steps::stepwise;
 use crate::tables::plan::Rollout;
 use crate::tables::testing::world::{self, World, any_world, change};
@@ -64,7 +65,7 @@ impl SlowReader {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(400))]
 
     #[test]
     fn the_last_world_is_read_back_and_all_else_is_free(
