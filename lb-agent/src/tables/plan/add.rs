@@ -2,6 +2,8 @@
 //!
 //! A frontend that moves to a view of its own must not see the shared view's next choice before it has moved, nor one that
 //! moves to a shared view its last choice after: hence new views come first.
+//!
+//! The next agent recognizes a service port by its ClusterIP, so no frontend comes before that one if both are new.
 
 use lb_common::FrontendKey;
 use lb_common::config::NEXT_SERVICE_PORT;
@@ -36,10 +38,11 @@ pub fn add(model: &Model, port: &ServicePort, target: &WantedPort, plan: &mut Pl
     add_backends(held, target, plan);
     let new_ranges = target.source_ranges.difference(&held.source_ranges);
     plan.extend(new_ranges.copied().map(Step::PutSourceRange));
-    let (outside, views): (Vec<_>, Vec<_>) = target
+    let (outside, mut views): (Vec<_>, Vec<_>) = target
         .views
         .iter()
         .partition(|view| view.held.role == Role::Outside);
+    views.sort_by_key(|view| view.held.role != Role::Internal);
     // The frontends' entries name it.
     for view in outside {
         add_view(held, id, view, plan);
@@ -127,11 +130,13 @@ pub fn add_view(held: &HeldPort, port: u32, view: &WantedView, plan: &mut Plan) 
     plan.push(Step::Record(Record::View { port, view }));
 }
 
-/// The frontends of a view, which is whole by now.
+/// The frontends of a view, which is whole by now: the ClusterIP first.
 fn add_frontends(model: &Model, view: u32, target: &WantedPort, plan: &mut Plan) {
-    for (key, frontend) in &target.frontends {
-        if frontend.view == view {
-            add_frontend(model, key, frontend, plan);
+    for is_first in [true, false] {
+        for (key, frontend) in &target.frontends {
+            if frontend.view == view && frontend.is_cluster_ip() == is_first {
+                add_frontend(model, key, frontend, plan);
+            }
         }
     }
 }

@@ -8,8 +8,9 @@ use super::super::encode::frontend_keys;
 use super::super::model::Model;
 use crate::policy::ServicePort;
 
-/// Gives service ports the ids of those that an earlier agent left, recognised by their ClusterIPs. Any other frontend may have
-/// come from another Service since: by that one a Service would take over another's rows, and show its backends there.
+/// Gives service ports the ids of those that an earlier agent left, recognized by their ClusterIPs, which are the first frontends
+/// to be written. Any other frontend may have come from another Service since: by that one a Service would take over another's
+/// rows, and show its backends there.
 pub fn reuse_ids(model: &mut Model, ports: &[ServicePort]) {
     if model.orphans.is_empty() {
         return;
@@ -28,7 +29,7 @@ pub fn reuse_ids(model: &mut Model, ports: &[ServicePort]) {
             .filter(|owner| model.orphans.contains(owner))
             .find(|owner| match cluster_ip(model, *owner) {
                 Some(cluster_ip) => wanted.contains(&cluster_ip),
-                // The earlier agent was stopped before it wrote that one.
+                // Another Service has got it, or the earlier agent was stopped while it changed.
                 None => model
                     .ports
                     .get(owner)

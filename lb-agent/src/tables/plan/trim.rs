@@ -11,13 +11,17 @@ use super::rows;
 use super::step::{Plan, Record, Step};
 use crate::policy::{Backend, ServicePort};
 
-/// Removes the frontends of a service port that are not among these.
+/// Removes the frontends of a service port that are not among these. The ClusterIP goes last: the next agent recognizes the
+/// service port by it.
 pub fn remove_frontends(model: &Model, port: u32, kept: &BTreeSet<FrontendKey>, plan: &mut Plan) {
     let Some(held) = model.ports.get(&port) else {
         return;
     };
     let goes = held.frontends.iter().filter(|key| !kept.contains(key));
-    plan.extend(goes.copied().map(Step::Remove));
+    let is_cluster_ip =
+        |key: &&FrontendKey| model.frontends.get(key).is_some_and(|f| f.is_cluster_ip());
+    let (last, first): (Vec<_>, Vec<_>) = goes.partition(is_cluster_ip);
+    plan.extend(first.into_iter().chain(last).copied().map(Step::Remove));
 }
 
 /// Removes the source ranges of a service port that are not among these.

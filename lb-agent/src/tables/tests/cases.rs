@@ -4,13 +4,11 @@ use std::collections::HashSet;
 
 use lb_common::{Backend as BackendLine, FrontendKey, FrontendValue, Pair, Target};
 
-use super::steps::stepwise;
 use crate::policy::{FrontendKind, ServicePort, Update};
 use crate::tables::cells::location;
 use crate::tables::model::{is_guard, load_backend};
-use crate::tables::plan::Rollout;
 use crate::tables::testing::world::{World, backend, change, frontend, port};
-use crate::tables::testing::{Memory, State, check_allocators, check_reads_back, choice};
+use crate::tables::testing::{Memory, check_allocators, check_reads_back, choice};
 use crate::tables::{ApplyError, Backing as _, Table, Tables, encode};
 
 pub fn tables(lengths: [u32; 4]) -> Tables<Memory> {
@@ -183,33 +181,6 @@ fn a_cluster_ip_has_no_guard_while_one_of_its_ports_does_not_fit() {
     other.backends.truncate(1);
     assert!(tables.apply(set([other])).is_empty());
     assert_eq!(guards(&tables), 1);
-}
-
-/// An external IP that moved while no agent ran: its new Service is not mistaken for the old one.
-#[test]
-fn a_recovered_service_is_matched_by_its_cluster_ip() {
-    let external = frontend(FrontendKind::ExternalIp, 9);
-    let mut old = port(2, vec![backend(2)]);
-    old.frontends.push(external.clone());
-    let mut tables = tables([10, 10, 10, 10]);
-    tables.apply(set([old.clone()]));
-    let id = tables.backends().next().expect("one backend").id;
-
-    let mut tables = Tables::recover(tables.backing).expect("memory can be read");
-    old.frontends.pop();
-    let mut new = port(1, vec![backend(1)]);
-    new.frontends.push(external);
-    let key = encode::frontend_key(&old.frontends[0], old.key.protocol).expect("it has an address");
-    let before = choice(&tables.backing.state, &key);
-    let mut check = |state: &mut State| {
-        assert_eq!(choice(state, &key), before, "the other Service's backends");
-    };
-    let rollout = Rollout::of(set([old.clone(), new]), &mut tables.model);
-    stepwise(&mut tables, rollout, &mut check);
-    let rollout = Rollout::of_orphans(&mut tables.model);
-    stepwise(&mut tables, rollout, &mut check);
-    let kept = tables.backends().find(|backend| *backend.port == old.key);
-    assert_eq!(kept.map(|backend| backend.id), Some(id));
 }
 
 /// The tag does not cover the byte that is always 0.

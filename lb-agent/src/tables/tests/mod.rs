@@ -6,6 +6,7 @@ mod compare;
 mod crash;
 mod drift;
 mod properties;
+mod recognized;
 mod sockets;
 mod stale;
 mod steps;
