@@ -10,6 +10,7 @@
 mod add;
 mod assign;
 mod config;
+mod found;
 mod guards;
 mod maglev;
 mod nat;
@@ -24,10 +25,10 @@ mod trim;
 
 pub use self::assign::ApplyError;
 pub use self::config::{packet_path, refuse_unknown};
+pub use self::found::clear_found;
 pub use self::guards::prefixes;
 pub use self::nat::repair_nat;
 pub use self::repair::{renew_slots, repair_config, repair_port, words_of};
 pub use self::rollout::{Refused, Rollout, Task};
 pub use self::rows::config_word;
 pub use self::step::{Plan, Record, Step};
-pub use self::trim::clear_found;

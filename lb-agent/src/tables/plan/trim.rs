@@ -6,7 +6,7 @@ use lb_common::FrontendKey;
 
 use super::super::backing::SourcePrefix;
 use super::super::encode::{self, frontend_keys};
-use super::super::model::{Found, HeldBackend, Model};
+use super::super::model::{HeldBackend, Model};
 use super::rows;
 use super::step::{Plan, Record, Step};
 use crate::policy::{Backend, ServicePort};
@@ -88,16 +88,4 @@ fn wanted_state(wanted: &[Backend], held: &HeldBackend) -> u64 {
         .ok()
         .and_then(|found| wanted.get(found))
         .map_or(0, encode::backend_state)
-}
-
-/// Removes from tables that were found what makes no sense there: first of all, since the ids that it names are free.
-#[must_use]
-pub fn clear_found(found: &Found) -> Plan {
-    let strays = found.strays.iter().copied().map(Step::Remove);
-    let unowned = found.unowned.iter().map(|&id| rows::backend_state(id, 0));
-    let ranges = found.unowned_ranges.iter().copied();
-    strays
-        .chain(unowned)
-        .chain(ranges.map(Step::RemoveSourceRange))
-        .collect()
 }

@@ -1,13 +1,12 @@
 //! Invariants of the tables, during and after a change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::offset_of;
 use std::net::SocketAddr;
 
 use lb_common::{FrontendEntry, FrontendKey, View};
 
 use super::memory::{Memory, State};
-use super::reader::{Choice, choice, frontend_of, outside, wanted};
+use super::reader::{Choice, choice, frontend_of, outside, view_of, wanted};
 use super::world::World;
 use crate::policy::{Frontend, FrontendKind, Scope, ServicePort};
 use crate::tables::backing::Table;
@@ -63,13 +62,8 @@ impl Allowed {
     fn add_left_behind(&mut self, now: &State, after: &World, may_go: bool) {
         let mut left: BTreeMap<u32, BTreeSet<FrontendKey>> = BTreeMap::new();
         for key in now.frontends.keys().filter(|key| !is_guard(key)) {
-            let view = now.frontends[key].read(key.tag()).map(|target| target.view);
-            let word = offset_of!(View, service_port) / 8;
-            let owner = view.map(|view| now.load(Table::Views, view, word));
-            let owner = owner.and_then(|word| u32::try_from(word & u64::from(u32::MAX)).ok());
-            left.entry(owner.unwrap_or_default())
-                .or_default()
-                .insert(*key);
+            let owner = owner(now, key).unwrap_or_default();
+            left.entry(owner).or_default().insert(*key);
         }
         for (keys, port) in left
             .values()
@@ -104,7 +98,27 @@ impl Allowed {
     /// Only the choice that it offers now.
     pub fn as_now(now: &State) -> Self {
         let keys = now.frontends.keys().filter(|key| !is_guard(key));
-        Self(keys.map(|key| (*key, vec![choice(now, key)])).collect())
+        let keys = keys.flat_map(|key| [*key, outside(key)]);
+        Self(keys.map(|key| (key, vec![choice(now, &key)])).collect())
+    }
+
+    /// While a writer takes over: a frontend that was moving to another service port goes back to the one that it was leaving,
+    /// also for packets from outside.
+    pub fn at_a_take_over(now: &State) -> Self {
+        let mut this = Self::as_now(now);
+        let keys = || now.frontends.keys().filter(|key| !is_guard(key));
+        let is_half_moved = |key: &FrontendKey| {
+            let outside = owner(now, &outside(key));
+            outside.is_some() && outside != owner(now, key)
+        };
+        for key in keys().filter(|key| is_half_moved(key)) {
+            let siblings = keys().filter(|other| owner(now, other) == owner(now, key));
+            let whole = siblings.filter(|other| !is_half_moved(other));
+            let choices = whole.map(|other| choice(now, &outside(other)));
+            let allowed = this.0.entry(outside(key)).or_default();
+            allowed.extend(choices.chain([None]));
+        }
+        this
     }
 
     /// In full tables, a frontend that leaves a service port may not fit into the next one. The same holds for frontends of a
@@ -166,6 +180,14 @@ impl Allowed {
             );
         }
     }
+}
+
+/// The id of the service port whose view a frontend has. `key`: a frontend's, or the result of [`outside`].
+fn owner(state: &State, key: &FrontendKey) -> Option<u32> {
+    let view = view_of(state, key)?;
+    let words = std::array::from_fn(|word| state.load(Table::Views, view, word));
+    let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
+    Some(view.service_port)
 }
 
 fn cluster_ip(port: &ServicePort) -> Option<&Frontend> {

@@ -16,4 +16,4 @@ pub use self::checks::Allowed;
 pub use self::checks::check_reads_back;
 pub use self::memory::{Memory, State};
 #[cfg(test)]
-pub use self::reader::{cell, choice, wanted};
+pub use self::reader::{cell, choice, outside, wanted};

@@ -33,30 +33,15 @@ pub const fn frontend_of(key: &FrontendKey) -> FrontendKey {
 ///
 /// `key`: a frontend's, or the result of [`outside`].
 pub fn choice(state: &State, key: &FrontendKey) -> Choice {
-    let is_outside = *key == outside(key);
-    let key = &frontend_of(key);
-    let mut target = state.frontends.get(key)?.read(key.tag())?;
-    let words = std::array::from_fn(|word| state.load(Table::FrontendList, target.frontend, word));
-    let entry: lb_common::FrontendEntry = bytemuck::must_cast::<[u64; 3], _>(words);
-    assert_eq!(
-        (entry.address, entry.port, entry.protocol),
-        (key.address, key.port, key.protocol),
-        "getpeername would say something else"
-    );
-    if is_outside {
-        if entry.outside_view == 0 {
-            return None;
-        }
-        target.view = entry.outside_view;
-    }
-    let words = std::array::from_fn(|word| state.load(Table::Views, target.view, word));
+    let index = view_of(state, key)?;
+    let words = std::array::from_fn(|word| state.load(Table::Views, index, word));
     let view: View = bytemuck::must_cast::<[u64; View::WORDS], _>(words);
     let run = SlotRun::from_word(view.slots);
     let mut backends = BTreeMap::new();
     for slot in 0..run.length {
         let number = run.cell(slot);
         if let Some((owner, _)) = own_cell(number) {
-            assert_eq!(owner, target.view, "another view's own cell");
+            assert_eq!(owner, index, "another view's own cell");
         }
         let id = slot_of(cell(state, number), slot);
         let words = std::array::from_fn(|word| state.load(Table::Backends, id, word));
@@ -80,6 +65,26 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
         backends.values_mut().for_each(|share| *share = 1);
     }
     Some(backends)
+}
+
+/// The index of the view that a frontend has.
+///
+/// `key`: as in [`choice`].
+pub fn view_of(state: &State, key: &FrontendKey) -> Option<u32> {
+    let is_outside = *key == outside(key);
+    let key = &frontend_of(key);
+    let target = state.frontends.get(key)?.read(key.tag())?;
+    let words = std::array::from_fn(|word| state.load(Table::FrontendList, target.frontend, word));
+    let entry: lb_common::FrontendEntry = bytemuck::must_cast::<[u64; 3], _>(words);
+    assert_eq!(
+        (entry.address, entry.port, entry.protocol),
+        (key.address, key.port, key.protocol),
+        "getpeername would say something else"
+    );
+    match is_outside {
+        true => (entry.outside_view != 0).then_some(entry.outside_view),
+        false => Some(target.view),
+    }
 }
 
 /// The contents of a cell, of SLOTS or of a view.

@@ -69,7 +69,7 @@ impl Writer {
         memory.state = left.state.clone();
         let mut watch = Watch {
             sockets: left.sockets,
-            allowed: Some(Allowed::as_now(&memory.state)),
+            allowed: Some(Allowed::at_a_take_over(&memory.state)),
             turn: left.turn,
             stops: Vec::new(),
         };

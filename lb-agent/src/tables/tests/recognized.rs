@@ -5,7 +5,7 @@ use super::steps::stepwise;
 use crate::policy::{Backend, Frontend, FrontendKind, ServicePort, Update};
 use crate::tables::plan::Rollout;
 use crate::tables::testing::world::{backend, frontend, port};
-use crate::tables::testing::{Memory, State, choice};
+use crate::tables::testing::{Memory, State, choice, outside};
 use crate::tables::{Tables, encode};
 
 /// The external IP that Services have one after the other.
@@ -115,5 +115,55 @@ fn a_half_written_service_is_not_refused_in_favour_of_a_newer_one() {
             .collect();
         assert_eq!(refused, [newer.key]);
         assert!(has(&tables.backing.state, &node_port()));
+    }
+}
+
+/// The agent was stopped while an external IP moved from one Service to another. Meanwhile a third Service has the ClusterIP of
+/// the second one, so that it is taken for it.
+#[test]
+fn packets_to_a_frontend_that_was_being_moved_never_reach_a_third_service() {
+    let room = [10, 10, 10, 10];
+    let local = |number| {
+        let backend = Backend {
+            outside: true,
+            ..backend(number)
+        };
+        ServicePort {
+            external_local: true,
+            ..port(number, vec![backend])
+        }
+    };
+    let with = |frontend: Frontend, mut port: ServicePort| {
+        port.frontends.push(frontend);
+        port
+    };
+    let key = encode::frontend_key(&external(), port(1, vec![]).key.protocol);
+    let key = key.expect("it has an address");
+    let chosen = |state: &State| choice(state, &outside(&key)).unwrap_or_default();
+    for other in [None, Some(frontend(FrontendKind::ExternalIp, 8))] {
+        let mut first = with(external(), local(1));
+        first.frontends.extend(other.clone());
+        let mut tables = tables(room);
+        tables.apply(set([first.clone()]));
+        first.frontends.retain(|frontend| *frontend != external());
+        let stops = states(&mut tables, set([first, with(external(), local(2))]));
+        let mut back = 0;
+        for state in stops {
+            let mut memory = Memory::new(room);
+            memory.state = state;
+            let before = chosen(&memory.state);
+            let mut tables = Tables::recover(memory).expect("memory can be read");
+            back += usize::from(chosen(&tables.backing.state) != before);
+            let mut third = local(3);
+            third.frontends = vec![
+                frontend(FrontendKind::ClusterIp, 2),
+                frontend(FrontendKind::ExternalIp, 7),
+            ];
+            for state in states(&mut tables, set([third])) {
+                assert!(!chosen(&state).contains_key(&backend(3).address));
+            }
+        }
+        // Between the stores of its entry and of its element.
+        assert!(back > 0);
     }
 }
