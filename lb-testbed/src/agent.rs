@@ -8,11 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::thread::{
-    CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
-};
+use rustix::thread::CapabilitySet;
 
 use crate::agent_process::AgentProcess;
+use crate::capabilities::with_only;
 use crate::missing_netlink::MissingNetlink;
 use crate::node::Node;
 use crate::pod::Pod;
@@ -229,7 +228,7 @@ impl Agent {
             .stdout(log)
             .stderr(same_log)
             .process_group(0);
-        let command = bound(die_with_parent(&mut command), self.capabilities);
+        let command = with_only(die_with_parent(&mut command), self.capabilities);
         if let Some(missing) = self.missing.clone() {
             missing.hide_from(command);
         }
@@ -243,7 +242,7 @@ impl Agent {
     pub fn unload(&self) -> Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("unload").arg("--pin-dir").arg(&self.pin_dir);
-        let output = bound(&mut command, self.capabilities)
+        let output = with_only(&mut command, self.capabilities)
             .output()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
         if !output.status.success() {
@@ -260,23 +259,5 @@ impl Agent {
         let mut agent = self.spawn()?;
         agent.wait_ready()?;
         Ok(agent)
-    }
-}
-
-/// Limits the capabilities of a process that root starts to `left`: the process gets those of its bounding set (capabilities(7)).
-fn bound(command: &mut Command, left: CapabilitySet) -> &mut Command {
-    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            for bit in 0..u64::BITS {
-                let capability = CapabilitySet::from_bits_retain(1 << bit);
-                // An error means that the kernel has no such capability.
-                let is_there = capability_is_in_bounding_set(capability).unwrap_or(false);
-                if is_there && !left.contains(capability) {
-                    remove_capability_from_bounding_set(capability)?;
-                }
-            }
-            Ok(())
-        })
     }
 }

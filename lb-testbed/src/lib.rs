@@ -24,6 +24,7 @@ mod sandbox;
 
 mod agent;
 mod agent_process;
+mod capabilities;
 mod chi_square;
 mod client;
 mod kept;
@@ -47,6 +48,7 @@ mod supervisor;
 
 pub use agent::Agent;
 pub use agent_process::AgentProcess;
+pub use capabilities::with_only;
 pub use cgroup::Cgroup;
 pub use chi_square::ChiSquare;
 pub use client::{ask_udp, connect, connect_name};
@@ -55,6 +57,7 @@ pub use harness::{sandboxed, sandboxed_within};
 pub use kept::KeptSockets;
 pub use log::{Event, Log};
 pub use manifest::{Endpoint, Manifests, ServiceManifest, SliceManifest};
+pub use missing_netlink::MissingNetlink;
 pub use namespace::NetworkNamespace;
 pub use node::Node;
 pub use patience::{Deadline, patiently, stretched, was_starved};
