@@ -1,10 +1,11 @@
 //! The node agent as a library: one module for each step from a Service to the kernel.
 //!
-//! Imports run only downwards: cli, commands, agent and connections, kernel, tables and duties, then source, policy, serve,
+//! Imports run only downwards: cli, commands, agent, connections and check, kernel, tables and duties, then source, policy, serve,
 //! sockets and privileges, then catalog, then metrics and route_changes. `cargo xtask test tidy` checks that.
 
 pub mod agent;
 pub mod catalog;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod connections;

@@ -1,5 +1,6 @@
 //! The command line: clap types with their help, and which command they call.
 
+mod check;
 mod connections;
 mod duties;
 mod events;
@@ -8,6 +9,7 @@ mod listing;
 mod outliers;
 mod packets;
 mod pod;
+mod sizes;
 mod source;
 mod top;
 mod values;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::check::{CheckArgs, SelfTestArgs};
 pub use self::connections::ConnectionArgs;
 pub use self::duties::DutyArgs;
 pub use self::events::EventsArgs;
@@ -28,6 +31,7 @@ pub use self::listing::{AskArgs, ListArgs, OutputArgs, PinArgs, ScopeArgs, Socke
 pub use self::outliers::OutlierArgs;
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
+pub use self::sizes::SizeArgs;
 pub use self::source::{AccessArgs, SourceArgs};
 pub use self::top::TopArgs;
 use self::values::{duration, port_range, service_cidr, step_aside};
@@ -56,6 +60,8 @@ pub struct Cli {
 pub enum Command {
     /// Balance connections on this node until SIGTERM or SIGINT.
     Run(Box<RunArgs>),
+    /// Check whether this node is fit to run the agent, and say what to do if not.
+    Check(CheckArgs),
     /// Show what would be balanced, without touching the kernel.
     Plan(Box<PlanArgs>),
     /// Show the state of the running agent.
@@ -82,6 +88,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Wait until a DaemonSet has an available pod on every node, for the chart's uninstall hook.
     WaitForDaemonset(WaitArgs),
+    #[command(hide = true)]
+    SelfTestInside(SelfTestArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -231,21 +239,6 @@ pub struct UnloadArgs {
     pub then_wait: bool,
 }
 
-#[derive(Clone, Copy, Debug, Args)]
-pub struct SizeArgs {
-    /// Maximum number of Services, counted with six frontends each. A port has one frontend per family, a NodePort one per
-    /// address of the node.
-    #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().services,
-        value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_SERVICES)))]
-    pub max_services: u32,
-
-    /// Maximum number of endpoints, counted once for each port of each Service. With both defaults the tables take 57 MB of kernel
-    /// memory, which the kernel charges to the pod. An upgrade, or another size, briefly takes twice that.
-    #[arg(long, value_name = "N", default_value_t = kernel::Sizes::default().endpoints,
-        value_parser = clap::value_parser!(u32).range(i64::from(kernel::LEAST)..=i64::from(kernel::MOST_ENDPOINTS)))]
-    pub max_endpoints: u32,
-}
-
 /// Log level of the BPF programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BpfLog {
@@ -268,6 +261,8 @@ impl Cli {
                     Err(error) => Err(error),
                 }
             }
+            Command::Check(args) => return args.run(),
+            Command::SelfTestInside(args) => return args.run(),
             Command::Plan(args) => plan::plan(&args.source.settings(), args.output.output),
             Command::Status(args) => status::status(&args.socket.socket, args.output.output),
             Command::Services(args) => services::services(&args.listing()),
@@ -301,10 +296,7 @@ impl RunArgs {
             kernel: kernel::DataPathSettings {
                 cgroup: self.cgroup,
                 pin_dir: self.pins.pin_dir,
-                sizes: kernel::Sizes {
-                    services: self.sizes.max_services,
-                    endpoints: self.sizes.max_endpoints,
-                },
+                sizes: self.sizes.sizes(),
                 program_log: match self.bpf_log {
                     BpfLog::Off => LogLevel::Off,
                     BpfLog::Info => LogLevel::Info,

@@ -1,6 +1,7 @@
 //! One file for each subcommand, and what the subcommands share.
 
 pub mod backends;
+pub mod check;
 pub mod client;
 pub mod connections;
 pub mod dump;

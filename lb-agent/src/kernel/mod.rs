@@ -11,6 +11,7 @@ pub mod netfilter;
 mod node;
 mod packets;
 mod pins;
+pub mod probe;
 
 pub use self::bpf::events::ProgramEvents;
 pub use self::bpf::failure_hooks::{FailureHookError, FailureHooks};

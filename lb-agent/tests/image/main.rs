@@ -15,12 +15,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::serve::{self, BackendStatus};
 use lb_testbed::{
     Deadline, Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest, connect,
     connect_name, sandboxed,
 };
+use serde_json::Value;
 use socket2::SockRef;
 
 use crate::bundle::{Bpffs, Bundle};
@@ -193,6 +194,28 @@ fn the_agent_does_not_pin_on_a_bpffs_of_the_container_runtime() {
             ensure!(log.contains("hostPath volume"), "{log}");
         }
         Ok(())
+    });
+}
+
+/// As `kubectl exec` does it, with the privileges of the agent's container.
+#[test]
+fn a_check_passes_in_the_agents_container() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox)?;
+        let bundle = Bundle::agent(sandbox)?;
+        let mut container = bundle.start()?;
+        container.wait_for_event("agent.ready")?;
+        let command = "/lb-agent check --self-test --cgroup=/host/cgroup -o json";
+        let command: Vec<String> = command.split(' ').map(ToOwned::to_owned).collect();
+        let output = container.exec(&command)?;
+        ensure!(output.status.success(), "{output:?}");
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+        for check in ["capabilities", "nftables", "agent", "self-test"] {
+            let mut of = findings.iter().filter(|row| row["check"] == check);
+            let row = of.next().with_context(|| format!("no row {check}"))?;
+            assert_eq!(row["result"], "ok", "{row}");
+        }
+        web.check()
     });
 }
 

@@ -6,6 +6,7 @@ mod aside;
 mod bound;
 mod capacity;
 mod cgroups;
+mod check;
 mod choice;
 mod churn;
 mod connect;

@@ -26,7 +26,7 @@ pub(super) const HOUSES: &[House] = &[
             &["main"],
             &["cli"],
             &["commands"],
-            &["agent", "connections"],
+            &["agent", "connections", "check"],
             &["kernel"],
             &["tables", "duties"],
             &["source", "policy", "serve", "sockets", "privileges"],
@@ -39,7 +39,7 @@ pub(super) const HOUSES: &[House] = &[
         within: &["kernel"],
         floors: &[
             &["main"],
-            &["data_path"],
+            &["data_path", "probe"],
             &["migrate", "packets"],
             &["pins"],
             &["maps"],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::{Program, ProgramError, ProgramInfo};
-use aya_obj::generated::bpf_attach_type;
+use aya_obj::generated::{BPF_F_ALLOW_MULTI, bpf_attach_type};
 
 use super::crash_points::end_at;
 use super::sys;
@@ -131,6 +131,63 @@ pub fn put_into_place(
                 open: open.try_clone_to_owned().map_err(failed)?,
                 hook,
                 link,
+            })
+        })
+        .collect()
+}
+
+/// Attaches each program by a link that ends with its descriptor, since no file names it.
+pub fn attach_for_now(object: &Ebpf, cgroup: &Cgroup) -> Result<Vec<OwnedFd>, KernelError> {
+    HOOKS
+        .into_iter()
+        .map(|(name, hook)| {
+            let failed = |error| KernelError::Attach {
+                program: name.to_owned(),
+                cgroup: cgroup.path.clone(),
+                error,
+            };
+            let program = object
+                .program(name)
+                .ok_or_else(|| KernelError::Object(format!("program {name} is missing")))?;
+            let open = fd(program).map_err(|error| failed(io::Error::other(error)))?;
+            sys::create_link(open, cgroup.as_fd(), hook).map_err(failed)
+        })
+        .collect()
+}
+
+/// The programs at one hook of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramsAtHook {
+    pub hook: &'static str,
+    /// Their ids, in the order in which they run.
+    pub programs: Vec<u32>,
+    /// Another program can be attached beside these.
+    pub is_open: bool,
+    /// Which of them is ours, by the pinned link.
+    pub ours: Option<u32>,
+}
+
+/// The programs that are attached to a cgroup itself at our hooks.
+///
+/// `links`: the folder of the links.
+///
+/// # Errors
+/// EPERM: CAP_NET_ADMIN is missing.
+pub fn programs_at(cgroup: &Cgroup, links: &Path) -> io::Result<Vec<ProgramsAtHook>> {
+    HOOKS
+        .into_iter()
+        .map(|(name, hook)| {
+            let (programs, flags) = sys::cgroup_programs(cgroup.as_fd(), hook)?;
+            // `__cgroup_bpf_attach` in kernel/bpf/cgroup.c: links are attached with this flag.
+            let is_open = programs.is_empty() || flags & BPF_F_ALLOW_MULTI != 0;
+            let ours = sys::object_at(&pin_of(links, name))
+                .and_then(|link| sys::link_info(link.as_fd()))
+                .map(|link| link.program);
+            Ok(ProgramsAtHook {
+                hook: name,
+                programs,
+                is_open,
+                ours: ours.ok(),
             })
         })
         .collect()

@@ -27,7 +27,8 @@ const PACKET_L3: &str = "packet_l3";
 #[derive(Debug)]
 pub struct MapPin {
     pub name: &'static str,
-    pub path: PathBuf,
+    /// None: a new map that no file names.
+    pub path: Option<PathBuf>,
     /// The number of elements of the existing map, or of a new one.
     pub length: u32,
 }
@@ -47,9 +48,18 @@ pub struct Programs {
 ///
 /// `memory`: bytes of kernel memory for the maps, which the error names if there is not enough.
 pub fn load(maps: &[MapPin], memory: u64, programs: Programs) -> Result<Ebpf, KernelError> {
+    load_and_tell(maps, memory, programs).map(|(object, _)| object)
+}
+
+/// As [`load`]. Also returns how the loaded programs read sockets.
+pub fn load_and_tell(
+    maps: &[MapPin],
+    memory: u64,
+    programs: Programs,
+) -> Result<(Ebpf, SocketFields), KernelError> {
     let mut result = Err(KernelError::NoObject);
     for fields in SocketFields::of_kernel().attempts() {
-        result = load_with(maps, memory, programs, fields);
+        result = load_with(maps, memory, programs, fields).map(|object| (object, fields));
         match &result {
             Err(error @ KernelError::Program { .. }) => {
                 tracing::debug!(
@@ -78,7 +88,9 @@ fn load_with(
     for map in maps {
         // aya accepts a pinned map whatever its shape is.
         loader.map_max_entries(map.name, map.length);
-        loader.map_pin_path(map.name, &map.path);
+        if let Some(path) = &map.path {
+            loader.map_pin_path(map.name, path);
+        }
     }
     let origins = maps.iter().find(|map| map.name == "ORIGINS");
     let mask = origins.map_or(1, |map| map.length) - 1;
@@ -166,6 +178,23 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         Program::RawTracePoint(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
+}
+
+/// Why the kernel refuses the programs for packets; none if they are loaded.
+pub fn packet_refusal(object: &mut Ebpf) -> Option<KernelError> {
+    object.programs_mut().find_map(|(name, program)| {
+        let Program::SchedClassifier(packet) = program else {
+            return None;
+        };
+        if packet.fd().is_ok() {
+            return None;
+        }
+        let error = packet.load().err()?;
+        Some(KernelError::Program {
+            program: name.to_owned(),
+            reason: reason(&error),
+        })
+    })
 }
 
 /// The kernel's answer, and the last line of the verifier's log.

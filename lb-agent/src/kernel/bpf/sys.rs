@@ -126,10 +126,27 @@ pub fn tcx_device(link: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// The ids of the programs at the ingress of a device, in the order in which they run (BPF_PROG_QUERY). The first 64.
 pub fn tcx_programs(device: u32) -> io::Result<Vec<u32>> {
-    let mut programs = [0_u32; 64];
     let mut attr = zeroed();
     attr.query.__bindgen_anon_1.target_ifindex = device;
     attr.query.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    programs(attr).map(|(programs, _)| programs)
+}
+
+/// The ids of the programs that are attached to this cgroup itself, in the order in which they run, and the flags of
+/// the hook (BPF_F_ALLOW_MULTI, or others). The first 64.
+pub fn cgroup_programs(
+    cgroup: BorrowedFd<'_>,
+    hook: bpf_attach_type,
+) -> io::Result<(Vec<u32>, u32)> {
+    let mut attr = zeroed();
+    attr.query.__bindgen_anon_1.target_fd = number(cgroup);
+    attr.query.attach_type = hook as u32;
+    programs(attr)
+}
+
+/// The programs at a hook, and its flags (BPF_PROG_QUERY).
+fn programs(mut attr: bpf_attr) -> io::Result<(Vec<u32>, u32)> {
+    let mut programs = [0_u32; 64];
     attr.query.prog_ids = programs.as_mut_ptr() as u64;
     attr.query.__bindgen_anon_2.count = u32::try_from(programs.len()).unwrap_or(u32::MAX);
     match bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr) {
@@ -137,9 +154,9 @@ pub fn tcx_programs(device: u32) -> io::Result<Vec<u32>> {
         Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => return Err(error),
         _ => {}
     }
-    // SAFETY: the kernel has written the field of the command that was called.
-    let count = unsafe { attr.query.__bindgen_anon_2.count } as usize;
-    Ok(programs.into_iter().take(count).collect())
+    // SAFETY: the kernel has written the fields of the command that was called.
+    let (count, flags) = unsafe { (attr.query.__bindgen_anon_2.count, attr.query.attach_flags) };
+    Ok((programs.into_iter().take(count as usize).collect(), flags))
 }
 
 /// Whether the kernel has tcx (Linux 6.6). Asks for the programs of the loopback device, whose index is always 1.

@@ -100,6 +100,13 @@ mod tests {
         assert_eq!(taken.div_ceil(1_000_000), 57);
     }
 
+    /// A check runs in the pod of an agent, whose limit has 64 MiB for everything but tables.
+    #[test]
+    fn small_tables_take_little_memory() {
+        let taken = bytes(shapes::small(), 16);
+        assert!(taken < 16 << 20, "{taken}");
+    }
+
     #[test]
     fn the_highest_cpu_of_a_list_is_found() {
         assert_eq!(last_cpu("0-3\n"), Some(3));

@@ -12,7 +12,7 @@ use lb_common::{
     Backend, FrontendEntry, FrontendKey, FrontendValue, ServiceCounters, View, config, stats,
 };
 
-use super::sizes::Sizes;
+use super::sizes::{LEAST, Sizes};
 use super::{service_counters, source_ranges};
 
 /// The folder of a map's pin in the pin folder, and so the version of its layout.
@@ -138,6 +138,24 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
         },
     ]
     .into_iter()
+}
+
+/// The elements of the maps of [`small`] whose length is free.
+const FEW: u32 = 1024;
+
+/// All pinned maps, as short as the programs allow: for a few Services, in a few MB of memory.
+pub fn small() -> impl Iterator<Item = Shape> {
+    let sizes = Sizes {
+        services: LEAST,
+        endpoints: LEAST,
+    };
+    all(sizes).map(|shape| match shape.kind {
+        MapKind::Array | MapKind::PerCpuArray if shape.name != "ORIGINS" => shape,
+        _ => Shape {
+            length: shape.length.min(FEW),
+            ..shape
+        },
+    })
 }
 
 impl Shape {

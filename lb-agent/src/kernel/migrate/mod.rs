@@ -19,3 +19,8 @@ mod v1;
 mod versions;
 
 pub use self::mover::{InPlace, put_into_place};
+
+/// Whether an agent of this build can take over tables of this version.
+pub fn is_readable(version: u32) -> bool {
+    versions::of(version).is_some()
+}

@@ -12,6 +12,7 @@ mod error;
 mod expression;
 mod found;
 mod frame;
+mod kube_proxy;
 mod map_shape;
 mod metrics;
 mod names;
@@ -27,6 +28,7 @@ mod watch;
 
 pub use self::counters::Counters;
 pub use self::error::NetfilterError;
+pub use self::kube_proxy::{KubeProxyRules, kube_proxy_rules};
 pub use self::metrics::PacketMetrics;
 pub use self::part::Part;
 pub use self::ruleset::{MASQUERADE_MARK, Ruleset};

@@ -1,7 +1,9 @@
-//! The cookies of network namespaces, such as the host's, in which the agent runs.
+//! Network namespaces: their cookies, such as that of the host's, in which the agent runs, and new ones.
 
-use std::io;
 use std::os::fd::AsRawFd as _;
+use std::{io, thread};
+
+use nix::sched::{CloneFlags, unshare};
 
 use super::error::KernelError;
 
@@ -16,6 +18,22 @@ pub fn cookie() -> Result<u64, KernelError> {
     ask().map_err(KernelError::system(
         "read the cookie of the network namespace",
     ))
+}
+
+/// Runs work in a network namespace of its own, which ends with it. A panic goes on in the caller.
+///
+/// # Errors
+/// EPERM: CAP_SYS_ADMIN is missing.
+pub fn in_new<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let inside = thread::Builder::new().spawn_scoped(scope, || {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        })?;
+        inside
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn ask() -> io::Result<u64> {

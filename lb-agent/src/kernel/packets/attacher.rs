@@ -16,7 +16,7 @@ use crate::kernel::node::error::KernelError;
 use crate::kernel::pins::folders::{list, remove_pin};
 
 /// The beginning of the names of the links' pins.
-const PIN: &str = "packet_";
+pub const PIN: &str = "packet_";
 
 /// The program, for devices with an Ethernet header and for others, and how to attach it.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The program `packet` on the node's devices.
 
 pub mod attacher;
-mod clsact;
+pub mod clsact;
 pub mod devices;
 pub mod hook;

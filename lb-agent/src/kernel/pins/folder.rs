@@ -107,7 +107,7 @@ impl Pins {
     pub fn lengths(&self, set: &TableSet) -> Result<Lengths, KernelError> {
         let mut lengths = Vec::new();
         for shape in all(Sizes::default()) {
-            if let Some(length) = self.length(&shape, &self.map_of(set, &shape))? {
+            if let Some(length) = length(&self.folder, &shape, &self.map_of(set, &shape))? {
                 lengths.push((shape.name, length));
             }
         }
@@ -120,39 +120,16 @@ impl Pins {
             let path = self.map_of(set, shape);
             Ok(MapPin {
                 name: shape.name,
-                length: self.length(shape, &path)?.unwrap_or(shape.length),
-                path,
+                length: length(&self.folder, shape, &path)?.unwrap_or(shape.length),
+                path: Some(path),
             })
         };
         shapes.iter().map(pin).collect()
     }
 
-    /// The length of the map at a path, if there is one. Fails if the map differs from the shape in anything but the
-    /// length.
-    fn length(&self, shape: &Shape, path: &Path) -> Result<Option<u32>, KernelError> {
-        let Some(info) = self.existing(path)? else {
-            return Ok(None);
-        };
-        match shape.mismatch(&info) {
-            None => Ok(Some(info.max_entries())),
-            Some((found, wanted)) => Err(KernelError::Shape {
-                path: path.to_owned(),
-                pin_dir: self.folder.clone(),
-                found,
-                wanted,
-            }),
-        }
-    }
-
     /// The map that is pinned at a path, if any.
     pub fn existing(&self, path: &Path) -> Result<Option<MapInfo>, KernelError> {
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(KernelError::pin("find the pin", path)(error)),
-            Ok(_) => MapInfo::from_pin(path)
-                .map(Some)
-                .map_err(|error| KernelError::pin("open the pinned map", path)(io_error(error))),
-        }
+        existing(path)
     }
 
     /// The folder of the links.
@@ -163,5 +140,34 @@ impl Pins {
     /// The folder of ORIGINS and its companion maps.
     pub fn origins(&self) -> PathBuf {
         self.folder.join(format!("{}{ORIGINS_VERSION}", ORIGINS))
+    }
+}
+
+/// The length of the map at a path, if there is one. Fails if the map differs from the shape in anything but the length.
+///
+/// `pin_dir`: the pin folder, which the error names.
+pub fn length(pin_dir: &Path, shape: &Shape, path: &Path) -> Result<Option<u32>, KernelError> {
+    let Some(info) = existing(path)? else {
+        return Ok(None);
+    };
+    match shape.mismatch(&info) {
+        None => Ok(Some(info.max_entries())),
+        Some((found, wanted)) => Err(KernelError::Shape {
+            path: path.to_owned(),
+            pin_dir: pin_dir.to_owned(),
+            found,
+            wanted,
+        }),
+    }
+}
+
+/// The map that is pinned at a path, if any.
+fn existing(path: &Path) -> Result<Option<MapInfo>, KernelError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(KernelError::pin("find the pin", path)(error)),
+        Ok(_) => MapInfo::from_pin(path)
+            .map(Some)
+            .map_err(|error| KernelError::pin("open the pinned map", path)(io_error(error))),
     }
 }
