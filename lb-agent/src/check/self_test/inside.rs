@@ -125,6 +125,7 @@ fn service_ports(servers: &Servers) -> Vec<ServicePort> {
                 external: true,
                 outside: false,
                 serving: true,
+                watched: false,
             }],
         })
         .collect()
