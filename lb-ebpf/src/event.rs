@@ -2,6 +2,7 @@
 //! paths that refuse or have failed anyway.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
@@ -51,7 +52,8 @@ pub fn report(ctx: &impl EbpfContext, asked: &FrontendKey, what: Happening) {
         zero: 0,
         command: bpf_get_current_comm().unwrap_or_default(),
     });
-    record.submit(0);
+    // Waking the agent costs more than all the rest. While anybody follows, it looks into the ring by itself.
+    record.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
 /// Reports a backend to which a connect has failed, for outlier detection.
@@ -67,7 +69,8 @@ pub fn suspect(backend: BackendLine) {
         service_port: backend.service_port(),
         ..Event::zeroed()
     });
-    record.submit(0);
+    // Otherwise the kernel would wake nobody while the ring contains older events.
+    record.submit(u64::from(BPF_RB_FORCE_WAKEUP));
 }
 
 /// Room for an event of this kind, and the time in ns. None: the limit is reached, or the ring is full. Both are counted.

@@ -12,7 +12,7 @@ use super::service_metrics::MetricsPer;
 use super::signals::EndSignals;
 use super::state::Agent;
 use super::sweeper::Sweeper;
-use crate::kernel::Pins;
+use crate::kernel::{self, Pins};
 use crate::serve::{Probes, ProcessStage};
 use crate::source::node_addresses;
 
@@ -108,6 +108,9 @@ impl Agent {
         self.keep_packet_path();
         self.duties.beat(self.packets.as_ref());
         self.feed_events();
+        if std::mem::take(&mut self.has_spare_memory) {
+            tokio::task::spawn_blocking(kernel::give_memory_back);
+        }
     }
 
     /// Handles a signal that ends the process. The data path stays.

@@ -37,6 +37,7 @@ impl Agent {
         if is_on != self.feed.is_on {
             self.feed.is_on = is_on;
             self.engine.set_events_read(is_on);
+            self.opened.events.look_regularly(is_on);
             self.feed.dropped = self.opened.events.dropped();
             return;
         }

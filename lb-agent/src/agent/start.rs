@@ -148,6 +148,7 @@ impl Agent {
             changes: Changes::default(),
             entry_usage: None,
             is_ready: false,
+            has_spare_memory: false,
             packets,
             duties,
             opened: Running {

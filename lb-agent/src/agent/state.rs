@@ -50,6 +50,8 @@ pub struct Agent {
     pub entry_usage: Option<[Usage; 2]>,
     /// The contents of the source are in effect.
     pub is_ready: bool,
+    /// A long answer was given since memory was returned to the kernel last.
+    pub has_spare_memory: bool,
 }
 
 /// The parts of the data path that the agent uses after the tables have taken its maps.

@@ -14,6 +14,8 @@ impl Agent {
     /// Returns whether this agent hands over to another one now.
     #[must_use]
     pub(super) fn answer(&mut self, question: Question) -> bool {
+        // A list or the metrics of very many Services take megabytes.
+        self.has_spare_memory |= !matches!(question, Question::Status(_) | Question::Readiness(_));
         // The client that asked may have disconnected.
         match question {
             Question::Status(answer) => drop(answer.send(self.status())),

@@ -38,10 +38,11 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
 
 /// Parts of the names of the tests that run by default: those in which another kernel could behave differently. An emulated machine
 /// needs about ten seconds for each test, most of them for the verifier.
-const DEPEND_ON_THE_KERNEL: [&str; 59] = [
+const DEPEND_ON_THE_KERNEL: [&str; 61] = [
     "aside::the_data_path",
     "bound::",
     "cgroups::",
+    "check::a_fit_node",
     "choice::affinity_ends",
     "choice::least_conn",
     "choice::maglev_chooses",
@@ -66,6 +67,7 @@ const DEPEND_ON_THE_KERNEL: [&str; 59] = [
     "netfilter::packets",
     "netfilter::watch",
     "node::missing",
+    "outliers::a_backend",
     "packets::affinity::clients",
     "packets::algorithms",
     "packets::beside::",
