@@ -14,7 +14,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
 };
-use aya_ebpf::programs::{SockAddrContext, SockContext};
+use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
 use aya_ebpf::{EbpfContext, Global};
 use lb_common::kernel_function::{CAST_TO_KERNEL_CONTEXT, call};
 
@@ -74,6 +74,25 @@ impl Socket for SockContext {
         }
         // SAFETY: only the address is used.
         read(unsafe { self.sock.byte_add(offset) } as u64)
+    }
+}
+
+impl Socket for SockOpsContext {
+    #[inline(always)]
+    fn read_cookie(&self) -> Option<u64> {
+        let offset = offset(&COOKIE_OFFSET)?;
+        // SAFETY: the kernel's context is valid for the whole run.
+        let socket = unsafe { (*self.ops).__bindgen_anon_2.sk };
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: the helper takes any socket.
+        let socket = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: the offset is from the kernel's own types, and the verifier checks the load.
+        Some(unsafe { socket.byte_add(offset).cast::<u64>().read_volatile() })
     }
 }
 

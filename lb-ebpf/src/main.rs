@@ -27,10 +27,13 @@ mod reply;
 mod scope;
 mod send;
 mod service;
+mod syn_timeout;
 mod verdict;
 
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, raw_tracepoint};
-use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, SockContext, TcContext};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, raw_tracepoint, sock_ops};
+use aya_ebpf::programs::{
+    RawTracePointContext, SockAddrContext, SockContext, SockOpsContext, TcContext,
+};
 
 use crate::ctx::{V4, V6};
 use crate::header::{AnyLink, Ethernet};
@@ -92,6 +95,12 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
 pub fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     failure::notice(&ctx);
     0
+}
+
+/// For `--syn-timeout`.
+#[sock_ops]
+pub fn syn_timeout(ctx: SockOpsContext) -> u32 {
+    syn_timeout::answer(&ctx)
 }
 
 /// For devices with an Ethernet header.

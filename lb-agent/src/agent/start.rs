@@ -57,6 +57,7 @@ impl Agent {
             stats,
             events,
             failure_hooks,
+            syn_timeout,
             counters,
         } = opened;
         let termination = TerminatorSettings {
@@ -156,6 +157,7 @@ impl Agent {
                 log,
                 stats,
                 events,
+                _syn_timeout: syn_timeout,
                 counters,
                 keeper: Keeper::new(pins, cgroup, pinned, hooks),
             },

@@ -60,6 +60,8 @@ pub struct Running {
     pub log: Option<kernel::ProgramLog>,
     pub stats: kernel::Stats,
     pub events: kernel::ProgramEvents,
+    /// Attached as long as the agent runs.
+    pub _syn_timeout: Option<kernel::SynTimeout>,
     pub counters: kernel::ServiceCounterMap,
     pub keeper: Keeper,
 }

@@ -303,6 +303,7 @@ impl RunArgs {
                     BpfLog::Debug => LogLevel::Debug,
                 },
                 has_latency: self.latency,
+                syn_timeout: self.outliers.syn_timeout,
                 packets,
             },
             node_addresses: self.node_address,

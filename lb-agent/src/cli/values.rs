@@ -18,6 +18,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// `300ms`: from 50 ms to 1 s.
+pub fn syn_timeout(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a number with its unit, like 300ms".to_owned())?;
+    let duration = Duration::try_from(span).unwrap_or_default();
+    match (50..=1_000).contains(&duration.as_millis()) {
+        true => Ok(duration),
+        false => Err("from 50ms to 1s".to_owned()),
+    }
+}
+
 /// As [`duration`], or 0.
 pub fn idle_time(text: &str) -> Result<Duration, String> {
     match text {

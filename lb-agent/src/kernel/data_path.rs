@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::Ebpf;
 
@@ -12,6 +13,7 @@ use super::bpf::hooks::HookState;
 use super::bpf::loader::{PACKET, Programs, packet_programs};
 use super::bpf::log::{self, LogLevel, ProgramLog};
 use super::bpf::stats::Stats;
+use super::bpf::syn_timeout::{self, SynTimeout};
 use super::maps::backing::Maps;
 use super::maps::footprint;
 use super::maps::service_counters::ServiceCounterMap;
@@ -42,6 +44,8 @@ pub struct DataPathSettings {
     pub program_log: LogLevel,
     /// The programs count the round-trip times of TCP connections.
     pub has_latency: bool,
+    /// When the kernel retransmits the SYN of a balanced connection; none: after its own time-out.
+    pub syn_timeout: Option<Duration>,
     /// None: no packet path.
     pub packets: Option<PacketSettings>,
 }
@@ -90,6 +94,7 @@ pub struct DataPath {
     pub stats: Stats,
     pub events: ProgramEvents,
     pub failure_hooks: FailureHooks,
+    pub syn_timeout: Option<SynTimeout>,
     pub counters: ServiceCounterMap,
 }
 
@@ -119,6 +124,8 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
             log: settings.program_log,
             has_packets: settings.packets.is_some(),
             has_latency: settings.has_latency,
+            syn_timeout: syn_timeout::jiffies(settings.syn_timeout)
+                .map_err(KernelError::system("read the length of a jiffy"))?,
         },
         &cgroup,
         &grace,
@@ -134,6 +141,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     let events = ProgramEvents::take(&mut object)?;
     let counters = ServiceCounterMap::take(&mut object)?;
     let failure_hooks = FailureHooks::of(&object);
+    let syn_timeout = SynTimeout::attach(&object, &cgroup)?;
     // A program that ran under the last agent may still use freed ids, so none is reused before.
     grace.wait()?;
     Ok(DataPath {
@@ -149,6 +157,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         stats,
         events,
         failure_hooks,
+        syn_timeout,
         counters,
     })
 }

@@ -20,6 +20,7 @@ pub use self::bpf::hooks::HookState;
 pub use self::bpf::log::{LogLevel, ProgramLog};
 pub use self::bpf::metrics::RefusalMetrics;
 pub use self::bpf::stats::{Refusals, Stats};
+pub use self::bpf::syn_timeout::SynTimeout;
 pub use self::bpf::sys::give_memory_back;
 pub use self::data_path::{
     DataPath, DataPathSettings, OpenedPackets, PacketProgramError, PacketSettings, Packets, lock,

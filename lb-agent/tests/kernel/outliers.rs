@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_testbed::{
@@ -11,6 +14,7 @@ use lb_testbed::{
     SliceManifest, connect, connect_name, sandboxed,
 };
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::{PORT, TARGET, agent, backends, cluster_ip, eventually, status};
 
@@ -278,4 +282,58 @@ fn the_next_agent_knows_what_is_ejected() {
         web.connect_until("backend.trial_failed", 0)?;
         Ok(())
     });
+}
+
+#[test]
+fn the_first_retransmission_of_a_balanced_connect_comes_sooner_with_the_flag() {
+    sandboxed(|sandbox| {
+        let pod = sandbox.pod("web")?;
+        silence(&pod)?;
+        let client = sandbox.pod("client")?;
+        let manifests = sandbox.manifests()?;
+        let slice = slice(std::slice::from_ref(&pod));
+        manifests.write("web.json", [service().to_json(), slice.to_json()])?;
+        let agent = agent(sandbox, &manifests);
+        let plain = agent.start()?;
+        let timeouts = || -> Result<[Duration; 2]> {
+            let direct = SocketAddr::from((pod.ipv4(), TARGET));
+            let times = [TO, direct].map(|to| client.enter(|| retransmission_timeout(to)));
+            let [balanced, direct] = times;
+            Ok([balanced??, direct??])
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(timeouts()?, [second, second]);
+        drop(plain);
+        let mut running = agent.arg("--syn-timeout").arg("300ms").start()?;
+        assert_eq!(timeouts()?, [Duration::from_millis(300), second]);
+        // It does not outlive the agent.
+        running.terminate()?;
+        assert_eq!(timeouts()?, [second, second]);
+        Ok(())
+    });
+}
+
+/// The retransmission time-out of a connect that is under way.
+fn retransmission_timeout(to: SocketAddr) -> io::Result<Duration> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let begun = socket.connect(&to.into()).map_err(|e| e.raw_os_error());
+    assert_eq!(begun, Err(Some(libc::EINPROGRESS)));
+    // SAFETY: all bytes zero is a value of this plain C structure.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut length = u32::try_from(size_of_val(&info)).expect("a small structure");
+    // SAFETY: the kernel writes at most `length` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::from_micros(info.tcpi_rto.into()))
 }

@@ -52,7 +52,15 @@ pub(super) const HOUSES: &[House] = &[
         within: &[],
         floors: &[
             &["main"],
-            &["connect", "send", "reply", "release", "failure", "packet"],
+            &[
+                "connect",
+                "send",
+                "reply",
+                "release",
+                "failure",
+                "syn_timeout",
+                "packet",
+            ],
             &["guard", "outcome"],
             &["frontend", "affinity", "origin", "flow", "scope"],
             &["pick", "verdict"],

@@ -42,6 +42,8 @@ pub struct Programs {
     pub has_packets: bool,
     /// They count the round-trip times of TCP connections.
     pub has_latency: bool,
+    /// The time after which the kernel retransmits the SYN of a balanced connection, in jiffies; 0: its own, without that program.
+    pub syn_timeout: u32,
 }
 
 /// Opens the pinned maps, makes the missing ones, and loads every program. Attaches nothing yet.
@@ -111,6 +113,7 @@ fn load_with(
         .override_global("SRTT_OFFSET", &fields.smoothed_rtt, true)
         .override_global("SMALLEST_RTT_OFFSET", &fields.smallest_rtt, true)
         .override_global("HAS_LATENCY", &has_latency, true)
+        .override_global("SYN_TIMEOUT", &programs.syn_timeout, true)
         .override_global("HAS_KERNEL_CONTEXT", &has_context, true)
         .override_global("CONTEXT_SOCKET_OFFSET", &socket, true)
         .override_global(aya_log::LEVEL, &level, true);
@@ -129,7 +132,11 @@ fn load_with(
     for (name, program) in object.programs_mut() {
         let is_packet = matches!(program, Program::SchedClassifier(_));
         let is_of_outliers = matches!(program, Program::RawTracePoint(_));
-        if is_packet && !programs.has_packets || is_of_outliers && fields.state == 0 {
+        let is_of_syn_timeout = matches!(program, Program::SockOps(_));
+        if is_packet && !programs.has_packets
+            || is_of_outliers && fields.state == 0
+            || is_of_syn_timeout && programs.syn_timeout == 0
+        {
             continue;
         }
         let loaded = load_program(program).map_err(|error| match &error {
@@ -176,6 +183,7 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSock(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
+        Program::SockOps(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

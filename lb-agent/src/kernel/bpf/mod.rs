@@ -13,4 +13,5 @@ pub mod log;
 pub mod metrics;
 pub mod socket_fields;
 pub mod stats;
+pub mod syn_timeout;
 pub mod sys;

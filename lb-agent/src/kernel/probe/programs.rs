@@ -73,6 +73,7 @@ pub(super) fn load_object(has_packets: bool) -> Result<(Ebpf, SocketFields), Ker
         log: LogLevel::Off,
         has_packets,
         has_latency: true,
+        syn_timeout: 0,
     };
     loader::load_and_tell(&maps, memory, programs)
 }
