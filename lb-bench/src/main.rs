@@ -7,6 +7,7 @@ mod control;
 mod hooks;
 mod least_conn;
 mod observe;
+mod outliers;
 mod packets;
 mod stale;
 mod top;
@@ -92,6 +93,8 @@ enum Bench {
     Control,
     /// What events and round-trip times cost a hook
     Observe,
+    /// Connects that fail while one of three backends does, with and without outlier detection
+    Outliers,
     /// Time until connected UDP sockets of a removed backend are closed
     Stale,
     /// CPU time of `lb-agent top`, and of the agent that answers it
@@ -144,6 +147,7 @@ fn measure(cli: &Cli, dir: PathBuf) -> Result<()> {
         Bench::LeastConn => least_conn::run(options, &sandbox),
         Bench::Control => control::run(options, &sandbox),
         Bench::Observe => observe::run(options, &sandbox),
+        Bench::Outliers => outliers::run(options, &sandbox),
         Bench::Stale => stale::run(options, &sandbox),
         Bench::Top => top::run(options, &sandbox),
         Bench::Connections => connections::run(options, &sandbox),

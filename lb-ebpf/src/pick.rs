@@ -11,9 +11,11 @@ use crate::ctx::Client;
 use crate::{maps, outlier};
 
 /// Number of attempts to pick a backend that is one of the view's service port and is not ejected. While the agent changes
-/// tables, a slot may contain an id that is another service port's by now. At most half of the backends are ejected, so one in
-/// 256 connections finds nothing else.
-const TRIES: u32 = 8;
+/// tables, a slot may contain an id that is another service port's by now.
+const TRIES: u32 = 3;
+
+/// Number of further slots that are searched then, whatever the algorithm.
+const MOST_STEPS: u32 = 16;
 
 /// Prefetches the lines of the backends that a view most likely has, while its own line is still on the way. Otherwise
 /// the CPU would wait for one after the other.
@@ -33,8 +35,6 @@ pub fn prefetch(index: u32) {
 /// `index`: the view's in VIEWS.
 #[inline(always)]
 pub fn pick<C: Client>(client: &C, index: u32, view: &View) -> Option<BackendLine> {
-    // Its id: with the line itself, LLVM copies registers that have no value yet, which the verifier refuses.
-    let mut ejected = 0;
     for attempt in 0..TRIES {
         let run = SlotRun::from_word(atomic::load(&view.slots));
         if run.length == 0 {
@@ -47,15 +47,34 @@ pub fn pick<C: Client>(client: &C, index: u32, view: &View) -> Option<BackendLin
             _ => scale(random(), run.length),
         };
         let backend = backend_of(view, run, slot)?;
-        if !backend.belongs_to(view) {
-            continue;
-        }
-        if outlier::admits(backend, C::IS_NOTICED) {
+        if backend.belongs_to(view) && outlier::admits(backend, C::IS_NOTICED) {
             return Some(backend);
         }
-        ejected = backend.id;
     }
-    // Rather an ejected backend than none.
+    search(client, view)
+}
+
+/// Another backend that is not ejected. If none is found, one that is: rather that than none.
+#[inline(always)]
+fn search(client: &impl Client, view: &View) -> Option<BackendLine> {
+    let run = SlotRun::from_word(atomic::load(&view.slots));
+    let first = if view.algorithm == algorithm::MAGLEV {
+        client_hash(client, view, TRIES)
+    } else {
+        random()
+    };
+    // Its id: with the line itself, LLVM copies registers that have no value yet, which the verifier refuses.
+    let mut ejected = 0;
+    for step in 0..MOST_STEPS {
+        let slot = scale(first.wrapping_add(step.wrapping_mul(ODD)), run.length);
+        let backend = backend_of(view, run, slot)?;
+        if backend.belongs_to(view) {
+            if outlier::is_in(backend) {
+                return Some(backend);
+            }
+            ejected = backend.id;
+        }
+    }
     (ejected != 0).then(|| BackendLine::look_up(ejected))?
 }
 

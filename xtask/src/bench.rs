@@ -22,6 +22,8 @@ pub(crate) enum Bench {
     Control,
     /// What it costs a hook that `lb-agent events` follows, and that --latency measures
     Observe,
+    /// Connects that fail while one of three backends is silent, refuses or is overloaded, with and without outlier detection
+    Outliers,
     /// Time until UDP sockets in 300 pods that are connected through a Service are closed after their backend was removed
     Stale,
     /// CPU time of `lb-agent top` at 10,000 Services, and of the agent that answers it
@@ -49,6 +51,7 @@ impl Bench {
             Self::LeastConn => "least-conn",
             Self::Control => "control",
             Self::Observe => "observe",
+            Self::Outliers => "outliers",
             Self::Stale => "stale",
             Self::Top => "top",
             Self::Connections => "connections",

@@ -1,0 +1,383 @@
+//! `bench outliers`: connects to a Service of which one of three backends fails, with and without outlier detection.
+//!
+//! A client connects 200 times a second, whatever becomes of earlier connects, and closes each connection at once. The Service stays as
+//! it is: the API knows nothing of the fault.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use lb_testbed::{
+    Agent, AgentProcess, Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+use socket2::{Domain, Socket, Type};
+
+use crate::Options;
+use crate::services::{BACKEND_PORT, PORT, frontend};
+use crate::verdict::verdict;
+
+/// The time between two connects.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// The fault begins this long after the first connect.
+const HEALTHY: Duration = Duration::from_secs(1);
+
+/// A connect that takes longer is slow.
+const SLOW: Duration = Duration::from_millis(1_200);
+
+/// The client gives up.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Later connects that are slow or fail are those of trials, or of a fault that is not avoided.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The port of the overloaded server.
+const OVERLOADED: u16 = 8_081;
+
+/// How long the overloaded server needs for a connection.
+const NEEDS: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fault {
+    /// It answers no SYN, as if its node were gone.
+    Silent,
+    /// It refuses connections.
+    Refusing,
+    /// It accepts ten connections a second, fewer than it gets, and its queue is short.
+    Overloaded,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Balancer {
+    /// The rule that kube-proxy's nftables mode writes for such a Service.
+    KubeProxysRule,
+    Off,
+    On,
+    /// With `--syn-timeout 300ms`.
+    SynTimeout,
+}
+
+/// The figures of one run.
+#[derive(Debug, Serialize)]
+struct OutlierRow {
+    fault: Fault,
+    balancer: Balancer,
+    /// Connects after the fault.
+    connects: usize,
+    /// Those that were refused, or not established within [`PATIENCE`].
+    failed: usize,
+    /// Those that took longer than [`SLOW`].
+    slow: usize,
+    /// From the first connect that failed or was slow to the beginning of the last such one before [`SETTLED`].
+    avoided_after_ms: Option<f64>,
+    /// Connects after [`SETTLED`] that failed or were slow.
+    later: usize,
+    /// Trials, of which each may let one connect fail, at most.
+    trials: usize,
+}
+
+pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
+    let bench = OutlierBench::new(options, sandbox)?;
+    let mut rows = Vec::new();
+    println!(
+        "{:<11} {:<17} {:>8} {:>7} {:>6} {:>17} {:>6} {:>7}",
+        "backend", "balancer", "connects", "failed", "slow", "avoided after ms", "later", "trials"
+    );
+    for fault in [Fault::Silent, Fault::Refusing, Fault::Overloaded] {
+        for balancer in [
+            Balancer::KubeProxysRule,
+            Balancer::Off,
+            Balancer::On,
+            Balancer::SynTimeout,
+        ] {
+            let row = bench.measure(fault, balancer)?;
+            let avoided = row.avoided_after_ms;
+            println!(
+                "{:<11} {:<17} {:>8} {:>7} {:>6} {:>17} {:>6} {:>7}",
+                format!("{fault:?}").to_lowercase(),
+                name(balancer),
+                row.connects,
+                row.failed,
+                row.slow,
+                avoided.map_or_else(|| "never".to_owned(), |ms| format!("{ms:.0}")),
+                row.later,
+                row.trials
+            );
+            rows.push(row);
+        }
+    }
+    println!();
+    for row in &rows {
+        let limit = match (row.fault, row.balancer) {
+            (Fault::Silent, Balancer::On) => 1_200.0,
+            (Fault::Silent, Balancer::SynTimeout) => 400.0,
+            _ => continue,
+        };
+        let after = row.avoided_after_ms;
+        let what = format!("{}: silent backend avoided", name(row.balancer));
+        let target = format!("within {limit:.0} ms of the first lost SYN");
+        let is_met = after.is_some_and(|after| after <= limit);
+        println!("{}", verdict(&what, &target, is_met));
+        let what = format!(
+            "{}: {} connects suffer later, {} trials",
+            name(row.balancer),
+            row.later,
+            row.trials
+        );
+        println!(
+            "{}",
+            verdict(&what, "at most one a trial", row.later <= row.trials)
+        );
+    }
+    options.write_json(&rows)
+}
+
+const fn name(of: Balancer) -> &'static str {
+    match of {
+        Balancer::KubeProxysRule => "kube-proxy's rule",
+        Balancer::Off => "detection off",
+        Balancer::On => "detection on",
+        Balancer::SynTimeout => "and syn-timeout",
+    }
+}
+
+struct OutlierBench<'a> {
+    options: &'a Options,
+    sandbox: &'a Sandbox,
+    pods: Vec<Pod>,
+    _servers: Vec<NamedServer>,
+    client: Pod,
+}
+
+impl<'a> OutlierBench<'a> {
+    fn new(options: &'a Options, sandbox: &'a Sandbox) -> Result<Self> {
+        let pods = sandbox.pods(3)?;
+        let servers = pods
+            .iter()
+            .map(|pod| NamedServer::tcp(pod, BACKEND_PORT, pod.name()))
+            .collect::<Result<_>>()?;
+        let client = sandbox.pod("client")?;
+        // For kube-proxy's rule: the kernel looks for a route before it translates.
+        client
+            .namespace()
+            .ip(&format!("route add {}/32 dev eth0\n", frontend(0).ip()))?;
+        Ok(Self {
+            options,
+            sandbox,
+            pods,
+            _servers: servers,
+            client,
+        })
+    }
+
+    fn measure(&self, fault: Fault, balancer: Balancer) -> Result<OutlierRow> {
+        eprintln!("bench: {fault:?} backend, {}", name(balancer));
+        let length = Duration::from_secs(if self.options.quick { 10 } else { 30 });
+        let broken = &self.pods[0];
+        let running = self.begin(balancer)?;
+        let is_over = AtomicBool::new(false);
+        let mut connects = Vec::new();
+        let (mut fault_at, mut trials) = (None, 0);
+        thread::scope(|scope| -> Result<()> {
+            let slow = broken.enter(|| TcpListener::bind(("0.0.0.0", OVERLOADED)))??;
+            nix::sys::socket::listen(&slow, nix::sys::socket::Backlog::new(1)?)?;
+            slow.set_nonblocking(true)?;
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    drop(slow.accept());
+                    thread::sleep(NEEDS);
+                }
+            });
+            let client = scope.spawn(|| self.client.enter(|| connect_steadily(HEALTHY + length)));
+            thread::sleep(HEALTHY);
+            let result = begin_fault(broken, fault);
+            fault_at = Some(Instant::now());
+            let joined = client.join();
+            is_over.store(true, Ordering::Relaxed);
+            result?;
+            connects = joined.ok().context("the client has ended")???;
+            Ok(())
+        })?;
+        end_fault(broken)?;
+        if let Some((agent, mut running)) = running {
+            trials = trials_of(&running);
+            running.terminate()?;
+            agent.unload()?;
+        } else {
+            self.client.namespace().nft("delete table ip kube-proxy")?;
+        }
+        let fault_at = fault_at.context("the fault has begun")?;
+        Ok(judge(fault, balancer, fault_at, &connects, trials))
+    }
+
+    /// Starts the balancer: an agent, or kube-proxy's rule in the client's network namespace.
+    fn begin(&self, balancer: Balancer) -> Result<Option<(Agent, AgentProcess)>> {
+        if balancer == Balancer::KubeProxysRule {
+            self.client.namespace().nft(&self.rules())?;
+            return Ok(None);
+        }
+        let manifests = self.sandbox.manifests()?;
+        let service = ServiceManifest::new("web")
+            .cluster_ip(*frontend(0).ip())
+            .port("web", PORT);
+        let slice = SliceManifest::new("web", Family::IPv4)
+            .port("web", BACKEND_PORT)
+            .addresses(self.pods.iter().map(Pod::ipv4));
+        manifests.write("web.json", [service.to_json(), slice.to_json()])?;
+        let mut agent = Agent::new(&self.options.agent, self.sandbox, manifests.folder());
+        if balancer != Balancer::Off {
+            agent = agent.arg("--outlier-detection");
+        }
+        if balancer == Balancer::SynTimeout {
+            agent = agent.arg("--syn-timeout").arg("300ms");
+        }
+        let running = agent.start()?;
+        Ok(Some((agent, running)))
+    }
+
+    fn rules(&self) -> String {
+        let mut rules = String::from("table ip kube-proxy {\n");
+        for (number, pod) in self.pods.iter().enumerate() {
+            rules += &format!(
+                "chain endpoint-{number} {{ meta l4proto tcp dnat to {}:{BACKEND_PORT}; }}\n",
+                pod.ipv4()
+            );
+        }
+        rules += &format!(
+            "chain output {{ type nat hook output priority -100;\n\
+             ip daddr {} tcp dport {PORT} numgen random mod 3 vmap \
+             {{ 0 : goto endpoint-0, 1 : goto endpoint-1, 2 : goto endpoint-2 }}\n}}\n}}",
+            frontend(0).ip()
+        );
+        rules
+    }
+}
+
+fn trials_of(running: &AgentProcess) -> usize {
+    // One may be under way.
+    let log = running.log();
+    log.count("backend.trial_failed") + log.count("backend.readmitted") + 1
+}
+
+fn begin_fault(pod: &Pod, fault: Fault) -> Result<()> {
+    let rule = match fault {
+        Fault::Silent => "meta l4proto tcp drop".to_owned(),
+        Fault::Refusing => "tcp flags syn reject with tcp reset".to_owned(),
+        Fault::Overloaded => {
+            return pod.namespace().nft(&format!(
+                "add table inet fault
+                add chain inet fault input {{ type nat hook prerouting priority -100; }}
+                add rule inet fault input tcp dport {BACKEND_PORT} redirect to :{OVERLOADED}"
+            ));
+        }
+    };
+    pod.namespace().nft(&format!(
+        "add table inet fault
+        add chain inet fault input {{ type filter hook input priority 0; }}
+        add rule inet fault input {rule}"
+    ))
+}
+
+fn end_fault(pod: &Pod) -> Result<()> {
+    pod.namespace().nft("delete table inet fault")
+}
+
+/// A connect of the client.
+#[derive(Clone, Copy, Debug)]
+struct Connect {
+    began: Instant,
+    /// None: it failed.
+    took: Option<Duration>,
+}
+
+/// Connects at a steady rate, and returns all connects when the last one is over.
+fn connect_steadily(length: Duration) -> Result<Vec<Connect>> {
+    let to = SocketAddr::from(frontend(0));
+    let start = Instant::now();
+    let mut next = start;
+    let mut pending: Vec<(Instant, Socket)> = Vec::new();
+    let mut done = Vec::new();
+    while next < start + length || !pending.is_empty() {
+        if Instant::now() >= next && next < start + length {
+            next += EVERY;
+            let began = Instant::now();
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.set_nonblocking(true)?;
+            socket.set_linger(Some(Duration::ZERO))?;
+            match socket.connect(&to.into()) {
+                Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {
+                    pending.push((began, socket));
+                }
+                result => done.push(Connect {
+                    began,
+                    took: result.ok().map(|()| began.elapsed()),
+                }),
+            }
+        }
+        let mut polled: Vec<PollFd<'_>> = pending
+            .iter()
+            .map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLOUT))
+            .collect();
+        poll(&mut polled, PollTimeout::from(1_u8))?;
+        let ready: Vec<bool> = polled.iter().map(|fd| fd.any() == Some(true)).collect();
+        let mut ready = ready.into_iter();
+        pending.retain(|(began, socket)| {
+            let took = began.elapsed();
+            if ready.next() == Some(true) {
+                let is_well = matches!(socket.take_error(), Ok(None));
+                done.push(Connect {
+                    began: *began,
+                    took: is_well.then_some(took),
+                });
+                return false;
+            }
+            if took >= PATIENCE {
+                done.push(Connect {
+                    began: *began,
+                    took: None,
+                });
+                return false;
+            }
+            true
+        });
+    }
+    done.sort_by_key(|connect| connect.began);
+    Ok(done)
+}
+
+fn judge(
+    fault: Fault,
+    balancer: Balancer,
+    fault_at: Instant,
+    connects: &[Connect],
+    trials: usize,
+) -> OutlierRow {
+    let after: Vec<&Connect> = connects.iter().filter(|of| of.began >= fault_at).collect();
+    let is_slow = |of: &Connect| of.took.is_some_and(|took| took > SLOW);
+    let suffers = |of: &&&Connect| of.took.is_none() || is_slow(of);
+    let first = after.iter().find(suffers).map(|of| of.began);
+    let settled = first.map(|first| first + SETTLED);
+    let early = |of: &&&Connect| settled.is_some_and(|settled| of.began < settled);
+    let last = after.iter().filter(suffers).rfind(early).map(|of| of.began);
+    let between = first.zip(last).map(|(first, last)| last - first);
+    // A fault that is not avoided goes on until then.
+    let between = between.filter(|between| *between < SETTLED - 20 * EVERY);
+    OutlierRow {
+        fault,
+        balancer,
+        connects: after.len(),
+        failed: after.iter().filter(|of| of.took.is_none()).count(),
+        slow: after.iter().filter(|of| is_slow(of)).count(),
+        avoided_after_ms: between.map(|between| between.as_secs_f64() * 1e3),
+        later: after.iter().filter(suffers).filter(|of| !early(of)).count(),
+        trials,
+    }
+}
