@@ -16,8 +16,8 @@ pub struct Backend {
     pub service_port: u32,
     /// In network byte order.
     pub port: u16,
-    /// Padding, always 0.
-    pub zero: u16,
+    /// Its weight less 1: the connections that it is to have beside those of a backend with weight 1.
+    pub more_weight: u16,
     /// [`state`] bits.
     pub state: u64,
     /// Number of connections and flows sent here since the id was allocated.
@@ -36,6 +36,8 @@ impl Backend {
     pub const WORDS: usize = size_of::<Self>() / 8;
     /// Number of words that the agent writes. The programs write the words after them.
     pub const AGENT_WORDS: usize = 4;
+    /// Index of the word that contains `service_port`, `port` and `more_weight`.
+    pub const OWNER_WORD: usize = offset_of!(Self, service_port) / 8;
     /// Index of the word that contains `state`.
     pub const STATE_WORD: usize = offset_of!(Self, state) / 8;
     /// Index of the word that contains `connections`.

@@ -14,7 +14,7 @@ use crate::view::OWN_CELLS;
 pub struct Backend {
     pub service_port: u32,
     pub port: u16,
-    pub zero: u16,
+    pub more_weight: u16,
     pub address: Address,
     pub state: u64,
     pub active: u64,

@@ -52,6 +52,13 @@ impl BackendLine {
         unsafe { (*self.line).state & bits != 0 }
     }
 
+    /// Its weight, at least 1.
+    #[inline(always)]
+    pub fn weight(self) -> u64 {
+        // SAFETY: `line` is valid.
+        unsafe { u64::from((*self.line).more_weight) + 1 }
+    }
+
     /// Number of entries and SPILL elements that refer to it.
     #[inline(always)]
     pub fn active(self) -> u64 {

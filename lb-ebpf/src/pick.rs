@@ -98,20 +98,22 @@ fn backend_of(view: &View, run: SlotRun, slot: u32) -> Option<BackendLine> {
     BackendLine::look_up(slot_of(cell, slot))
 }
 
-/// The better of two random slots: the power of two choices. Both come from one random number, of which they use
-/// different bits.
+/// The better of two random slots: the power of two choices. The better one has fewer active connections for its weight. Both
+/// slots come from one random number, of which they use different bits.
 #[inline(always)]
 fn less_loaded(view: &View, run: SlotRun) -> Option<u32> {
     let number = random();
     let first = scale(number, run.length);
     let step = scale(number.wrapping_mul(ODD), run.length - 1);
     let second = (first + 1 + step).checked_rem(run.length)?;
-    let active = |slot| Some(backend_of(view, run, slot)?.active());
-    Some(if active(second)? < active(first)? {
-        second
-    } else {
-        first
-    })
+    let load = |slot| {
+        let backend = backend_of(view, run, slot)?;
+        Some((backend.active(), backend.weight()))
+    };
+    let (active, weight) = load(first)?;
+    let (other_active, other_weight) = load(second)?;
+    let is_better = other_active.wrapping_mul(weight) < active.wrapping_mul(other_weight);
+    Some(if is_better { second } else { first })
 }
 
 /// The slot after the view's last one.

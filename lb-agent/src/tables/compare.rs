@@ -82,6 +82,8 @@ pub enum Difference {
     BackendUnwanted(Scope, u32),
     /// A backend has other bits in its state.
     BackendState(SocketAddr),
+    /// A backend has another weight.
+    BackendWeight(SocketAddr),
 }
 
 /// `port`: with NodePorts on the node's addresses. Errors: FRONTENDS cannot be read.
@@ -211,15 +213,21 @@ fn compare_backend(
     let known = wanted(port, scope)
         .into_iter()
         .find(|of| of.address == address && line.service_port == view.service_port);
-    match known {
-        None => found.differences.push(unwanted),
-        Some(backend) if encode::backend_state(backend) != line.state => {
-            let state = Difference::BackendState(address);
-            if !found.differences.contains(&state) {
-                found.differences.push(state);
-            }
+    let Some(backend) = known else {
+        found.differences.push(unwanted);
+        return;
+    };
+    let weight = encode::backend_weight(backend);
+    let state = encode::backend_state(backend) != line.state;
+    let weight = weight != line.more_weight.saturating_add(1);
+    let differences = [
+        state.then_some(Difference::BackendState(address)),
+        weight.then_some(Difference::BackendWeight(address)),
+    ];
+    for difference in differences.into_iter().flatten() {
+        if !found.differences.contains(&difference) {
+            found.differences.push(difference);
         }
-        Some(_) => {}
     }
 }
 
@@ -281,6 +289,7 @@ impl Difference {
             Self::BackendMissing(..) => "BackendMissing",
             Self::BackendUnwanted(..) => "BackendUnwanted",
             Self::BackendState(_) => "BackendState",
+            Self::BackendWeight(_) => "BackendWeight",
         }
     }
 }
@@ -304,6 +313,9 @@ impl fmt::Display for Difference {
                 )
             }
             Self::BackendState(address) => write!(f, "the state of the backend {address} differs"),
+            Self::BackendWeight(address) => {
+                write!(f, "the weight of the backend {address} differs")
+            }
         }
     }
 }

@@ -129,11 +129,17 @@ fn write_port(
         write_view(text, backing, &view)?;
     }
     for HeldBackend {
-        address, id, state, ..
+        address,
+        id,
+        state,
+        weight,
     } in &port.backends
     {
         let bits = state_names(*state);
         write!(text, "  backend {id}  {address}  {bits}")?;
+        if *weight != 1 {
+            write!(text, ", weight {weight}")?;
+        }
         let word = lb_common::Backend::CONNECTIONS_WORD;
         let connections = backing.load(Table::Backends, *id, word);
         let active = super::entries::active(backing, *id);

@@ -99,6 +99,15 @@ pub fn backend_state(backend: &Backend) -> u64 {
     uses | bit(backend.watched && uses != 0, state::WATCHED)
 }
 
+/// The weight of a backend as its line contains it: a backend without any is in no view.
+#[must_use]
+pub const fn backend_weight(backend: &Backend) -> u16 {
+    match backend.weight {
+        0 => 1,
+        weight => weight,
+    }
+}
+
 /// The keys of a service port's frontends.
 pub fn frontend_keys(port: &ServicePort) -> impl Iterator<Item = FrontendKey> {
     port.frontends
@@ -108,11 +117,12 @@ pub fn frontend_keys(port: &ServicePort) -> impl Iterator<Item = FrontendKey> {
 
 /// A backend's line with its counters at 0.
 #[must_use]
-pub fn backend_line(at: SocketAddr, service_port: u32, state: u64) -> BackendLine {
+pub fn backend_line(at: SocketAddr, service_port: u32, state: u64, weight: u16) -> BackendLine {
     BackendLine {
         address: address(at.ip()),
         service_port,
         port: at.port().to_be(),
+        more_weight: weight.saturating_sub(1),
         state,
         ..BackendLine::default()
     }

@@ -103,7 +103,7 @@ pub struct HeldBackend {
     pub id: u32,
     /// Bits of [`lb_common::backend::state`].
     pub state: u64,
-    /// How many slots it gets. The tables do not contain it: 1 for one that was found there.
+    /// Its part of the sum of all weights in a view is its part of the view's slots. At least 1.
     pub weight: u16,
 }
 

@@ -285,7 +285,7 @@ fn find_backends(backing: &impl ReadTables, rows: &mut Rows, unowned: &mut Vec<u
             },
             id,
             state: if is_member { line.state } else { 0 },
-            weight: 1,
+            weight: line.more_weight.saturating_add(1),
         };
         rows.ports.entry(owner).or_default().backends.push(held);
     }

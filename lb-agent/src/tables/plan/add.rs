@@ -71,7 +71,7 @@ fn add_nat(model: &Model, held: &HeldPort, target: &WantedPort, plan: &mut Plan)
 }
 
 /// New backends whole, into ids that no slot names. Those that stay have the bits that they had and those that they should
-/// have, until the views are switched.
+/// have, until the views are switched. Their new weights are in effect at once: until then they only shift shares.
 fn add_backends(held: &HeldPort, target: &WantedPort, plan: &mut Plan) {
     let mut backends = Vec::with_capacity(target.backends.len());
     for backend in &target.backends {
@@ -82,6 +82,9 @@ fn add_backends(held: &HeldPort, target: &WantedPort, plan: &mut Plan) {
                 backend.state
             }
             Some(before) => {
+                if before.weight != backend.weight {
+                    plan.extend(rows::backend_weight(target.id, backend));
+                }
                 let state = before.state | backend.state;
                 if state != before.state {
                     plan.push(rows::backend_state(backend.id, state));

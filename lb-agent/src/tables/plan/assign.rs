@@ -156,7 +156,7 @@ fn assign_backends(
             address: backend.address,
             id,
             state: encode::backend_state(backend),
-            weight: backend.weight,
+            weight: encode::backend_weight(backend),
         });
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! Maglev tables (Eisenbud and others, "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, 3.4): equal
-//! shares, and most of the slots keep their backend when another one goes or comes.
+//! shares, or shares by weight, and most of the slots keep their backend when another one goes or comes.
 
 use std::net::SocketAddr;
 
@@ -11,28 +11,26 @@ const LENGTHS: [u32; 12] = [
     31, 61, 127, 251, 509, 1_021, 2_039, 4_093, 8_191, 16_381, 32_749, 65_521,
 ];
 
-/// A table is made with so many slots for each share, and replaced when there are fewer than half or more than four
+/// A table is made with so many slots for each backend, and replaced when there are fewer than half or more than four
 /// times as many: another length moves nearly everybody. With ten times fewer, a backend of ten that goes would take 8 %
-/// of the others' clients with it instead of 2 %.
-const SLOTS_A_SHARE: u32 = 100;
+/// of the others' clients with it instead of 2 %. Weights do not count: a change of one must not move everybody.
+const SLOTS_A_BACKEND: u32 = 100;
 
 /// The slots of a view.
 ///
 /// `backends`: the view's, sorted by address. `length`: of the table that the view has now.
 pub fn slots(backends: &[&HeldBackend], length: u32) -> Vec<u32> {
     let mut candidates: Vec<Candidate> = backends.iter().copied().map(Candidate::new).collect();
-    let shares = candidates
-        .iter()
-        .map(|candidate| u32::from(candidate.weight))
-        .sum();
-    if shares == 0 {
+    if candidates.is_empty() {
         return Vec::new();
     }
-    fill(&mut candidates, table_length(length, shares))
+    let number = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+    fill(&mut candidates, table_length(length, number))
 }
 
-fn table_length(length: u32, shares: u32) -> u32 {
-    let wanted = shares.saturating_mul(SLOTS_A_SHARE);
+/// `backends`: their number.
+fn table_length(length: u32, backends: u32) -> u32 {
+    let wanted = backends.saturating_mul(SLOTS_A_BACKEND);
     let is_good = LENGTHS.contains(&length) && length >= wanted / 2 && length / 4 <= wanted;
     if is_good {
         return length;
@@ -65,28 +63,33 @@ impl Candidate {
     }
 }
 
-/// One after the other, each backend takes the next free slot of its permutation.
+/// One after the other, each backend takes the next free slot of its permutation: the heaviest in every round, the others in as
+/// many as their weights are of its weight. All do in the first round, so that none is left without.
 fn fill(candidates: &mut [Candidate], length: u32) -> Vec<u32> {
     for candidate in &mut *candidates {
         candidate.next = below(candidate.hash >> 32, length);
         candidate.skip = below(candidate.hash & 0xffff_ffff, length - 1) + 1;
     }
+    let heaviest = candidates.iter().map(|candidate| candidate.weight).max();
+    let heaviest = u32::from(heaviest.unwrap_or(1));
     let mut slots = vec![None; length as usize];
     let mut left = slots.len();
+    // Below the heaviest weight, so that the product has 32 bits.
+    let mut round = 0;
     while left > 0 {
         for candidate in &mut *candidates {
-            for _ in 0..candidate.weight {
-                if left == 0 {
-                    break;
-                }
-                // The length is prime and the skip below it, so the permutation has every slot.
-                while slots[candidate.next as usize].is_some() {
-                    candidate.next = (candidate.next + candidate.skip) % length;
-                }
-                slots[candidate.next as usize] = Some(candidate.id);
-                left -= 1;
+            let weight = u32::from(candidate.weight);
+            if left == 0 || round * weight % heaviest >= weight {
+                continue;
             }
+            // The length is prime and the skip below it, so the permutation has every slot.
+            while slots[candidate.next as usize].is_some() {
+                candidate.next = (candidate.next + candidate.skip) % length;
+            }
+            slots[candidate.next as usize] = Some(candidate.id);
+            left -= 1;
         }
+        round = (round + 1) % heaviest;
     }
     slots.into_iter().flatten().collect()
 }
@@ -157,6 +160,34 @@ mod tests {
         let slots = fill(&mut candidates, 127);
         let heavy = slots.iter().filter(|&&id| id == 2).count();
         assert!((94..=96).contains(&heavy), "{heavy}");
+    }
+
+    #[test]
+    fn the_lightest_has_a_slot() {
+        for weight in [1_000, u16::MAX] {
+            let mut candidates = candidates(1..=10);
+            candidates[..9].iter_mut().for_each(|of| of.weight = weight);
+            let slots = fill(&mut candidates, table_length(0, 10));
+            assert_eq!(slots.iter().filter(|&&id| id == 10).count(), 1);
+        }
+    }
+
+    /// In percent of all clients, beside those that have to.
+    #[test]
+    fn a_change_of_a_weight_moves_few_other_slots() {
+        for (before, after) in [(1, 2), (5, 6), (5, 10), (10, 9), (10, 1)] {
+            let of = |weight: u16| {
+                let mut candidates = candidates(1..=10);
+                candidates.iter_mut().for_each(|of| of.weight = 5);
+                candidates[0].weight = weight;
+                fill(&mut candidates, table_length(0, 10))
+            };
+            let (before, after) = (of(before), of(after));
+            let moved = before.iter().zip(&after).filter(|(a, b)| a != b);
+            let moved = moved.filter(|(a, b)| **a != 1 && **b != 1).count();
+            let percent = 100.0 * moved as f64 / before.len() as f64;
+            assert!(percent < 6.0, "{percent:.1} %");
+        }
     }
 
     /// In percent of all clients, beside those of the backend that went.

@@ -9,17 +9,26 @@ use super::assign::ApplyError;
 use crate::policy::{Algorithm, ServicePort};
 
 /// A service port without those new backends or frontends that do not fit: otherwise backends that were removed would
-/// be chosen until their replacements fit. Its Maglev table goes first, if that is it. None: the tables have nothing of it.
+/// be chosen until their replacements fit. Its Maglev table and its weights go first, if that is it. None: the tables have
+/// nothing of it.
 pub fn reduced(model: &Model, port: &ServicePort, refused: &ApplyError) -> Option<ServicePort> {
     let id = *model.ids.get(&port.key)?;
     let held = model.ports.get(&id)?;
     let mut reduced = port.clone();
+    let is_weighted = port.backends.iter().any(|backend| backend.weight > 1);
     match refused {
         // A table takes a hundred slots for each backend.
         ApplyError::Full {
             table: Table::Slots,
             ..
         } if reduced.algorithm == Algorithm::Maglev => reduced.algorithm = Algorithm::Random,
+        ApplyError::Full {
+            table: Table::Slots,
+            ..
+        } if is_weighted => {
+            let backends = reduced.backends.iter_mut();
+            backends.for_each(|backend| backend.weight = backend.weight.min(1));
+        }
         ApplyError::Full {
             table: Table::Backends | Table::Slots,
             ..

@@ -26,8 +26,8 @@ pub struct Refused {
     pub is_in_effect: bool,
 }
 
-/// How often a service port is reduced at most: once for each table that may be full, and one more time.
-const MOST_REDUCTIONS: usize = 4;
+/// How often a service port is reduced at most: once for each table that may be full, and for SLOTS two more times.
+const MOST_REDUCTIONS: usize = 5;
 
 /// An update on its way into the tables: [`Self::next`] gives the next plan, and [`Self::done`] takes its result.
 #[derive(Debug)]

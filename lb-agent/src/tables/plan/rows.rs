@@ -28,12 +28,18 @@ pub fn config_word(model: &Model, word: u32, value: u64) -> Option<Step> {
 /// A backend's line, its counters 0. The state comes last: a line that has one is whole.
 pub fn backend(port: u32, held: &HeldBackend) -> impl Iterator<Item = Step> {
     let id = held.id;
-    let line = encode::backend_line(held.address, port, held.state);
+    let line = encode::backend_line(held.address, port, held.state, held.weight);
     let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(line);
     let others = (0..BackendLine::WORDS).filter(|&word| word != BackendLine::STATE_WORD);
     others
         .chain([BackendLine::STATE_WORD])
         .map(move |word| store(Table::Backends, id, word, words[word]))
+}
+
+/// The word of a backend's line that contains its weight. The rest of it stays as it is.
+pub fn backend_weight(port: u32, held: &HeldBackend) -> impl Iterator<Item = Step> {
+    backend(port, held)
+        .filter(|step| matches!(step, Step::Store { word, .. } if *word == BackendLine::OWNER_WORD))
 }
 
 pub const fn backend_state(id: u32, state: u64) -> Step {

@@ -294,11 +294,6 @@ impl Service {
             .collect();
         port.backends.sort_by_key(|backend| backend.address);
         port.backends.dedup_by_key(|backend| backend.address);
-        if port.algorithm == Algorithm::Maglev {
-            port.backends
-                .iter_mut()
-                .for_each(|backend| backend.weight = 1);
-        }
         let mut cluster_ip = frontend(FrontendKind::ClusterIp, self.cluster_ip % 8);
         if self.is_ipv6 {
             let last = u16::from(self.cluster_ip % 8);
@@ -324,7 +319,7 @@ impl Service {
 impl Endpoint {
     fn backend(&self) -> crate::policy::Backend {
         crate::policy::Backend {
-            weight: u16::from(self.weight % 2) + 1,
+            weight: u16::from(self.weight % 4) + 1,
             internal: self.internal,
             external: self.external,
             outside: self.outside,

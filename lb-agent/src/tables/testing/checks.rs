@@ -8,7 +8,7 @@ use lb_common::{FrontendEntry, FrontendKey, View};
 use super::memory::{Memory, State};
 use super::reader::{Choice, choice, frontend_of, outside, view_of, wanted};
 use super::world::World;
-use crate::policy::{Frontend, FrontendKind, Scope, ServicePort};
+use crate::policy::{Algorithm, Frontend, FrontendKind, Scope, ServicePort};
 use crate::tables::backing::Table;
 use crate::tables::model::is_guard;
 use crate::tables::role::Role;
@@ -141,7 +141,8 @@ impl Allowed {
         self
     }
 
-    /// In full tables, a service port may be reduced to those of its backends that the tables already contain.
+    /// In full tables, a service port may be reduced: without its Maglev table, without its weights, then to those of its backends
+    /// that the tables already contain.
     pub fn also_reduced(mut self, now: &State, before: &[&World], after: &World) -> Self {
         // Or to none, if they contain none.
         let lines = now.backends().skip(1).filter(|line| line.state != 0);
@@ -150,22 +151,39 @@ impl Allowed {
         for members in members.chain([BTreeMap::new()]) {
             let mut less = after.clone();
             for port in less.values_mut() {
+                // It comes after the others.
+                port.algorithm = Algorithm::Random;
+                port.backends
+                    .iter_mut()
+                    .for_each(|backend| backend.weight = backend.weight.min(1));
                 port.backends
                     .retain(|backend| members.contains_key(&backend.address));
             }
-            self.add_left_behind(now, &less, true);
-            for (key, choice) in wanted(less.values()) {
-                if let Some(allowed) = self.0.get_mut(&key) {
-                    allowed.push(Some(choice));
-                }
-            }
-            for left in before.iter().flat_map(|world| world.values()) {
-                if let Some(stays) = less.get(&left.key) {
-                    self.add_moving(left, stays, after);
-                }
+            self.add_reduced(now, before, after, &less);
+        }
+        let mut less = after.clone();
+        less.values_mut()
+            .filter(|port| port.algorithm == Algorithm::Maglev)
+            .for_each(|port| port.algorithm = Algorithm::Random);
+        self.add_reduced(now, before, after, &less);
+        let backends = less.values_mut().flat_map(|port| &mut port.backends);
+        backends.for_each(|backend| backend.weight = backend.weight.min(1));
+        self.add_reduced(now, before, after, &less);
+        self
+    }
+
+    fn add_reduced(&mut self, now: &State, before: &[&World], after: &World, less: &World) {
+        self.add_left_behind(now, less, true);
+        for (key, choice) in wanted(less.values()) {
+            if let Some(allowed) = self.0.get_mut(&key) {
+                allowed.push(Some(choice));
             }
         }
-        self
+        for left in before.iter().flat_map(|world| world.values()) {
+            if let Some(stays) = less.get(&left.key) {
+                self.add_moving(left, stays, after);
+            }
+        }
     }
 
     pub fn check(&self, state: &State) {
@@ -237,8 +255,8 @@ struct Offer {
     member: u32,
     flags: u32,
     outside: Choice,
-    /// The backends of its service port, with their states.
-    backends: BTreeMap<SocketAddr, u64>,
+    /// The backends of its service port, with their states and weights.
+    backends: BTreeMap<SocketAddr, (u64, u16)>,
 }
 
 fn offer(state: &State, key: &FrontendKey) -> Option<Offer> {
@@ -261,17 +279,15 @@ fn offer(state: &State, key: &FrontendKey) -> Option<Offer> {
     })
 }
 
-/// The backends of a service port that have a state.
-fn backends(state: &State, service_port: u32) -> BTreeMap<SocketAddr, u64> {
+/// The backends of a service port that have a state, with their weights.
+fn backends(state: &State, service_port: u32) -> BTreeMap<SocketAddr, (u64, u16)> {
     let mut backends = BTreeMap::new();
     let lines = state.backends().skip(1);
     for line in lines.filter(|line| line.state != 0 && line.service_port == service_port) {
         let address = encode::socket_address(line.address, line.port);
-        assert_eq!(
-            backends.insert(address, line.state),
-            None,
-            "{address} twice"
-        );
+        let weight = line.more_weight.saturating_add(1);
+        let before = backends.insert(address, (line.state, weight));
+        assert_eq!(before, None, "{address} twice");
     }
     backends
 }
@@ -305,8 +321,11 @@ fn wanted_offers(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Offer
                 backends: port
                     .backends
                     .iter()
-                    .map(|backend| (backend.address, encode::backend_state(backend)))
-                    .filter(|&(_, state)| state != 0)
+                    .map(|backend| {
+                        let state = encode::backend_state(backend);
+                        (backend.address, (state, encode::backend_weight(backend)))
+                    })
+                    .filter(|(_, (state, _))| *state != 0)
                     .collect(),
             };
             Some((key, offer))

@@ -152,7 +152,6 @@ pub fn any_world() -> impl Strategy<Value = World> {
                 } else if !std::mem::replace(&mut has_maglev, true) {
                     port.algorithm = algorithm;
                     port.backends.truncate(2);
-                    port.backends.iter_mut().for_each(|b| b.weight = 1);
                 }
                 (port.key.clone(), port)
             },

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::cases::{grace, remove, set, tables};
 use super::random_cases;
+use crate::catalog::Protocol;
 use crate::policy::{Backend, FrontendKind, ServicePort, ServicePortKey};
 use crate::tables::model::is_guard;
 use crate::tables::testing::world::{World, any_world, backend, change, frontend, port};
 use crate::tables::testing::{Memory, choice, wanted};
-use crate::tables::{ApplyError, Refused, Table, Tables, Usage};
+use crate::tables::{ApplyError, Refused, Table, Tables, Usage, encode};
 
 /// A Service port created in that hour; none: without a date.
 fn made(number: u8, hour: Option<u8>, backends: impl IntoIterator<Item = u8>) -> ServicePort {
@@ -110,6 +111,28 @@ fn removals_do_not_wait_for_services_that_do_not_fit() {
     let new = made(2, None, [1]);
     assert_eq!(tables.apply(set([new])).len(), 1);
     assert_eq!(in_effect(&tables), ["service-1"]);
+}
+
+#[test]
+fn weights_give_way_where_slots_are_full() {
+    let mut tables = tables([4, 10, 10, 20]);
+    let heavy = |backends: u8| {
+        let mut port = made(1, None, 1..=backends);
+        port.backends[0].weight = 100;
+        port
+    };
+    let key = frontend(FrontendKind::ClusterIp, 1);
+    let key = encode::frontend_key(&key, Protocol::Tcp).expect("it has an address");
+    let shares = |tables: &Tables<Memory>| -> Vec<usize> {
+        let choice = choice(&tables.backing.state, &key).expect("a frontend");
+        choice.into_values().collect()
+    };
+    assert!(tables.apply(set([made(1, None, 1..=6)])).is_empty());
+    // 104 slots do not fit, and the removed backend goes nevertheless.
+    let refused = tables.apply(set([heavy(5)]));
+    assert_eq!(names(&refused), ["service-1"]);
+    assert_eq!(shares(&tables), [1; 5]);
+    assert_eq!(addresses(&tables).len(), 5);
 }
 
 #[test]

@@ -149,6 +149,12 @@ fn backends_are_compared() {
         let word = lb_common::Backend::STATE_WORD;
         set(memory, Table::Backends, id, word, state::SERVING);
     });
+    check(&["BackendWeight"], |memory, found| {
+        let id = found.views[0].backends[1].id;
+        let word = lb_common::Backend::OWNER_WORD;
+        let before = memory.state.load(Table::Backends, id, word);
+        set(memory, Table::Backends, id, word, before | 4 << 48);
+    });
     check(&["BackendUnwanted", "BackendMissing"], |memory, found| {
         let id = found.views[0].backends[1].id;
         set(memory, Table::Backends, id, 1, 0);

@@ -196,8 +196,14 @@ fn unknown_slots_are_filled_from_the_members() {
     heavy.weight = 3;
     let wanted = port(1, vec![heavy, backend(2), backend(3)]);
     let world: World = [(wanted.key.clone(), wanted)].into();
-    let tables = tables_of(&[world]);
-    // A new agent does not know weights before it has read the objects.
+    let mut tables = tables_of(&[world]);
+    // A new agent believes a wrong weight until it has read the objects.
+    let id = tables.backends().next().expect("three backends").id;
+    let word = BackendLine::OWNER_WORD;
+    let written = tables.backing.state.load(Table::Backends, id, word);
+    let without = written & !(0xffff << 48);
+    let place = (Table::Backends, id, word);
+    tables.backing.state.words.insert(place, without);
     let mut tables = Tables::recover(tables.backing).expect("memory can be read");
     let run = tables
         .model
@@ -218,6 +224,24 @@ fn unknown_slots_are_filled_from_the_members() {
     let key = encode::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("an address");
     let choice = choice(&tables.backing.state, &key).expect("it is a frontend");
     assert_eq!(choice.into_values().collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn a_weight_is_restored() {
+    let mut heavy = backend(1);
+    heavy.weight = 3;
+    let wanted = port(1, vec![heavy, backend(2)]);
+    let world: World = [(wanted.key.clone(), wanted)].into();
+    let mut tables = tables_of(&[world]);
+    let id = tables.backends().next().expect("two backends").id;
+    let word = BackendLine::OWNER_WORD;
+    let right = tables.backing.state.load(Table::Backends, id, word);
+    assert_eq!(right >> 48, 2, "less 1");
+    let place = (Table::Backends, id, word);
+    tables.backing.state.words.insert(place, right ^ 5 << 48);
+    let drift = check(&mut tables, &mut Check::default());
+    assert_eq!(drift.repaired, BTreeMap::from([("BACKENDS", 1)]));
+    assert_eq!(tables.backing.state.load(Table::Backends, id, word), right);
 }
 
 #[test]

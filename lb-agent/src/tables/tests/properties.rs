@@ -43,8 +43,14 @@ fn slow_reader(state: &State, key: &FrontendKey) -> Option<SlowReader> {
     })
 }
 
+/// Without its weight, which may change under a reader.
 fn backend_words(state: &State, id: u32) -> [u64; BackendLine::STATE_WORD] {
-    std::array::from_fn(|word| state.load(Table::Backends, id, word))
+    let words: [u64; BackendLine::WORDS] =
+        std::array::from_fn(|word| state.load(Table::Backends, id, word));
+    let mut line: BackendLine = bytemuck::must_cast(words);
+    line.more_weight = 0;
+    let words: [u64; BackendLine::WORDS] = bytemuck::must_cast(line);
+    std::array::from_fn(|word| words[word])
 }
 
 fn service_port_of(state: &State, view: u32) -> u32 {
@@ -152,10 +158,9 @@ proptest! {
         let rows = |tables: &Tables<Memory>| {
             let mut ports = tables.model.ports.clone();
             for port in ports.values_mut() {
-                // The order in memory is irrelevant, and the tables do not contain weights.
+                // The order in memory is irrelevant.
                 port.frontends.sort();
                 port.views.sort_by_key(|view| view.index);
-                port.backends.iter_mut().for_each(|backend| backend.weight = 1);
             }
             let model = &tables.model;
             (ports, model.frontends.clone(), model.guards.in_place.clone())
