@@ -73,7 +73,9 @@ fn check_port(port: &ServicePort) {
         "{port:?}"
     );
     assert!(
-        port.backends.iter().all(|backend| backend.weight > 0),
+        port.backends
+            .iter()
+            .all(|b| b.weight > 0 || !(b.internal || b.external || b.outside)),
         "{port:?}"
     );
     let of_views: usize = port.views().iter().map(|view| view.frontends.len()).sum();

@@ -102,7 +102,7 @@ pub struct Labels {
     pub zone: Option<Arc<str>>,
 }
 
-/// Our own annotations, on Services, and one that the control plane writes on slices.
+/// The annotations that are used: those of Services, the weights of slices, and one that the control plane writes on slices.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
@@ -115,6 +115,13 @@ pub struct Annotations {
         deserialize_with = "text::present"
     )]
     pub outlier_detection: Option<Arc<str>>,
+    #[serde(rename = "socklb.dev/weight", deserialize_with = "text::present")]
+    pub weight: Option<Arc<str>>,
+    #[serde(
+        rename = "service.cilium.io/weight",
+        deserialize_with = "text::present"
+    )]
+    pub cilium_weight: Option<Arc<str>>,
     #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
     pub last_change_trigger_time: TriggerTime,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::address;
 use super::left_out::SliceSkip;
 use super::report::Report;
+use super::weight;
 use crate::catalog::{
     Conditions, Endpoint, EndpointSlice, Family, Hints, Kind, ObjectId, Problem, Protocol,
 };
@@ -20,6 +21,8 @@ pub(super) struct EndpointCandidate<'a> {
     pub(super) hints: &'a Hints,
     pub(super) node: Option<&'a Arc<str>>,
     pub(super) zone: Option<&'a Arc<str>>,
+    /// 0: it gets no new connections.
+    pub(super) weight: u16,
 }
 
 type PortKey<'a> = (Family, &'a str, Protocol);
@@ -37,14 +40,15 @@ pub(super) struct Endpoints<'a> {
 impl<'a> Endpoints<'a> {
     /// Merges the slices of these families, in the given order.
     pub(super) fn merge(
-        slices: impl Iterator<Item = &'a EndpointSlice>,
+        slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
         families: &[Family],
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut merged = Self::default();
+        let weight = weight::default(slices.clone());
         for slice in slices {
             match family_of(slice, families) {
-                Ok(family) => merged.add(slice, family, &mut report(slice, problems)),
+                Ok(family) => merged.add(slice, family, weight, &mut report(slice, problems)),
                 Err(skip) if skip.is_problem() => report(slice, problems).add(skip.to_string()),
                 Err(_) => {}
             }
@@ -90,14 +94,22 @@ impl<'a> Endpoints<'a> {
         })
     }
 
-    fn add(&mut self, slice: &'a EndpointSlice, family: Family, report: &mut Report<'_>) {
+    /// `weight`: the default.
+    fn add(
+        &mut self,
+        slice: &'a EndpointSlice,
+        family: Family,
+        weight: u16,
+        report: &mut Report<'_>,
+    ) {
         if slice.endpoints.is_empty() {
             return;
         }
         let ports = self.ports(slice, report);
+        let weight = weight::of(slice, weight, report);
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
             match address_of(family, endpoint) {
-                Ok(ip) => self.add_endpoint(family, ip, &ports, endpoint),
+                Ok(ip) => self.add_endpoint(family, ip, &ports, endpoint, weight),
                 Err(error) => report.add(format!("endpoints[{index}].{error}")),
             }
         }
@@ -142,6 +154,7 @@ impl<'a> Endpoints<'a> {
         ip: IpAddr,
         ports: &[(&'a str, Protocol, u16)],
         endpoint: &'a Endpoint,
+        weight: u16,
     ) {
         for &(name, protocol, number) in ports {
             let candidate = EndpointCandidate {
@@ -150,6 +163,7 @@ impl<'a> Endpoints<'a> {
                 hints: &endpoint.hints,
                 node: endpoint.node_name.as_ref(),
                 zone: endpoint.zone.as_ref(),
+                weight,
             };
             let at = self.by_port.entry((family, name, protocol)).or_default();
             match at.entry(candidate.address) {
@@ -199,7 +213,13 @@ impl EndpointCandidate<'_> {
         std::ptr::eq(self.hints, &raw const endpoint.hints)
     }
 
-    /// If two endpoints have the same address, the one that is not terminating counts, then the one that is ready.
+    /// Whether it takes new connections.
+    pub(super) fn is_ready(&self) -> bool {
+        self.conditions.is_ready() && self.weight > 0
+    }
+
+    /// If two endpoints have the same address, the one that is not terminating counts, then the one that is ready, then the
+    /// first. Its weight is the weight of both.
     ///
     /// In kube-proxy the second choice is arbitrary.
     fn is_better_than(&self, other: &Self) -> bool {

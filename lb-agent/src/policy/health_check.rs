@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, Family, Kind, ObjectId, ObjectName, Problem, Servi
 pub struct HealthCheck {
     /// `spec.healthCheckNodePort`.
     pub port: u16,
-    /// The number of the Service's ready endpoints on this node.
+    /// The number of the Service's ready endpoints on this node. Those with weight 0 do not count.
     ///
     /// Two ports of one pod count once, and so do its addresses of two families: the larger family counts.
     pub local_endpoints: usize,
@@ -71,7 +71,7 @@ fn local_endpoints(
     let mut addresses: BTreeMap<Family, BTreeSet<IpAddr>> = BTreeMap::new();
     for candidate in endpoints.all() {
         let is_local = candidate.node.is_some_and(|node| **node == *node_name);
-        if is_local && candidate.conditions.is_ready() {
+        if is_local && candidate.is_ready() {
             let address = candidate.address.ip();
             let family = Family::of(address);
             addresses.entry(family).or_default().insert(address);

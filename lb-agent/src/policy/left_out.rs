@@ -22,6 +22,8 @@ pub enum LeftOut {
     Terminating,
     /// It terminates, and no longer serves.
     NotServing,
+    /// Its slice has weight 0.
+    NoWeight,
     OtherNode,
     OtherNodesHint,
     OtherZonesHint,
@@ -55,6 +57,7 @@ impl LeftOut {
             Self::NotReady => "NotReady",
             Self::Terminating => "Terminating",
             Self::NotServing => "NotServing",
+            Self::NoWeight => "NoWeight",
             Self::OtherNode => "OtherNode",
             Self::OtherNodesHint => "OtherNodesHint",
             Self::OtherZonesHint => "OtherZonesHint",
@@ -74,6 +77,7 @@ impl fmt::Display for LeftOut {
             Self::NotReady => "not ready",
             Self::Terminating => "terminating, and others are ready",
             Self::NotServing => "terminating, and no longer serving",
+            Self::NoWeight => "its slice has weight 0",
             Self::OtherNode => "not on this node",
             Self::OtherNodesHint => "its hints name other nodes",
             Self::OtherZonesHint => "its hints name other zones",

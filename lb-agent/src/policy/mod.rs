@@ -27,6 +27,7 @@ mod tests;
 mod topology;
 mod update;
 mod view;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

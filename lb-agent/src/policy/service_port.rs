@@ -115,7 +115,7 @@ pub struct Backend {
     pub address: SocketAddr,
     pub node: Option<Arc<str>>,
     pub zone: Option<Arc<str>>,
-    /// The number of its slots, at least 1.
+    /// Its share of new connections is its part of the sum of all weights in the view. 0: no view has it.
     pub weight: u16,
     /// It is in the view of the ClusterIP.
     pub internal: bool,

@@ -62,7 +62,7 @@ pub(super) fn backends(
             address: candidate.address,
             node: candidate.node.cloned(),
             zone: candidate.zone.cloned(),
-            weight: 1,
+            weight: candidate.weight,
             internal: match local.internal {
                 true => is_of_node,
                 false => external,
@@ -125,18 +125,25 @@ impl Rule {
             return Some(LeftOut::OtherNode);
         }
         let conditions = candidate.conditions;
+        let has_weight = candidate.weight > 0;
         match self {
             Self::Terminating | Self::LocalTerminating if !conditions.is_terminating() => {
-                Some(LeftOut::NotReady)
+                match conditions.is_ready() {
+                    true => Some(LeftOut::NoWeight),
+                    false => Some(LeftOut::NotReady),
+                }
             }
             Self::Terminating | Self::LocalTerminating if !conditions.is_serving() => {
                 Some(LeftOut::NotServing)
             }
-            Self::Terminating | Self::LocalTerminating => None,
+            Self::Terminating | Self::LocalTerminating => {
+                (!has_weight).then_some(LeftOut::NoWeight)
+            }
             _ if !conditions.is_ready() && conditions.is_terminating() => {
                 Some(LeftOut::Terminating)
             }
             _ if !conditions.is_ready() => Some(LeftOut::NotReady),
+            _ if !has_weight => Some(LeftOut::NoWeight),
             Self::NodeHints if !is_for_node(location, candidate) => Some(LeftOut::OtherNodesHint),
             Self::ZoneHints if !is_for_zone(location, candidate) => Some(LeftOut::OtherZonesHint),
             _ => None,
@@ -175,7 +182,7 @@ pub(super) fn zone_hints(
 fn ready<'a, 'b>(
     candidates: &'a [EndpointCandidate<'b>],
 ) -> impl Iterator<Item = &'a EndpointCandidate<'b>> {
-    candidates.iter().filter(|c| c.conditions.is_ready())
+    candidates.iter().filter(|c| c.is_ready())
 }
 
 fn is_local(location: NodeLocation<'_>, candidate: &EndpointCandidate<'_>) -> bool {

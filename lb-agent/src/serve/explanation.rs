@@ -135,7 +135,7 @@ pub struct ExplainedView {
 /// A step of the policy that chose the endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStep {
-    /// `Ready`, `Terminating`, `NodeHints`, `ZoneHints` or `Local`.
+    /// `Ready`, `Weight`, `Terminating`, `NodeHints`, `ZoneHints` or `Local`.
     pub step: String,
     pub message: String,
     /// The number of endpoints after the step.

@@ -10,6 +10,8 @@ use super::super::topology::{self, HintUse, NodeLocation, Rule};
 pub enum Step {
     /// So many endpoints of these are ready.
     Ready { ready: usize, of: usize },
+    /// Some of the ready ones have weight 0, and so many do not.
+    Weight { left: usize },
     /// None is ready: so many terminate, and still serve.
     Terminating { left: usize },
     /// Ready endpoints have hints for nodes. So many are left.
@@ -39,39 +41,31 @@ impl Step {
             left.filter(|c| rule.leaves_out(location, c).is_none())
                 .count()
         };
-        let ready = Self::Ready {
-            ready: left_by(Rule::Ready),
+        let ready = candidates.iter().filter(|c| c.conditions.is_ready());
+        let ready = ready.count();
+        let mut steps = vec![Self::Ready {
+            ready,
             of: candidates.len(),
-        };
+        }];
         if candidates.is_empty() {
-            return vec![ready];
+            return steps;
         }
+        let left = left_by(Rule::Ready);
+        if left != ready {
+            steps.push(Self::Weight { left });
+        }
+        let left = left_by(rule);
         match rule {
-            Rule::Terminating => vec![
-                ready,
-                Self::Terminating {
-                    left: left_by(rule),
-                },
-            ],
-            Rule::LocalReady => vec![
-                ready,
-                Self::Local {
-                    ready: left_by(rule),
-                },
-            ],
-            Rule::LocalTerminating => vec![
-                ready,
-                Self::Local { ready: 0 },
-                Self::LocalTerminating {
-                    left: left_by(rule),
-                },
-            ],
+            Rule::Terminating => steps.push(Self::Terminating { left }),
+            Rule::LocalReady => steps.push(Self::Local { ready: left }),
+            Rule::LocalTerminating => {
+                steps.extend([Self::Local { ready: 0 }, Self::LocalTerminating { left }]);
+            }
             Rule::Ready | Rule::NodeHints | Rule::ZoneHints => {
-                let mut steps = vec![ready];
-                steps.extend(Self::of_hints(rule, location, candidates, left_by(rule)));
-                steps
+                steps.extend(Self::of_hints(rule, location, candidates, left));
             }
         }
+        steps
     }
 
     fn of_hints(
@@ -80,7 +74,7 @@ impl Step {
         candidates: &[EndpointCandidate<'_>],
         left: usize,
     ) -> impl Iterator<Item = Self> {
-        let ready = || candidates.iter().filter(|c| c.conditions.is_ready());
+        let ready = || candidates.iter().filter(|c| c.is_ready());
         let for_nodes = ready().any(|c| !c.hints.for_nodes.is_empty());
         let for_nodes = for_nodes.then(|| Self::NodeHints {
             hints: topology::node_hints(location, candidates),
@@ -100,6 +94,7 @@ impl Step {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Ready { .. } => "Ready",
+            Self::Weight { .. } => "Weight",
             Self::Terminating { .. } | Self::LocalTerminating { .. } => "Terminating",
             Self::NodeHints { .. } => "NodeHints",
             Self::ZoneHints { .. } => "ZoneHints",
@@ -112,6 +107,7 @@ impl Step {
     pub const fn left(&self) -> usize {
         match *self {
             Self::Ready { ready: left, .. }
+            | Self::Weight { left }
             | Self::Terminating { left }
             | Self::NodeHints { left, .. }
             | Self::ZoneHints { left, .. }
@@ -126,6 +122,7 @@ impl fmt::Display for Step {
         match *self {
             Self::Ready { of: 0, .. } => f.write_str("no endpoint has this port"),
             Self::Ready { ready, of } => write!(f, "{ready} of {of} endpoints are ready"),
+            Self::Weight { left } => write!(f, "{left} of these have a weight above 0"),
             Self::Terminating { left } => {
                 write!(f, "none is ready; {left} terminating and still serving")
             }

@@ -97,6 +97,10 @@ fn endpoints_count_if_they_are_here_and_ready() {
         ]),
         2
     );
+    let drained = slice("a", &[&format!("{{addresses: [10.1.0.1], {here}}}")]);
+    let annotated = "annotations: {socklb.dev/weight: '0'}, labels:";
+    let drained = web(LOCAL) + &drained.replace("labels:", annotated);
+    assert_eq!(health_check(&drained), Ok(Some((30123, 0))));
     // It still gets traffic, but load balancers are to turn to other nodes.
     let terminating = "conditions: {ready: false, serving: true, terminating: true}";
     assert_eq!(

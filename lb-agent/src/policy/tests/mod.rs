@@ -13,6 +13,7 @@ mod packets;
 mod random;
 mod topology;
 mod updates;
+mod weights;
 
 use std::sync::Arc;
 

@@ -162,19 +162,34 @@ fn slice() -> impl Strategy<Value = Value> {
                 {"service.kubernetes.io/headless": null},
             ]),
         ),
+        weights(),
         prop::collection::vec(port, 0..4),
         endpoints,
     )
         .prop_map(
-            |(names, service, mut labels, ports, (address_type, endpoints))| {
+            |(names, service, mut labels, annotations, ports, (address_type, endpoints))| {
                 labels["kubernetes.io/service-name"] = service;
                 json!({
                     "kind": "EndpointSlice",
-                    "metadata": {"namespace": names.0, "name": names.1, "labels": labels},
+                    "metadata": {
+                        "namespace": names.0, "name": names.1, "labels": labels, "annotations": annotations,
+                    },
                     "addressType": address_type, "ports": ports, "endpoints": endpoints,
                 })
             },
         )
+}
+
+/// Annotations of a slice. Usually there is none.
+fn weights() -> impl Strategy<Value = Value> {
+    let ours = json!([
+        "0", "0", "1", "3", "007", "1000", "1001", "-1", "+1", "", null
+    ]);
+    let ours = one_of(ours).prop_map(|weight| json!({"socklb.dev/weight": weight}));
+    let ciliums = json!(["0", "50", "65535", "65536", "1.5"]);
+    let ciliums = one_of(ciliums).prop_map(|weight| json!({"service.cilium.io/weight": weight}));
+    let both = json!({"socklb.dev/weight": "2", "service.cilium.io/weight": "0"});
+    prop_oneof![6 => Just(Value::Null), 3 => ours, 1 => ciliums, 1 => Just(both)]
 }
 
 const V4_ENDPOINTS: [&str; 3] = ["10.1.0.1", "10.1.0.2", "010.1.0.3"];

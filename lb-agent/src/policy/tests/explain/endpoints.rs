@@ -66,6 +66,33 @@ fn terminating_endpoints_are_the_last_resort() {
 }
 
 #[test]
+fn weight_0_leaves_out_endpoints() {
+    let weighted = |name: &str, weight: &str, endpoints: &[&str]| {
+        slice(name, endpoints).replace(
+            "labels:",
+            &format!("annotations: {{socklb.dev/weight: '{weight}'}}, labels:"),
+        )
+    };
+    let drained = weighted("a", "0", &[&at(1, ""), &at(2, UNREADY), &at(3, LEAVING)]);
+    let other = weighted("b", "2", &[&at(4, "")]);
+    let web = service("web", "");
+    check_internal(
+        &(web.clone() + &drained + &other),
+        &[Step::Ready { ready: 2, of: 4 }, Step::Weight { left: 1 }],
+        &["NoWeight", "NotReady", "Terminating", ""],
+    );
+    check_internal(
+        &(web + &drained),
+        &[
+            Step::Ready { ready: 1, of: 3 },
+            Step::Weight { left: 0 },
+            Step::Terminating { left: 0 },
+        ],
+        &["NoWeight", "NotReady", "NoWeight"],
+    );
+}
+
+#[test]
 fn hints_leave_out_endpoints_for_others() {
     let n1 = "hints: {forZones: [{name: z1}], forNodes: [{name: n1}]}";
     let n2 = "hints: {forZones: [{name: z1}], forNodes: [{name: n2}]}";

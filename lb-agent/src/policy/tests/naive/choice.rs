@@ -11,24 +11,39 @@ use crate::policy::tests::random::Objects;
 /// An endpoint of a service port.
 pub struct Endpoint<'a> {
     pub address: SocketAddr,
+    /// It is ready, and its weight is not 0.
     ready: bool,
+    is_said_ready: bool,
     pub serving: bool,
     terminating: bool,
+    pub weight: u64,
     pub node: &'a Value,
     for_nodes: Vec<&'a str>,
     for_zones: Vec<&'a str>,
 }
 
-/// The endpoints of all slices of the Service. Of several with one address, the best counts; of equal ones, the first.
+/// The endpoints of all slices of the Service. Of several with one address, the best counts, whatever its weight; of equal ones,
+/// the first.
 pub fn endpoints<'a>(objects: &'a Objects, want: &Want<'_>) -> Vec<Endpoint<'a>> {
     let mut all = Vec::new();
-    for slice in objects.values().filter(|o| o["kind"] == "EndpointSlice") {
+    let slices = objects.values().filter(|o| o["kind"] == "EndpointSlice");
+    let slices = slices.filter(|slice| {
         let (metadata, service) = (&slice["metadata"], &want.service["metadata"]);
-        if metadata["namespace"] != service["namespace"]
-            || metadata["labels"]["kubernetes.io/service-name"] != service["name"]
-            || metadata["labels"]
-                .get("service.kubernetes.io/headless")
-                .is_some()
+        metadata["namespace"] == service["namespace"]
+            && metadata["labels"]["kubernetes.io/service-name"] == service["name"]
+    });
+    let slices: Vec<&Value> = slices.collect();
+    let are_ciliums = slices.iter().any(|slice| {
+        let annotation = |name: &str| slice["metadata"]["annotations"].get(name);
+        annotation("socklb.dev/weight").is_none()
+            && annotation("service.cilium.io/weight").is_some()
+    });
+    let default = if are_ciliums { 100 } else { 1 };
+    for slice in slices {
+        let metadata = &slice["metadata"];
+        if metadata["labels"]
+            .get("service.kubernetes.io/headless")
+            .is_some()
             || slice["addressType"] != want.family
         {
             continue;
@@ -42,7 +57,8 @@ pub fn endpoints<'a>(objects: &'a Objects, want: &Want<'_>) -> Vec<Endpoint<'a>>
                     && is_wanted
                 {
                     let number = u16::try_from(number).expect("a port");
-                    all.push(read(endpoint, SocketAddr::new(ip, number)));
+                    let weight = weight(&metadata["annotations"], default);
+                    all.push(read(endpoint, SocketAddr::new(ip, number), weight));
                 }
             }
         }
@@ -51,7 +67,7 @@ pub fn endpoints<'a>(objects: &'a Objects, want: &Want<'_>) -> Vec<Endpoint<'a>>
     for wanted in [(false, true), (false, false), (true, true), (true, false)] {
         let (now, later): (Vec<_>, Vec<_>) = all
             .into_iter()
-            .partition(|e| (e.terminating, e.ready) == wanted);
+            .partition(|e| (e.terminating, e.is_said_ready) == wanted);
         for endpoint in now {
             if best.iter().all(|b| b.address != endpoint.address) {
                 best.push(endpoint);
@@ -62,7 +78,23 @@ pub fn endpoints<'a>(objects: &'a Objects, want: &Want<'_>) -> Vec<Endpoint<'a>>
     best
 }
 
-fn read(endpoint: &Value, address: SocketAddr) -> Endpoint<'_> {
+/// Ours comes first, right or wrong.
+fn weight(annotations: &Value, default: u64) -> u64 {
+    let written = match annotations.get("socklb.dev/weight") {
+        Some(ours) => text(ours).parse().ok().filter(|weight| *weight <= 1_000),
+        None => match annotations.get("service.cilium.io/weight") {
+            Some(ciliums) => text(ciliums)
+                .parse()
+                .ok()
+                .filter(|weight| *weight <= 65_535),
+            None => None,
+        },
+    };
+    let has_sign = annotations["socklb.dev/weight"] == "+1";
+    written.filter(|_| !has_sign).unwrap_or(default)
+}
+
+fn read(endpoint: &Value, address: SocketAddr, weight: u64) -> Endpoint<'_> {
     let condition = |name: &str, unsaid: bool| {
         let said = endpoint["conditions"][name].as_bool();
         said.unwrap_or(unsaid)
@@ -73,9 +105,11 @@ fn read(endpoint: &Value, address: SocketAddr) -> Endpoint<'_> {
     };
     Endpoint {
         address,
-        ready: condition("ready", true),
+        ready: condition("ready", true) && weight > 0,
+        is_said_ready: condition("ready", true),
         serving: condition("serving", true),
         terminating: condition("terminating", false),
+        weight,
         node: &endpoint["nodeName"],
         for_nodes: hints("forNodes"),
         for_zones: hints("forZones"),
@@ -87,7 +121,7 @@ fn read(endpoint: &Value, address: SocketAddr) -> Endpoint<'_> {
 pub fn cluster_set<'a>(all: &'a [Endpoint<'a>], zone: &str) -> Vec<&'a Endpoint<'a>> {
     let ready: Vec<&Endpoint<'_>> = all.iter().filter(|e| e.ready).collect();
     if ready.is_empty() {
-        return all.iter().filter(|e| e.serving && e.terminating).collect();
+        return all.iter().filter(is_last_resort).collect();
     }
     if ready.iter().all(|e| !e.for_nodes.is_empty()) {
         let here = |e: &&Endpoint<'_>| e.for_nodes.contains(&NODE_NAME);
@@ -110,6 +144,9 @@ pub fn local_set<'a>(all: &'a [Endpoint<'a>]) -> Vec<&'a Endpoint<'a>> {
     if local.iter().any(|e| e.ready) {
         return local.into_iter().filter(|e| e.ready).collect();
     }
-    let is_last_resort = |e: &&Endpoint<'_>| e.serving && e.terminating;
-    local.into_iter().filter(is_last_resort).collect()
+    local.into_iter().filter(|e| is_last_resort(e)).collect()
+}
+
+const fn is_last_resort(endpoint: &&Endpoint<'_>) -> bool {
+    endpoint.serving && endpoint.terminating && endpoint.weight > 0
 }

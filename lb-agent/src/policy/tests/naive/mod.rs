@@ -39,7 +39,7 @@ pub fn found(case: &Case) -> Vec<String> {
         let node = |b: &Backend| b.node.as_deref().unwrap_or_default().to_owned();
         let mut addresses: Vec<String> = of
             .iter()
-            .map(|b| format!("{}@{}", b.address, node(b)))
+            .map(|b| format!("{}@{} x{}", b.address, node(b), b.weight))
             .collect();
         addresses.sort();
         addresses
@@ -200,7 +200,7 @@ fn line(objects: &Objects, want: &Want<'_>, is_outside: bool) -> String {
         _ => Some(10_800),
     };
     let addresses = |of: &[&Endpoint<'_>]| {
-        let of_node = |e: &&Endpoint<'_>| format!("{}@{}", e.address, text(e.node));
+        let of_node = |e: &&Endpoint<'_>| format!("{}@{} x{}", e.address, text(e.node), e.weight);
         let mut addresses: Vec<String> = of.iter().map(of_node).collect();
         addresses.sort();
         addresses
