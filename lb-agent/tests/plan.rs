@@ -232,3 +232,41 @@ fn a_named_pipe_is_read() {
     assert_eq!(text(&output.stderr), "");
     assert_eq!(text(&output.stdout).lines().count(), 4);
 }
+
+#[test]
+fn weights_other_than_1_are_shown() {
+    const SLICE: &str = "\
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: NAME, labels: {kubernetes.io/service-name: web}, annotations: {socklb.dev/weight: 'WEIGHT'}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [ADDRESS]}]
+";
+    let mut yaml = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
+"
+    .to_owned();
+    for (name, weight, address) in [
+        ("a", "1", "10.1.0.1"),
+        ("b", "30", "10.1.0.2"),
+        ("c", "0", "10.1.0.3"),
+    ] {
+        let slice = SLICE.replace("NAME", name).replace("WEIGHT", weight);
+        yaml.push_str(&slice.replace("ADDRESS", address));
+    }
+    let folder = folder(&[("web.yaml", &yaml)]);
+    let said: Value = serde_json::from_slice(&plan(&folder, &["-o", "json"]).stdout).expect("JSON");
+    let backends = said["services"][0]["backends"].as_array().expect("a list");
+    let weights: Vec<&Value> = backends.iter().map(|backend| &backend["weight"]).collect();
+    assert_eq!(weights, [1, 30]);
+    let table = text(&plan(&folder, &[]).stdout);
+    assert!(
+        table.contains("10.1.0.1:8080,10.1.0.2:8080 x30\n"),
+        "{table}"
+    );
+}

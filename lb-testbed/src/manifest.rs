@@ -160,6 +160,7 @@ pub struct SliceManifest {
     service: String,
     namespace: String,
     name: String,
+    annotations: Map<String, Value>,
     family: Family,
     ports: Vec<Value>,
     endpoints: Vec<Value>,
@@ -172,6 +173,7 @@ impl SliceManifest {
             service: service.to_owned(),
             namespace: "default".to_owned(),
             name: format!("{service}-{}", family_name(family).to_lowercase()),
+            annotations: Map::new(),
             family,
             ports: Vec::new(),
             endpoints: Vec::new(),
@@ -187,6 +189,12 @@ impl SliceManifest {
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
+        self
+    }
+
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), json!(value));
         self
     }
 
@@ -227,6 +235,7 @@ impl SliceManifest {
                 "name": self.name,
                 "namespace": self.namespace,
                 "labels": {"kubernetes.io/service-name": self.service},
+                "annotations": self.annotations,
             },
             "addressType": family_name(self.family),
             "ports": self.ports,

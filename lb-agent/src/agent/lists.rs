@@ -239,6 +239,8 @@ fn backend_status(
         internal: backend.state & state::INTERNAL != 0,
         external: backend.state & state::EXTERNAL != 0,
         serving: backend.state & state::SERVING != 0,
+        // The tables do not contain 0.
+        weight: known.map_or(backend.weight, |known| known.weight),
         connections: backend.connections,
         active: backend.active,
         failures: backend.failures,

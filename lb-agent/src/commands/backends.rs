@@ -82,6 +82,7 @@ impl Listed for RatedBackend {
         Column::new("RATE/S", |of| rate(of.connections_per_second)),
         Column::new("CONNECTIONS", |of| of.backend.connections.to_string()),
         Column::new("ACTIVE", |of| of.backend.active.to_string()),
+        Column::wide("WEIGHT", |of| of.backend.weight.to_string()),
         Column::wide("FAILURES", |of| of.backend.failures.to_string()),
         Column::wide("SERVING", |of| table::yes_or_no(of.backend.serving)),
         Column::wide("NODE", |of| table::or_none(of.backend.node.as_deref())),

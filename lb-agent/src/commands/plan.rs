@@ -199,14 +199,19 @@ fn frontends_cell(view: &View<'_>) -> String {
     cells.collect::<Vec<_>>().join(",")
 }
 
-/// Formats addresses as `kubectl get endpoints` does: the first three, and the number of further ones.
+/// Formats addresses as `kubectl get endpoints` does: the first three, and the number of further ones. Weights other than 1 follow
+/// them.
 fn backends_cell(view: &View<'_>) -> String {
     const SHOWN: usize = 3;
     if view.backends.is_empty() {
         return "<none>".to_owned();
     }
     let shown = view.backends.iter().take(SHOWN);
-    let shown: Vec<_> = shown.map(|backend| backend.address.to_string()).collect();
+    let shown = shown.map(|backend| match backend.weight {
+        1 => backend.address.to_string(),
+        weight => format!("{} x{weight}", backend.address),
+    });
+    let shown: Vec<_> = shown.collect();
     let mut cell = shown.join(",");
     if view.backends.len() > SHOWN {
         cell.push_str(&format!(" + {} more...", view.backends.len() - SHOWN));

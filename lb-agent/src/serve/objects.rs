@@ -135,6 +135,8 @@ pub struct BackendStatus {
     /// The backend is a choice for the other frontends.
     pub external: bool,
     pub serving: bool,
+    /// Its share of new connections is its part of the sum of a view's weights. 0: it gets none.
+    pub weight: u16,
     /// Connections sent to it since it was added.
     pub connections: u64,
     /// Sockets that are connected to it now.

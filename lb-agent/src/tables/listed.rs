@@ -18,6 +18,8 @@ pub struct BackendCounters<'a> {
     pub id: u32,
     /// Bits of [`lb_common::backend::state`].
     pub state: u64,
+    /// At least 1.
+    pub weight: u16,
     pub connections: u64,
     pub active: u64,
     /// Connects that failed in a row. Counted only with outlier detection.
@@ -54,6 +56,7 @@ pub(super) fn backends_of<'a>(
         address: held.address,
         id: held.id,
         state: held.state,
+        weight: held.weight,
         connections: backing.load(Table::Backends, held.id, BackendLine::CONNECTIONS_WORD),
         active: entries::active(backing, held.id),
         failures: ejection::failures(backing, held.id),

@@ -45,3 +45,4 @@ mod sockets;
 mod stale;
 mod support;
 mod udp;
+mod weights;

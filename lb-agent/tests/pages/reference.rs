@@ -22,6 +22,26 @@ A change takes effect on a live Service, and loses no connection. A value that i
 | `socklb.dev/algorithm` | Service | `random`, `least-conn`, `maglev`, `round-robin` | `--default-algorithm` | how a backend is chosen |
 | `socklb.dev/outlier-detection` | Service | `\"true\"`, `\"false\"` | `\"true\"` with `--outlier-detection`, else `\"false\"` | avoid backends to which connects of this node fail: [outlier-detection.md](outlier-detection.md) |
 | `socklb.dev/ignore` | Service | `\"true\"`, `\"false\"` | `\"false\"` | leave the Service to another program |
+| `socklb.dev/weight` | EndpointSlice | `\"0\"` to `\"1000\"` | `\"1\"` | the weight of each endpoint of the slice: [below](#weights) |
+| `service.cilium.io/weight` | EndpointSlice | `\"0\"` to `\"65535\"` | `\"100\"` | the same, for slices without `socklb.dev/weight` |
+
+### Weights
+
+An endpoint's share of new connections is its weight divided by the sum of all weights in the view. Each algorithm honours weights: `random` and
+`round-robin` as the share, `round-robin` without long sequences to one backend, `maglev` as the share of clients, and `least-conn` compares open connections
+divided by weight. Session affinity comes first: weights count when a client gets a backend.
+
+* **Weight 0** means maintenance: no new connections. Open connections stay, and so do UDP flows; session affinity moves to another backend.
+  Such an endpoint counts as not ready, also for topology hints, `Local` traffic policies and `healthCheckNodePort`: if every ready endpoint of a view has
+  weight 0, endpoints that terminate and still serve get the connections, and without any the Service refuses them, as one without endpoints.
+* **An endpoint in several slices** has the weight of the slice that counts by its conditions: not terminating before terminating, then ready before not
+  ready, then the first by the slice's name. Kubernetes' own controller chooses the slice of an endpoint, so give weights to slices
+  that you write yourself, or whose controller does.
+* **Exactness.** Weights are divided by their greatest common divisor. A view has up to 1,024 slots, or 8 for each backend if that is more; if the sum of the
+  divided weights exceeds it, they are scaled down, and each backend keeps at least one slot. A Maglev table has 100 to 200 slots for each
+  backend when it is made, and gives each at least one. When the table of slots is full, a Service is balanced without its weights, and `status` reports it.
+* **Cilium's annotation** is the one of Cilium 1.20, where it has an effect with Maglev only. As there, a slice without it counts as 100, but only in Services of
+  which some slice has Cilium's annotation without `socklb.dev/weight`.
 ";
 
 const VARIABLES: &str = "
@@ -63,5 +83,6 @@ fn the_reference_page_is_current() {
     for (variable, flag) in found {
         writeln!(page, "| `{variable}` | `{flag}` |").expect("a string takes it");
     }
+    page.push_str(ANNOTATIONS);
     crate::check("reference.md", &page);
 }
