@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::capacity::Capacity;
 use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
+use super::slow_start::SlowStart;
 use crate::catalog::{Catalog, Change, Protocol, Trigger};
 use crate::duties::health::HealthChecks;
 use crate::policy::{
@@ -28,6 +29,7 @@ pub struct Engine<B> {
     tables: Tables<B>,
     /// The service ports that the tables could not take yet.
     refused: RefusedPorts,
+    slow_start: SlowStart,
     capacity: Capacity,
     source_problems: Vec<Problem>,
     problem_log: ProblemLog,
@@ -44,6 +46,7 @@ impl<B: Backing> Engine<B> {
             node_ports,
             tables,
             refused: RefusedPorts::default(),
+            slow_start: SlowStart::default(),
             capacity: Capacity::default(),
             source_problems: Vec::new(),
             problem_log: ProblemLog::default(),
@@ -173,6 +176,7 @@ impl<B: Backing> Engine<B> {
 
     fn bring_into_effect(&mut self, mut update: Update) {
         let forgotten = self.refused.forget(&update);
+        self.slow_start.take(&mut update, Instant::now());
         update.changed = update
             .changed
             .into_iter()
@@ -199,9 +203,23 @@ impl<B: Backing> Engine<B> {
         self.retry();
     }
 
-    /// Frees what sockets no longer use, checks how full the tables are, and logs lasting problems. Call it every
-    /// second.
+    /// Gives backends that are starting more of their weight.
+    fn continue_slow_starts(&mut self) {
+        let due = self.slow_start.due(Instant::now()).into_iter();
+        let ports = due.filter_map(|key| self.policy.port(&key).cloned());
+        let changed: Vec<ServicePort> = ports.filter(|port| !port.frontends.is_empty()).collect();
+        if !changed.is_empty() {
+            self.bring_into_effect(Update {
+                changed,
+                ..Update::default()
+            });
+        }
+    }
+
+    /// Frees what sockets no longer use, checks how full the tables are, continues slow starts, and logs lasting problems. Call it
+    /// every second.
     pub fn tick(&mut self) {
+        self.continue_slow_starts();
         if self.tables.has_quarantined() {
             self.tables.free_unnamed();
             self.retry();
@@ -283,6 +301,12 @@ impl<B: Backing> Engine<B> {
     #[must_use]
     pub const fn node_ports(&self) -> &NodePorts {
         &self.node_ports
+    }
+
+    /// The backends that are starting.
+    #[must_use]
+    pub const fn slow_start(&self) -> &SlowStart {
+        &self.slow_start
     }
 
     /// The service ports that the tables could not take.

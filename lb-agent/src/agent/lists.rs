@@ -12,7 +12,7 @@ use lb_common::service_counters::RoundTrips;
 use super::engine::Engine;
 use super::outliers::monotonic;
 use crate::catalog::{Kind, ObjectId, PortSpec, Problem, Protocol, Service};
-use crate::policy::{FrontendKind, ServicePort, ServicePortKey};
+use crate::policy::{FULL_WEIGHT, FrontendKind, ServicePort, ServicePortKey};
 use crate::serve::{
     BackendStatus, FrontendStatus, PortStatus, RoundTripStatus, Selection, ServiceStatus,
 };
@@ -77,7 +77,14 @@ pub fn backends<B: Backing>(engine: &Engine<B>, of: &Selection) -> Vec<BackendSt
     for key in selected_ports(engine, of) {
         let port = engine.policy().port(key);
         let backends = engine.tables().backends_of(key);
-        list.extend(backends.map(|backend| backend_status(&backend, port, now)));
+        let starting = engine.slow_start();
+        list.extend(backends.map(|backend| {
+            let tenths = starting.share_of(key, backend.address);
+            BackendStatus {
+                weight_percent: tenths * (100 / FULL_WEIGHT),
+                ..backend_status(&backend, port, now)
+            }
+        }));
     }
     list
 }
@@ -241,6 +248,7 @@ fn backend_status(
         serving: backend.state & state::SERVING != 0,
         // The tables do not contain 0.
         weight: known.map_or(backend.weight, |known| known.weight),
+        weight_percent: 100,
         connections: backend.connections,
         active: backend.active,
         failures: backend.failures,

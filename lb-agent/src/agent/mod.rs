@@ -29,6 +29,7 @@ mod service_metrics;
 mod service_samples;
 mod settings;
 mod signals;
+mod slow_start;
 mod source;
 mod start;
 mod state;

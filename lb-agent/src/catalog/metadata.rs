@@ -115,6 +115,8 @@ pub struct Annotations {
         deserialize_with = "text::present"
     )]
     pub outlier_detection: Option<Arc<str>>,
+    #[serde(rename = "socklb.dev/slow-start", deserialize_with = "text::present")]
+    pub slow_start: Option<Arc<str>>,
     #[serde(rename = "socklb.dev/weight", deserialize_with = "text::present")]
     pub weight: Option<Arc<str>>,
     #[serde(

@@ -82,7 +82,7 @@ impl Listed for RatedBackend {
         Column::new("RATE/S", |of| rate(of.connections_per_second)),
         Column::new("CONNECTIONS", |of| of.backend.connections.to_string()),
         Column::new("ACTIVE", |of| of.backend.active.to_string()),
-        Column::wide("WEIGHT", |of| of.backend.weight.to_string()),
+        Column::wide("WEIGHT", |of| weight(&of.backend)),
         Column::wide("FAILURES", |of| of.backend.failures.to_string()),
         Column::wide("SERVING", |of| table::yes_or_no(of.backend.serving)),
         Column::wide("NODE", |of| table::or_none(of.backend.node.as_deref())),
@@ -118,6 +118,14 @@ pub(super) const fn used(backend: &BackendStatus) -> &'static str {
         (true, false) => "internal",
         (false, true) => "external",
         (false, false) => "no",
+    }
+}
+
+/// With the part of it that counts, while the backend starts slowly.
+fn weight(backend: &BackendStatus) -> String {
+    match backend.weight_percent {
+        100 => backend.weight.to_string(),
+        percent => format!("{} ({percent}%)", backend.weight),
     }
 }
 

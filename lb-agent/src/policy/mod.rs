@@ -22,6 +22,7 @@ mod report;
 mod service;
 mod service_port;
 mod skip;
+mod slow_start;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -44,7 +45,7 @@ pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
 pub use self::own_node::{no_primary_address, primary_addresses};
 pub use self::service_port::{
-    Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey,
+    Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey,
 };
 pub use self::update::Update;
 pub use self::view::{Scope, View};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::address;
 use super::context::Context;
@@ -10,6 +11,7 @@ use super::frontends::Addresses;
 use super::report::Report;
 use super::service_port::{Algorithm, ServicePort, ServicePortKey};
 use super::skip::{PortSkip, ServiceSkip, SkippedPort, Skips};
+use super::slow_start;
 use super::topology::{self, LocalPolicies};
 use crate::catalog::{
     Catalog, CreationTimestamp, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol,
@@ -79,6 +81,7 @@ pub(super) fn judge(
                 created,
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
+                slow_start: shared.slow_start,
                 external_local: shared.local.external,
                 source_ranges: of_family.source_ranges.clone(),
                 frontends: of_family.frontends(port.port, port.node_port),
@@ -153,6 +156,7 @@ fn skip(context: &Context<'_>, service: &Service) -> Option<ServiceSkip> {
 struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
+    slow_start: Option<Duration>,
     local: LocalPolicies,
     detects_outliers: bool,
 }
@@ -169,6 +173,7 @@ impl SharedFields {
         Self {
             algorithm: algorithm(context, service, report),
             affinity_seconds: affinity_seconds(service, report),
+            slow_start: slow_start::of(service, report),
             local: LocalPolicies {
                 internal: is_local("internalTrafficPolicy", internal, report),
                 external: is_local("externalTrafficPolicy", external, report),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -108,6 +109,9 @@ impl Frontend {
     }
 }
 
+/// [`Backend::tenths`] of a backend that is not starting.
+pub const FULL_WEIGHT: u8 = 10;
+
 /// One endpoint of one service port, and the views that contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -117,6 +121,9 @@ pub struct Backend {
     pub zone: Option<Arc<str>>,
     /// Its share of new connections is its part of the sum of all weights in the view. 0: no view has it.
     pub weight: u16,
+    /// The tenths of its weight that count: fewer than [`FULL_WEIGHT`] while it starts slowly. The policy does not know the time,
+    /// and always says so many.
+    pub tenths: u8,
     /// It is in the view of the ClusterIP.
     pub internal: bool,
     /// It is in the view of NodePort, external IP and LoadBalancer IP, for clients on this node.
@@ -138,6 +145,8 @@ pub struct ServicePort {
     pub algorithm: Algorithm,
     /// `sessionAffinity: ClientIP`: the time in seconds for which a client keeps its backend.
     pub affinity_seconds: Option<u32>,
+    /// The time that a new backend takes to get its whole share; none: it gets it at once.
+    pub slow_start: Option<Duration>,
     /// `externalTrafficPolicy: Local`: packets from outside get the endpoints of this node only. Always false without the
     /// packet path.
     pub external_local: bool,

@@ -4,7 +4,7 @@
 
 use super::endpoints::EndpointCandidate;
 use super::left_out::LeftOut;
-use super::service_port::Backend;
+use super::service_port::{Backend, FULL_WEIGHT};
 
 /// The node for which the endpoints are selected.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,7 @@ pub(super) fn backends(
             node: candidate.node.cloned(),
             zone: candidate.zone.cloned(),
             weight: candidate.weight,
+            tenths: FULL_WEIGHT,
             internal: match local.internal {
                 true => is_of_node,
                 false => external,

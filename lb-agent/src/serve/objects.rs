@@ -136,7 +136,11 @@ pub struct BackendStatus {
     pub external: bool,
     pub serving: bool,
     /// Its share of new connections is its part of the sum of a view's weights. 0: it gets none.
+    #[serde(default = "usual_weight")]
     pub weight: u16,
+    /// How much of its weight counts: less than 100 while it starts slowly.
+    #[serde(default = "whole_weight")]
+    pub weight_percent: u8,
     /// Connections sent to it since it was added.
     pub connections: u64,
     /// Sockets that are connected to it now.
@@ -150,4 +154,12 @@ pub struct BackendStatus {
     /// The time in seconds until a connection may try it again; 0: the next one may, or one does. None: it is not ejected.
     #[serde(default)]
     pub ejected_seconds: Option<u64>,
+}
+
+const fn usual_weight() -> u16 {
+    1
+}
+
+const fn whole_weight() -> u8 {
+    100
 }

@@ -13,9 +13,10 @@ use lb_common::view::{BANK_SLOTS, banks, is_own};
 
 use super::backing::{Backing, Copies, Table};
 use super::cells::slots_of;
+use super::dump;
+use super::encode::{self, WeightUnit};
 use super::model::{Model, guard_key, load_backend, load_frontend, load_view};
 use super::role::Role;
-use super::{dump, encode};
 use crate::policy::{Backend, Frontend, FrontendKind, Scope, ServicePort};
 
 /// What the tables contain for a frontend, and how that differs from what the policy wants.
@@ -217,7 +218,7 @@ fn compare_backend(
         found.differences.push(unwanted);
         return;
     };
-    let weight = encode::backend_weight(backend);
+    let weight = WeightUnit::of(port).weight(backend);
     let state = encode::backend_state(backend) != line.state;
     let weight = weight != line.more_weight.saturating_add(1);
     let differences = [

@@ -11,7 +11,7 @@ use lb_common::{Address, Backend as BackendLine, FrontendEntry, FrontendKey, Vie
 use super::backing::SourcePrefix;
 use super::role::Role;
 use crate::catalog::Protocol;
-use crate::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort};
+use crate::policy::{Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort};
 
 /// An address as the tables contain it: 16 bytes, IPv4 mapped.
 #[must_use]
@@ -99,12 +99,38 @@ pub fn backend_state(backend: &Backend) -> u64 {
     uses | bit(backend.watched && uses != 0, state::WATCHED)
 }
 
-/// The weight of a backend as its line contains it: a backend without any is in no view.
-#[must_use]
-pub const fn backend_weight(backend: &Backend) -> u16 {
-    match backend.weight {
-        0 => 1,
-        weight => weight,
+/// The unit of the weights in the lines of a service port's backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightUnit {
+    One,
+    /// While a backend starts slowly.
+    Tenth,
+}
+
+impl WeightUnit {
+    #[must_use]
+    pub fn of(port: &ServicePort) -> Self {
+        let mut backends = port.backends.iter();
+        if backends.all(|backend| backend.tenths == FULL_WEIGHT) {
+            return Self::One;
+        }
+        let heaviest = port.backends.iter().map(|backend| backend.weight).max();
+        // A tenth of more than that is exact enough.
+        match heaviest.unwrap_or_default() > u16::MAX / u16::from(FULL_WEIGHT) {
+            true => Self::One,
+            false => Self::Tenth,
+        }
+    }
+
+    /// The weight in a backend's line. A backend without any is in no view.
+    #[must_use]
+    pub fn weight(self, backend: &Backend) -> u16 {
+        let tenths = u32::from(backend.weight) * u32::from(backend.tenths);
+        let weight = match self {
+            Self::One => tenths / u32::from(FULL_WEIGHT),
+            Self::Tenth => tenths,
+        };
+        u16::try_from(weight).unwrap_or(u16::MAX).max(1)
     }
 }
 

@@ -263,6 +263,71 @@ fn weight_0_gets_no_new_connection_and_keeps_those_that_it_has() {
     });
 }
 
+/// A Service whose new backends get a tenth of their weight for six minutes and more.
+fn slowly(algorithm: &str) -> ServiceManifest {
+    by(algorithm).annotation("socklb.dev/slow-start", "1h")
+}
+
+#[test]
+fn a_new_backend_starts_slowly_and_gets_its_whole_share_in_time() {
+    sandboxed(|sandbox| {
+        let mut web = Web::start(sandbox, &slowly("random"), &["", "0"])?;
+        let percents = |web: &Web| -> Result<Vec<u8>> {
+            let list = backends(&web.agent)?;
+            let of_tcp = list.iter().filter(|of| of.port == "tcp");
+            let mut percents: Vec<u8> = of_tcp.map(|of| of.weight_percent).collect();
+            percents.sort_unstable();
+            Ok(percents)
+        };
+        // The second one comes.
+        web.set(&slowly("random"), &["", ""])?;
+        assert_eq!(percents(&web)?, [10, 100]);
+        let shares = web.answers(1_100)?;
+        let split = ChiSquare::weighted(&shares, &[10, 1]);
+        ensure!(split.is_plausible(), "{shares:?}: {split:?}");
+
+        // Its start takes no longer than the annotation says now, and needs no further change of an object.
+        let soon = by("random").annotation("socklb.dev/slow-start", "5s");
+        web.set(&soon, &["", ""])?;
+        let client = Client::start(&web.client, TO, Result::is_ok);
+        eventually("its whole weight counts", || {
+            Ok(percents(&web)? == [100, 100])
+        })?;
+        client.finish()?;
+        let shares = web.answers(1_000)?;
+        let split = ChiSquare::uniform(&shares);
+        ensure!(split.is_plausible(), "{shares:?}: {split:?}");
+
+        // For an agent that starts, no backend is new.
+        web.set(&slowly("random"), &["", "0"])?;
+        web.set(&slowly("random"), &["", ""])?;
+        assert_eq!(percents(&web)?, [10, 100]);
+        web.running.terminate()?;
+        web.running = web.agent.start()?;
+        assert_eq!(percents(&web)?, [100, 100]);
+        Ok(())
+    });
+}
+
+#[test]
+fn least_conn_does_not_send_everything_to_a_new_backend() {
+    sandboxed(|sandbox| {
+        let web = Web::start(sandbox, &slowly("least-conn"), &["", "0"])?;
+        let _streams = web.open(100)?;
+        web.set(&slowly("least-conn"), &["", ""])?;
+        let _more = web.open(50)?;
+        let active = web.active()?;
+        ensure!((1..=25).contains(&active[1]), "{active:?}");
+        // Without slow start, the same backend gets all until it has as many.
+        web.set(&by("least-conn"), &["", ""])?;
+        let _most = web.open(50)?;
+        let active = web.active()?;
+        ensure!(active[0].abs_diff(active[1]) <= 90, "{active:?}");
+        ensure!(active[1] >= 35, "{active:?}");
+        Ok(())
+    });
+}
+
 #[test]
 fn affinity_moves_away_from_weight_0() {
     sandboxed(|sandbox| {

@@ -21,6 +21,7 @@ A change takes effect on a live Service, and loses no connection. A value that i
 | --- | --- | --- | --- | --- |
 | `socklb.dev/algorithm` | Service | `random`, `least-conn`, `maglev`, `round-robin` | `--default-algorithm` | how a backend is chosen |
 | `socklb.dev/outlier-detection` | Service | `\"true\"`, `\"false\"` | `\"true\"` with `--outlier-detection`, else `\"false\"` | avoid backends to which connects of this node fail: [outlier-detection.md](outlier-detection.md) |
+| `socklb.dev/slow-start` | Service | `\"1s\"` to `\"1h\"`, like `\"30s\"` or `\"2m\"` | none: the whole share at once | the time in which a new backend gets its whole share: [below](#slow-start) |
 | `socklb.dev/ignore` | Service | `\"true\"`, `\"false\"` | `\"false\"` | leave the Service to another program |
 | `socklb.dev/weight` | EndpointSlice | `\"0\"` to `\"1000\"` | `\"1\"` | the weight of each endpoint of the slice: [below](#weights) |
 | `service.cilium.io/weight` | EndpointSlice | `\"0\"` to `\"65535\"` | `\"100\"` | the same, for slices without `socklb.dev/weight` |
@@ -42,6 +43,18 @@ divided by weight. Session affinity comes first: weights count when a client get
   backend when it is made, and gives each at least one. When the table of slots is full, a Service is balanced without its weights, and `status` reports it.
 * **Cilium's annotation** is the one of Cilium 1.20, where it has an effect with Maglev only. As there, a slice without it counts as 100, but only in Services of
   which some slice has Cilium's annotation without `socklb.dev/weight`.
+
+### Slow start
+
+With `socklb.dev/slow-start: 30s`, the weight of a backend that comes grows to its whole value in 30 seconds, in tenths: a tenth of it at first, two tenths
+after 6 seconds, then another tenth every 3 seconds. The steps come with the agent's tick, so they may be a second late. `backends -o wide` shows the part that counts.
+
+* A backend is new when a view gets it: it has become ready, its weight is no longer 0, or hints select it. One that goes and comes back starts again.
+* Those that a Service has when the agent first sees it, or when it gets the annotation, are not new. So after a restart of the agent, each backend has its
+  whole share. A change of the time counts for backends that are starting.
+* `least-conn` divides a backend's open connections by the weight that counts, so that a new one does not get every connection. With `maglev`, clients
+  move to it step by step.
+* If all backends of a view are starting since the same time, their shares are equal.
 ";
 
 const VARIABLES: &str = "

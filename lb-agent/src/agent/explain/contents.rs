@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
+use super::super::engine::Engine;
 use crate::policy::{Frontend, ServicePort, ServicePortKey};
 use crate::serve::{BackendInTables, ExplainedTables, TableDifference, ViewInTables};
-use crate::tables::{Backing, ClientAffinity, Comparison, Tables};
+use crate::tables::{Backing, ClientAffinity, Comparison};
 
 /// The tables of a running agent.
 pub(super) trait Contents: fmt::Debug {
@@ -16,21 +17,23 @@ pub(super) trait Contents: fmt::Debug {
     fn host_network(&self) -> u64;
 }
 
-impl<B: Backing + fmt::Debug> Contents for Tables<B> {
+impl<B: Backing + fmt::Debug> Contents for Engine<B> {
     fn compare(&self, port: &ServicePort, frontend: &Frontend) -> io::Result<Comparison> {
-        self.compare(port, frontend)
+        let mut port = port.clone();
+        self.slow_start().show(&mut port);
+        self.tables().compare(&port, frontend)
     }
 
     fn affinity(&self, port: &ServicePortKey, client: u64) -> io::Result<Option<ClientAffinity>> {
-        self.affinity(port, client)
+        self.tables().affinity(port, client)
     }
 
     fn is_guarded(&self, address: IpAddr) -> io::Result<bool> {
-        self.is_guarded(address)
+        self.tables().is_guarded(address)
     }
 
     fn host_network(&self) -> u64 {
-        self.host_network()
+        self.tables().host_network()
     }
 }
 

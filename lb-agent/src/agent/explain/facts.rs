@@ -48,7 +48,7 @@ impl<'a> Facts<'a> {
             policy: engine.policy(),
             node_ports: Some(engine.node_ports()),
             refused: Some(engine.refused_ports()),
-            tables: Some(engine.tables()),
+            tables: Some(engine),
             notes: (!is_ready).then(|| NOTE.to_owned()).into_iter().collect(),
         }
     }

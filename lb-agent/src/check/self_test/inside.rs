@@ -17,7 +17,7 @@ use crate::catalog::{Family, Protocol};
 use crate::kernel::probe::OwnDataPath;
 use crate::kernel::{Cgroup, network_cookie};
 use crate::policy::{
-    Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey, Update,
+    Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey, Update,
 };
 use crate::tables::Tables;
 
@@ -109,6 +109,7 @@ fn service_ports(servers: &Servers) -> Vec<ServicePort> {
             created: None,
             algorithm: Algorithm::Random,
             affinity_seconds: None,
+            slow_start: None,
             external_local: false,
             source_ranges: Arc::default(),
             frontends: vec![Frontend {
@@ -121,6 +122,7 @@ fn service_ports(servers: &Servers) -> Vec<ServicePort> {
                 node: None,
                 zone: None,
                 weight: 1,
+                tenths: FULL_WEIGHT,
                 internal: true,
                 external: true,
                 outside: false,

@@ -87,7 +87,7 @@ impl StaleRule {
 mod tests {
     use super::super::Tuple;
     use super::*;
-    use crate::policy::{Algorithm, Backend, ServicePortKey};
+    use crate::policy::{Algorithm, Backend, FULL_WEIGHT, ServicePortKey};
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address with a port")
@@ -112,6 +112,7 @@ mod tests {
             node: None,
             zone: None,
             weight: 1,
+            tenths: FULL_WEIGHT,
             internal: *serving,
             external: *serving,
             outside: false,
@@ -129,6 +130,7 @@ mod tests {
             created: None,
             algorithm: Algorithm::Random,
             affinity_seconds: None,
+            slow_start: None,
             external_local: false,
             source_ranges: Arc::default(),
             frontends: frontends.iter().map(frontend).collect(),

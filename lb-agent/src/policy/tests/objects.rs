@@ -193,6 +193,29 @@ fn outlier_detection_is_for_tcp_and_a_wrong_value_is_reported() {
 }
 
 #[test]
+fn a_wrong_slow_start_is_reported_and_does_not_count() {
+    let annotated = |value: &str| {
+        let annotated =
+            format!("{{name: web, annotations: {{socklb.dev/slow-start: \"{value}\"}}}}");
+        let case = Case::new(&service("web", "").replace("{name: web}", &annotated));
+        let port = case.policy.service_ports().next().expect("a service port");
+        (
+            port.slow_start.map(|takes| takes.as_secs()),
+            case.problems(),
+        )
+    };
+    for (value, seconds) in [("1s", 1), ("30s", 30), ("1m 30s", 90), ("1h", 3_600)] {
+        assert_eq!(annotated(value), (Some(seconds), Vec::new()));
+    }
+    for wrong in ["", "30", "0s", "500ms", "-30s", "61m", "soon"] {
+        let (takes, problems) = annotated(wrong);
+        assert_eq!((takes, problems.len()), (None, 1), "{wrong}");
+        let problem = format!("Service default/web: annotation socklb.dev/slow-start {wrong:?}");
+        assert!(problems[0].starts_with(&problem), "{problems:?}");
+    }
+}
+
+#[test]
 fn an_invalid_creation_timestamp_is_reported_and_the_service_is_served() {
     let created = |time: &str| {
         let metadata = format!("{{name: web, creationTimestamp: {time}}}");

@@ -10,7 +10,7 @@ use lb_common::{FrontendKey, SlotRun};
 
 use super::super::backing::{SourcePrefix, Table};
 use super::super::cells::{cells, fingerprint};
-use super::super::encode::{self, frontend_keys};
+use super::super::encode::{self, WeightUnit, frontend_keys};
 use super::super::model::{
     Free, HeldBackend, HeldFrontend, HeldPort, HeldView, Item, Model, find_backend,
 };
@@ -140,6 +140,7 @@ fn assign_backends(
             left,
         });
     }
+    let unit = WeightUnit::of(port);
     for backend in &port.backends {
         let id = match find_backend(held, backend.address) {
             Some(held) => held.id,
@@ -156,7 +157,7 @@ fn assign_backends(
             address: backend.address,
             id,
             state: encode::backend_state(backend),
-            weight: encode::backend_weight(backend),
+            weight: unit.weight(backend),
         });
     }
     Ok(())

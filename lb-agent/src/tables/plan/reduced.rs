@@ -6,7 +6,7 @@ use super::super::backing::Table;
 use super::super::encode;
 use super::super::model::{Model, find_backend};
 use super::assign::ApplyError;
-use crate::policy::{Algorithm, ServicePort};
+use crate::policy::{Algorithm, FULL_WEIGHT, ServicePort};
 
 /// A service port without those new backends or frontends that do not fit: otherwise backends that were removed would
 /// be chosen until their replacements fit. Its Maglev table and its weights go first, if that is it. None: the tables have
@@ -15,7 +15,8 @@ pub fn reduced(model: &Model, port: &ServicePort, refused: &ApplyError) -> Optio
     let id = *model.ids.get(&port.key)?;
     let held = model.ports.get(&id)?;
     let mut reduced = port.clone();
-    let is_weighted = port.backends.iter().any(|backend| backend.weight > 1);
+    let mut backends = port.backends.iter();
+    let is_weighted = backends.any(|of| of.weight > 1 || of.tenths != FULL_WEIGHT);
     match refused {
         // A table takes a hundred slots for each backend.
         ApplyError::Full {
@@ -26,8 +27,10 @@ pub fn reduced(model: &Model, port: &ServicePort, refused: &ApplyError) -> Optio
             table: Table::Slots,
             ..
         } if is_weighted => {
-            let backends = reduced.backends.iter_mut();
-            backends.for_each(|backend| backend.weight = backend.weight.min(1));
+            for backend in &mut reduced.backends {
+                backend.weight = backend.weight.min(1);
+                backend.tenths = FULL_WEIGHT;
+            }
         }
         ApplyError::Full {
             table: Table::Backends | Table::Slots,

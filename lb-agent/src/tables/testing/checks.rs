@@ -8,7 +8,7 @@ use lb_common::{FrontendEntry, FrontendKey, View};
 use super::memory::{Memory, State};
 use super::reader::{Choice, choice, frontend_of, outside, view_of, wanted};
 use super::world::World;
-use crate::policy::{Algorithm, Frontend, FrontendKind, Scope, ServicePort};
+use crate::policy::{Algorithm, FULL_WEIGHT, Frontend, FrontendKind, Scope, ServicePort};
 use crate::tables::backing::Table;
 use crate::tables::model::is_guard;
 use crate::tables::role::Role;
@@ -153,9 +153,10 @@ impl Allowed {
             for port in less.values_mut() {
                 // It comes after the others.
                 port.algorithm = Algorithm::Random;
-                port.backends
-                    .iter_mut()
-                    .for_each(|backend| backend.weight = backend.weight.min(1));
+                for backend in &mut port.backends {
+                    backend.weight = backend.weight.min(1);
+                    backend.tenths = FULL_WEIGHT;
+                }
                 port.backends
                     .retain(|backend| members.contains_key(&backend.address));
             }
@@ -167,7 +168,10 @@ impl Allowed {
             .for_each(|port| port.algorithm = Algorithm::Random);
         self.add_reduced(now, before, after, &less);
         let backends = less.values_mut().flat_map(|port| &mut port.backends);
-        backends.for_each(|backend| backend.weight = backend.weight.min(1));
+        backends.for_each(|backend| {
+            backend.weight = backend.weight.min(1);
+            backend.tenths = FULL_WEIGHT;
+        });
         self.add_reduced(now, before, after, &less);
         self
     }
@@ -294,6 +298,7 @@ fn backends(state: &State, service_port: u32) -> BTreeMap<SocketAddr, (u64, u16)
 
 fn wanted_offers(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Offer)> {
     let choices = wanted([port].into_iter());
+    let unit = encode::WeightUnit::of(port);
     let views = port.views().into_iter();
     let views = views.filter(|view| view.scope != Scope::Outside);
     views.flat_map(move |view| {
@@ -323,7 +328,7 @@ fn wanted_offers(port: &ServicePort) -> impl Iterator<Item = (FrontendKey, Offer
                     .iter()
                     .map(|backend| {
                         let state = encode::backend_state(backend);
-                        (backend.address, (state, encode::backend_weight(backend)))
+                        (backend.address, (state, unit.weight(backend)))
                     })
                     .filter(|(_, (state, _))| *state != 0)
                     .collect(),

@@ -16,7 +16,7 @@ use crate::tables::encode;
 pub type Choice = Option<BTreeMap<SocketAddr, usize>>;
 
 /// More slots than any view without a Maglev table has.
-const MOST_WEIGHTED: usize = 30;
+const MOST_WEIGHTED: usize = 60;
 
 /// Stands for a frontend as packets from outside see it: with `externalTrafficPolicy: Local` they have another view.
 #[must_use]
@@ -60,7 +60,7 @@ pub fn choice(state: &State, key: &FrontendKey) -> Choice {
     if run.length as usize > MOST_WEIGHTED {
         let shares = || backends.values().copied();
         // Of the weights in tests.
-        let most = shares().min().map(|least| 4 * (least + 1));
+        let most = shares().min().map(|least| 6 * (least + 1));
         assert!(shares().max() <= most, "no Maglev table: {backends:?}");
         backends.values_mut().for_each(|share| *share = 1);
     }
@@ -124,12 +124,13 @@ fn shares(
     let backends = port.backends.iter().filter(|b| is_in(b));
     let weight = |b: &crate::policy::Backend| match port.algorithm {
         Algorithm::Maglev => 1,
-        _ => usize::from(b.weight),
+        _ => usize::from(b.weight) * usize::from(b.tenths),
     };
     let mut shares: BTreeMap<SocketAddr, usize> =
         backends.map(|b| (b.address, weight(b))).collect();
     let divides = |divisor: &usize| shares.values().all(|share| share % divisor == 0);
-    let divisor = (1..=4).rev().find(divides).unwrap_or(1);
+    let least = shares.values().copied().min().unwrap_or(1);
+    let divisor = (1..=least).rev().find(divides).unwrap_or(1);
     shares.values_mut().for_each(|share| *share /= divisor);
     shares
 }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::catalog::{Family, Protocol};
 use crate::policy::{
-    Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey, Update,
+    Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey, Update,
 };
 
 /// All service ports at one time.
@@ -32,6 +32,7 @@ pub fn port(number: u8, backends: Vec<Backend>) -> ServicePort {
         created: None,
         algorithm: Algorithm::Random,
         affinity_seconds: None,
+        slow_start: None,
         external_local: false,
         source_ranges: Arc::default(),
         frontends: vec![frontend(FrontendKind::ClusterIp, number)],
@@ -59,6 +60,7 @@ pub fn backend(number: u8) -> Backend {
         node: None,
         zone: None,
         weight: 1,
+        tenths: FULL_WEIGHT,
         internal: true,
         external: true,
         outside: false,
@@ -88,9 +90,12 @@ pub fn change(from: &World, to: &World) -> Update {
 /// another one in the next world. Occasionally one has a Maglev table, which takes many stores.
 #[cfg(test)]
 pub fn any_world() -> impl Strategy<Value = World> {
-    let backend = (0..8_u8, 1..4_u16, any::<(bool, bool, bool, bool)>()).prop_map(
-        |(number, weight, (internal, external, outside, serving))| Backend {
+    // One that starts slowly has half of its weight, so that runs stay short.
+    let tenths = prop_oneof![4 => Just(FULL_WEIGHT), 1 => Just(5)];
+    let backend = (0..8_u8, 1..4_u16, tenths, any::<(bool, bool, bool, bool)>()).prop_map(
+        |(number, weight, tenths, (internal, external, outside, serving))| Backend {
             weight,
+            tenths,
             internal,
             external,
             outside,

@@ -14,7 +14,9 @@ use lb_agent::duties::DutyMetrics;
 use lb_agent::duties::conntrack::{
     Cleaned, CleanerAnswer, Conntrack, ConntrackCleaner, ConntrackError, Flow, StaleRule,
 };
-use lb_agent::policy::{Algorithm, Backend, Frontend, FrontendKind, ServicePort, ServicePortKey};
+use lb_agent::policy::{
+    Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey,
+};
 use lb_agent::privileges::{OF_SOCKETS, OF_TABLES, keep};
 use lb_testbed::{sandboxed, stretched};
 
@@ -37,6 +39,7 @@ fn dns(cluster_ip: &str, backends: &[(&str, bool)]) -> Result<ServicePort> {
             node: None,
             zone: None,
             weight: 1,
+            tenths: FULL_WEIGHT,
             internal: serving,
             external: serving,
             outside: false,
@@ -55,6 +58,7 @@ fn dns(cluster_ip: &str, backends: &[(&str, bool)]) -> Result<ServicePort> {
         created: None,
         algorithm: Algorithm::Random,
         affinity_seconds: None,
+        slow_start: None,
         external_local: false,
         source_ranges: Arc::default(),
         frontends: frontends
