@@ -20,7 +20,7 @@ pub(crate) enum Bench {
     LeastConn,
     /// Time until a cluster of 100 to 10,000 services, and then each change, is in effect; CPU time and memory
     Control,
-    /// What it costs a hook that `lb-agent events` follows, and that --latency measures
+    /// What it costs a hook that `lb-agent events` follows, that --latency measures, and that outlier detection watches
     Observe,
     /// Connects that fail while one of three backends is silent, refuses or is overloaded, with and without outlier detection
     Outliers,

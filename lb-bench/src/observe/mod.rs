@@ -1,6 +1,6 @@
-//! `bench observe`: what it costs a hook that somebody looks: `lb-agent events --follow`, and `--latency`.
+//! `bench observe`: what it costs a hook that somebody looks: `lb-agent events --follow`, `--latency`, and outlier detection.
 //!
-//! Three agents in turn do the same batches: one as usual, one with a follower, one with `--latency`. The kernel counts how long
+//! Four agents in turn do the same batches: one as usual, one with a follower, one with `--latency`, one with `--outlier-detection`. The kernel counts how long
 //! the programs run (BPF_ENABLE_STATS); a figure is the median of many rounds.
 
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ const BATCH: u32 = 2_000;
 /// The most ns that a follower may add to the connect hook.
 const MOST_FOLLOWED: f64 = 200.0;
 
+/// Outlier detection may take this part of the usual time at most.
+const MOST_WATCHED: f64 = 1.02;
+
 /// The Service without a backend.
 const EMPTY: usize = 1;
 
@@ -39,16 +42,18 @@ enum How {
     Usual,
     Followed,
     Latency,
+    Watched,
 }
 
 impl How {
-    const ALL: [Self; 3] = [Self::Usual, Self::Followed, Self::Latency];
+    const ALL: [Self; 4] = [Self::Usual, Self::Followed, Self::Latency, Self::Watched];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Usual => "usual",
             Self::Followed => "followed",
             Self::Latency => "latency",
+            Self::Watched => "watched",
         }
     }
 }
@@ -74,8 +79,10 @@ impl Observed {
         let cgroup = contender.cgroup().path().to_owned();
         let agent = Agent::on_cgroup(&options.agent, sandbox, manifests.folder(), &cgroup);
         let mut agent = agent.beside(how.name());
-        if how == How::Latency {
-            agent = agent.arg("--latency");
+        match how {
+            How::Latency => agent = agent.arg("--latency"),
+            How::Watched => agent = agent.arg("--outlier-detection"),
+            How::Usual | How::Followed => {}
         }
         let process = agent.start()?;
         contender.set_programs_of(&agent)?;
@@ -180,6 +187,11 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
             samples.entry(("refused", *how)).or_default().push(refused);
             let closed = agent.measured(&pod, Hook::SockRelease, closed)?;
             samples.entry(("closed", *how)).or_default().push(closed);
+            let connected = agent.measured(&pod, Hook::Connect4, self::closed)?;
+            samples
+                .entry(("connected", *how))
+                .or_default()
+                .push(connected);
         }
     }
     for (_, agent) in observed {
@@ -192,7 +204,7 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     };
     let mut rows = Vec::new();
     println!("{:10} {:10} {:>8} {:>8}", "case", "agent", "ns", "more");
-    for case in ["refused", "closed"] {
+    for case in ["refused", "connected", "closed"] {
         for how in How::ALL {
             let ns = median(case, how);
             let more_ns = ns - median(case, How::Usual);
@@ -215,5 +227,10 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
             followed <= MOST_FOLLOWED
         )
     );
+    for case in ["connected", "closed"] {
+        let ratio = median(case, How::Watched) / median(case, How::Usual);
+        let what = format!("outlier detection, {case}: {ratio:.3} of the usual time");
+        println!("{}", verdict(&what, "at most 1.02", ratio <= MOST_WATCHED));
+    }
     options.write_json(&rows)
 }
