@@ -59,7 +59,8 @@ impl RoundTrips {
         buckets: [0; BUCKETS],
     };
 
-    fn add(&mut self, other: &Self) {
+    /// Adds the times of another histogram.
+    pub fn add(&mut self, other: &Self) {
         self.sum += other.sum;
         for (number, other) in self.buckets.iter_mut().zip(other.buckets) {
             *number += other;

@@ -28,7 +28,7 @@ impl Agent {
 }
 
 fn page_service((port, sample): (&PortName, &ServiceSample)) -> PageService {
-    let counters = sample.counters.as_deref();
+    let times = sample.times.as_deref();
     PageService {
         namespace: Arc::clone(&port.namespace),
         name: Arc::clone(&port.name),
@@ -37,9 +37,9 @@ fn page_service((port, sample): (&PortName, &ServiceSample)) -> PageService {
         backends: sample.backends,
         connections: sample.connections,
         active: sample.active,
-        refused: counters.map_or(0, |counted| counted.refused),
-        failed: counters.map_or(0, |counted| counted.failed),
-        rtt_micros: counters.and_then(|counted| mean(&counted.smoothed)),
+        refused: sample.refused,
+        failed: sample.failed,
+        rtt_micros: times.and_then(|times| mean(&times.smoothed)),
     }
 }
 

@@ -70,10 +70,7 @@ fn services(
         sample.active += port.active;
         sample.backends += port.backends;
         if let Some(counted) = counters.get(&port.id) {
-            match &mut sample.counters {
-                Some(sum) => sum.add(counted),
-                None => sample.counters = Some(Box::new(*counted)),
-            }
+            sample.add(counted);
         }
     }
     services

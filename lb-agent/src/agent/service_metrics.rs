@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::service_samples::{BackendSample, PortName, Samples, ServiceSample};
+use super::service_samples::{BackendSample, PortName, Samples, ServiceSample, Times};
 
 /// The objects that metrics name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -97,18 +97,13 @@ impl Collector for Latest {
             "service_failed_connections",
             "TCP sockets closed before their connection was established, by Service.",
             &mut encoder,
-            &|sample| sample.counters.as_ref().map_or(0, |counted| counted.failed),
+            &|sample| sample.failed,
         )?;
         counter(
             "service_refused_calls",
             "Calls refused with ECONNREFUSED because the Service had no backend, by Service.",
             &mut encoder,
-            &|sample| {
-                sample
-                    .counters
-                    .as_ref()
-                    .map_or(0, |counted| counted.refused)
-            },
+            &|sample| sample.refused,
         )?;
         let gauge = |name,
                      help,
@@ -140,14 +135,14 @@ impl Collector for Latest {
             "service_rtt",
             "Smoothed round-trip time of TCP connections when they are closed, by Service.",
             services(),
-            |counted| &counted.smoothed,
+            |times| &times.smoothed,
         )?;
         encode_times(
             &mut encoder,
             "service_min_rtt",
             "Smallest round-trip time of TCP connections when they are closed, by Service.",
             services(),
-            |counted| &counted.smallest,
+            |times| &times.smallest,
         )?;
         encode_backends(&mut encoder, &samples.backends)?;
         let left_out = samples.services.len().saturating_sub(MOST_SERVICES)
@@ -168,10 +163,10 @@ fn encode_times<'a>(
     name: &str,
     help: &str,
     services: impl Iterator<Item = (&'a PortName, &'a ServiceSample)>,
-    times: impl Fn(&lb_common::ServiceCounters) -> &RoundTrips,
+    times: impl Fn(&Times) -> &RoundTrips,
 ) -> fmt::Result {
     let mut measured = services
-        .filter_map(|(port, sample)| Some((port, times(sample.counters.as_deref()?))))
+        .filter_map(|(port, sample)| Some((port, times(sample.times.as_deref()?))))
         .filter(|(_, times)| times.buckets.iter().any(|number| *number > 0))
         .peekable();
     if measured.peek().is_none() {

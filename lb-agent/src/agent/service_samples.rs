@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_common::ServiceCounters;
+use lb_common::service_counters::RoundTrips;
 
 use crate::catalog::Protocol;
 use crate::policy::ServicePortKey;
@@ -37,8 +38,30 @@ pub struct ServiceSample {
     pub connections: u64,
     pub active: u64,
     pub backends: usize,
-    /// None if nothing was counted yet.
-    pub counters: Option<Box<ServiceCounters>>,
+    pub refused: u64,
+    pub failed: u64,
+    /// None unless `--latency` has measured any: they take 336 bytes.
+    pub times: Option<Box<Times>>,
+}
+
+/// Round-trip times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub smoothed: RoundTrips,
+    pub smallest: RoundTrips,
+}
+
+impl ServiceSample {
+    /// Adds the counters of a service port.
+    pub fn add(&mut self, counted: &ServiceCounters) {
+        self.refused += counted.refused;
+        self.failed += counted.failed;
+        if counted.smoothed != RoundTrips::default() || counted.smallest != RoundTrips::default() {
+            let times = self.times.get_or_insert_default();
+            times.smoothed.add(&counted.smoothed);
+            times.smallest.add(&counted.smallest);
+        }
+    }
 }
 
 /// What was counted of a backend of a Service's port.

@@ -90,10 +90,8 @@ fn text() -> String {
     let mut counters = ServiceCounters::NONE;
     counters.smoothed.buckets[0] = 1;
     counters.smallest.buckets[0] = 1;
-    let sample = ServiceSample {
-        counters: Some(Box::new(counters)),
-        ..ServiceSample::default()
-    };
+    let mut sample = ServiceSample::default();
+    sample.add(&counters);
     let backend = BackendSample {
         port: port.clone(),
         address: ([10, 0, 0, 1], 80).into(),

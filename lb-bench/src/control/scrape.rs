@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -18,6 +19,9 @@ const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOS
 /// Scrapes of each agent.
 const SCRAPES: usize = 21;
 
+/// From the last scrape until the memory is read.
+const BETWEEN: Duration = Duration::from_secs(3);
+
 /// Time limit of a connect to a backend that does not exist.
 const CONNECT: Duration = Duration::from_millis(1);
 
@@ -31,7 +35,7 @@ pub(super) struct ScrapeRow {
     /// CPU time of the agent for each.
     cpu_ms: f64,
     answer_mb: f64,
-    /// After the scrapes.
+    /// Between two scrapes.
     anonymous_mb: f64,
     /// The same with metrics that name no Service.
     anonymous_without_mb: f64,
@@ -81,8 +85,11 @@ fn scrapes(agent: &Agent, per: &str, used: Option<ClusterShape>) -> Result<(Cost
         answer = scrape()?;
         took.push(u64::try_from(began.elapsed().as_micros())?);
     }
+    let cpu_seconds = usage::cpu_seconds(running.id())? - before;
+    // A scrape comes every 15 s or so. Soon after it, the agent returns its memory.
+    thread::sleep(BETWEEN);
     let cost = Cost {
-        cpu_seconds: usage::cpu_seconds(running.id())? - before,
+        cpu_seconds,
         answer,
         anonymous: usage::anonymous_memory(running.id())?,
     };
