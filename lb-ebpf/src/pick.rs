@@ -51,31 +51,40 @@ pub fn pick<C: Client>(client: &C, index: u32, view: &View) -> Option<BackendLin
             return Some(backend);
         }
     }
-    search(client, view)
-}
-
-/// Another backend that is not ejected. If none is found, one that is: rather that than none.
-#[inline(always)]
-fn search(client: &impl Client, view: &View) -> Option<BackendLine> {
-    let run = SlotRun::from_word(atomic::load(&view.slots));
+    // Another one that is not ejected. If none is found, one that is: rather that than none.
     let first = if view.algorithm == algorithm::MAGLEV {
         client_hash(client, view, TRIES)
     } else {
         random()
     };
-    // Its id: with the line itself, LLVM copies registers that have no value yet, which the verifier refuses.
+    let id = find_other(index, first);
+    (id != 0).then(|| BackendLine::look_up(id))?
+}
+
+/// Looks for a backend that is not ejected in slots that are spread over the view. Returns its id; that of an ejected one if no
+/// other is found; 0 if the view has none.
+///
+/// A global function, which the verifier follows once, whatever calls it (Documentation/bpf/verifier.rst). `index`: the view's in VIEWS.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_other(index: u32, first: u32) -> u32 {
     let mut ejected = 0;
+    let Some(view) = maps::VIEWS.get(index) else {
+        return 0;
+    };
+    let run = SlotRun::from_word(atomic::load(&view.slots));
     for step in 0..MOST_STEPS {
         let slot = scale(first.wrapping_add(step.wrapping_mul(ODD)), run.length);
-        let backend = backend_of(view, run, slot)?;
-        if backend.belongs_to(view) {
+        if let Some(backend) = backend_of(view, run, slot)
+            && backend.belongs_to(view)
+        {
             if outlier::is_in(backend) {
-                return Some(backend);
+                return backend.id;
             }
             ejected = backend.id;
         }
     }
-    (ejected != 0).then(|| BackendLine::look_up(ejected))?
+    ejected
 }
 
 /// The backend of a stored id, if it still is one of the view's service port and has one of these
