@@ -124,6 +124,8 @@ pub struct Annotations {
         deserialize_with = "text::present"
     )]
     pub cilium_weight: Option<Arc<str>>,
+    #[serde(rename = "socklb.dev/drain", deserialize_with = "text::present")]
+    pub drain: Option<Arc<str>>,
     #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
     pub last_change_trigger_time: TriggerTime,
 }

@@ -1,5 +1,7 @@
 //! What the rules need besides a Service and its slices.
 
+use std::time::Duration;
+
 use super::service_port::Algorithm;
 use super::topology::NodeLocation;
 
@@ -11,6 +13,7 @@ pub(super) struct Context<'a> {
     pub(super) service_proxy_name: Option<&'a str>,
     pub(super) default_algorithm: Algorithm,
     pub(super) detects_outliers: bool,
+    pub(super) drain: Option<Duration>,
     pub(super) has_packet_path: bool,
     pub(super) refuses_external_ips: bool,
 }

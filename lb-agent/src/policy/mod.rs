@@ -8,6 +8,7 @@ mod address;
 mod allocated;
 mod claims;
 mod context;
+mod drain;
 mod endpoints;
 mod entries;
 pub mod explain;
@@ -17,6 +18,7 @@ mod health_check;
 mod left_out;
 mod masquerading;
 mod node_ports;
+mod options;
 mod own_node;
 mod report;
 mod service;
@@ -38,11 +40,13 @@ use ipnet::IpNet;
 use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
 use self::context::Context;
+pub use self::drain::parse as parse_drain;
 use self::entries::{ClaimedPort, Entries};
 pub use self::explainer::Explainer;
 pub use self::health_check::HealthCheck;
 pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
+pub use self::options::{Options, RefuseUnknown};
 pub use self::own_node::{no_primary_address, primary_addresses};
 pub use self::service_port::{
     Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey,
@@ -51,35 +55,6 @@ pub use self::update::Update;
 pub use self::view::{Scope, View};
 pub use crate::catalog::Problem;
 use crate::catalog::{Catalog, ObjectName};
-
-/// The settings that the rules need besides the objects.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The name of the agent's node, as in `nodeName` of endpoints and `forNodes` of hints.
-    pub node_name: String,
-    /// The agent also serves Services with this value of the label `service.kubernetes.io/service-proxy-name`.
-    pub service_proxy_name: Option<String>,
-    /// For Services without an annotation for it.
-    pub default_algorithm: Algorithm,
-    /// The same.
-    pub detects_outliers: bool,
-    /// The ranges in which connections to addresses without a Service are refused.
-    pub refuse_unknown: RefuseUnknown,
-    /// The agent also balances packets that start at no socket of this node; none: it does not.
-    pub packets: Option<Masquerading>,
-    /// `spec.externalIPs` get no frontend.
-    pub refuses_external_ips: bool,
-}
-
-/// The ranges in which connections to addresses without a Service are refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RefuseUnknown {
-    #[default]
-    Nowhere,
-    In(Vec<IpNet>),
-    /// In the ranges of the cluster's ServiceCIDRs.
-    InServiceCidrs,
-}
 
 /// The service ports that this node serves, and the problems of the objects they come from.
 #[derive(Debug)]
@@ -289,6 +264,7 @@ impl Policy {
             service_proxy_name: self.options.service_proxy_name.as_deref(),
             default_algorithm: self.options.default_algorithm,
             detects_outliers: self.options.detects_outliers,
+            drain: self.options.drain,
             has_packet_path: self.options.packets.is_some(),
             refuses_external_ips: self.options.refuses_external_ips,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address;
 use super::context::Context;
+use super::drain;
 use super::endpoints::{self, Endpoints};
 use super::frontends::Addresses;
 use super::report::Report;
@@ -82,6 +83,7 @@ pub(super) fn judge(
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
                 slow_start: shared.slow_start,
+                drain: shared.drain.filter(|_| port.protocol == Protocol::Tcp),
                 external_local: shared.local.external,
                 source_ranges: of_family.source_ranges.clone(),
                 frontends: of_family.frontends(port.port, port.node_port),
@@ -159,6 +161,7 @@ struct SharedFields {
     slow_start: Option<Duration>,
     local: LocalPolicies,
     detects_outliers: bool,
+    drain: Option<Duration>,
 }
 
 impl SharedFields {
@@ -179,6 +182,7 @@ impl SharedFields {
                 external: is_local("externalTrafficPolicy", external, report),
             },
             detects_outliers: detects_outliers(context, service, report),
+            drain: drain::of(context, service, report),
         }
     }
 }

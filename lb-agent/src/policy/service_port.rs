@@ -147,6 +147,8 @@ pub struct ServicePort {
     pub affinity_seconds: Option<u32>,
     /// The time that a new backend takes to get its whole share; none: it gets it at once.
     pub slow_start: Option<Duration>,
+    /// How long connections go on after their backend has stopped serving; none: nobody asks for it. Only for TCP.
+    pub drain: Option<Duration>,
     /// `externalTrafficPolicy: Local`: packets from outside get the endpoints of this node only. Always false without the
     /// packet path.
     pub external_local: bool,

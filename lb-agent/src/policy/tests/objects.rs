@@ -1,6 +1,9 @@
 //! Which Services are served, and which problems are reported for invalid ones.
 
+use std::time::Duration;
+
 use crate::catalog::{Change, Kind, ObjectId, ObjectName, Protocol};
+use crate::policy::{Options, Policy};
 
 use super::{Case, check, check_problems, service, slice};
 
@@ -229,5 +232,44 @@ fn an_invalid_creation_timestamp_is_reported_and_the_service_is_served() {
             &[PLAIN],
             &["Service default/web: metadata.creationTimestamp"],
         );
+    }
+}
+
+#[test]
+fn the_drain_time_is_for_tcp_and_a_wrong_value_is_reported() {
+    let of = |value: &str, default: Option<u64>| {
+        let annotated = format!("{{name: web, annotations: {{socklb.dev/drain: \"{value}\"}}}}");
+        let ports = "[{name: tcp, port: 80}, {name: udp, port: 80, protocol: UDP}]";
+        let web = service("web", "").replace("{name: web}", &annotated);
+        let mut case = Case::new("");
+        case.policy = Policy::new(Options {
+            drain: default.map(Duration::from_secs),
+            ..Options::default()
+        });
+        case.set(&web.replace("[{port: 80}]", ports));
+        let ports = case.policy.service_ports();
+        let drains = ports.map(|port| (port.key.protocol, port.drain.map(|time| time.as_secs())));
+        (drains.collect::<Vec<_>>(), case.problems())
+    };
+    let ports = |tcp| vec![(Protocol::Tcp, tcp), (Protocol::Udp, None)];
+    for (value, seconds) in [
+        ("30s", Some(30)),
+        ("1h 30m", Some(5_400)),
+        ("24h", Some(86_400)),
+        ("1s", Some(1)),
+        ("0s", Some(0)),
+        ("none", None),
+    ] {
+        assert_eq!(of(value, Some(60)), (ports(seconds), Vec::new()), "{value}");
+    }
+    for value in ["30", "-5s", "25h", "500ms", "1.5s", "", "soon"] {
+        for default in [None, Some(60)] {
+            let (drains, problems) = of(value, default);
+            assert_eq!(drains, ports(default), "{value}");
+            let [problem] = &problems[..] else {
+                panic!("{problems:?}");
+            };
+            assert!(problem.starts_with("Service default/web: annotation socklb.dev/drain"));
+        }
     }
 }
