@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::capacity::Capacity;
+use super::graces::{GraceRules, Graces};
 use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
 use super::slow_start::SlowStart;
@@ -18,6 +19,7 @@ use crate::policy::{
     self, Frontend, FrontendKind, NodePorts, Options, Policy, Problem, ServicePort, ServicePortKey,
     Update,
 };
+use crate::source::node_addresses;
 use crate::tables::{Backing, Check, Counts, Drift, Ejections, Tables};
 
 /// Takes changes and writes the tables.
@@ -36,12 +38,14 @@ pub struct Engine<B> {
     health_checks: HealthChecks,
     has_changed_checks: bool,
     changed_udp: Vec<ServicePortKey>,
+    graces: Graces,
 }
 
 impl<B: Backing> Engine<B> {
     pub fn new(options: Options, node_ports: NodePorts, tables: Tables<B>) -> Self {
         Self {
             catalog: Catalog::new(&options.node_name),
+            graces: Graces::new(options.drain),
             policy: Policy::new(options),
             node_ports,
             tables,
@@ -80,7 +84,9 @@ impl<B: Backing> Engine<B> {
     /// object may be missing only because it has not arrived yet.
     pub fn apply(&mut self) {
         let touched = self.catalog.take_touched();
+        self.graces.begin_update(&self.policy, &touched);
         let mut update = self.policy.update(&self.catalog, touched.iter().cloned());
+        self.graces.note(&update, &self.policy, &self.tables);
         let checks = &mut self.health_checks;
         self.has_changed_checks |= checks.update(&self.catalog, &self.policy, &touched);
         let changed = update.changed.iter().map(|port| &port.key);
@@ -142,7 +148,7 @@ impl<B: Backing> Engine<B> {
         if addresses == self.node_ports.addresses {
             return;
         }
-        log_addresses(&addresses);
+        node_addresses::log_change(&addresses);
         self.node_ports.addresses = addresses;
         let changed = self.ports_with_node_ports().cloned().collect();
         self.bring_into_effect(Update {
@@ -163,7 +169,7 @@ impl<B: Backing> Engine<B> {
         if now.is_empty() || now == *known {
             return false;
         }
-        log_addresses(&now);
+        node_addresses::log_change(&now);
         *known = now;
         true
     }
@@ -224,6 +230,7 @@ impl<B: Backing> Engine<B> {
             self.tables.free_unnamed();
             self.retry();
         }
+        self.graces.forget(&self.tables);
         self.capacity.check(&self.tables.usage());
         self.problem_log.log_lasting(Instant::now());
     }
@@ -276,6 +283,17 @@ impl<B: Backing> Engine<B> {
     /// Checks the next portion of the tables: see [`Tables::check`].
     pub fn check(&mut self, check: &mut Check) -> Option<Drift> {
         self.tables.check(check)
+    }
+
+    #[must_use]
+    pub const fn graces(&self) -> &Graces {
+        &self.graces
+    }
+
+    /// How long connections to stopped backends go on.
+    #[must_use]
+    pub const fn grace_rules(&self) -> GraceRules<'_, B> {
+        GraceRules::new(&self.graces, &self.policy, &self.tables)
     }
 
     #[must_use]
@@ -374,13 +392,4 @@ impl<B: Backing> Engine<B> {
         self.problem_log
             .update(lasting.chain(passing.map(|problem| (problem, true))));
     }
-}
-
-fn log_addresses(addresses: &[IpAddr]) {
-    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-    tracing::info!(
-        event = "node_addresses.changed",
-        addresses = addresses.join(", "),
-        "the node's addresses have changed: NodePorts follow",
-    );
 }

@@ -133,6 +133,8 @@ fn service_status<B: Backing>(
         }
         status.algorithm = Some(port.algorithm.name().into());
         status.affinity_seconds = port.affinity_seconds;
+        let drain = port.drain.map(|time| time.as_secs());
+        status.drain_seconds = status.drain_seconds.or(drain);
         is_reached_from_outside |= port
             .frontends
             .iter()

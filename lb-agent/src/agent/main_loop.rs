@@ -61,7 +61,7 @@ impl Agent {
                 result = grace.over() => self.end_grace(result)?,
                 _ = ticks.tick() => self.tick(&mut sweeper),
                 event = self.terminator.next() => {
-                    self.terminator.take(event, self.engine.tables(), &self.sockets);
+                    self.terminator.take(event, &self.engine, &self.sockets);
                 }
                 () = self.drift.due() => self.drift.check(&mut self.engine),
                 closed = sweeper.closed() => {
@@ -85,7 +85,7 @@ impl Agent {
             grace.start(&self.opened.grace);
         }
         if self.is_ready {
-            self.terminator.notice(self.engine.tables().stops());
+            self.terminator.notice(&self.engine);
         }
     }
 

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::drains::DrainMetrics;
 use super::drift::DriftMetrics;
 use super::kube_proxy_metrics::KubeProxyMetrics;
 use super::outliers::OutlierMetrics;
@@ -37,6 +38,7 @@ pub struct AgentMetrics {
     pub packet_path_errors: Gauge,
     pub duties: DutyMetrics,
     pub sockets: SocketMetrics,
+    pub drains: DrainMetrics,
     pub outliers: OutlierMetrics,
     pub drift: DriftMetrics,
     pub watches: WatchMetrics,
@@ -86,6 +88,7 @@ impl AgentMetrics {
         );
         self.duties.register(registry);
         self.sockets.register(registry);
+        self.drains.register(registry);
         self.outliers.register(registry);
         self.drift.register(registry);
         self.watches.register(registry);

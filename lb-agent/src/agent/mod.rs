@@ -2,6 +2,7 @@
 
 mod capacity;
 mod change_summary;
+mod drains;
 mod drift;
 mod duties;
 mod engine;
@@ -10,6 +11,7 @@ mod explain;
 #[cfg(test)]
 mod golden;
 mod grace_wait;
+mod graces;
 mod hand_over;
 pub mod heartbeat;
 mod kube_proxy_metrics;

@@ -62,6 +62,7 @@ impl Agent {
         } = opened;
         let termination = TerminatorSettings {
             tcp: settings.terminate_tcp,
+            drains: settings.policy.drain.is_some(),
             every: settings.sweep_interval,
         };
         let terminator = Terminator::new(termination, maps.entry_reader()?, sockets.ability());

@@ -69,7 +69,7 @@ impl Agent {
         let errors = self.packets.as_ref().map_or(0, PacketPath::errors);
         set_number(&metrics.packet_path_errors, errors);
         metrics.services.set(self.samples());
-        self.terminator.update(&metrics.sockets);
+        self.terminator.update(&metrics.sockets, &metrics.drains);
         self.outliers.update(&metrics.outliers);
         metrics.drift.update(&self.drift);
         if let WatchedSource::Kubernetes(health) = &self.source {

@@ -8,13 +8,15 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::Instant;
 
+use super::drains::{DrainMetrics, Drains, Fate};
+use super::engine::Engine;
 use crate::kernel::EntryReader;
 use crate::serve::TerminationStatus;
 use crate::sockets::{
     Ability, Answer, Ended, EndedCounts, IsStillStale, SocketMetrics, SocketTarget, SocketsError,
     Worker,
 };
-use crate::tables::{Backing, Stale, Stops, Tables, has_stopped};
+use crate::tables::{Backing, Stale, Stops, has_stopped};
 
 /// The delay between a change and the search, so that one search covers all backends that stop within this time.
 const GATHER: Duration = Duration::from_millis(100);
@@ -28,7 +30,10 @@ pub struct Terminator {
     settings: TerminatorSettings,
     reader: Arc<EntryReader>,
     ability: Ability,
-    last_stops: Option<Stops>,
+    drains: Drains,
+    /// When to look at the connections that drain.
+    drains_due: Option<Instant>,
+    noticed: Option<Noticed>,
     due: Option<Instant>,
     /// The number of searches since the last change.
     searches: usize,
@@ -45,14 +50,25 @@ pub struct Terminator {
 
 #[derive(Clone, Copy, Debug)]
 pub struct TerminatorSettings {
-    /// End TCP connections too.
+    /// End TCP connections too, at once unless their Service has a drain time.
     pub tcp: bool,
+    /// Services have a drain time by default.
+    pub drains: bool,
     /// How often to search without a change.
     pub every: Duration,
 }
 
+/// What causes a search when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Noticed {
+    stops: Stops,
+    drain_changes: u64,
+}
+
 struct UnderWay {
     since: Instant,
+    /// By cookie.
+    targets: Arc<HashMap<u64, Stale>>,
     answer: Answer<Ended>,
 }
 
@@ -65,6 +81,9 @@ struct SearchedSocket {
 
 /// The limit of searches for one socket.
 const MOST_SEARCHES: usize = 1 + AGAIN.len();
+
+/// When to look again at connections that drain if their entries cannot be read.
+const LATER: Duration = Duration::from_secs(5);
 
 /// Far longer than a search takes: the thread then waits for the lock of a socket that another thread holds.
 const STUCK: Duration = Duration::from_secs(60);
@@ -81,7 +100,9 @@ impl Terminator {
             settings,
             reader: Arc::new(reader),
             ability: ability.clone(),
-            last_stops: None,
+            drains: Drains::new(settings.tcp),
+            drains_due: None,
+            noticed: None,
             due: None,
             searches: 0,
             last_search: Instant::now(),
@@ -95,7 +116,7 @@ impl Terminator {
 
     /// Logs once what this agent cannot do, and the consequences.
     pub fn log_limits(&self) {
-        let protocols = if self.settings.tcp {
+        let protocols = if self.settings.tcp || self.settings.drains {
             "UDP and TCP"
         } else {
             "UDP"
@@ -118,19 +139,34 @@ impl Terminator {
         }
     }
 
-    /// Schedules a search if a backend has stopped since the last call. The first call counts as a change, since
-    /// backends may have stopped while no agent ran. Call it when the tables are up to date.
-    pub fn notice(&mut self, stops: Stops) {
-        let stops = Stops {
-            tcp: if self.settings.tcp { stops.tcp } else { 0 },
-            ..stops
+    /// Schedules a search if a backend has stopped since the last call, or a Service has changed its drain time. The first call
+    /// counts as a change, since backends may have stopped while no agent ran. Call it when the tables are up to date.
+    pub fn notice<B: Backing>(&mut self, engine: &Engine<B>) {
+        let stops = engine.tables().stops();
+        let noticed = Noticed {
+            stops: Stops {
+                tcp: match self.wants_tcp(engine) {
+                    true => stops.tcp,
+                    false => 0,
+                },
+                ..stops
+            },
+            drain_changes: engine.graces().changes(),
         };
-        if self.ability.no_end.is_some() || self.last_stops.replace(stops) == Some(stops) {
+        if self.ability.no_end.is_some() || self.noticed.replace(noticed) == Some(noticed) {
             return;
         }
         self.searches = 0;
-        let soon = Instant::now() + GATHER;
+        self.search_within(GATHER);
+    }
+
+    fn search_within(&mut self, delay: Duration) {
+        let soon = Instant::now() + delay;
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+    }
+
+    const fn wants_tcp<B: Backing>(&self, engine: &Engine<B>) -> bool {
+        self.settings.tcp || engine.graces().is_asked()
     }
 
     /// Schedules the regular search, which finds sockets that earlier ones missed. Call it every second.
@@ -139,7 +175,7 @@ impl Terminator {
         if since.is_some_and(|since| since.elapsed() >= STUCK) && !self.has_failed {
             self.fail(1, "the thread that ends sockets has not come back");
         }
-        let is_idle = self.due.is_none() && self.under_way.is_none() && self.last_stops.is_some();
+        let is_idle = self.due.is_none() && self.under_way.is_none() && self.noticed.is_some();
         if is_idle && self.last_search.elapsed() >= self.settings.every {
             self.searched.clear();
             self.searches = AGAIN.len();
@@ -149,7 +185,8 @@ impl Terminator {
 
     /// Waits for the next event.
     pub async fn next(&mut self) -> TerminatorEvent {
-        match (&mut self.under_way, self.due) {
+        let due = self.due.into_iter().chain(self.drains_due).min();
+        match (&mut self.under_way, due) {
             (Some(under_way), _) => TerminatorEvent::Ended((&mut under_way.answer).await),
             (None, Some(due)) => {
                 tokio::time::sleep_until(due.max(self.idle_until)).await;
@@ -159,15 +196,16 @@ impl Terminator {
         }
     }
 
-    pub fn take<B: Backing>(&mut self, step: TerminatorEvent, tables: &Tables<B>, worker: &Worker) {
+    pub fn take<B: Backing>(&mut self, step: TerminatorEvent, engine: &Engine<B>, worker: &Worker) {
         match step {
-            TerminatorEvent::Due => self.search(tables, worker),
+            TerminatorEvent::Due => self.search(engine, worker),
             TerminatorEvent::Ended(ended) => {
-                if let Some(under_way) = self.under_way.take() {
-                    self.idle_until = Instant::now() + under_way.since.elapsed();
-                }
+                let Some(under_way) = self.under_way.take() else {
+                    return;
+                };
+                self.idle_until = Instant::now() + under_way.since.elapsed();
                 match ended {
-                    Ok(Ok(ended)) => self.count(ended),
+                    Ok(Ok(ended)) => self.count(ended, &under_way.targets),
                     Ok(Err(error)) => self.fail(1, &error.to_string()),
                     Err(_) => self.fail(1, "the thread for it has ended"),
                 }
@@ -175,14 +213,16 @@ impl Terminator {
         }
     }
 
-    pub fn update(&self, metrics: &SocketMetrics) {
+    pub fn update(&self, metrics: &SocketMetrics, drains: &DrainMetrics) {
         metrics.update(&self.ability, self.counts);
+        drains.update(self.drains.draining());
     }
 
     pub fn status(&self) -> TerminationStatus {
         let Ability {
             no_end, no_reach, ..
         } = &self.ability;
+        let draining = self.drains.draining();
         TerminationStatus {
             own_namespace: self.ability.includes_own_namespace(),
             other_namespaces: self.ability.includes_other_namespaces(),
@@ -193,47 +233,76 @@ impl Terminator {
             includes_tcp: self.settings.tcp,
             udp: self.counts.udp,
             tcp: self.counts.tcp,
+            draining_backends: draining.backends,
+            draining_connections: draining.connections,
             failures: self.counts.failures,
         }
     }
 
-    fn search<B: Backing>(&mut self, tables: &Tables<B>, worker: &Worker) {
+    fn search<B: Backing>(&mut self, engine: &Engine<B>, worker: &Worker) {
         let now = Instant::now();
-        self.last_search = now;
-        self.due = AGAIN.get(self.searches).map(|&after| now + after);
-        self.searches += 1;
-        let stale = match tables.stale(self.settings.tcp) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.last_search = now;
+            self.due = AGAIN.get(self.searches).map(|&after| now + after);
+            self.searches += 1;
+        }
+        let wants_tcp = self.wants_tcp(engine);
+        let stale = match engine.tables().stale(wants_tcp) {
             Ok(stale) => stale,
-            Err(error) => return self.fail(1, &format!("ORIGINS cannot be read: {error}")),
+            Err(error) => {
+                self.drains_due = self.drains_due.map(|_| now + LATER);
+                return self.fail(1, &format!("ORIGINS cannot be read: {error}"));
+            }
+        };
+        let tcp: Vec<Stale> = stale.iter().copied().filter(Stale::is_tcp).collect();
+        let fates = match engine.graces().is_asked() {
+            true => {
+                let (fates, due) = self.drains.look(now, &tcp, &engine.grace_rules());
+                self.drains_due = due;
+                fates
+            }
+            false => HashMap::new(),
         };
         let mut before = std::mem::take(&mut self.searched);
-        let mut targets = Vec::new();
+        let mut targets = HashMap::new();
         for stale in stale {
             let same = before.remove(&stale.cookie).filter(|t| t.stale == stale);
-            let searches = same.map_or(0, |searched| searched.searches);
-            if searches < MOST_SEARCHES {
-                targets.push(stale);
+            let mut searches = same.map_or(0, |searched| searched.searches);
+            let is_target = match fates.get(&stale.cookie) {
+                None | Some(Fate::AtOnce) => {
+                    searches = searches.saturating_add(1);
+                    searches <= MOST_SEARCHES
+                }
+                Some(Fate::Due) => true,
+                Some(Fate::Kept | Fate::Later) => false,
+            };
+            if is_target {
+                targets.insert(stale.cookie, stale);
             }
-            let searches = searches.saturating_add(1);
             self.searched
                 .insert(stale.cookie, SearchedSocket { stale, searches });
         }
         if targets.is_empty() {
             return;
         }
-        let wanted = targets.iter().map(|stale| SocketTarget {
+        let wanted = targets.values().map(|stale| SocketTarget {
             cookie: stale.cookie,
             protocol: stale.protocol,
             peer: stale.peer,
         });
-        let answer = worker.end(wanted.collect(), self.is_still_stale(&targets));
-        self.under_way = Some(UnderWay { since: now, answer });
+        let wanted = wanted.collect();
+        let targets = Arc::new(targets);
+        let answer = worker.end(wanted, self.is_still_stale(&targets));
+        self.under_way = Some(UnderWay {
+            since: now,
+            targets,
+            answer,
+        });
     }
 
     /// Whether the entry of a socket still has the same frontend and backend, and the backend still does not serve.
-    fn is_still_stale(&self, targets: &[Stale]) -> IsStillStale {
-        let targets: HashMap<u64, Stale> = targets.iter().map(|s| (s.cookie, *s)).collect();
-        let reader = Arc::clone(&self.reader);
+    fn is_still_stale(&self, targets: &Arc<HashMap<u64, Stale>>) -> IsStillStale {
+        let (reader, targets) = (Arc::clone(&self.reader), Arc::clone(targets));
         Arc::new(move |cookie| {
             let (Some(stale), Some(pair)) = (targets.get(&cookie), reader.pair(cookie)) else {
                 return false;
@@ -243,11 +312,15 @@ impl Terminator {
         })
     }
 
-    fn count(&mut self, ended: Ended) {
+    fn count(&mut self, ended: Ended, targets: &HashMap<u64, Stale>) {
+        let now = Instant::now();
         let (udp, tcp) = (ended.udp.len(), ended.tcp.len());
         self.counts.udp += udp as u64;
         self.counts.tcp += tcp as u64;
-        let sockets = [(udp, "UDP"), (tcp, "TCP")];
+        let of_tcp = ended.tcp.iter().filter_map(|cookie| targets.get(cookie));
+        let drained = of_tcp.filter(|of| self.drains.ended(now, of)).count();
+        // Those that drained are reported when all of their backend are.
+        let sockets = [(udp, "UDP"), (tcp.saturating_sub(drained), "TCP")];
         for (count, protocol) in sockets.into_iter().filter(|&(count, _)| count > 0) {
             tracing::info!(
                 event = "sockets.ended",

@@ -11,6 +11,7 @@ mod packets;
 mod pod;
 mod sizes;
 mod source;
+mod stopped;
 mod top;
 mod values;
 
@@ -33,6 +34,7 @@ pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
 pub use self::sizes::SizeArgs;
 pub use self::source::{AccessArgs, SourceArgs};
+pub use self::stopped::StoppedArgs;
 pub use self::top::TopArgs;
 use self::values::{duration, port_range, service_cidr, step_aside};
 use crate::agent;
@@ -40,6 +42,7 @@ use crate::commands::{
     self, LogFormat, backends, dump, frontends, plan, probe, run, services, status, unload, wait,
 };
 use crate::kernel::{self, LogLevel};
+use crate::policy;
 use crate::serve;
 
 /// Balances connections to Kubernetes Services in connect(2), with BPF programs on cgroup hooks.
@@ -161,10 +164,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub sweep_interval: Duration,
 
-    /// End TCP connections whose backend has stopped serving, not only connected UDP sockets. A terminating backend that still
-    /// serves keeps its connections.
-    #[arg(long)]
-    pub terminate_tcp: bool,
+    #[command(flatten)]
+    pub stopped: StoppedArgs,
 
     #[command(flatten)]
     pub outliers: OutlierArgs,
@@ -292,7 +293,10 @@ impl RunArgs {
         }
         agent::AgentSettings {
             source: source.source,
-            policy: source.policy,
+            policy: policy::Options {
+                drain: self.stopped.drain,
+                ..source.policy
+            },
             kernel: kernel::DataPathSettings {
                 cgroup: self.cgroup,
                 pin_dir: self.pins.pin_dir,
@@ -311,7 +315,7 @@ impl RunArgs {
             node_port_addresses,
             has_primary_node_ports,
             sweep_interval: self.sweep_interval,
-            terminate_tcp: self.terminate_tcp,
+            terminate_tcp: self.stopped.terminate_tcp,
             outlier_failures: self.outliers.outlier_failures,
             check_interval: self.check_interval,
             fail_open_after: self.step_aside_after,

@@ -51,6 +51,14 @@ impl Listed for ServiceStatus {
                     .as_deref(),
             )
         }),
+        Column::wide("DRAIN", |service| {
+            table::or_none(
+                service
+                    .drain_seconds
+                    .map(|seconds| format!("{seconds}s"))
+                    .as_deref(),
+            )
+        }),
         Column::wide("INTERNAL-POLICY", |service| {
             service.internal_traffic_policy.to_string()
         }),

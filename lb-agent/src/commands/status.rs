@@ -111,8 +111,14 @@ fn packet_path(status: &Status) -> String {
 /// The number of sockets that were ended because their backends stopped serving, and why others cannot be ended.
 fn ended(status: &TerminationStatus) -> String {
     let mut line = format!("{} UDP", status.udp);
-    if status.includes_tcp {
+    if status.includes_tcp || status.tcp > 0 {
         line.push_str(&format!(", {} TCP", status.tcp));
+    }
+    if status.draining_backends > 0 {
+        line.push_str(&format!(
+            "; {} connections to {} backends drain",
+            status.draining_connections, status.draining_backends
+        ));
     }
     if status.failures > 0 {
         line.push_str(&format!("; {} failures", status.failures));

@@ -97,6 +97,12 @@ pub struct TerminationStatus {
     /// The number of ended UDP sockets.
     pub udp: u64,
     pub tcp: u64,
+    /// Backends that have stopped serving and whose TCP connections end within a drain time.
+    #[serde(default)]
+    pub draining_backends: usize,
+    /// Connections to them that have not ended yet, as of the last look.
+    #[serde(default)]
+    pub draining_connections: usize,
     /// Sockets that the kernel did not end, and network namespaces that could not be searched.
     pub failures: u64,
 }

@@ -32,6 +32,9 @@ pub struct ServiceStatus {
     pub algorithm: Option<Cow<'static, str>>,
     /// How long a client keeps its backend, in seconds; none without `sessionAffinity: ClientIP`.
     pub affinity_seconds: Option<u32>,
+    /// How long its TCP connections go on after their backend has stopped serving; none without a drain time.
+    #[serde(default)]
+    pub drain_seconds: Option<u64>,
     /// `Cluster` or `Local`.
     pub internal_traffic_policy: Cow<'static, str>,
     /// `Cluster` or `Local`; none for a Service that has only ClusterIPs.

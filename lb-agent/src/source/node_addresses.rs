@@ -31,6 +31,16 @@ pub fn list() -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
+/// Logs that NodePorts are on other addresses from now on.
+pub fn log_change(addresses: &[IpAddr]) {
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    tracing::info!(
+        event = "node_addresses.changed",
+        addresses = addresses.join(", "),
+        "the node's addresses have changed: NodePorts follow",
+    );
+}
+
 fn is_reachable(address: &IpAddr) -> bool {
     !address.is_loopback()
         && !match address {

@@ -27,6 +27,16 @@ pub struct Stale {
     pub protocol: u8,
     /// The backend.
     pub peer: SocketAddr,
+    /// The id that the backend's service port had.
+    pub service_port: u32,
+}
+
+impl Stale {
+    /// Whether it is a TCP socket.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.protocol == lb_common::TCP
+    }
 }
 
 /// What a pair of ids stands for.
@@ -87,6 +97,7 @@ pub fn stale(backing: &impl ReadTables, wants_tcp: bool) -> io::Result<Vec<Stale
             pair,
             protocol,
             peer: encode::socket_address(line.address, line.port),
+            service_port: line.service_port,
         });
     })?;
     Ok(stale)

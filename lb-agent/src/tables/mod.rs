@@ -225,6 +225,11 @@ impl<B: Backing> Tables<B> {
         !self.model.quarantine.is_empty()
     }
 
+    /// The backend ids that are quarantined.
+    pub fn quarantined_backends(&self) -> impl Iterator<Item = u32> {
+        self.model.quarantine.backends()
+    }
+
     #[must_use]
     pub fn counts(&self) -> Counts {
         let ports = self.model.ports.values();

@@ -22,6 +22,7 @@ A change takes effect on a live Service, and loses no connection. A value that i
 | `socklb.dev/algorithm` | Service | `random`, `least-conn`, `maglev`, `round-robin` | `--default-algorithm` | how a backend is chosen |
 | `socklb.dev/outlier-detection` | Service | `\"true\"`, `\"false\"` | `\"true\"` with `--outlier-detection`, else `\"false\"` | avoid backends to which connects of this node fail: [outlier-detection.md](outlier-detection.md) |
 | `socklb.dev/slow-start` | Service | `\"1s\"` to `\"1h\"`, like `\"30s\"` or `\"2m\"` | none: the whole share at once | the time in which a new backend gets its whole share: [below](#slow-start) |
+| `socklb.dev/drain` | Service | `\"none\"`, `\"0s\"`, `\"1s\"` to `\"24h\"`, like `\"30s\"` | `--drain`, else `\"none\"` | within this time, end TCP connections whose backend has stopped serving: [draining.md](draining.md) |
 | `socklb.dev/ignore` | Service | `\"true\"`, `\"false\"` | `\"false\"` | leave the Service to another program |
 | `socklb.dev/weight` | EndpointSlice | `\"0\"` to `\"1000\"` | `\"1\"` | the weight of each endpoint of the slice: [below](#weights) |
 | `service.cilium.io/weight` | EndpointSlice | `\"0\"` to `\"65535\"` | `\"100\"` | the same, for slices without `socklb.dev/weight` |

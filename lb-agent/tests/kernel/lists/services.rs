@@ -25,7 +25,7 @@ fn a_service_is_listed_with_its_settings_and_sums() {
                 "namespace": "shop", "name": "web", "type": "NodePort",
                 "clusterIPs": [cluster_ip(10), "fd00:96::a"],
                 "ports": [{"name": "http", "protocol": "TCP", "port": PORT, "nodePort": NODE_PORT}],
-                "algorithm": "round-robin", "affinitySeconds": 10_800,
+                "algorithm": "round-robin", "affinitySeconds": 10_800, "drainSeconds": 30,
                 "internalTrafficPolicy": "Local", "externalTrafficPolicy": "Cluster",
                 "frontends": node_frontends,
                 "backends": {"used": 4, "serving": 4, "total": 4},

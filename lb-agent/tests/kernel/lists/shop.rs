@@ -35,6 +35,7 @@ impl Shop {
         let service = ServiceManifest::new("web")
             .namespace("shop")
             .annotation("socklb.dev/algorithm", "round-robin")
+            .annotation("socklb.dev/drain", "30s")
             .cluster_ip(cluster_ip(10))
             .spec("clusterIPs", json!([cluster_ip(10), "fd00:96::a"]))
             .spec("ipFamilies", json!(["IPv4", "IPv6"]))

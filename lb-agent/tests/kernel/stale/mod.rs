@@ -2,6 +2,7 @@
 //! ended.
 
 mod capabilities;
+mod drain;
 mod namespaces;
 mod others;
 mod resolver;
