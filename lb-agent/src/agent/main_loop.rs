@@ -63,6 +63,7 @@ impl Agent {
                 event = self.terminator.next() => {
                     self.terminator.take(event, &self.engine, &self.sockets);
                 }
+                event = self.aborter.next() => self.aborter.take(event, &self.engine, &self.sockets),
                 () = self.drift.due() => self.drift.check(&mut self.engine),
                 closed = sweeper.closed() => {
                     self.engine.sweep(&closed);

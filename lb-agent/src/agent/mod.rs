@@ -1,5 +1,6 @@
 //! The agent: connects the modules of the crate and runs them until a signal.
 
+mod aborter;
 mod capacity;
 mod change_summary;
 mod drains;

@@ -33,6 +33,8 @@ pub struct AgentSettings {
     pub terminate_tcp: bool,
     /// How many connects to a backend in a row must fail until it is ejected.
     pub outlier_failures: u32,
+    /// End connects that wait for a backend that has just been ejected.
+    pub abort_hanging: bool,
     /// How often to check the contents of the tables.
     pub check_interval: Duration,
     /// How long after this agent's last heartbeat the programs fail open; none: never.

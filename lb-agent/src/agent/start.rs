@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::aborter::Aborter;
 use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::duties::Duties;
@@ -67,6 +68,11 @@ impl Agent {
         };
         let terminator = Terminator::new(termination, maps.entry_reader()?, sockets.ability());
         terminator.log_limits();
+        let aborter = Aborter::new(
+            settings.abort_hanging,
+            maps.entry_reader()?,
+            sockets.ability(),
+        );
         let mut tables = Tables::recover(maps).context("cannot read the pinned tables")?;
         let found = tables.counts();
         if found.service_ports > 0 {
@@ -140,6 +146,7 @@ impl Agent {
             engine,
             sockets,
             terminator,
+            aborter,
             outliers,
             batches,
             server,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::aborter::Aborter;
 use super::change_summary::Changes;
 use super::drift::DriftWatch;
 use super::duties::Duties;
@@ -30,6 +31,7 @@ pub struct Agent {
     pub engine: Engine<Maps>,
     pub sockets: Arc<Worker>,
     pub terminator: Terminator,
+    pub aborter: Aborter,
     pub outliers: Outliers,
     pub drift: DriftWatch,
     pub source: WatchedSource,

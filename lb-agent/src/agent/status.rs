@@ -70,7 +70,8 @@ impl Agent {
         set_number(&metrics.packet_path_errors, errors);
         metrics.services.set(self.samples());
         self.terminator.update(&metrics.sockets, &metrics.drains);
-        self.outliers.update(&metrics.outliers);
+        self.outliers
+            .update(&metrics.outliers, self.aborter.aborted());
         metrics.drift.update(&self.drift);
         if let WatchedSource::Kubernetes(health) = &self.source {
             metrics.watches.update(&health.kinds());
@@ -123,7 +124,7 @@ impl Agent {
             refused_unknown_port: refusals.unknown_port,
             refused_unknown_address: refusals.unknown_address,
             socket_termination: self.terminator.status(),
-            outlier_detection: self.outliers.status(),
+            outlier_detection: self.outliers.status(self.aborter.aborted()),
             problems: self.problems().iter().map(ToString::to_string).collect(),
         }
     }

@@ -33,6 +33,9 @@ impl Agent {
                 name(|key| key.port.to_string()),
             );
             let backend = decision.address;
+            if let Outcome::Ejected { .. } | Outcome::TrialFailed { .. } = decision.outcome {
+                self.aborter.ejected(decision.backend);
+            }
             match decision.outcome {
                 Outcome::Ejected { failures, lasts } => tracing::warn!(
                     event = "backend.ejected",

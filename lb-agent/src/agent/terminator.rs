@@ -289,6 +289,7 @@ impl Terminator {
             cookie: stale.cookie,
             protocol: stale.protocol,
             peer: stale.peer,
+            is_connecting: false,
         });
         let wanted = wanted.collect();
         let targets = Arc::new(targets);

@@ -317,6 +317,7 @@ impl RunArgs {
             sweep_interval: self.sweep_interval,
             terminate_tcp: self.stopped.terminate_tcp,
             outlier_failures: self.outliers.outlier_failures,
+            abort_hanging: self.outliers.abort_hanging,
             check_interval: self.check_interval,
             fail_open_after: self.step_aside_after,
             duties: self.duties.settings(),

@@ -17,4 +17,9 @@ pub struct OutlierArgs {
     /// node pays for it: see docs/outlier-detection.md [default: the kernel's].
     #[arg(long, value_name = "DURATION", value_parser = syn_timeout)]
     pub syn_timeout: Option<Duration>,
+
+    /// When a backend is ejected, end the connects that still wait for it: they fail with ECONNABORTED, and clients that try again
+    /// get another backend at once. Otherwise they may hang for two minutes.
+    #[arg(long)]
+    pub abort_hanging: bool,
 }

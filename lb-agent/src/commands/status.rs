@@ -144,11 +144,12 @@ fn outliers(status: &OutlierStatus) -> String {
         ejected,
         ejections,
         failed_trials,
+        aborted,
         ..
     } = status;
     match is_on {
         true => format!(
-            "{ejected} backends ejected; {ejections} ejections, {failed_trials} trials failed"
+            "{ejected} backends ejected; {ejections} ejections, {failed_trials} trials failed, {aborted} connects ended"
         ),
         false => "off: no Service asks for it".to_owned(),
     }

@@ -122,6 +122,9 @@ pub struct OutlierStatus {
     /// Connects that tried an ejected backend and failed.
     pub failed_trials: u64,
     pub readmissions: u64,
+    /// Connects to ejected backends that were ended (`--abort-hanging`).
+    #[serde(default)]
+    pub aborted: u64,
 }
 
 /// The source of Services, and how current it is.

@@ -1,4 +1,4 @@
-//! Ends sockets whose backends have stopped serving.
+//! Ends sockets whose backends have stopped serving, and connects that hang.
 //!
 //! A connected UDP socket stays with the backend of its `connect`. No packet tells it that the backend has stopped.
 //! kube-proxy deletes the conntrack entries of such flows (pkg/proxy/conntrack/cleanup.go). Here the agent ends the
@@ -24,6 +24,8 @@ pub struct SocketTarget {
     /// IPPROTO_TCP or IPPROTO_UDP.
     pub protocol: u8,
     pub peer: SocketAddr,
+    /// Only while it waits for the answer to its SYN.
+    pub is_connecting: bool,
 }
 
 /// Whether to end a socket, given its cookie. Checked immediately before, since the socket may have connected
@@ -91,7 +93,10 @@ struct Search {
     targets: HashMap<u64, SocketTarget>,
     /// The targets that no namespace has had so far.
     left: HashSet<u64>,
+    /// Families and protocols.
     lists: Vec<(u8, u8)>,
+    /// All targets are connecting.
+    is_for_connects: bool,
 }
 
 impl Search {
@@ -111,6 +116,7 @@ impl Search {
             left: targets.iter().map(|target| target.cookie).collect(),
             targets: targets.iter().map(|t| (t.cookie, *t)).collect(),
             lists,
+            is_for_connects: targets.iter().all(|target| target.is_connecting),
         }
     }
 
@@ -118,7 +124,11 @@ impl Search {
         let mut diag = Diag::open()?;
         for &(family, protocol) in &self.lists {
             let mut connected = Vec::new();
-            diag.list(family, protocol, states(protocol), |found| {
+            let states = match self.is_for_connects {
+                true => StateFlags::SYN_SENT,
+                false => states(protocol),
+            };
+            diag.list(family, protocol, states, |found| {
                 let cookie = found.cookie();
                 if let Some(target) = self.targets.get(&cookie) {
                     self.left.remove(&cookie);
@@ -165,7 +175,10 @@ fn states(protocol: u8) -> StateFlags {
 }
 
 fn is_connected_to(found: &ListedSocket, target: &SocketTarget) -> bool {
-    let is_connected = found.protocol != IPPROTO_UDP || found.state == StateFlags::ESTABLISHED;
+    let is_connected = match found.protocol {
+        IPPROTO_UDP => found.state == StateFlags::ESTABLISHED,
+        _ => !target.is_connecting || found.state == StateFlags::SYN_SENT,
+    };
     is_connected && found.protocol == target.protocol && found.peer() == target.peer
 }
 
@@ -200,6 +213,7 @@ mod tests {
             cookie: 1,
             protocol: IPPROTO_UDP,
             peer: (POD, 53).into(),
+            is_connecting: false,
         };
         let udp =
             |state, peer, port| is_connected_to(&found(IPPROTO_UDP, state, peer, port), &target);
@@ -214,11 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn an_established_connection_is_not_ended_as_a_connect() {
+        for is_connecting in [true, false] {
+            let target = SocketTarget {
+                cookie: 1,
+                protocol: IPPROTO_TCP,
+                peer: (POD, 80).into(),
+                is_connecting,
+            };
+            let tcp = |state| is_connected_to(&found(IPPROTO_TCP, state, POD, 80), &target);
+            assert!(tcp(StateFlags::SYN_SENT));
+            assert_eq!(tcp(StateFlags::ESTABLISHED), !is_connecting);
+        }
+    }
+
+    #[test]
     fn an_ipv4_peer_is_searched_in_both_families() {
         let target = |protocol, peer: &str| SocketTarget {
             cookie: 1,
             protocol,
             peer: peer.parse().expect("an address"),
+            is_connecting: false,
         };
         let search = Search::new(&[target(IPPROTO_UDP, "10.0.0.1:53")]);
         assert_eq!(

@@ -4,7 +4,8 @@
 //! the hook for the kernel's own sockets. The agent finds the entries of such sockets by listing the sockets that still
 //! exist.
 //!
-//! *Sockets to end*: those whose backend has stopped serving, so that their owners connect again (SOCK_DESTROY).
+//! *Sockets to end*: those whose backend has stopped serving, so that their owners connect again, and
+//! connects that wait for an ejected backend (SOCK_DESTROY).
 //!
 //! Both of these run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
 //! CAP_SYS_PTRACE, which it uses to enter other namespaces and to find them.

@@ -39,6 +39,15 @@ impl Stale {
     }
 }
 
+/// A socket that was given a backend. It may be unconnected, or connected elsewhere by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub cookie: u64,
+    pub pair: Pair,
+    /// The backend.
+    pub peer: SocketAddr,
+}
+
 /// What a pair of ids stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairAddresses {
@@ -101,6 +110,26 @@ pub fn stale(backing: &impl ReadTables, wants_tcp: bool) -> io::Result<Vec<Stale
         });
     })?;
     Ok(stale)
+}
+
+/// The TCP sockets that were given one of these backends. Reads all of ORIGINS and SPILL.
+pub fn connections_to(
+    backing: &impl ReadTables,
+    backends: &BTreeSet<u32>,
+) -> io::Result<Vec<Named>> {
+    let mut named = Vec::new();
+    backing.entries(&mut |cookie, pair| {
+        if !backends.contains(&pair.backend) {
+            return;
+        }
+        if let Some(addresses) = addresses(backing, pair)
+            && addresses.protocol == lb_common::TCP
+        {
+            let peer = addresses.backend;
+            named.push(Named { cookie, pair, peer });
+        }
+    })?;
+    Ok(named)
 }
 
 /// The cookies of all sockets that have an entry.

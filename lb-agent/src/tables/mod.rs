@@ -41,7 +41,7 @@ pub use self::drift::{Check, Drift};
 pub use self::dump::dump;
 pub use self::ejection::{Ejections, WatchedBackend};
 pub use self::encode::socket_address;
-pub use self::entries::{PairAddresses, Stale, addresses, has_stopped};
+pub use self::entries::{Named, PairAddresses, Stale, addresses, connections_to, has_stopped};
 pub use self::headroom::Headroom;
 pub use self::listed::{BackendCounters, ListedFrontend};
 pub use self::metrics::{Counts, TableMetrics};

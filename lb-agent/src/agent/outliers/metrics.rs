@@ -20,6 +20,7 @@ pub struct OutlierMetrics {
     ejections: Counter,
     failed_trials: Counter,
     readmissions: Counter,
+    aborted: Counter,
 }
 
 impl OutlierMetrics {
@@ -44,12 +45,18 @@ impl OutlierMetrics {
             "Ejected backends that get connections again",
             self.readmissions.clone(),
         );
+        registry.register(
+            "connects_aborted",
+            "Connects that were ended because they waited for an ejected backend",
+            self.aborted.clone(),
+        );
     }
 
-    pub fn update(&self, ejected: usize, counts: OutlierCounts) {
+    pub fn update(&self, ejected: usize, counts: OutlierCounts, aborted: u64) {
         set_number(&self.ejected, ejected);
         set_total(&self.ejections, counts.ejections);
         set_total(&self.failed_trials, counts.failed_trials);
         set_total(&self.readmissions, counts.readmissions);
+        set_total(&self.aborted, aborted);
     }
 }

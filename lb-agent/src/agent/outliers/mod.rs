@@ -71,8 +71,9 @@ impl Outliers {
         }
     }
 
+    /// `aborted`: the connects that were ended.
     #[must_use]
-    pub fn status(&self) -> OutlierStatus {
+    pub fn status(&self, aborted: u64) -> OutlierStatus {
         OutlierStatus {
             is_on: self.hooks.is_attached(),
             error: self.error.as_ref().map(ToString::to_string),
@@ -80,11 +81,12 @@ impl Outliers {
             ejections: self.counts.ejections,
             failed_trials: self.counts.failed_trials,
             readmissions: self.counts.readmissions,
+            aborted,
         }
     }
 
-    pub fn update(&self, metrics: &OutlierMetrics) {
-        metrics.update(self.ejector.ejected(), self.counts);
+    pub fn update(&self, metrics: &OutlierMetrics, aborted: u64) {
+        metrics.update(self.ejector.ejected(), self.counts, aborted);
     }
 
     /// A connect to this backend has failed.

@@ -44,10 +44,20 @@ impl EntryReader {
     /// The bits of [`lb_common::backend::state`] that are set for a backend.
     #[must_use]
     pub fn state(&self, backend: u32) -> u64 {
+        self.word(backend, Backend::STATE_WORD)
+    }
+
+    /// Whether outlier detection has ejected a backend.
+    #[must_use]
+    pub fn is_ejected(&self, backend: u32) -> bool {
+        self.word(backend, Backend::EJECTED_WORD) != 0
+    }
+
+    /// 0 for an id outside of the table.
+    fn word(&self, backend: u32, word: usize) -> u64 {
         if backend >= self.backends.length {
             return 0;
         }
-        let word = self.backends.word(backend, Backend::STATE_WORD);
-        word.load(Ordering::Acquire)
+        self.backends.word(backend, word).load(Ordering::Acquire)
     }
 }

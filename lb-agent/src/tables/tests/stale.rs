@@ -1,6 +1,6 @@
 //! Which sockets are stale.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use lb_common::{Pair, TCP, UDP};
@@ -9,7 +9,7 @@ use crate::catalog::Protocol;
 use crate::policy::{Backend, ServicePort};
 use crate::tables::testing::Memory;
 use crate::tables::testing::world::{World, backend, change, port};
-use crate::tables::{Stops, Tables, encode};
+use crate::tables::{Stops, Tables, connections_to, encode};
 
 /// A UDP Service and a TCP Service with these backends.
 fn world(backends: &[Backend]) -> World {
@@ -124,4 +124,27 @@ fn invalid_entries_are_skipped() {
     let places = [pair(0, 9), pair(99, 9), pair(1, 99), pair(1, 0)];
     case.tables.backing.state.entries = (1..).zip(places).collect();
     assert_eq!(case.stale(true), []);
+}
+
+#[test]
+fn the_connections_to_backends_are_found_whether_they_have_stopped_or_not() {
+    let mut case = Case::start(&[backend(1), backend(2)]);
+    let of = |case: &Case, number| {
+        let backends = case.tables.backends();
+        let ids = backends
+            .filter(|of| of.address == pod(number))
+            .map(|of| of.id);
+        ids.collect::<BTreeSet<u32>>()
+    };
+    let (ids, others) = (of(&case, 1), of(&case, 2));
+    assert_eq!(ids.len(), 2, "one over TCP, one over UDP");
+    let peers = |case: &Case, ids: &BTreeSet<u32>| {
+        let named = connections_to(case.tables.backing(), ids).expect("memory can be read");
+        named.iter().map(|named| named.peer).collect::<Vec<_>>()
+    };
+    assert_eq!(peers(&case, &ids), [pod(1)]);
+    case.go_to(world(&[backend(2)]));
+    assert_eq!(peers(&case, &ids), [pod(1)]);
+    assert_eq!(peers(&case, &others), [pod(2)]);
+    assert_eq!(peers(&case, &BTreeSet::from([99])), []);
 }

@@ -1,5 +1,7 @@
 //! Outlier detection: backends to which connects fail are avoided, tried again, and used again.
 
+mod aborts;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::mem;
@@ -33,6 +35,16 @@ struct Web {
 
 impl Web {
     fn start(sandbox: &Sandbox, pods: usize, service: &ServiceManifest) -> Result<Self> {
+        Self::start_with(sandbox, pods, service, &[])
+    }
+
+    /// `flags`: of the agent.
+    fn start_with(
+        sandbox: &Sandbox,
+        pods: usize,
+        service: &ServiceManifest,
+        flags: &[&str],
+    ) -> Result<Self> {
         let pods = sandbox.pods(pods)?;
         let servers = pods
             .iter()
@@ -42,6 +54,7 @@ impl Web {
         let manifests = sandbox.manifests()?;
         manifests.write("web.json", [service.to_json(), slice(&pods).to_json()])?;
         let agent = agent(sandbox, &manifests);
+        let agent = flags.iter().fold(agent, |agent, flag| agent.arg(flag));
         let running = agent.start()?;
         Ok(Self {
             pods,
