@@ -66,7 +66,7 @@ const DEPEND_ON_THE_KERNEL: [&str; 58] = [
     "netfilter::packets",
     "netfilter::watch",
     "node::missing",
-    "outliers::a_backend",
+    "outliers::random",
     "packets::affinity::clients",
     "packets::beside::connections_are_translated_once_where_kube_proxys_rules_are",
     "packets::cases",
