@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use super::clock::monotonic;
 
 /// The shortest accepted time: several times the longest interval between two heartbeats, so that a busy agent does not
 /// count as a dead one.
@@ -16,9 +16,8 @@ pub fn deadline(after: Option<Duration>) -> u64 {
     let Some(after) = after else {
         return 0;
     };
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = Duration::try_from(now).unwrap_or_default();
-    u64::try_from((now + after).as_nanos()).unwrap_or(u64::MAX)
+    let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+    monotonic().saturating_add(after)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use lb_common::ServiceCounters;
 use lb_common::backend::state;
 use lb_common::service_counters::RoundTrips;
 
+use super::clock::monotonic;
 use super::engine::Engine;
-use super::outliers::monotonic;
 use crate::catalog::{Kind, ObjectId, PortSpec, Problem, Protocol, Service};
 use crate::policy::{FULL_WEIGHT, FrontendKind, ServicePort, ServicePortKey};
 use crate::serve::{

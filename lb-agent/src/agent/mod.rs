@@ -3,6 +3,7 @@
 mod aborter;
 mod capacity;
 mod change_summary;
+mod clock;
 mod drains;
 mod drift;
 mod duties;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use lb_common::event::{Event, kind};
 use serde_json::Value;
 
-use super::outliers::monotonic;
+use super::clock::monotonic;
 use super::state::Agent;
 use crate::catalog::Printable;
 use crate::kernel::ProgramEvents;

@@ -21,7 +21,7 @@ pub struct Finding {
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Ok,
-    /// The agent runs, and lacks something.
+    /// The agent runs, but some of its functions do not.
     Warning,
     /// The agent does not start, or does not balance.
     Failure,

@@ -1,7 +1,7 @@
 //! TCP connections that end some time after their backend has stopped serving (`socklb.dev/drain`).
 //!
 //! [`Drains`] remembers since when a backend has stopped, [`schedule`] says when each of its connections ends, and
-//! [`super::terminator`] looks and ends them. All of it is in memory: with another agent, each grace begins anew.
+//! [`super::terminator`] looks and ends them. None of this outlives the agent: the next agent starts each grace again.
 //!
 //! A backend that serves again keeps its connections, although its line in the tables is a new one: its readiness may have
 //! failed for a moment only.

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// After this long without an ejection, the next one counts as the first.
 const FORGET: Duration = Duration::from_secs(5 * 60);
 
-/// If nobody has connected for this long since the end of an ejection, it is over without a trial.
+/// A backend is readmitted without a trial if no connect has tried it for this long after its ejection ended.
 const UNTRIED: Duration = Duration::from_secs(60);
 
 /// Ejects backends of tables and takes them back.
@@ -71,7 +71,7 @@ pub enum Outcome {
 pub enum Why {
     /// A connection to it was established, or did not fail in time.
     Trial,
-    /// Nobody has tried it.
+    /// No connect has tried it for [`UNTRIED`].
     Untried,
     /// No backend of a view looks better.
     AllFail,
@@ -79,6 +79,17 @@ pub enum Why {
     TooMany,
     /// Outlier detection was turned off for it, or it no longer gets connections.
     Off,
+}
+
+impl Decision {
+    const fn about(service_port: u32, backend: &WatchedBackend, outcome: Outcome) -> Self {
+        Self {
+            service_port,
+            backend: backend.id,
+            address: backend.address,
+            outcome,
+        }
+    }
 }
 
 impl Why {
@@ -219,12 +230,7 @@ impl Ejector {
             },
             _ => Outcome::TrialFailed { lasts },
         };
-        vec![Decision {
-            service_port,
-            backend: backend.id,
-            address: backend.address,
-            outcome,
-        }]
+        vec![Decision::about(service_port, backend, outcome)]
     }
 
     /// None if it is not ejected.
@@ -257,12 +263,7 @@ impl Ejector {
             ejection.until = 0;
             ejection.since = now;
         }
-        Decision {
-            service_port,
-            backend: backend.id,
-            address: backend.address,
-            outcome: Outcome::Readmitted(why),
-        }
+        Decision::about(service_port, backend, Outcome::Readmitted(why))
     }
 
     /// Of a backend that is no longer watched, or is gone.

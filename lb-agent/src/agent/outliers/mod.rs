@@ -6,13 +6,10 @@
 mod ejector;
 mod metrics;
 
-use std::time::Duration;
-
-use rustix::time::{ClockId, clock_gettime};
-
 use self::ejector::Ejector;
 pub use self::ejector::{Decision, Outcome};
 pub use self::metrics::{OutlierCounts, OutlierMetrics};
+use super::clock::monotonic;
 use crate::kernel::{FailureHookError, FailureHooks, Maps};
 use crate::serve::OutlierStatus;
 use crate::tables::Ejections;
@@ -120,11 +117,4 @@ impl Outliers {
             }
         }
     }
-}
-
-/// In ns of CLOCK_MONOTONIC.
-pub fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = Duration::try_from(now).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

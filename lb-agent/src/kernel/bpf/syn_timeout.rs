@@ -40,7 +40,7 @@ impl SynTimeout {
 /// A time in jiffies, at least 1. None: 0.
 ///
 /// # Errors
-/// The kernel does not tell how long a jiffy is.
+/// The length of a jiffy cannot be read.
 pub fn jiffies(time: Option<Duration>) -> io::Result<u32> {
     let Some(time) = time else {
         return Ok(0);

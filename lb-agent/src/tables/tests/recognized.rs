@@ -94,8 +94,8 @@ fn the_cluster_ip_is_the_first_frontend_to_come_and_the_last_to_go() {
     }
 }
 
-/// The agent was stopped while it added a Service, and the external IP has moved to a newer Service. There is room for one of
-/// them: the newer one must not get it because the older one's first half is taken for somebody else's.
+/// The agent was stopped while it added a Service, and the external IP has moved to a newer Service. The tables have room for one
+/// of them. The next agent must recognize the half that was written as the older Service's, and keep its place.
 #[test]
 fn a_half_written_service_is_not_refused_in_favour_of_a_newer_one() {
     let room = [10, 3, 10, 10];

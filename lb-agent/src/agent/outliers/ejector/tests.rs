@@ -153,7 +153,7 @@ fn a_backend_comes_back_after_a_trial_or_untried() {
     assert_eq!(bench.tick(), [Outcome::Readmitted(Why::Untried)]);
     assert_eq!(bench.until(ids[1]), 0);
     assert_eq!(bench.ejector.ejected(), 0);
-    // A trial that nobody has answered for is over at its time.
+    // A trial that has not failed by the end of its time has succeeded.
     assert_eq!(bench.fail(ids[2], 2), [ejected(5)]);
     let until = bench.until(ids[2]);
     assert!(
