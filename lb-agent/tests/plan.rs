@@ -107,6 +107,49 @@ shop        web    http      TCP        internal   10.96.0.10:80     10.1.0.1:80
 }
 
 #[test]
+fn with_the_packet_path_masquerading_and_source_ranges_are_shown() {
+    const LB: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.10
+  externalTrafficPolicy: Local
+  loadBalancerSourceRanges: [198.51.100.0/24]
+  ports: [{port: 80, nodePort: 30080}]
+status: {loadBalancer: {ingress: [{ip: 203.0.113.1}]}}
+";
+    let folder = folder(&[("web.yaml", LB)]);
+    let packets = [
+        "--packet-path",
+        "on",
+        "--cluster-cidr",
+        "10.244.0.0/16",
+        "-o",
+    ];
+    let output = plan(&folder, &[&packets[..], &["json"]].concat());
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let views = said["services"].as_array().expect("a list").iter();
+    let views: Vec<[&Value; 2]> = views.map(|of| [&of["scope"], &of["frontends"]]).collect();
+    let cluster_ip = json!({"kind": "ClusterIP", "address": "10.96.0.10", "port": 80, "masquerade": "from-outside"});
+    let node_port =
+        json!({"kind": "NodePort", "address": "*", "port": 30080, "masquerade": "none"});
+    let load_balancer = json!({
+        "kind": "LoadBalancer", "address": "203.0.113.1", "port": 80, "masquerade": "none", "sourceRanges": ["198.51.100.0/24"],
+    });
+    let others = json!([node_port, load_balancer]);
+    let all = json!([cluster_ip, node_port, load_balancer]);
+    let expected = [[&json!("all"), &all], [&json!("outside"), &others]];
+    assert_eq!(views, expected);
+
+    let table = text(&plan(&folder, &[&packets[..], &["table"]].concat()).stdout);
+    let last = |line: &str| line.split_whitespace().next_back().map(str::to_owned);
+    let column: Vec<String> = table.lines().filter_map(last).collect();
+    assert_eq!(column, ["MASQUERADE", "from-outside,none", "none"]);
+}
+
+#[test]
 fn problems_are_reported_and_do_not_fail_the_plan() {
     let folder = folder(&[
         ("shop.yaml", SHOP),

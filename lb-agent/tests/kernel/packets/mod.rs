@@ -14,6 +14,7 @@ mod flows;
 mod forged;
 mod hairpin;
 mod headers;
+mod icmp;
 mod links;
 mod lives;
 mod matrix;
