@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use lb_common::event::KINDS;
 
+use super::client_networks::ClientNetworks;
 use crate::policy::ServicePortKey;
 
 /// The state between two events.
@@ -15,4 +16,5 @@ pub struct EventFeed {
     pub dropped: [u64; KINDS as usize],
     /// Service ports by id. No id is used twice.
     pub names: HashMap<u32, ServicePortKey>,
+    pub networks: ClientNetworks,
 }

@@ -69,6 +69,7 @@ impl Agent {
                     self.engine.sweep(&closed);
                     self.prune_counters();
                 }
+                () = self.feed.networks.found() => {}
                 events = program_events::next(&mut self.opened.events) => self.take_program_events(events),
                 event = packets::next(&mut self.packets) => self.take_packet_event(event),
                 result = self.duties.cleaned() => self.duties.take_cleaned(result, &self.engine),

@@ -3,6 +3,7 @@
 mod aborter;
 mod capacity;
 mod change_summary;
+mod client_networks;
 mod clock;
 mod drains;
 mod drift;

@@ -1,7 +1,7 @@
 //! What the programs report about single calls and sockets, translated into events for those who follow.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use lb_common::event::{Event, kind};
@@ -36,6 +36,9 @@ impl Agent {
         let is_on = log.has_followers();
         if is_on != self.feed.is_on {
             self.feed.is_on = is_on;
+            if is_on {
+                self.feed.networks.search(&self.sockets);
+            }
             self.engine.set_events_read(is_on);
             self.opened.events.look_regularly(is_on);
             self.feed.dropped = self.opened.events.dropped();
@@ -62,13 +65,35 @@ impl Agent {
             return;
         }
         let now = (Timestamp::now(), monotonic());
+        let owners = self.owners(&events);
         for event in events {
-            let record = self.record(&event, now);
+            let record = self.record(&event, now, &owners);
             log.pass_on(record);
         }
     }
 
-    fn record(&mut self, event: &Event, (now, ticks): (Timestamp, u64)) -> EventRecord {
+    /// For the addresses whose unknown ports were asked for, a port of the Service that has the address.
+    fn owners(&self, events: &[Event]) -> HashMap<IpAddr, ServicePortKey> {
+        let unknown = events.iter().filter(|of| of.kind == kind::UNKNOWN_PORT);
+        let asked: HashSet<IpAddr> = unknown.map(|event| asked(event).ip()).collect();
+        if asked.is_empty() {
+            return HashMap::new();
+        }
+        let ports = self.engine.policy().service_ports();
+        let owned = ports.flat_map(|port| {
+            let addresses = port.frontends.iter().filter_map(|of| of.address);
+            let addresses = addresses.filter(|address| asked.contains(address));
+            addresses.map(|address| (address, port.key.clone()))
+        });
+        owned.collect()
+    }
+
+    fn record(
+        &mut self,
+        event: &Event,
+        (now, ticks): (Timestamp, u64),
+        owners: &HashMap<IpAddr, ServicePortKey>,
+    ) -> EventRecord {
         let mut fields: BTreeMap<String, Value> = BTreeMap::new();
         let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         let is_failed = event.kind == kind::FAILED;
@@ -79,9 +104,11 @@ impl Agent {
             add("namespace", (&*port.namespace).into());
             add("service", (&*port.name).into());
             add("port", (&*port.port).into());
+        } else if let Some(owner) = owners.get(&asked(event).ip()) {
+            add("namespace", (&*owner.namespace).into());
+            add("service", (&*owner.name).into());
         }
-        let asked = crate::tables::socket_address(event.address, event.port);
-        add("frontend", asked.to_string().into());
+        add("frontend", asked(event).to_string().into());
         add("protocol", protocol(event.protocol).into());
         if let Some(backend) = self.backend_address(event) {
             add("backend", backend.to_string().into());
@@ -91,6 +118,10 @@ impl Agent {
         let command = String::from_utf8_lossy(command.unwrap_or_default());
         add("command", Printable(&command).to_string().into());
         add("network", event.network.into());
+        match self.feed.networks.name(event.network) {
+            Some(name) => drop(add("network_namespace", Printable(name).to_string().into())),
+            None => self.feed.networks.search(&self.sockets),
+        }
         let age = SignedDuration::from_nanos(
             i64::try_from(ticks.saturating_sub(event.time)).unwrap_or_default(),
         );
@@ -129,6 +160,11 @@ impl Agent {
             .then(|| self.engine.tables().backend_address(id))
             .flatten()
     }
+}
+
+/// The destination of the call.
+fn asked(event: &Event) -> SocketAddr {
+    crate::tables::socket_address(event.address, event.port)
 }
 
 /// Why a call was refused, as in the metric `socklb_refused_calls_total`.

@@ -10,6 +10,8 @@
 //! Both of these run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
 //! CAP_SYS_PTRACE, which it uses to enter other namespaces and to find them.
 //!
+//! It also names the network namespaces, for events.
+//!
 //! *Live sockets* and the processes that have them open: for commands, in a process of their own ([`find_live`], [`Owners`]).
 
 mod ability;
@@ -24,6 +26,7 @@ mod in_use;
 mod live;
 mod metrics;
 mod namespaces;
+mod networks;
 mod owners;
 mod tcp;
 mod worker;

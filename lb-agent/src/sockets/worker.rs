@@ -1,6 +1,6 @@
 //! The thread that lists sockets and ends them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -13,6 +13,7 @@ use super::closed::find_closed;
 use super::end::{Ended, IsStillStale, SocketTarget, end};
 use super::error::SocketsError;
 use super::namespaces::Home;
+use super::networks::{self, AskNumber};
 
 /// Receives the result, once. An error of the receiver itself means that the thread has ended.
 pub type Answer<T> = oneshot::Receiver<Result<T, SocketsError>>;
@@ -34,6 +35,10 @@ enum Job {
         targets: Vec<SocketTarget>,
         is_still: IsStillStale,
         answer: oneshot::Sender<Result<Ended, SocketsError>>,
+    },
+    NameNamespaces {
+        ask: AskNumber,
+        answer: oneshot::Sender<Result<HashMap<u64, String>, SocketsError>>,
     },
 }
 
@@ -96,6 +101,13 @@ impl Worker {
         });
         answers
     }
+
+    /// Requests the names of all network namespaces that can be entered, by what `ask` returns in each.
+    pub fn name_namespaces(&self, ask: AskNumber) -> Answer<HashMap<u64, String>> {
+        let (answer, answers) = oneshot::channel();
+        let _ = self.jobs.send(Job::NameNamespaces { ask, answer });
+        answers
+    }
 }
 
 struct Thread {
@@ -125,8 +137,18 @@ impl Thread {
                     is_still,
                     answer,
                 } => drop(answer.send(self.end(&targets, &is_still))),
+                Job::NameNamespaces { ask, answer } => {
+                    let _ = answer.send(self.name_namespaces(ask));
+                }
             }
         }
+    }
+
+    fn name_namespaces(&self, ask: AskNumber) -> Result<HashMap<u64, String>, SocketsError> {
+        if let Some(lack) = &self.ability.no_reach {
+            return Err(SocketsError::NotAllowed(Limitation::clone(lack)));
+        }
+        networks::find(&self.home, ask)
     }
 
     fn find_closed(
@@ -145,7 +167,7 @@ impl Thread {
                         is_still,
                         answer,
                     } => drop(answer.send(self.end(&targets, &is_still))),
-                    job @ Job::FindClosed { .. } => put_off.push_back(job),
+                    job => put_off.push_back(job),
                 }
             }
         })

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -171,6 +172,35 @@ fn a_follower_sees_refused_calls_and_failed_connections() {
             unknown["fields"]["frontend"],
             format!("{}:{}", cluster_ip(12), PORT + 1)
         );
+        let (fields, none) = (&unknown["fields"], &Value::Null);
+        assert_eq!(
+            (&fields["namespace"], &fields["service"], &fields["port"]),
+            (&json!("default"), &json!("deaf"), none)
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_client_has_its_network_namespace() {
+    sandboxed(|sandbox| {
+        let (manifests, _deaf) = troubled(sandbox)?;
+        let client = sandbox.pod("client")?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        let mut follower = Follower::start(&agent, &["--event", "connection."])?;
+        let refused = format!(
+            "until : <>/dev/tcp/{}/{PORT}; do sleep 0.1; done 2>/dev/null",
+            cluster_ip(11)
+        );
+        let mut process = client.command("bash").args(["-c", &refused]).spawn()?;
+        let seen = follower.next("connection.refused");
+        process.kill()?;
+        process.wait()?;
+        let inode = std::fs::metadata(client.namespace().path())?.ino();
+        let fields = &seen?["fields"];
+        assert_eq!(fields["pid"], process.id());
+        assert_eq!(fields["network_namespace"], inode.to_string());
         Ok(())
     });
 }

@@ -27,7 +27,7 @@ logged:
 
 | event | fields | meaning |
 | --- | --- | --- |
-| `connection.refused` | `reason` (`no_backend`, `unknown_port`, `unknown_address`), `namespace`, `service`, `port`, `frontend`, `protocol`, `pid`, `command`, `network` | a call was refused with ECONNREFUSED. `pid` and `command` are the client's; `network` is the cookie of its network namespace (SO_NETNS_COOKIE) |
+| `connection.refused` | `reason` (`no_backend`, `unknown_port`, `unknown_address`), `namespace`, `service`, `port`, `frontend`, `protocol`, `pid`, `command`, `network`, `network_namespace` | a call was refused with ECONNREFUSED. `pid` and `command` are the client's. `network` is the cookie of its network namespace (SO_NETNS_COOKIE), and `network_namespace` its name or inode number, as in `lb-agent connections`. That of a namespace that was made within the last second may be missing |
 | `connection.failed` | the same without `reason`, and `backend` | a TCP socket was closed before its connection was established |
 | `events.dropped` | `reason`, `count` | so many events are missing: more than 256 of a kind in a second on one CPU, or a reader that is too slow (`slow_reader`) |
 
