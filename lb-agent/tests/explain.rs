@@ -9,7 +9,10 @@ use tempfile::TempDir;
 const SHOP: &str = "\
 apiVersion: v1
 kind: Service
-metadata: {name: web, namespace: shop}
+metadata:
+  name: web
+  namespace: shop
+  annotations: {socklb.dev/slow-start: 30s, socklb.dev/drain: 1m, socklb.dev/outlier-detection: 'true'}
 spec:
   clusterIP: 10.96.0.10
   ports: [{name: http, port: 80}]
@@ -78,6 +81,14 @@ fn json_has_every_endpoint_with_its_reason() {
     assert_eq!(said["verdict"]["outcome"], "balanced");
     let port = &said["servicePorts"][0];
     assert_eq!(port["frontends"][0]["kind"], "ClusterIP");
+    assert_eq!(
+        (
+            &port["slowStartSeconds"],
+            &port["drainSeconds"],
+            &port["outlierDetection"]
+        ),
+        (&json!(30), &json!(60), &json!(true))
+    );
     let expected = json!([
         {
             "slice": "web-1", "address": "10.1.0.1:8080", "node": "n1", "zone": "z1", "ready": true, "serving": true,

@@ -121,23 +121,26 @@ fn write_port(to: &mut impl Write, port: &ExplainedPort) -> io::Result<()> {
         || "none".to_owned(),
         |seconds| format!("a client keeps its backend for {seconds} s after its last connection"),
     );
-    write_fields(
-        to,
-        &[
-            ("Service", format!("{}/{}", port.namespace, port.name)),
-            (
-                "Port",
-                format!(
-                    "{}, {}, {}",
-                    table::port_name(&port.port),
-                    port.protocol,
-                    port.family
-                ),
-            ),
-            ("Algorithm", port.algorithm.clone()),
-            ("Affinity", affinity),
-        ],
-    )?;
+    let name = table::port_name(&port.port);
+    let mut fields = vec![
+        ("Service", format!("{}/{}", port.namespace, port.name)),
+        (
+            "Port",
+            format!("{name}, {}, {}", port.protocol, port.family),
+        ),
+        ("Algorithm", port.algorithm.clone()),
+        ("Affinity", affinity),
+    ];
+    let more = [
+        port.slow_start_seconds
+            .map(|seconds| ("Slow start", format!("{seconds} s"))),
+        port.drain_seconds
+            .map(|seconds| ("Drain", format!("{seconds} s"))),
+        port.outlier_detection
+            .then(|| ("Outliers", "ejected after failed connects".to_owned())),
+    ];
+    fields.extend(more.into_iter().flatten());
+    write_fields(to, &fields)?;
     let rows: Vec<[String; 4]> = port
         .frontends
         .iter()

@@ -36,6 +36,12 @@ pub struct ExplainedPort {
     pub algorithm: String,
     /// How long a client keeps its backend, in seconds; none without `sessionAffinity: ClientIP`.
     pub affinity_seconds: Option<u32>,
+    /// How long the share of a new backend grows; none: it gets its whole share at once.
+    pub slow_start_seconds: Option<u64>,
+    /// How long connections go on after their backend has stopped serving; none: nothing ends them.
+    pub drain_seconds: Option<u64>,
+    /// Failed connects to its backends are counted.
+    pub outlier_detection: bool,
     pub frontends: Vec<ExplainedFrontend>,
     pub views: Vec<ExplainedView>,
     /// The backends that the client has by session affinity: as a process on this node, and as the sender of packets.
