@@ -1,6 +1,7 @@
 //! Words of tables that programs on other CPUs and the agent access at the same time.
 //!
-//! `core::sync::atomic` does not offer these instructions for the BPF target.
+//! `core::sync::atomic` does not offer these instructions for the BPF target. What orders which access is in
+//! docs/decisions/0013-memory-order.md.
 
 /// A 64-bit word in a map's value.
 #[derive(Clone, Copy)]
@@ -19,6 +20,12 @@ impl Word {
     pub fn load(self) -> u64 {
         // SAFETY: the pointer is valid, by `new`.
         unsafe { self.0.read_volatile() }
+    }
+
+    /// The same word, for a read that must not come before the read of `earlier`: see [`after`].
+    #[inline(always)]
+    pub fn after(self, earlier: u64) -> Self {
+        Self(after(self.0, earlier))
     }
 
     /// Writes the word. Orders no other access.
@@ -95,6 +102,25 @@ impl Word {
             let _ = new;
             old == 0
         }
+    }
+}
+
+/// The same pointer, computed from a value that was read before. Reads through it come after that read on every CPU: arm64
+/// keeps the order of reads only if the address of the later one depends on the value of the earlier one, and
+/// BPF has had no acquiring load before Linux 6.15.
+#[inline(always)]
+pub fn after<T>(pointer: *mut T, earlier: u64) -> *mut T {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the distance is 0. Neither LLVM nor the kernel's compilers look into the instruction.
+    unsafe {
+        let mut zero = earlier;
+        core::arch::asm!("{0} &= 0", inout(reg) zero, options(pure, nomem, nostack));
+        pointer.byte_add(zero as usize)
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = earlier;
+        pointer
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lb_common::{Backend, View};
 
-use crate::atomic::Word;
+use crate::atomic::{self, Word};
 use crate::ctx::Peer;
 use crate::maps;
 
@@ -48,8 +48,16 @@ impl BackendLine {
     /// Whether it has one of these [`lb_common::backend::state`] bits.
     #[inline(always)]
     pub fn has_state(self, bits: u64) -> bool {
-        // SAFETY: `line` is valid.
-        unsafe { (*self.line).state & bits != 0 }
+        self.state() & bits != 0
+    }
+
+    /// The same line if it has one of these [`lb_common::backend::state`] bits. What is read through the result is read after the
+    /// bits, which the agent writes last when it gives the id to another backend.
+    #[inline(always)]
+    pub fn with_state(self, bits: u64) -> Option<Self> {
+        let state = self.state();
+        let line = atomic::after(self.line, state);
+        (state & bits != 0).then_some(Self { line, ..self })
     }
 
     /// Its weight, at least 1.
@@ -101,8 +109,13 @@ impl BackendLine {
     /// Reads from its cache line, so that the CPU has it when it is needed. Nothing waits for that read.
     #[inline(always)]
     pub fn prefetch(self) {
+        self.state();
+    }
+
+    #[inline(always)]
+    fn state(self) -> u64 {
         // SAFETY: `line` is valid.
-        unsafe { Word::new(&raw mut (*self.line).state) }.load();
+        unsafe { Word::new(&raw mut (*self.line).state) }.load()
     }
 
     #[inline(always)]

@@ -89,7 +89,9 @@ pub fn forget(cookie: u64) -> Forgotten {
 #[inline(always)]
 pub fn recall(cookie: u64) -> Option<Pair> {
     if let Some(entry) = entry_of(cookie) {
-        return Some(Pair::from_word(entry.pair.load()));
+        // Otherwise it may be the pair that the entry's last socket had.
+        let pair = entry.pair.after(entry.cookie.load());
+        return Some(Pair::from_word(pair.load()));
     }
     if !is_any_spilled() {
         return None;

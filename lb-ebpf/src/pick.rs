@@ -91,8 +91,8 @@ pub extern "C" fn find_other(index: u32, first: u32) -> u32 {
 /// [`lb_common::backend::state`] bits.
 #[inline(always)]
 pub fn usable(id: u32, view: &View, state: u64) -> Option<BackendLine> {
-    let backend = BackendLine::look_up(id)?;
-    (backend.belongs_to(view) && backend.has_state(state)).then_some(backend)
+    let backend = BackendLine::look_up(id)?.with_state(state)?;
+    backend.belongs_to(view).then_some(backend)
 }
 
 /// The backend in a slot.
