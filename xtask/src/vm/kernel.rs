@@ -83,7 +83,7 @@ pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Kernel
 fn missing(version: Version) -> String {
     format!(
         "apt lists no package of kernel {version}: \
-         add a release that has it to apt's sources (6.1 is Debian 12's, 6.12 is Debian 13's) and run apt-get update"
+         add a release that has it to apt's sources (6.1 is Debian 12's, 6.12 is Debian 13's and in Debian 12's backports) and run apt-get update"
     )
 }
 
