@@ -1,17 +1,19 @@
 //! Runs a command inside a pod of the running playground: in its network namespace, and in its cgroup, so that the agent's hooks run
-//! for it as for the pod.
+//! for it as for the pod. `lb-agent` is on its PATH, and asks the playground's agent.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use lb_testbed::Cgroup;
 use nix::sched::{CloneFlags, setns};
 
-use crate::state::{PodState, State};
+use crate::state::{AgentState, PodState, State};
 
 /// Returns only if the command cannot be run. Call it while the process has one thread.
 pub(crate) fn run(pod: &str, command: &[String]) -> Result<ExitCode> {
@@ -23,12 +25,27 @@ pub(crate) fn run(pod: &str, command: &[String]) -> Result<ExitCode> {
         let names: Vec<&str> = state.pods.keys().map(String::as_str).collect();
         bail!("there is no pod {pod}: the pods are {}", names.join(", "));
     };
+    let path = path_with(&state.agent)?;
     join(found).with_context(|| format!("cannot enter pod {pod}"))?;
     let (program, arguments) = command
         .split_first()
         .context("there is no command after `--`")?;
-    let error = Command::new(program).args(arguments).exec();
+    // These the agent's commands know.
+    let error = Command::new(program)
+        .args(arguments)
+        .env("PATH", path)
+        .env("SOCKLB_SOCKET", &state.agent.socket)
+        .env("SOCKLB_PIN_DIR", &state.agent.pin_dir)
+        .exec();
     Err(run_error(program, error))
+}
+
+/// The PATH with the agent's folder before all others.
+fn path_with(agent: &AgentState) -> Result<OsString> {
+    let own = agent.program.parent().map(Path::to_owned);
+    let others = env::var_os("PATH").unwrap_or_default();
+    let folders = own.into_iter().chain(env::split_paths(&others));
+    env::join_paths(folders).context("cannot add the agent's folder to PATH")
 }
 
 fn join(pod: &PodState) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The node: starts pods, agent and clients, shows what happens until the end, and prints a summary.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use crate::Options;
 use crate::children::{Client, PodProcess};
 use crate::hook_cost::HookCost;
 use crate::screen::Screen;
-use crate::state::State;
+use crate::state::{AgentState, PodState, State};
 use crate::supervise::PREFIX;
 use crate::view::{ClientView, PlaygroundInfo, View};
 
@@ -89,7 +90,17 @@ pub(crate) fn run(options: &Options, dir: PathBuf) -> Result<ExitCode> {
         .map(|asking| Client::start(&asking.pod, asking.to))
         .collect::<Result<Vec<_>>>()?;
     println!("clients: {}", names(&asking).join(", "));
-    notes.extend(write_state(&sandbox, &servers, &clients));
+    let state = State {
+        pid: std::process::id(),
+        cgroup: sandbox.cgroup().to_owned(),
+        pods: states(&node, &servers, &clients),
+        agent: AgentState {
+            program: options.agent.clone(),
+            socket: agent.socket().to_owned(),
+            pin_dir: agent.pin_dir().to_owned(),
+        },
+    };
+    notes.extend(unreachable(state.write()));
     for note in &notes {
         println!("note: {note}");
     }
@@ -208,20 +219,27 @@ fn start_server(pod: &Pod) -> Result<PodProcess> {
     Ok(process)
 }
 
-/// For `exec`. Returns the note to show if that fails.
-fn write_state(sandbox: &Sandbox, servers: &[PodProcess], clients: &[Client]) -> Option<String> {
+/// Where `exec` can run commands: on the node, and in the pods.
+fn states(
+    node: &RoutedNode<'_>,
+    servers: &[PodProcess],
+    clients: &[Client],
+) -> BTreeMap<String, PodState> {
     let pods = servers
         .iter()
         .chain(clients.iter().map(Client::process))
-        .map(PodProcess::state)
-        .collect();
-    let state = State {
+        .map(PodProcess::state);
+    let on_node = PodState {
         pid: std::process::id(),
-        cgroup: sandbox.cgroup().to_owned(),
-        pods,
+        cgroup: node.cgroup().to_owned(),
     };
-    state
-        .write()
-        .err()
-        .map(|error| format!("`cargo xtask exec` cannot reach this playground: {error:#}"))
+    pods.chain([("node".to_owned(), on_node)]).collect()
+}
+
+/// The note to show if the state could not be written.
+fn unreachable(written: Result<()>) -> Option<String> {
+    let error = written.err()?;
+    Some(format!(
+        "`cargo xtask exec` cannot reach this playground: {error:#}"
+    ))
 }

@@ -47,8 +47,9 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         agent: Vec<OsString>,
     },
-    /// Run a command inside a pod of the running playground
+    /// Run a command inside a pod of the running playground, or on its node
     Exec {
+        /// The name of a pod, or `node`, on which lb-agent's commands ask the playground's agent
         pod: String,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]

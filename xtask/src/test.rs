@@ -49,6 +49,8 @@ impl Step {
 pub(crate) const KERNEL_TEST: &str = "kernel";
 
 /// The integration test that also needs an image and crun. It is separate, so that a virtual machine does not need them.
+/// A part of the step `kernel` that no other kernel runs.
+const PLAYGROUND_TEST: &str = "playground";
 const IMAGE_TEST: &str = "image";
 
 /// The integration test that needs a browser.
@@ -141,8 +143,9 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     cargo.env("PATH", kubectl::path_with(&kubectl)?);
     cargo.env(promtool::VARIABLE, promtool);
     cargo.args(["--lib", "--bins"]);
-    let is_of_unit =
-        |test: &&String| ![KERNEL_TEST, IMAGE_TEST, PAGE_TEST].contains(&test.as_str());
+    let is_of_unit = |test: &&String| {
+        ![KERNEL_TEST, PLAYGROUND_TEST, IMAGE_TEST, PAGE_TEST].contains(&test.as_str())
+    };
     for test in workspace.tests.iter().filter(is_of_unit) {
         cargo.args(["--test", test]);
     }
@@ -155,7 +158,10 @@ fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     build::next_agent(workspace)?;
     let mut cargo = cargo_test(workspace);
     cargo.env(promtool::VARIABLE, promtool);
-    test_as_root(cargo.args(["--test", KERNEL_TEST]), args)
+    test_as_root(
+        cargo.args(["--test", KERNEL_TEST, "--test", PLAYGROUND_TEST]),
+        args,
+    )
 }
 
 fn image(workspace: &Workspace, args: &[OsString]) -> Result<()> {

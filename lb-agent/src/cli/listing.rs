@@ -71,14 +71,26 @@ pub struct ScopeArgs {
 #[derive(Clone, Debug, Args)]
 pub struct SocketArgs {
     /// Unix socket of the running agent.
-    #[arg(long, value_name = "PATH", default_value = "/run/socklb/agent.sock")]
+    #[arg(
+        long,
+        env = "SOCKLB_SOCKET",
+        hide_env_values = true,
+        value_name = "PATH",
+        default_value = "/run/socklb/agent.sock"
+    )]
     pub socket: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct PinArgs {
     /// Folder on a BPF file system in which programs and tables are pinned.
-    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/socklb")]
+    #[arg(
+        long,
+        env = "SOCKLB_PIN_DIR",
+        hide_env_values = true,
+        value_name = "PATH",
+        default_value = "/sys/fs/bpf/socklb"
+    )]
     pub pin_dir: PathBuf,
 }
 
