@@ -133,7 +133,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
     let packets = open_packets(settings, &object, &pins, &mut maps)?;
     tracing::info!(
         event = "tables.opened",
-        bytes = footprint::bytes(lengths.shapes(), footprint::possible_cpus()),
+        bytes = footprint::bytes(lengths.shapes(), footprint::Machine::this()),
         "the tables take this much kernel memory",
     );
     let log = log::reader(&mut object, settings.program_log)?;

@@ -7,39 +7,52 @@ use std::fs;
 
 use super::shapes::{MapKind, Shape};
 
-const PAGE: u64 = 4096;
+/// What the sizes depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Possible CPUs.
+    pub cpus: u64,
+    /// Bytes of a page: 4 KiB on x86-64; 4, 16 or 64 KiB on arm64.
+    pub page: u64,
+}
+
+impl Machine {
+    /// This one; with one CPU if their number is unreadable.
+    pub fn this() -> Self {
+        let list = fs::read_to_string("/sys/devices/system/cpu/possible");
+        Self {
+            cpus: list.ok().and_then(|list| last_cpu(&list)).unwrap_or(0) + 1,
+            page: rustix::param::page_size() as u64,
+        }
+    }
+}
+
 /// `struct htab_elem` without key and value.
 const ELEMENT: u64 = 48;
 /// `struct bucket`.
 const BUCKET: u64 = 16;
 
-/// Bytes of all maps of these shapes on a machine with this number of possible CPUs.
-pub fn bytes(shapes: impl Iterator<Item = Shape>, cpus: u64) -> u64 {
-    shapes.map(|shape| of(&shape, cpus)).sum()
+/// Bytes of all maps of these shapes.
+pub fn bytes(shapes: impl Iterator<Item = Shape>, on: Machine) -> u64 {
+    shapes.map(|shape| of(&shape, on)).sum()
 }
 
-fn of(shape: &Shape, cpus: u64) -> u64 {
+fn of(shape: &Shape, Machine { cpus, page }: Machine) -> u64 {
     let (key, value) = (shape.key as u64, shape.value as u64);
     let (value, length) = (value.next_multiple_of(8), u64::from(shape.length));
     match shape.kind {
         // One page is for the map itself, since its values begin on another.
-        MapKind::Array => PAGE + (value * length).next_multiple_of(PAGE),
-        MapKind::PerCpuArray => PAGE + (8 + value * cpus) * length,
+        MapKind::Array => page + (value * length).next_multiple_of(page),
+        MapKind::PerCpuArray => page + (8 + value * cpus) * length,
         // Elements are allocated one by one, and most Services have none.
-        MapKind::LpmTrie => PAGE,
-        MapKind::SparseHash => PAGE + BUCKET * length.next_power_of_two(),
+        MapKind::LpmTrie => page,
+        MapKind::SparseHash => page + BUCKET * length.next_power_of_two(),
         MapKind::Hash | MapKind::LruHash => {
             let element = ELEMENT + key.next_multiple_of(8) + value;
             // There is one more element for each CPU, so that an update needs no free element.
-            PAGE + element * (length + cpus) + BUCKET * length.next_power_of_two()
+            page + element * (length + cpus) + BUCKET * length.next_power_of_two()
         }
     }
-}
-
-/// The number of possible CPUs of this machine; 1 if it is unreadable.
-pub fn possible_cpus() -> u64 {
-    let list = fs::read_to_string("/sys/devices/system/cpu/possible");
-    list.ok().and_then(|list| last_cpu(&list)).unwrap_or(0) + 1
 }
 
 /// The last CPU of a list like `0-3` or `0,2-7`.
@@ -61,8 +74,11 @@ mod tests {
     /// `netfilter::memory` measures them.
     const NAT_ELEMENT: u64 = (64 + 8) + 2 * 24;
 
-    /// More CPUs than most nodes have.
-    const CPUS: u64 = 256;
+    /// With more CPUs than most nodes have.
+    const LARGE: Machine = Machine {
+        cpus: 256,
+        page: 4 << 10,
+    };
 
     /// The memory limit at a place of a YAML file of deploy/, in Mi.
     fn limit(file: &str, place: &str) -> u64 {
@@ -78,10 +94,15 @@ mod tests {
     #[test]
     fn memory_limits_allow_two_sets_of_tables_and_the_agent() {
         let all = || shapes::all(Sizes::default());
-        let again = all().filter(|shape| shape.subfolder == Subfolder::Tables);
+        let again = || all().filter(|shape| shape.subfolder == Subfolder::Tables);
         let copied = 24 * u64::from(Sizes::default().backends());
         let nat = NAT_ELEMENT * u64::from(Sizes::default().backends());
-        let needed = bytes(all(), CPUS) + bytes(again, CPUS) + copied + nat + AGENT;
+        let needed = |page| {
+            let machine = Machine { page, ..LARGE };
+            bytes(all(), machine) + bytes(again(), machine) + copied + nat + AGENT
+        };
+        let needed = [4 << 10, 16 << 10, 64 << 10].map(needed).into_iter().max();
+        let needed = needed.expect("three pages");
         for (file, place) in [
             (
                 "kustomize/base/daemonset.yaml",
@@ -96,14 +117,18 @@ mod tests {
 
     #[test]
     fn the_default_sizes_need_the_memory_that_the_help_states() {
-        let taken = bytes(shapes::all(Sizes::default()), CPUS);
+        let taken = bytes(shapes::all(Sizes::default()), LARGE);
         assert_eq!(taken.div_ceil(1_000_000), 57);
     }
 
     /// A check runs in the pod of an agent, whose limit has 64 MiB for everything but tables.
     #[test]
     fn small_tables_take_little_memory() {
-        let taken = bytes(shapes::small(), 16);
+        let machine = Machine {
+            cpus: 16,
+            page: 64 << 10,
+        };
+        let taken = bytes(shapes::small(), machine);
         assert!(taken < 16 << 20, "{taken}");
     }
 

@@ -167,7 +167,7 @@ impl Mover<'_> {
     fn load(&self, set: &TableSet, lengths: &Lengths) -> Result<Ebpf, KernelError> {
         let shapes: Vec<Shape> = lengths.shapes().collect();
         let pins = self.pins.map_pins(set, &shapes)?;
-        let memory = footprint::bytes(shapes.into_iter(), footprint::possible_cpus());
+        let memory = footprint::bytes(shapes.into_iter(), footprint::Machine::this());
         loader::load(&pins, memory, self.programs)
     }
 

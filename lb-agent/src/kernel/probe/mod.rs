@@ -28,7 +28,7 @@ use super::pins::folder::LINKS;
 /// Bytes of kernel memory that tables of these sizes take.
 #[must_use]
 pub fn memory_of_tables(sizes: Sizes) -> u64 {
-    footprint::bytes(shapes::all(sizes), footprint::possible_cpus())
+    footprint::bytes(shapes::all(sizes), footprint::Machine::this())
 }
 
 /// The folder of the links in a pin folder.

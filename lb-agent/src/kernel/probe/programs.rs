@@ -68,7 +68,7 @@ pub(super) fn load_object(has_packets: bool) -> Result<(Ebpf, SocketFields), Ker
             length: shape.length,
         })
         .collect();
-    let memory = footprint::bytes(shapes::small(), footprint::possible_cpus());
+    let memory = footprint::bytes(shapes::small(), footprint::Machine::this());
     let programs = Programs {
         log: LogLevel::Off,
         has_packets,
