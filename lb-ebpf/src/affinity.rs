@@ -52,6 +52,7 @@ pub fn choose(client: &impl Client, index: u32, view: &View) -> Option<BackendLi
         && let Some(first) = renew(stored, now, view)
     {
         // Another connection of this client was faster.
+        outlier::return_trial(backend);
         return Some(first);
     }
     Some(backend)

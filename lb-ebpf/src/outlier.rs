@@ -116,12 +116,24 @@ pub fn note_trial(backend: BackendLine, cookie: u64) {
     }
 }
 
+/// A connection that was to go to this backend goes to another one. If it was the trial, the next connect is one.
+#[inline(always)]
+pub fn return_trial(backend: BackendLine) {
+    end_trial_of(backend, 0);
+}
+
 /// The owner of this socket has given its connect up. If it was the trial, the next connect is one.
 #[inline(always)]
 pub fn end_trial(backend: BackendLine, cookie: u64) {
+    end_trial_of(backend, Failures::of_cookie(cookie));
+}
+
+/// `socket`: 0 until the trial's socket is known.
+#[inline(always)]
+fn end_trial_of(backend: BackendLine, socket: u32) {
     let until = backend.ejected_until().load();
     let failures = Failures::from_word(backend.failures().load());
-    if until & TRIAL != 0 && failures.socket == Failures::of_cookie(cookie) {
+    if until & TRIAL != 0 && failures.socket == socket {
         backend
             .ejected_until()
             .compare_exchange(until, now() & !TRIAL);
