@@ -1,4 +1,7 @@
-//! `cargo xtask test`: runs every step, also after a failure, and prints a summary.
+//! `cargo xtask test`: says what it will do, runs every step, also after a failure, and prints a summary.
+
+mod step;
+mod times;
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -7,43 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::ValueEnum;
 
+pub(crate) use self::step::Step;
+use self::times::{Times, readable};
 use crate::workspace::Workspace;
 use crate::{build, fuzz, image, kubectl, process, promtool, setup, tidy, vm};
-
-/// The steps, in the order in which they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Step {
-    /// Formatting
-    Fmt,
-    /// The kernel programs build, and their object is sound
-    Bpf,
-    /// Lints
-    Clippy,
-    /// Unit and property tests, and integration tests that need neither root nor BPF
-    Unit,
-    /// Each fuzz target for a minute
-    Fuzz,
-    /// Real sockets, programs and maps in namespaces of their own; as root
-    Kernel,
-    /// The container image's root file system, with the capabilities of the DaemonSet in deploy/; as root
-    Image,
-    /// The status page in a headless browser; as root
-    StatusPage,
-    /// The kernel tests on Linux 6.1, in a virtual machine
-    Vm,
-    /// House rules
-    Tidy,
-}
-
-impl Step {
-    /// Whether its agent needs the kernel programs.
-    const fn needs_programs(self) -> bool {
-        matches!(
-            self,
-            Self::Kernel | Self::Image | Self::StatusPage | Self::Vm
-        )
-    }
-}
 
 /// The integration test of lb-agent that needs root.
 pub(crate) const KERNEL_TEST: &str = "kernel";
@@ -59,24 +29,83 @@ const PAGE_TEST: &str = "status_page";
 /// Environment variable: the path of the image for [`IMAGE_TEST`], an OCI archive.
 const IMAGE_VARIABLE: &str = "SOCKLB_TEST_IMAGE";
 
+/// What became of a step.
+#[derive(Debug)]
+struct Outcome {
+    step: Step,
+    passed: bool,
+    time: Duration,
+    last_time: Option<Duration>,
+}
+
 /// Runs the given steps, or all. The test binaries get `args`.
 pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> Result<ExitCode> {
-    let results: Vec<(Step, bool, Duration)> = chosen(asked)
-        .into_iter()
-        .map(|step| {
-            println!("\n== {}", title(step));
-            let start = Instant::now();
-            let result = run_step(workspace, step, args);
-            let time = start.elapsed();
-            let word = match &result {
-                Ok(()) => "ok".to_owned(),
-                Err(error) => format!("FAILED: {error:#}"),
-            };
-            println!("-- {}: {word} ({:.1} s)", name(step), time.as_secs_f64());
-            (step, result.is_ok(), time)
-        })
-        .collect();
-    Ok(summary(&results))
+    let steps = chosen(asked);
+    let mut times = Times::read(&workspace.target);
+    print!("{}", announcement(&steps, &times));
+    let mut outcomes = Vec::new();
+    for step in steps {
+        println!("\n== {}: {}", step.name(), step.subject());
+        let last_time = times.of(step);
+        let start = Instant::now();
+        let result = run_step(workspace, step, args);
+        let time = start.elapsed();
+        let word = match &result {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => format!("FAILED: {error:#}"),
+        };
+        println!("-- {}: {word} ({})", step.name(), readable(time));
+        let passed = result.is_ok();
+        // With arguments it may have run a part of its tests.
+        if passed
+            && args.is_empty()
+            && let Err(error) = times.record(step, time)
+        {
+            println!("-- the time is not recorded: {error:#}");
+        }
+        outcomes.push(Outcome {
+            step,
+            passed,
+            time,
+            last_time,
+        });
+    }
+    print!("\n{}", summary(&outcomes));
+    if outcomes.iter().all(|outcome| outcome.passed) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// The steps, and how long each took last time.
+fn announcement(steps: &[Step], times: &Times) -> String {
+    let mut text = String::from("== Steps, and how long each took last time\n");
+    for step in steps {
+        let time = times.of(*step).map_or_else(|| "-".to_owned(), readable);
+        text += &format!("{:12}{time:>12}  {}\n", step.name(), step.subject());
+    }
+    let known: Vec<Duration> = steps.iter().filter_map(|step| times.of(*step)).collect();
+    if known.len() == steps.len() {
+        let total = readable(known.iter().sum());
+        text += &format!("{:12}{total:>12}\n", "total");
+    }
+    text
+}
+
+fn summary(outcomes: &[Outcome]) -> String {
+    let mut text = String::from("== Summary\n");
+    for outcome in outcomes {
+        let name = outcome.step.name();
+        let word = if outcome.passed { "ok" } else { "FAILED" };
+        let time = readable(outcome.time);
+        let last = outcome.last_time.map_or_else(String::new, |time| {
+            format!("  (last time {})", readable(time))
+        });
+        text += &format!("{name:12}{word:8}{time:>12}{last}\n");
+    }
+    let total = readable(outcomes.iter().map(|outcome| outcome.time).sum());
+    text += &format!("{:20}{total:>12}\n", "total");
+    text
 }
 
 /// The agent of the kernel tests embeds the object, so that is built first.
@@ -204,51 +233,6 @@ fn runner_variable() -> Result<String> {
     Ok(format!("CARGO_TARGET_{host}_RUNNER"))
 }
 
-fn summary(results: &[(Step, bool, Duration)]) -> ExitCode {
-    println!("\n== Summary");
-    for (step, passed, time) in results {
-        let word = if *passed { "ok" } else { "FAILED" };
-        let seconds = time.as_secs_f64();
-        println!("{:12}{word:8}{seconds:>7.1} s", name(*step));
-    }
-    if results.iter().all(|(_, passed, _)| *passed) {
-        return ExitCode::SUCCESS;
-    }
-    ExitCode::FAILURE
-}
-
-fn name(step: Step) -> &'static str {
-    match step {
-        Step::Fmt => "fmt",
-        Step::Bpf => "bpf",
-        Step::Clippy => "clippy",
-        Step::Unit => "unit",
-        Step::Fuzz => "fuzz",
-        Step::Kernel => "kernel",
-        Step::Image => "image",
-        Step::StatusPage => "status-page",
-        Step::Vm => "vm",
-        Step::Tidy => "tidy",
-    }
-}
-
-fn title(step: Step) -> &'static str {
-    match step {
-        Step::Fmt => "fmt: formatting",
-        Step::Bpf => "bpf: the kernel programs build, and their object is sound",
-        Step::Clippy => "clippy: lints",
-        Step::Unit => "unit: unit and property tests",
-        Step::Fuzz => "fuzz: each fuzz target for a minute",
-        Step::Kernel => "kernel: real sockets, programs and maps, as root",
-        Step::Image => {
-            "image: the container image, with the capabilities of the DaemonSet in deploy/, as root"
-        }
-        Step::StatusPage => "status-page: the status page in a headless browser, as root",
-        Step::Vm => "vm: the kernel tests on the oldest supported kernel, in a virtual machine",
-        Step::Tidy => "tidy: house rules",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,5 +248,35 @@ mod tests {
             chosen(&[Step::Tidy, Step::Kernel]),
             [Step::Bpf, Step::Kernel, Step::Tidy]
         );
+    }
+
+    #[test]
+    fn the_total_is_announced_if_all_times_are_known() {
+        let folder = std::env::temp_dir().join(format!("socklb-test-{}", std::process::id()));
+        let mut times = Times::read(&folder);
+        let steps = [Step::Fmt, Step::Tidy];
+        for step in steps {
+            assert!(!announcement(&steps, &times).contains("total"));
+            times
+                .record(step, Duration::from_secs(40))
+                .expect("the folder is writable");
+        }
+        std::fs::remove_dir_all(&folder).expect("it is ours");
+        let text = announcement(&steps, &times);
+        assert_eq!(text.lines().count(), 1 + steps.len() + 1);
+        assert!(text.contains("1 min 20 s"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_has_both_times_of_a_step() {
+        let text = summary(&[Outcome {
+            step: Step::Vm,
+            passed: false,
+            time: Duration::from_secs(61),
+            last_time: Some(Duration::from_secs(62)),
+        }]);
+        let line = text.lines().nth(1).expect("a line for each step");
+        let words = ["vm", "FAILED", "1 min 01 s", "1 min 02 s"];
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
     }
 }
