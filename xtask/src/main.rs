@@ -17,6 +17,7 @@ mod setup;
 mod test;
 mod tidy;
 mod toolchain;
+mod versions;
 mod vm;
 mod workspace;
 

@@ -13,7 +13,9 @@ use clap::ValueEnum;
 pub(crate) use self::step::Step;
 use self::times::{Times, readable};
 use crate::workspace::Workspace;
-use crate::{build, cargo_deny, fuzz, image, kubectl, process, promtool, setup, tidy, vm};
+use crate::{
+    build, cargo_deny, fuzz, image, kubectl, process, promtool, setup, tidy, versions, vm,
+};
 
 /// The integration test of lb-agent that needs root.
 pub(crate) const KERNEL_TEST: &str = "kernel";
@@ -42,6 +44,7 @@ struct Outcome {
 pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> Result<ExitCode> {
     let steps = chosen(asked);
     let mut times = Times::read(&workspace.target);
+    println!("{}", compiler()?);
     print!("{}", announcement(&steps, &times));
     let mut outcomes = Vec::new();
     for step in steps {
@@ -75,6 +78,18 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Whether the compiler in use is the oldest that is supported: then a run shows that it suffices.
+fn compiler() -> Result<String> {
+    let version = process::output(Command::new("rustc").arg("--version"))?;
+    let version = version.trim();
+    let oldest = versions::RUST;
+    let is_oldest = version.starts_with(&format!("rustc {oldest}."));
+    Ok(match is_oldest {
+        true => format!("{version}, the oldest supported"),
+        false => format!("{version}; the oldest supported is {oldest}"),
+    })
 }
 
 /// The steps, and how long each took last time.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::versions;
+
 /// A longer file has more than one subject. Look for a way to split a file from 300 lines on.
 const MOST_LINES: usize = 400;
 
@@ -32,6 +34,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         complaints.extend(house.check(root, &files)?);
     }
     complaints.extend(circles::check(root, &files)?);
+    complaints.extend(versions::complaints(root)?);
     if complaints.is_empty() {
         println!("{} files follow the house rules", files.len());
         return Ok(());
@@ -71,7 +74,7 @@ fn complaints_about(name: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// All text files below a folder, sorted; without hidden folders except `.ci` and `.cargo`, and without build folders.
+/// All text files below a folder, sorted; without hidden folders except `.cargo`, `.ci` and `.github`, and without build folders.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries =
@@ -92,7 +95,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn is_ours(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let is_hidden = name.starts_with('.') && name != ".ci" && name != ".cargo";
+    let is_hidden = name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&&*name);
     !is_hidden && !folder.join("CACHEDIR.TAG").exists()
 }
 

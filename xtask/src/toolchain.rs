@@ -6,16 +6,13 @@ use std::{env, fmt};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process;
+use crate::{process, versions};
 
 /// Environment variable: the path of the compiler to use.
 pub(crate) const RUSTC: &str = "SOCKLB_BPF_RUSTC";
 
 /// The LLVM versions that bpf-linker supports.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
-
-/// The minor version of the oldest Rust that builds this workspace: `rust-version` in Cargo.toml.
-const OLDEST: u32 = 95;
 
 #[derive(Debug)]
 pub(crate) struct Toolchain {
@@ -89,7 +86,7 @@ fn inspect(rustc: &Path) -> Result<Toolchain> {
     let release = field(&version, "release")?;
     let llvm = major(field(&version, "LLVM version")?)?;
     if !is_new_enough(release) {
-        bail!("is version {release}, older than 1.{OLDEST}");
+        bail!("is version {release}, older than {}", versions::RUST);
     }
     if !LLVM.contains(&llvm) {
         bail!(
@@ -127,12 +124,12 @@ fn major(version: &str) -> Result<u32> {
 }
 
 fn is_new_enough(release: &str) -> bool {
-    let mut parts = release.split('.').map(|part| part.parse::<u32>());
-    match (parts.next(), parts.next()) {
-        (Some(Ok(1)), Some(Ok(minor))) => OLDEST <= minor,
-        (Some(Ok(edition)), _) => 1 < edition,
-        _ => false,
-    }
+    let numbers = |version: &str| -> Option<(u32, u32)> {
+        let mut parts = version.split('.').map(str::parse);
+        Some((parts.next()?.ok()?, parts.next()?.ok()?))
+    };
+    let oldest = numbers(versions::RUST);
+    numbers(release).is_some_and(|release| oldest.is_some_and(|oldest| oldest <= release))
 }
 
 #[cfg(test)]
