@@ -57,7 +57,7 @@ fn programs(workspace: &Workspace, feature: Option<&str>, to: &Path) -> Result<S
     let built = compile(workspace, "lb-ebpf", feature)?;
     let bytes = read(&built)?;
     let table = object::check(&bytes).context("lb-ebpf")?;
-    publish(workspace, to, &bytes)?;
+    publish(workspace, to, &object::without_dwarf(&bytes)?)?;
     Ok(table)
 }
 

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
+use object::build::elf::{Builder, Section, SectionData};
+use object::elf::SHT_STRTAB;
 use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
 /// A section for each hook: aya finds the program and its attach type by the section's name.
@@ -44,6 +46,29 @@ pub(crate) fn check(bytes: &[u8]) -> Result<String> {
 /// If a panic can be reached.
 pub(crate) fn check_any(bytes: &[u8]) -> Result<()> {
     check_panics(&File::parse(bytes).context("not an object file")?)
+}
+
+/// The object without DWARF, which nothing reads: aya, the kernel and bpftool take types and source lines from BTF. It is four fifths of the
+/// file, and the agent embeds the object.
+pub(crate) fn without_dwarf(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut file = Builder::read(bytes).context("not an object file")?;
+    for section in &mut file.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    file.delete_orphans();
+    let is_of_names = |section: &Section<'_>| matches!(section.data, SectionData::SectionString);
+    if !file.sections.iter().any(is_of_names) {
+        // LLVM has one table for the names of sections and of symbols, the builder wants two.
+        let names = file.sections.add();
+        names.name = b".shstrtab"[..].into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    let mut stripped = Vec::new();
+    file.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// Names and instruction counts of the sections with code.
@@ -89,6 +114,9 @@ fn table(code: &[(&str, u64)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use object::Endianness;
+    use object::elf::SHT_PROGBITS;
+
     use super::*;
 
     #[test]
@@ -101,6 +129,32 @@ mod tests {
             "score9panicking",
         ];
         assert_eq!(panics(symbols.into_iter()), symbols[..3]);
+    }
+
+    #[test]
+    fn dwarf_goes_and_btf_stays() {
+        let mut file = Builder::new(Endianness::Little, true);
+        for (name, kind) in [
+            (".BTF", SHT_PROGBITS),
+            (".debug_info", SHT_PROGBITS),
+            (".strtab", SHT_STRTAB),
+        ] {
+            let section = file.sections.add();
+            section.name = name.as_bytes().into();
+            section.sh_type = kind;
+            section.sh_addralign = 1;
+            section.data = match kind {
+                SHT_STRTAB => SectionData::SectionString,
+                _ => SectionData::Data(b"contents"[..].into()),
+            };
+        }
+        let mut bytes = Vec::new();
+        file.write(&mut bytes).expect("well-formed");
+        let stripped = without_dwarf(&bytes).expect("well-formed");
+        let file = File::parse(stripped.as_slice()).expect("an object file");
+        let btf = file.section_by_name(".BTF").expect("it stays");
+        assert_eq!(btf.data().expect("readable"), b"contents");
+        assert!(file.section_by_name(".debug_info").is_none());
     }
 
     #[test]
