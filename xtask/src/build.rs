@@ -10,12 +10,21 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
-use crate::{object, process, setup};
+use crate::{object, process, remap, setup};
 
 const TARGET: &str = "bpfel-unknown-none";
 
 /// The feature of lb-common, lb-ebpf and lb-agent with other layouts.
 const NEXT_LAYOUT: &str = "next-layout";
+
+/// The paths of source files in the programs' BTF, which has the text of lines too. The verifier shows both when it refuses a program.
+#[derive(Clone, Copy, Debug)]
+enum Paths {
+    /// Those of this machine.
+    Kept,
+    /// See [`remap`]. Without the text of some lines: those of other crates that are inlined.
+    Replaced,
+}
 
 /// The release binaries, and [`bpf`] before them.
 pub(crate) fn release(workspace: &Workspace) -> Result<String> {
@@ -45,16 +54,29 @@ fn workspace_build(workspace: &Workspace) -> Command {
 
 /// Builds the kernel programs; returns a table of their instruction counts.
 pub(crate) fn bpf(workspace: &Workspace) -> Result<String> {
-    programs(workspace, None, &workspace.bpf_object())
+    programs(workspace, None, Paths::Kept, &workspace.bpf_object())
+}
+
+/// Builds them for a release: the same from every folder. Returns the object's path.
+pub(crate) fn release_bpf(workspace: &Workspace) -> Result<PathBuf> {
+    let object = workspace.release_bpf_object();
+    programs(workspace, None, Paths::Replaced, &object)?;
+    Ok(object)
 }
 
 /// Builds them with other table layouts, for [`next_agent`].
 pub(crate) fn next_bpf(workspace: &Workspace) -> Result<()> {
-    programs(workspace, Some(NEXT_LAYOUT), &workspace.next_bpf_object()).map(drop)
+    let object = workspace.next_bpf_object();
+    programs(workspace, Some(NEXT_LAYOUT), Paths::Kept, &object).map(drop)
 }
 
-fn programs(workspace: &Workspace, feature: Option<&str>, to: &Path) -> Result<String> {
-    let built = compile(workspace, "lb-ebpf", feature)?;
+fn programs(
+    workspace: &Workspace,
+    feature: Option<&str>,
+    paths: Paths,
+    to: &Path,
+) -> Result<String> {
+    let built = compile(workspace, "lb-ebpf", feature, paths)?;
     let bytes = read(&built)?;
     let table = object::check(&bytes).context("lb-ebpf")?;
     publish(workspace, to, &object::without_dwarf(&bytes)?)?;
@@ -82,7 +104,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Builds the programs that the benches compare with; returns the object's path.
 pub(crate) fn reference(workspace: &Workspace) -> Result<PathBuf> {
-    let built = compile(workspace, "reference", None)?;
+    let built = compile(workspace, "reference", None, Paths::Kept)?;
     object::check_any(&read(&built)?).context("lb-ebpf's reference")?;
     Ok(built)
 }
@@ -92,9 +114,23 @@ fn read(built: &Path) -> Result<Vec<u8>> {
 }
 
 /// Builds one of lb-ebpf's objects; returns its path.
-fn compile(workspace: &Workspace, object: &str, feature: Option<&str>) -> Result<PathBuf> {
+fn compile(
+    workspace: &Workspace,
+    object: &str,
+    feature: Option<&str>,
+    paths: Paths,
+) -> Result<PathBuf> {
     let (toolchain, linker) = setup::bpf()?;
-    let flags = format!("-Cdebuginfo=2 -Clink-arg=--btf --cfg=bpf_target_arch=\"{ARCH}\"");
+    let mut flags = vec![
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        format!("--cfg=bpf_target_arch=\"{ARCH}\""),
+    ];
+    if let Paths::Replaced = paths {
+        // LLVM cannot read the source from a path that is replaced.
+        flags.extend(["-Zembed-source=yes", "-Cdwarf-version=5"].map(str::to_owned));
+        flags.extend(remap::rustc(workspace)?);
+    }
     let mut cargo = Command::new(&toolchain.cargo);
     cargo
         .args(["build", "--release", "-p", "lb-ebpf", "--bin", object])
@@ -102,21 +138,15 @@ fn compile(workspace: &Workspace, object: &str, feature: Option<&str>) -> Result
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags)
+        // It separates flags by a character that no path contains.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1");
     if let Some(feature) = feature {
         cargo.args(["--features", feature]);
     }
-    // The flags would replace the target's own, and a wrapper is for another compiler.
-    for other in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_RUSTFLAGS",
-        "RUSTC_WORKSPACE_WRAPPER",
-    ] {
-        cargo.env_remove(other);
-    }
+    // It is for another compiler.
+    cargo.env_remove("RUSTC_WORKSPACE_WRAPPER");
     process::run(&mut cargo).with_context(|| format!("lb-ebpf, with {toolchain}"))?;
     Ok(workspace.target.join(TARGET).join("release").join(object))
 }

@@ -3,30 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, bail};
-use object::LittleEndian;
-use object::elf::PT_INTERP;
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
-use crate::{build, process, setup};
+use crate::{archive, process, setup, static_agent, versions};
 
 /// The image's name in deploy/.
 pub(crate) const TAG: &str = concat!("localhost/lb-agent:", env!("CARGO_PKG_VERSION"));
 
-/// How the agent is built.
-#[derive(Clone, Copy, Debug)]
-enum Profile {
-    Release,
-    /// For tests: built within a minute.
-    Dev,
-}
-
 /// Builds the release image and prints how to load it.
 pub(crate) fn release(workspace: &Workspace, tag: &str) -> Result<()> {
-    build::bpf(workspace)?;
-    let archive = make(workspace, Profile::Release, tag)?;
+    let folder = folder(workspace);
+    let agent = static_agent::release(workspace, &static_agent::host()?, &folder, "lb-agent")?;
+    let archive = folder.join("lb-agent.oci.tar");
+    pack(&folder, &agent.binary, &archive, tag, now()?, Layer::Gzip)?;
     let file = archive.display();
     let megabytes = fs::metadata(&archive)?.len().div_ceil(1_000_000);
     println!(
@@ -42,77 +34,44 @@ pub(crate) fn release(workspace: &Workspace, tag: &str) -> Result<()> {
 
 /// Builds an image with the binary of the tests' profile; returns the archive's path.
 pub(crate) fn dev(workspace: &Workspace) -> Result<PathBuf> {
-    make(workspace, Profile::Dev, TAG)
-}
-
-fn make(workspace: &Workspace, profile: Profile, tag: &str) -> Result<PathBuf> {
-    setup::image_programs()?;
-    let binary = build_static(workspace, profile)?;
-    check_static(&binary)?;
-    let folder = workspace.target.join("image");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let archive = folder.join(match profile {
-        Profile::Release => "lb-agent.oci.tar",
-        Profile::Dev => "lb-agent-dev.oci.tar",
-    });
-    pack(&folder, &binary, &archive, tag)?;
+    let folder = folder(workspace);
+    let archive = folder.join("lb-agent-dev.oci.tar");
+    let agent = static_agent::dev(workspace)?;
+    pack(&folder, &agent, &archive, TAG, now()?, Layer::Plain)?;
     Ok(archive)
 }
 
-/// Builds the agent, statically linked with its C library. With `--target`, the flags do not apply to build scripts and macros.
-fn build_static(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    let host = process::output(Command::new("rustc").args(["--print", "host-tuple"]))?;
-    let host = host.trim();
-    let mut cargo = process::cargo();
-    cargo
-        .args(["build", "-p", "lb-agent", "--bin", "lb-agent"])
-        .args(["--target", host])
-        .current_dir(&workspace.root)
-        .env(
-            format!(
-                "CARGO_TARGET_{}_RUSTFLAGS",
-                host.to_uppercase().replace('-', "_")
-            ),
-            "-Ctarget-feature=+crt-static",
-        )
-        // A release image has no line numbers.
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
-    for other in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
-        cargo.env_remove(other);
-    }
-    let folder = match profile {
-        Profile::Release => {
-            cargo.arg("--release");
-            "release"
-        }
-        Profile::Dev => "debug",
-    };
-    process::run(&mut cargo)
-        .context("building a static lb-agent needs the C library's static files")?;
-    Ok(workspace.target.join(host).join(folder).join("lb-agent"))
+/// How the image's only layer is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layer {
+    /// For tests, which read it once.
+    Plain,
+    /// A third of the size.
+    Gzip,
 }
 
-/// An image without a base image has no dynamic linker.
-fn check_static(binary: &Path) -> Result<()> {
-    let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    let file = ElfFile64::<LittleEndian>::parse(bytes.as_slice())
-        .with_context(|| format!("{}: not an ELF file", binary.display()))?;
-    let (endian, data) = (file.endian(), file.data());
-    let headers = file.elf_header().program_headers(endian, data)?;
-    if headers
-        .iter()
-        .any(|header| header.p_type(endian) == PT_INTERP)
-    {
-        bail!(
-            "{} is not static: it names a dynamic linker",
-            binary.display()
-        );
-    }
-    Ok(())
+/// Seconds since 1970.
+fn now() -> Result<u64> {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Ok(time.context("the clock")?.as_secs())
 }
 
-/// Packs the binary into an image without a base image. buildah's storage is in `folder` and is removed.
-fn pack(folder: &Path, binary: &Path, archive: &Path, tag: &str) -> Result<()> {
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("image")
+}
+
+/// Packs the binary into an image without a base image. The archive depends only on the binary and on `time`, in seconds since 1970. buildah's
+/// storage is in `folder` and is removed.
+pub(crate) fn pack(
+    folder: &Path,
+    binary: &Path,
+    archive: &Path,
+    tag: &str,
+    time: u64,
+    layer: Layer,
+) -> Result<()> {
+    setup::image_programs()?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let storage = folder.join("storage");
     let policy = folder.join("policy.json");
     // Nothing is pulled, so no registry needs trust.
@@ -141,8 +100,19 @@ fn pack(folder: &Path, binary: &Path, archive: &Path, tag: &str) -> Result<()> {
     process::run(config.arg(container))?;
     let mut commit = buildah()?;
     commit.args(["commit", "--quiet", "--rm", "--format", "oci"]);
-    commit.arg("--signature-policy").arg(&policy).arg(container);
-    process::output(commit.arg(format!("oci-archive:{}:{tag}", archive.display())))?;
+    commit.arg("--identity-label=false");
+    commit.arg("--timestamp").arg(time.to_string());
+    commit.arg(match layer {
+        Layer::Plain => "--disable-compression=true",
+        Layer::Gzip => "--disable-compression=false",
+    });
+    commit.arg("--signature-policy").arg(&policy);
+    // buildah's own archives contain the time at which they are made.
+    let layout = storage.join("layout");
+    let to = format!("oci:{}:{tag}", layout.display());
+    process::output(commit.arg(container).arg(to))?;
+    let names = ["blobs", "index.json", "oci-layout"];
+    archive::tar(&layout, &names, archive, time)?;
     process::run(process::as_root("rm")?.arg("-rf").arg(&storage))
 }
 
@@ -151,7 +121,7 @@ fn labels() -> [(&'static str, &'static str); 5] {
     [
         ("title", "lb-agent"),
         ("description", "Kubernetes Services, balanced at connect(2)"),
-        ("version", env!("CARGO_PKG_VERSION")),
+        ("version", versions::OURS),
         ("licenses", env!("CARGO_PKG_LICENSE")),
         ("source", env!("CARGO_PKG_REPOSITORY")),
     ]

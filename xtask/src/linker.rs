@@ -11,7 +11,7 @@ use crate::{apt, process};
 /// Environment variable: the path of the linker to use.
 pub(crate) const LINKER: &str = "SOCKLB_BPF_LINKER";
 
-const VERSION: &str = "0.13.0";
+pub(crate) const VERSION: &str = "0.13.0";
 
 /// The linker for a compiler with this major version of LLVM; it is built if there is none.
 pub(crate) fn find_or_build(llvm: u32) -> Result<PathBuf> {

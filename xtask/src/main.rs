@@ -1,6 +1,7 @@
 //! `cargo xtask`: every task of this workspace.
 
 mod apt;
+mod archive;
 mod bench;
 mod build;
 mod cargo_deny;
@@ -12,8 +13,11 @@ mod object;
 mod pip;
 mod process;
 mod promtool;
+mod release;
+mod remap;
 mod run;
 mod setup;
+mod static_agent;
 mod test;
 mod tidy;
 mod toolchain;
@@ -110,6 +114,15 @@ enum Task {
         #[arg(long, value_name = "NAME:TAG", default_value = image::TAG)]
         tag: String,
     },
+    /// Write the version and the changelog of a release; then, from a commit with them, build it below target/dist
+    Release {
+        /// Like 1.2.3
+        #[arg(required_unless_present = "check")]
+        version: Option<release::Version>,
+        /// Build the present commit twice, in two folders, and compare
+        #[arg(long, conflicts_with = "version")]
+        check: bool,
+    },
     /// Compare the crates that socklb is built from with the RustSec database of vulnerabilities, which is fetched
     Advisories,
     /// Find or install everything that builds and tests need
@@ -159,6 +172,11 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),
         Task::Image { tag } => image::release(&workspace, &tag)?,
+        Task::Release {
+            version: Some(version),
+            ..
+        } => release::run(&workspace, &version)?,
+        Task::Release { version: None, .. } => release::check(&workspace)?,
         Task::Advisories => cargo_deny::advisories(&workspace)?,
         Task::Setup => setup::everything()?,
     }

@@ -18,6 +18,7 @@ pub(crate) fn everything() -> Result<()> {
     cargo_deny::find_or_install()?;
     kubectl::find_or_install()?;
     promtool::find_or_unpack()?;
+    binutils()?;
     image_programs()?;
     image_test_programs()?;
     browser()?;
@@ -52,6 +53,11 @@ pub(crate) fn test_programs() -> Result<()> {
 /// The program that builds a container image.
 pub(crate) fn image_programs() -> Result<()> {
     program("buildah", "buildah")
+}
+
+/// `objcopy`, which separates a binary from its debug information.
+pub(crate) fn binutils() -> Result<()> {
+    program("objcopy", "binutils")
 }
 
 /// The programs that run a container in network namespaces.

@@ -49,6 +49,11 @@ impl Workspace {
         self.target.join("bpf/lb-ebpf.o")
     }
 
+    /// The same without paths of this machine.
+    pub(crate) fn release_bpf_object(&self) -> PathBuf {
+        self.target.join("bpf/lb-ebpf-release.o")
+    }
+
     /// The same for an lb-agent with the next layouts.
     pub(crate) fn next_bpf_object(&self) -> PathBuf {
         self.target.join("bpf/lb-ebpf-next-layout.o")
