@@ -15,11 +15,17 @@ const CHANGELOG: &str = "CHANGELOG.md";
 /// Whether the sources are those of this version.
 ///
 /// # Errors
-/// If they are of a later one.
+/// If they are of a later one, or if no image can have the version in its name.
 pub(super) fn is_prepared(workspace: &Workspace, version: &Version) -> Result<bool> {
     let present = Version::parse(versions::OURS).context("the version in Cargo.toml")?;
     if *version < present {
         bail!("cannot release {version}: the version in Cargo.toml is {present}, which is later");
+    }
+    if !version.build.is_empty() {
+        bail!(
+            "cannot release {version}: a version has no +{} here",
+            version.build
+        );
     }
     let changelog = read_changelog(workspace)?;
     Ok(*version == present && changelog::section(&changelog, version).is_some())
@@ -59,4 +65,22 @@ pub(super) fn notes(workspace: &Workspace) -> Result<String> {
 fn read_changelog(workspace: &Workspace) -> Result<String> {
     let path = workspace.root.join(CHANGELOG);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_later_versions_can_be_prepared() {
+        let workspace = Workspace::find().expect("this workspace");
+        let asked = |version: &str| {
+            let version = Version::parse(version).expect("well-formed");
+            is_prepared(&workspace, &version).ok()
+        };
+        assert_eq!(asked("98.7.6"), Some(false));
+        assert_eq!(asked("98.7.6-rc.1"), Some(false));
+        assert_eq!(asked("98.7.6+build"), None);
+        assert_eq!(asked("0.0.1"), None);
+    }
 }
