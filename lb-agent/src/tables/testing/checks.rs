@@ -8,7 +8,7 @@ use lb_common::{FrontendEntry, FrontendKey, View};
 use super::memory::{Memory, State};
 use super::reader::{Choice, choice, frontend_of, outside, view_of, wanted};
 use super::world::World;
-use crate::policy::{Algorithm, FULL_WEIGHT, Frontend, FrontendKind, Scope, ServicePort};
+use crate::policy::{Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, Scope, ServicePort};
 use crate::tables::backing::Table;
 use crate::tables::model::is_guard;
 use crate::tables::role::Role;
@@ -151,15 +151,14 @@ impl Allowed {
         for members in members.chain([BTreeMap::new()]) {
             let mut less = after.clone();
             for port in less.values_mut() {
-                // It comes after the others.
                 port.algorithm = Algorithm::Random;
-                for backend in &mut port.backends {
-                    backend.weight = backend.weight.min(1);
-                    backend.tenths = FULL_WEIGHT;
-                }
                 port.backends
                     .retain(|backend| members.contains_key(&backend.address));
             }
+            // If BACKENDS is full, it is the first reduction; if SLOTS is, the last one.
+            self.add_reduced(now, before, after, &less);
+            let backends = less.values_mut().flat_map(|port| &mut port.backends);
+            backends.for_each(without_weight);
             self.add_reduced(now, before, after, &less);
         }
         let mut less = after.clone();
@@ -168,10 +167,7 @@ impl Allowed {
             .for_each(|port| port.algorithm = Algorithm::Random);
         self.add_reduced(now, before, after, &less);
         let backends = less.values_mut().flat_map(|port| &mut port.backends);
-        backends.for_each(|backend| {
-            backend.weight = backend.weight.min(1);
-            backend.tenths = FULL_WEIGHT;
-        });
+        backends.for_each(without_weight);
         self.add_reduced(now, before, after, &less);
         self
     }
@@ -202,6 +198,11 @@ impl Allowed {
             );
         }
     }
+}
+
+fn without_weight(backend: &mut Backend) {
+    backend.weight = backend.weight.min(1);
+    backend.tenths = FULL_WEIGHT;
 }
 
 /// The id of the service port whose view a frontend has. `key`: a frontend's, or the result of [`outside`].
