@@ -313,3 +313,45 @@ spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
         "{table}"
     );
 }
+
+#[test]
+fn spill_over_is_shown() {
+    let yaml = "\
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {socklb.dev/spill-over: '1.4'}}
+spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints:
+- {addresses: [10.1.0.1], zone: z1, hints: {forZones: [{name: z1}]}}
+- {addresses: [10.1.0.2], zone: z1, conditions: {ready: false}}
+- {addresses: [10.1.0.3], zone: z2, hints: {forZones: [{name: z2}]}}
+";
+    let folder = folder(&[("web.yaml", yaml)]);
+    let said: Value = serde_json::from_slice(&plan(&folder, &["-o", "json"]).stdout).expect("JSON");
+    let view = &said["services"][0];
+    assert_eq!(view["spillOverPercent"], 30);
+    let backends = view["backends"].as_array().expect("a list");
+    let shown: Vec<_> = backends
+        .iter()
+        .map(|backend| (&backend["weight"], &backend["spillOver"]))
+        .collect();
+    assert_eq!(
+        shown,
+        [(&json!(7), &Value::Null), (&json!(3), &Value::Bool(true))]
+    );
+    let table = text(&plan(&folder, &[]).stdout);
+    assert!(
+        table.contains("10.1.0.1:8080 x7,10.1.0.3:8080 x3 (30% spill over)\n"),
+        "{table}"
+    );
+}

@@ -248,6 +248,7 @@ fn backend_status(
         internal: backend.state & state::INTERNAL != 0,
         external: backend.state & state::EXTERNAL != 0,
         serving: backend.state & state::SERVING != 0,
+        spill_over: port.is_some_and(|port| port.spills_to(backend.address)),
         // The tables do not contain 0.
         weight: known.map_or(backend.weight, |known| known.weight),
         weight_percent: 100,

@@ -87,6 +87,8 @@ impl SlowStart {
             let began = match &before {
                 // All that a Service has when it is first seen are old.
                 None => None,
+                // One that gets connections from another zone has those of its own.
+                Some(before) if is_new(before) && port.spills_to(address) => None,
                 Some(before) if is_new(before) => Some(now),
                 Some(before) => before.start(address).map(|start| start.began),
             };
@@ -134,6 +136,7 @@ const fn is_chosen(backend: &Backend) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::SpillOver;
     use crate::tables::testing::world::{backend, port};
 
     const TAKES: Duration = Duration::from_secs(30);
@@ -215,6 +218,25 @@ mod tests {
         assert_eq!(clock.update(None, &[1, 2, 3]), [10, 10, 10]);
         assert!(clock.slow_start.ports.is_empty());
         assert!(!clock.is_due_after(1_000_000));
+    }
+
+    #[test]
+    fn a_backend_in_another_zone_is_not_new_when_connections_spill_over_to_it() {
+        let mut clock = Clock::new();
+        clock.set(&[1, 2]);
+        let mut spilling = port(1, vec![backend(1), backend(3)]);
+        spilling.slow_start = Some(TAKES);
+        let to = vec![backend(3).address];
+        spilling.spill_over = Some(Box::new(SpillOver { percent: 30, to }));
+        let mut update = Update {
+            changed: vec![spilling],
+            ..Update::default()
+        };
+        clock.slow_start.take(&mut update, clock.now);
+        let backends = &update.changed[0].backends;
+        assert!(backends.iter().all(|of| of.tenths == FULL_WEIGHT));
+        // One of this zone is, when it is ready again.
+        assert_eq!(clock.set(&[1, 2]), [10, 1]);
     }
 
     #[test]

@@ -117,6 +117,8 @@ pub struct Annotations {
     pub outlier_detection: Option<Arc<str>>,
     #[serde(rename = "socklb.dev/slow-start", deserialize_with = "text::present")]
     pub slow_start: Option<Arc<str>>,
+    #[serde(rename = "socklb.dev/spill-over", deserialize_with = "text::present")]
+    pub spill_over: Option<Arc<str>>,
     #[serde(rename = "socklb.dev/weight", deserialize_with = "text::present")]
     pub weight: Option<Arc<str>>,
     #[serde(

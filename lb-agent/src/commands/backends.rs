@@ -114,6 +114,7 @@ pub(super) const fn used(backend: &BackendStatus) -> &'static str {
         return "ejected";
     }
     match (backend.internal, backend.external) {
+        (true, true) if backend.spill_over => "spill-over",
         (true, true) => "yes",
         (true, false) => "internal",
         (false, true) => "external",

@@ -9,7 +9,7 @@ use super::output::{Output, write_json, write_yaml};
 use super::source_settings::SourceSettings;
 use super::table::{self, Table};
 use crate::catalog::Problem;
-use crate::policy::{Backend, Frontend, Masquerading, Policy, ServicePort, View};
+use crate::policy::{Frontend, Masquerading, Policy, ServicePort, View};
 
 /// Writes the plan to stdout. Problems of objects are no errors.
 ///
@@ -51,6 +51,9 @@ struct ViewJson<'a> {
     scope: String,
     algorithm: String,
     affinity_seconds: Option<u32>,
+    /// The percentage of connections that spill over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spill_over_percent: Option<u8>,
     frontends: Vec<FrontendJson>,
     backends: Vec<BackendJson<'a>>,
 }
@@ -70,12 +73,16 @@ struct FrontendJson {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct BackendJson<'a> {
     address: String,
     port: u16,
     node: Option<&'a str>,
     zone: Option<&'a str>,
     weight: u16,
+    /// It is in the view only because connections spill over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    spill_over: bool,
 }
 
 fn document<'a>(policy: &'a Policy, problems: &'a [Problem]) -> PlanJson<'a> {
@@ -95,6 +102,14 @@ impl<'a> ViewJson<'a> {
             let masquerade = packets.map(|packets| packets.of(port, frontend).to_string());
             frontend_json(port, frontend, masquerade)
         });
+        let backends = view.backends.iter().map(|backend| BackendJson {
+            address: backend.address.ip().to_string(),
+            port: backend.address.port(),
+            node: backend.node.as_deref(),
+            zone: backend.zone.as_deref(),
+            weight: backend.weight,
+            spill_over: view.spill_over.is_some() && port.spills_to(backend.address),
+        });
         Self {
             namespace: &port.key.namespace,
             name: &port.key.name,
@@ -104,8 +119,9 @@ impl<'a> ViewJson<'a> {
             scope: view.scope.to_string(),
             algorithm: port.algorithm.to_string(),
             affinity_seconds: port.affinity_seconds,
+            spill_over_percent: view.spill_over.map(|of| of.percent),
             frontends: frontends.collect(),
-            backends: view.backends.iter().map(|b| backend_json(b)).collect(),
+            backends: backends.collect(),
         }
     }
 }
@@ -127,16 +143,6 @@ fn frontend_json(
             .address
             .map_or_else(|| "*".to_owned(), |address| address.to_string()),
         port: frontend.port,
-    }
-}
-
-fn backend_json(backend: &Backend) -> BackendJson<'_> {
-    BackendJson {
-        address: backend.address.ip().to_string(),
-        port: backend.address.port(),
-        node: backend.node.as_deref(),
-        zone: backend.zone.as_deref(),
-        weight: backend.weight,
     }
 }
 
@@ -200,7 +206,7 @@ fn frontends_cell(view: &View<'_>) -> String {
 }
 
 /// Formats addresses as `kubectl get endpoints` does: the first three, and the number of further ones. Weights other than 1 follow
-/// them.
+/// them, and last comes the part of the connections that spills over.
 fn backends_cell(view: &View<'_>) -> String {
     const SHOWN: usize = 3;
     if view.backends.is_empty() {
@@ -215,6 +221,9 @@ fn backends_cell(view: &View<'_>) -> String {
     let mut cell = shown.join(",");
     if view.backends.len() > SHOWN {
         cell.push_str(&format!(" + {} more...", view.backends.len() - SHOWN));
+    }
+    if let Some(spill_over) = view.spill_over {
+        cell.push_str(&format!(" ({}% spill over)", spill_over.percent));
     }
     cell
 }

@@ -1,11 +1,12 @@
 //! Decides which backends serve which frontends by kube-proxy's rules, without side effects: from the catalog to service ports.
 //!
-//! `service` evaluates one Service with `frontends`, `endpoints` and `topology`. `claims` decides which of several Services
+//! `service` evaluates one Service with `frontends`, `endpoints`, `topology` and `backends`. `claims` decides which of several Services
 //! keeps a frontend that they all want. This file stores the last result and returns the differences. The rules are those of
 //! kube-proxy 1.36 (pkg/proxy), unless a comment states otherwise.
 
 mod address;
 mod allocated;
+mod backends;
 mod claims;
 mod context;
 mod drain;
@@ -25,6 +26,7 @@ mod service;
 mod service_port;
 mod skip;
 mod slow_start;
+mod spill_over;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -49,7 +51,7 @@ pub use self::node_ports::NodePorts;
 pub use self::options::{Options, RefuseUnknown};
 pub use self::own_node::{no_primary_address, primary_addresses};
 pub use self::service_port::{
-    Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey,
+    Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey, SpillOver,
 };
 pub use self::update::Update;
 pub use self::view::{Scope, View};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
+use super::backends;
 use super::context::Context;
 use super::drain;
 use super::endpoints::{self, Endpoints};
@@ -13,7 +14,8 @@ use super::report::Report;
 use super::service_port::{Algorithm, ServicePort, ServicePortKey};
 use super::skip::{PortSkip, ServiceSkip, SkippedPort, Skips};
 use super::slow_start;
-use super::topology::{self, LocalPolicies};
+use super::spill_over;
+use super::topology::LocalPolicies;
 use crate::catalog::{
     Catalog, CreationTimestamp, Family, Kind, ObjectId, ObjectName, PortSpec, Problem, Protocol,
     Service,
@@ -68,7 +70,8 @@ pub(super) fn judge(
         for of_family in &addresses {
             let family = of_family.family;
             let candidates = endpoints.of(family, &port.name, port.protocol);
-            let mut backends = topology::backends(location, shared.local, &candidates);
+            let (mut backends, spill_over) =
+                backends::of(location, shared.local, shared.spill_over, &candidates);
             let watched = shared.detects_outliers && port.protocol == Protocol::Tcp;
             backends.iter_mut().for_each(|of| of.watched = watched);
             ports.push(ServicePort {
@@ -83,6 +86,7 @@ pub(super) fn judge(
                 algorithm: shared.algorithm,
                 affinity_seconds: shared.affinity_seconds,
                 slow_start: shared.slow_start,
+                spill_over,
                 drain: shared.drain.filter(|_| port.protocol == Protocol::Tcp),
                 external_local: shared.local.external,
                 source_ranges: of_family.source_ranges.clone(),
@@ -159,6 +163,8 @@ struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
     slow_start: Option<Duration>,
+    /// In thousandths.
+    spill_over: Option<u64>,
     local: LocalPolicies,
     detects_outliers: bool,
     drain: Option<Duration>,
@@ -177,6 +183,7 @@ impl SharedFields {
             algorithm: algorithm(context, service, report),
             affinity_seconds: affinity_seconds(service, report),
             slow_start: slow_start::of(service, report),
+            spill_over: spill_over::factor_of(service, report),
             local: LocalPolicies {
                 internal: is_local("internalTrafficPolicy", internal, report),
                 external: is_local("externalTrafficPolicy", external, report),

@@ -119,7 +119,8 @@ pub struct Backend {
     pub address: SocketAddr,
     pub node: Option<Arc<str>>,
     pub zone: Option<Arc<str>>,
-    /// Its share of new connections is its part of the sum of all weights in the view. 0: no view has it.
+    /// Its share of new connections is its part of the sum of all weights in the view. 0: no view has it. With
+    /// [`ServicePort::spill_over`] it is not that of its slice, but gives it its part of either share.
     pub weight: u16,
     /// The tenths of its weight that count: fewer than [`FULL_WEIGHT`] while it starts slowly. The policy does not know the time,
     /// and always says so many.
@@ -136,6 +137,15 @@ pub struct Backend {
     pub watched: bool,
 }
 
+/// Connections that go to endpoints which hints do not select.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillOver {
+    /// Their part of all connections, rounded: 1 to 99.
+    pub percent: u8,
+    /// Their endpoints, sorted.
+    pub to: Vec<SocketAddr>,
+}
+
 /// All data needed to balance one service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
@@ -147,6 +157,8 @@ pub struct ServicePort {
     pub affinity_seconds: Option<u32>,
     /// The time that a new backend takes to get its whole share; none: it gets it at once.
     pub slow_start: Option<Duration>,
+    /// A part of the connections goes to endpoints that hints do not select; none: hints are followed, or there are none.
+    pub spill_over: Option<Box<SpillOver>>,
     /// How long connections go on after their backend has stopped serving; none: nobody asks for it. Only for TCP.
     pub drain: Option<Duration>,
     /// `externalTrafficPolicy: Local`: packets from outside get the endpoints of this node only. Always false without the
@@ -165,6 +177,13 @@ impl ServicePort {
     #[must_use]
     pub fn has_source_ranges(&self, frontend: &Frontend) -> bool {
         frontend.kind == FrontendKind::LoadBalancer && !self.source_ranges.is_empty()
+    }
+
+    /// Whether a backend gets connections only because they spill over.
+    #[must_use]
+    pub fn spills_to(&self, backend: SocketAddr) -> bool {
+        let spill_over = self.spill_over.as_ref();
+        spill_over.is_some_and(|of| of.to.binary_search(&backend).is_ok())
     }
 
     /// When the tables are short of room, service ports with a lower value come first: the oldest ones. Service ports without a

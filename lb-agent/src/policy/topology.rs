@@ -4,7 +4,6 @@
 
 use super::endpoints::EndpointCandidate;
 use super::left_out::LeftOut;
-use super::service_port::{Backend, FULL_WEIGHT};
 
 /// The node for which the endpoints are selected.
 #[derive(Clone, Copy, Debug)]
@@ -47,41 +46,6 @@ pub enum HintUse {
     NotForThisNode,
 }
 
-/// Returns the candidates that are backends: those in a view, and those that still serve existing UDP flows.
-pub(super) fn backends(
-    location: NodeLocation<'_>,
-    local: LocalPolicies,
-    candidates: &[EndpointCandidate<'_>],
-) -> Vec<Backend> {
-    let cluster = Rule::of_cluster(location, candidates);
-    let of_node = (local.internal || local.external).then(|| Rule::of_local(location, candidates));
-    let backends = candidates.iter().map(|candidate| {
-        let is_of_node = of_node.is_some_and(|rule| rule.selects(location, candidate));
-        let external = cluster.selects(location, candidate);
-        Backend {
-            address: candidate.address,
-            node: candidate.node.cloned(),
-            zone: candidate.zone.cloned(),
-            weight: candidate.weight,
-            tenths: FULL_WEIGHT,
-            internal: match local.internal {
-                true => is_of_node,
-                false => external,
-            },
-            external,
-            outside: local.external && is_of_node,
-            serving: candidate.conditions.is_serving(),
-            watched: false,
-        }
-    });
-    let mut backends: Vec<Backend> = backends
-        .filter(|b| b.internal || b.external || b.outside || b.serving)
-        .collect();
-    // The agent keeps them, and there may be very many.
-    backends.shrink_to_fit();
-    backends
-}
-
 impl Rule {
     /// For the policy Cluster: the ready endpoints, without those that hints reserve for other zones or nodes.
     pub(super) fn of_cluster(
@@ -110,8 +74,49 @@ impl Rule {
         }
     }
 
-    fn selects(self, location: NodeLocation<'_>, candidate: &EndpointCandidate<'_>) -> bool {
+    pub(super) fn selects(
+        self,
+        location: NodeLocation<'_>,
+        candidate: &EndpointCandidate<'_>,
+    ) -> bool {
         self.leaves_out(location, candidate).is_none()
+    }
+
+    /// Whether nothing but the hints of the endpoint leaves it out.
+    pub(super) fn passes_over(
+        self,
+        location: NodeLocation<'_>,
+        candidate: &EndpointCandidate<'_>,
+    ) -> bool {
+        let why = self.leaves_out(location, candidate);
+        matches!(why, Some(LeftOut::OtherNodesHint | LeftOut::OtherZonesHint))
+    }
+
+    /// Whether the rule would select the endpoint if it were ready. A terminating one does not come back.
+    ///
+    /// Kubernetes' controller gives hints to ready endpoints only (pkg trafficdist and topologycache of k8s.io/endpointslice), so
+    /// without any, the place of the endpoint counts.
+    pub(super) fn misses(
+        self,
+        location: NodeLocation<'_>,
+        candidate: &EndpointCandidate<'_>,
+    ) -> bool {
+        let EndpointCandidate {
+            conditions, hints, ..
+        } = candidate;
+        if conditions.is_ready() || conditions.is_terminating() {
+            return false;
+        }
+        match self {
+            Self::NodeHints if hints.for_nodes.is_empty() => is_local(location, candidate),
+            Self::NodeHints => is_for_node(location, candidate),
+            Self::ZoneHints if hints.for_zones.is_empty() => {
+                let zone = candidate.zone.map(|zone| &**zone);
+                location.zone.is_some() && zone == location.zone
+            }
+            Self::ZoneHints => is_for_zone(location, candidate),
+            _ => false,
+        }
     }
 
     /// Why the rule does not select an endpoint; none: it does.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::service_port::{Backend, Frontend, FrontendKind, ServicePort};
+use super::service_port::{Backend, Frontend, FrontendKind, ServicePort, SpillOver};
 
 /// The frontends that use a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +34,8 @@ pub struct View<'a> {
     pub scope: Scope,
     pub frontends: Vec<&'a Frontend>,
     pub backends: Vec<&'a Backend>,
+    /// Never of the policy Local.
+    pub spill_over: Option<&'a SpillOver>,
 }
 
 impl ServicePort {
@@ -68,10 +70,14 @@ impl ServicePort {
             Scope::External => backend.external,
             Scope::Outside => backend.outside,
         };
+        let backends: Vec<&Backend> = self.backends.iter().filter(has_backend).collect();
+        let spills_over = backends.iter().any(|of| self.spills_to(of.address))
+            && !backends.iter().all(|of| self.spills_to(of.address));
         View {
             scope,
             frontends: self.frontends.iter().filter(has_frontend).collect(),
-            backends: self.backends.iter().filter(has_backend).collect(),
+            backends,
+            spill_over: self.spill_over.as_deref().filter(|_| spills_over),
         }
     }
 }

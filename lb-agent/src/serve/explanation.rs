@@ -141,7 +141,7 @@ pub struct ExplainedView {
 /// A step of the policy that chose the endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStep {
-    /// `Ready`, `Weight`, `Terminating`, `NodeHints`, `ZoneHints` or `Local`.
+    /// `Ready`, `Weight`, `Terminating`, `NodeHints`, `ZoneHints`, `SpillOver` or `Local`.
     pub step: String,
     pub message: String,
     /// The number of endpoints after the step.
@@ -162,9 +162,9 @@ pub struct ExplainedEndpoint {
     pub serving: bool,
     pub terminating: bool,
     pub chosen: bool,
-    /// Why it is not chosen: one word.
+    /// Why it is not chosen: one word. `SpillOver`: why it is, though hints do not select it.
     pub reason: Option<String>,
-    /// Why it is not chosen.
+    /// The same as a sentence.
     pub message: Option<String>,
 }
 

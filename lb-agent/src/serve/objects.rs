@@ -138,6 +138,9 @@ pub struct BackendStatus {
     /// The backend is a choice for the other frontends.
     pub external: bool,
     pub serving: bool,
+    /// Connections spill over to it: it is a choice although hints do not select it.
+    #[serde(default)]
+    pub spill_over: bool,
     /// Its share of new connections is its part of the sum of a view's weights. 0: it gets none.
     #[serde(default = "usual_weight")]
     pub weight: u16,

@@ -42,6 +42,7 @@ mod restart;
 mod scale;
 mod service_metrics;
 mod sockets;
+mod spill_over;
 mod stale;
 mod support;
 mod udp;

@@ -22,6 +22,7 @@ A change takes effect on a live Service, and loses no connection. A value that i
 | `socklb.dev/algorithm` | Service | `random`, `least-conn`, `maglev`, `round-robin` | `--default-algorithm` | how a backend is chosen |
 | `socklb.dev/outlier-detection` | Service | `\"true\"`, `\"false\"` | `\"true\"` with `--outlier-detection`, else `\"false\"` | avoid backends to which connects of this node fail: [outlier-detection.md](outlier-detection.md) |
 | `socklb.dev/slow-start` | Service | `\"1s\"` to `\"1h\"`, like `\"30s\"` or `\"2m\"` | none: the whole share at once | the time in which a new backend gets its whole share: [below](#slow-start) |
+| `socklb.dev/spill-over` | Service | `\"1\"` to `\"10\"`, like `\"1.4\"` | none: topology hints are followed | send a part of the connections elsewhere while too few of the zone's endpoints are ready: [below](#spill-over) |
 | `socklb.dev/drain` | Service | `\"none\"`, `\"0s\"`, `\"1s\"` to `\"24h\"`, like `\"30s\"` | `--drain`, else `\"none\"` | within this time, end TCP connections whose backend has stopped serving: [draining.md](draining.md) |
 | `socklb.dev/ignore` | Service | `\"true\"`, `\"false\"` | `\"false\"` | leave the Service to another program |
 | `socklb.dev/weight` | EndpointSlice | `\"0\"` to `\"1000\"` | `\"1\"` | the weight of each endpoint of the slice: [below](#weights) |
@@ -56,6 +57,37 @@ after 6 seconds, then another tenth every 3 seconds. The steps come with the age
 * `least-conn` divides a backend's open connections by the weight that counts, so that a new one does not get every connection. With `maglev`, clients
   move to it step by step.
 * If all backends of a view are starting since the same time, their shares are equal.
+* Backends to which connections [spill over](#spill-over) are not new: they serve their own zone.
+
+### Spill-over
+
+Topology hints (`trafficDistribution`, `service.kubernetes.io/topology-mode`) keep connections in the node's zone, or on the node, however few endpoints
+are left there. With `socklb.dev/spill-over: \"1.4\"`, these get no more than they can carry:
+
+* The **health** of the zone is the sum of the weights of its ready endpoints, divided by that of all its endpoints, ready or not. Terminating ones, and
+  those of weight 0, count on neither side.
+* The share of connections that **stays** is the health times the factor, and never more than all. The rest goes to the other ready endpoints, by their weights.
+
+| ready of ten in the zone | stays with `\"1\"` | with `\"1.4\"` | with `\"2\"` |
+| --- | --- | --- | --- |
+| 8 | 80 % | 100 % | 100 % |
+| 6 | 60 % | 84 % | 100 % |
+| 4 | 40 % | 56 % | 80 % |
+| 2 | 20 % | 28 % | 40 % |
+| 0 | hints are ignored, as in kube-proxy | | |
+
+* **The factor** says how much more than its usual load an endpoint can carry. 1.4 is the default of Envoy's `overprovisioning_factor`, which means the same.
+  In a rolling update, new endpoints are not ready at first. With 1.4 nothing spills over as long as five of seven are ready: so it is in zones with
+  three endpoints or more, if a quarter more start there (`maxSurge: 25%`) and none is missing (`maxUnavailable: 0`). With a Deployment's defaults, where another
+  quarter may be missing, up to 20 % spill over for a time; `\"1.75\"` avoids that. Where a second endpoint starts beside the only one, `\"2\"` does.
+* **The zone's endpoints** are those with a hint for it. Kubernetes gives hints to ready endpoints only, so one that is not ready and has none belongs to its own
+  zone (`zone` of the endpoint). If hints for nodes select, the same holds for the node, with `nodeName`; the rest then goes to all other endpoints, also to
+  those of other zones.
+* **Every algorithm** honours the shares, mostly within 1 %, and within 2 % if the weights are equal: they are weights themselves, and `plan` and `backends` show them as such. A
+  part of less than an eighth goes to some of the other endpoints only (one for each thousandth), which are others on each node: a view has no room
+  for smaller shares. `explain` has the step `SpillOver`; the column USED of `backends` says `spill-over`.
+* **Open connections and session affinity** are not changed. A client with affinity keeps its backend while the view has it.
+* Nothing spills over without hints, in views of the policy `Local`, or if such a view would have endpoints that hints select and others.
 ";
 
 const VARIABLES: &str = "
@@ -97,6 +129,5 @@ fn the_reference_page_is_current() {
     for (variable, flag) in found {
         writeln!(page, "| `{variable}` | `{flag}` |").expect("a string takes it");
     }
-    page.push_str(ANNOTATIONS);
     crate::check("reference.md", &page);
 }

@@ -192,3 +192,49 @@ fn objects_alone_do_not_know_the_nodes_addresses() {
     let addresses: Vec<&str> = frontends.map(|of| &*of.address).collect();
     assert_eq!(addresses, ["10.96.0.10:80", "*:30080"]);
 }
+
+#[test]
+fn an_endpoint_to_which_connections_spill_over_is_chosen_and_says_why() {
+    const ZONES: &str = "\
+kind: Node
+apiVersion: v1
+metadata: {name: node-a, labels: {topology.kubernetes.io/zone: z1}}
+---
+kind: Service
+apiVersion: v1
+metadata: {name: web, annotations: {socklb.dev/spill-over: '1'}}
+spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
+---
+kind: EndpointSlice
+apiVersion: discovery.k8s.io/v1
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints:
+- {addresses: [10.1.0.1], zone: z1, hints: {forZones: [{name: z1}]}}
+- {addresses: [10.1.0.2], zone: z1, conditions: {ready: false}}
+- {addresses: [10.1.0.3], zone: z2, hints: {forZones: [{name: z2}]}}
+";
+    let explanation = ask(&engine([100; 4], ZONES), "10.96.0.10:80", None);
+    let port = &explanation.service_ports[0];
+    let steps = port.views[0].steps.iter().map(|step| &*step.step);
+    assert_eq!(
+        steps.collect::<Vec<_>>(),
+        ["Ready", "ZoneHints", "SpillOver"]
+    );
+    let endpoints = port.views[0].endpoints.iter();
+    let said: Vec<_> = endpoints
+        .map(|of| (of.chosen, of.reason.as_deref()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (true, None),
+            (false, Some("NotReady")),
+            (true, Some("SpillOver"))
+        ]
+    );
+    let tables = port.frontends[0].tables.as_ref().expect("there are tables");
+    assert_eq!(tables.differences, []);
+    assert_eq!(tables.views[0].backends.len(), 2);
+}

@@ -74,6 +74,7 @@ fn endpoint(of: &ExplainedEndpoint<'_>) -> serve::ExplainedEndpoint {
         endpoint,
         port,
         left_out,
+        is_spilled_to,
     } = of;
     let text = endpoint.address.as_deref().unwrap_or_default();
     let address = match (text.parse(), port) {
@@ -82,6 +83,12 @@ fn endpoint(of: &ExplainedEndpoint<'_>) -> serve::ExplainedEndpoint {
         (_, None) => text.to_owned(),
     };
     let conditions = endpoint.conditions;
+    let why = left_out.as_ref().map(|why| (why.word(), why.to_string()));
+    let why = why.or_else(|| {
+        let message = "chosen, since connections spill over";
+        is_spilled_to.then(|| ("SpillOver", message.to_owned()))
+    });
+    let (reason, message) = why.unzip();
     serve::ExplainedEndpoint {
         slice: (*slice).to_owned(),
         address,
@@ -91,7 +98,7 @@ fn endpoint(of: &ExplainedEndpoint<'_>) -> serve::ExplainedEndpoint {
         serving: conditions.is_serving(),
         terminating: conditions.is_terminating(),
         chosen: left_out.is_none(),
-        reason: left_out.as_ref().map(|why| why.word().to_owned()),
-        message: left_out.as_ref().map(ToString::to_string),
+        reason: reason.map(str::to_owned),
+        message,
     }
 }

@@ -110,6 +110,7 @@ fn service_ports(servers: &Servers) -> Vec<ServicePort> {
             algorithm: Algorithm::Random,
             affinity_seconds: None,
             slow_start: None,
+            spill_over: None,
             drain: None,
             external_local: false,
             source_ranges: Arc::default(),

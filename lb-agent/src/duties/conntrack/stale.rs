@@ -131,6 +131,7 @@ mod tests {
             algorithm: Algorithm::Random,
             affinity_seconds: None,
             slow_start: None,
+            spill_over: None,
             drain: None,
             external_local: false,
             source_ranges: Arc::default(),

@@ -32,6 +32,8 @@ pub struct ExplainedEndpoint<'a> {
     pub port: Option<u16>,
     /// None: it is a backend of the view.
     pub left_out: Option<LeftOut>,
+    /// It is a backend only because connections spill over.
+    pub is_spilled_to: bool,
 }
 
 impl Selection<'_> {
@@ -87,20 +89,37 @@ impl<'a> Explainer<'a> {
                 true => Rule::of_local(location, &candidates),
                 false => Rule::of_cluster(location, &candidates),
             };
-            let endpoints = gathered.iter().map(|of| ExplainedEndpoint {
-                slice: of.slice,
-                endpoint: of.endpoint,
-                port: of.candidate.as_ref().ok().map(|c| c.address.port()),
-                left_out: match &of.candidate {
+            let spill_over = port.spill_over.as_deref().filter(|_| !is_local);
+            let endpoints = gathered.iter().map(|of| {
+                let mut left_out = match &of.candidate {
                     Ok(candidate) => duplicate(candidate, &candidates, &gathered)
                         .or_else(|| rule.leaves_out(location, candidate)),
                     Err(why) => Some(why.clone()),
-                },
+                };
+                let address = of.candidate.as_ref().ok().map(|c| c.address);
+                let is_passed_over = matches!(
+                    left_out,
+                    Some(LeftOut::OtherNodesHint | LeftOut::OtherZonesHint)
+                );
+                let is_spilled_to = is_passed_over
+                    && spill_over.is_some()
+                    && address.is_some_and(|address| port.spills_to(address));
+                left_out = left_out.filter(|_| !is_spilled_to);
+                ExplainedEndpoint {
+                    slice: of.slice,
+                    endpoint: of.endpoint,
+                    port: address.map(|address| address.port()),
+                    left_out,
+                    is_spilled_to,
+                }
             });
+            let mut steps = Step::of(rule, location, &candidates);
+            let selected = steps.last().map_or(0, Step::left);
+            steps.extend(spill_over.map(|of| Step::of_spill_over(of, selected)));
             Selection {
                 scope,
                 is_local,
-                steps: Step::of(rule, location, &candidates),
+                steps,
                 endpoints: endpoints.collect(),
             }
         });

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::endpoints::EndpointCandidate;
+use super::super::service_port::SpillOver;
 use super::super::topology::{self, HintUse, NodeLocation, Rule};
 
 /// One step of the selection of endpoints, in the order of kube-proxy's `CategorizeEndpoints`.
@@ -22,6 +23,12 @@ pub enum Step {
         left: usize,
         /// Whether the node has a zone.
         has_zone: bool,
+    },
+    /// Too few of those that hints are for are ready: so many percent of the connections spill over to others.
+    SpillOver {
+        percent: u8,
+        others: usize,
+        left: usize,
     },
     /// The policy is Local: so many ready endpoints are on this node.
     Local { ready: usize },
@@ -89,6 +96,16 @@ impl Step {
         for_nodes.into_iter().chain(for_zones)
     }
 
+    /// `selected`: the number of endpoints that hints select.
+    pub(super) const fn of_spill_over(spill_over: &SpillOver, selected: usize) -> Self {
+        let others = spill_over.to.len();
+        Self::SpillOver {
+            percent: spill_over.percent,
+            others,
+            left: selected + others,
+        }
+    }
+
     /// The step as one word, for programs.
     #[must_use]
     pub const fn word(&self) -> &'static str {
@@ -98,6 +115,7 @@ impl Step {
             Self::Terminating { .. } | Self::LocalTerminating { .. } => "Terminating",
             Self::NodeHints { .. } => "NodeHints",
             Self::ZoneHints { .. } => "ZoneHints",
+            Self::SpillOver { .. } => "SpillOver",
             Self::Local { .. } => "Local",
         }
     }
@@ -111,6 +129,7 @@ impl Step {
             | Self::Terminating { left }
             | Self::NodeHints { left, .. }
             | Self::ZoneHints { left, .. }
+            | Self::SpillOver { left, .. }
             | Self::Local { ready: left }
             | Self::LocalTerminating { left } => left,
         }
@@ -133,6 +152,12 @@ impl fmt::Display for Step {
                     "none is ready on this node; {left} there terminating and still serving"
                 )
             }
+            Self::SpillOver {
+                percent, others, ..
+            } => write!(
+                f,
+                "too few of these are ready: {percent} % of the connections spill over to {others} others"
+            ),
             Self::NodeHints { hints, left } => match hints {
                 HintUse::Used => write!(f, "hints for this node select {left}"),
                 HintUse::Incomplete => {

@@ -11,6 +11,7 @@ mod node_ports;
 mod objects;
 mod packets;
 mod random;
+mod spill_over;
 mod topology;
 mod updates;
 mod weights;
@@ -67,10 +68,19 @@ impl Case {
     }
 
     fn with(settings: Settings, yaml: &str) -> Self {
+        Self::of_node(NODE_NAME, settings, yaml)
+    }
+
+    /// Of another node.
+    fn on(node: &str, yaml: &str) -> Self {
+        Self::of_node(node, Settings::default(), yaml)
+    }
+
+    fn of_node(node: &str, settings: Settings, yaml: &str) -> Self {
         let mut case = Self {
-            catalog: Catalog::new(NODE_NAME),
+            catalog: Catalog::new(node),
             policy: Policy::new(Options {
-                node_name: NODE_NAME.to_owned(),
+                node_name: node.to_owned(),
                 service_proxy_name: Some(OUR_PROXY_NAME.to_owned()),
                 packets: settings.has_packet_path.then(Masquerading::default),
                 refuses_external_ips: settings.refuses_external_ips,

@@ -51,8 +51,13 @@ fn service() -> impl Strategy<Value = Value> {
             ]),
         ),
         mostly(
-            json!([null, {"socklb.dev/ignore": "false"}]),
-            json!([{"socklb.dev/ignore": "true"}]),
+            json!([
+                null,
+                {"socklb.dev/ignore": "false"},
+                {"socklb.dev/spill-over": "1"},
+                {"socklb.dev/spill-over": "1.4"},
+            ]),
+            json!([{"socklb.dev/ignore": "true"}, {"socklb.dev/spill-over": "0.9"}]),
         ),
     );
     let ips = mostly(
@@ -225,9 +230,15 @@ fn endpoint(addresses: &[&str; 3]) -> impl Strategy<Value = Value> {
     let hints = hints.prop_map(|(nodes, zones)| json!({"forNodes": nodes, "forZones": zones}));
     let zones = hints_of_zones();
     let hints = prop_oneof![1 => Just(Value::Null), 3 => hints, 3 => zones];
-    (addresses, conditions, hints, one_of(json!([null, "n1", "n2"]))).prop_map(
-        |(addresses, conditions, hints, node)| {
-            json!({"addresses": addresses, "conditions": conditions, "hints": hints, "nodeName": node})
+    let place = (
+        one_of(json!([null, "n1", "n2"])),
+        one_of(json!([null, "z1", "z2"])),
+    );
+    (addresses, conditions, hints, place).prop_map(
+        |(addresses, conditions, hints, (node, zone))| {
+            json!({
+                "addresses": addresses, "conditions": conditions, "hints": hints, "nodeName": node, "zone": zone,
+            })
         },
     )
 }

@@ -33,6 +33,7 @@ pub fn port(number: u8, backends: Vec<Backend>) -> ServicePort {
         algorithm: Algorithm::Random,
         affinity_seconds: None,
         slow_start: None,
+        spill_over: None,
         drain: None,
         external_local: false,
         source_ranges: Arc::default(),

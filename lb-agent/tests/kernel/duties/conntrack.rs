@@ -59,6 +59,7 @@ fn dns(cluster_ip: &str, backends: &[(&str, bool)]) -> Result<ServicePort> {
         algorithm: Algorithm::Random,
         affinity_seconds: None,
         slow_start: None,
+        spill_over: None,
         drain: None,
         external_local: false,
         source_ranges: Arc::default(),

@@ -18,11 +18,14 @@ fn web(spec: &str, endpoints: &[String]) -> String {
     NODE.to_owned() + &service("web", spec) + &slice("a", &endpoints)
 }
 
-/// One word for each endpoint: why it is left out, or "".
+/// One word for each endpoint: why it is left out, or "". "spill-over" for those that have connections because of that.
 fn words(selection: &Selection<'_>) -> Vec<&'static str> {
     let endpoints = selection.endpoints.iter();
     endpoints
-        .map(|of| of.left_out.as_ref().map_or("", |why| why.word()))
+        .map(|of| match &of.left_out {
+            None if of.is_spilled_to => "spill-over",
+            why => why.as_ref().map_or("", |why| why.word()),
+        })
         .collect()
 }
 
@@ -133,6 +136,44 @@ fn hints_leave_out_endpoints_for_others() {
             zones(HintUse::Used, 1, true),
         ],
         &["", "OtherZonesHint"],
+    );
+}
+
+#[test]
+fn spill_over_is_a_step() {
+    let z1 = "nodeName: n1, zone: z1, hints: {forZones: [{name: z1}]}";
+    let z2 = "hints: {forZones: [{name: z2}]}";
+    let unready = format!("zone: z1, {UNREADY}");
+    let local = "  internalTrafficPolicy: Local\n  externalIPs: [192.0.2.1]\n";
+    let yaml = web(local, &[at(1, z1), at(2, &unready), at(3, z2), at(4, z2)]);
+    let yaml = yaml.replace(
+        "{name: web}",
+        "{name: web, annotations: {socklb.dev/spill-over: '1.4'}}",
+    );
+    let case = Case::new(&yaml);
+    check(
+        &case,
+        Scope::External,
+        &[
+            Step::Ready { ready: 3, of: 4 },
+            Step::ZoneHints {
+                hints: HintUse::Used,
+                left: 1,
+                has_zone: true,
+            },
+            Step::SpillOver {
+                percent: 30,
+                others: 2,
+                left: 3,
+            },
+        ],
+        &["", "NotReady", "spill-over", "spill-over"],
+    );
+    check(
+        &case,
+        Scope::Internal,
+        &[Step::Ready { ready: 3, of: 4 }, Step::Local { ready: 1 }],
+        &["", "OtherNode", "OtherNode", "OtherNode"],
     );
 }
 

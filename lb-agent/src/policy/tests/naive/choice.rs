@@ -1,5 +1,6 @@
 //! The endpoints of a service port, and those that a client on this node may use.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -18,6 +19,7 @@ pub struct Endpoint<'a> {
     terminating: bool,
     pub weight: u64,
     pub node: &'a Value,
+    zone: &'a Value,
     for_nodes: Vec<&'a str>,
     for_zones: Vec<&'a str>,
 }
@@ -111,6 +113,7 @@ fn read(endpoint: &Value, address: SocketAddr, weight: u64) -> Endpoint<'_> {
         terminating: condition("terminating", false),
         weight,
         node: &endpoint["nodeName"],
+        zone: &endpoint["zone"],
         for_nodes: hints("forNodes"),
         for_zones: hints("forZones"),
     }
@@ -136,6 +139,58 @@ pub fn cluster_set<'a>(all: &'a [Endpoint<'a>], zone: &str) -> Vec<&'a Endpoint<
         }
     }
     ready
+}
+
+/// The ready endpoints that hints do not select and that get connections nevertheless, and how many percent of them.
+///
+/// Hints select by node or by zone. As many connections stay as endpoints are ready among all that are there or are to come
+/// back, by their weights, times the factor. A part below an eighth goes to one for each thousandth. An endpoint that is not ready may have no hint; then its own place counts.
+pub fn spilled<'a>(
+    all: &'a [Endpoint<'a>],
+    zone: &str,
+    factor: f64,
+    has_local_policy: bool,
+) -> Option<(Vec<&'a Endpoint<'a>>, u64)> {
+    let stay = cluster_set(all, zone);
+    let is_in =
+        |set: &[&Endpoint<'_>], e: &Endpoint<'_>| set.iter().any(|s| s.address == e.address);
+    let mut others: Vec<&Endpoint<'_>> =
+        all.iter().filter(|e| e.ready && !is_in(&stay, e)).collect();
+    let local = local_set(all);
+    let is_mixed = local.iter().any(|e| is_in(&stay, e)) && local.iter().any(|e| is_in(&others, e));
+    if !stay.iter().all(|e| e.ready) || others.is_empty() || has_local_policy && is_mixed {
+        return None;
+    }
+    let mut ready = all.iter().filter(|e| e.ready);
+    let by_node = ready.all(|e| !e.for_nodes.is_empty())
+        && stay.iter().all(|e| e.for_nodes.contains(&NODE_NAME));
+    let missing = all.iter().filter(|e| {
+        let (hints, place, own) = match by_node {
+            true => (&e.for_nodes, e.node, NODE_NAME),
+            false => (&e.for_zones, e.zone, zone),
+        };
+        let is_here = match hints.is_empty() {
+            true => place == own,
+            false => hints.contains(&own),
+        };
+        is_here && !e.is_said_ready && !e.terminating
+    });
+    let missing: u64 = missing.map(|e| e.weight).sum();
+    let has: u64 = stay.iter().map(|e| e.weight).sum();
+    let share = has as f64 / (has + missing) as f64 * factor;
+    let part = 1.0 - share;
+    if part < 0.125 - 1e-9 {
+        others.sort_by_key(|e| {
+            let mut hash = DefaultHasher::new();
+            (NODE_NAME, e.address).hash(&mut hash);
+            hash.finish()
+        });
+        let most = (1..=others.len()).take_while(|number| *number as f64 <= 1024.0 * part + 1e-9);
+        others.truncate(most.last().unwrap_or(1));
+    }
+    let percent = ((1.0 - share) * 100.0 + 1e-9).round().clamp(1.0, 99.0);
+    let percent = (1..100_u8).find(|whole| f64::from(*whole) == percent);
+    (share < 1.0 - 1e-9).then(|| (others, percent.expect("a percentage").into()))
 }
 
 /// The ready endpoints of this node. If none is ready, those of this node that still serve while they terminate.

@@ -5,13 +5,13 @@
 mod addresses;
 mod choice;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use self::addresses::{addresses, source_ranges, vip};
-use self::choice::{Endpoint, cluster_set, endpoints, local_set};
+use self::choice::{Endpoint, cluster_set, endpoints, local_set, spilled};
 use super::random::{Objects, objects};
 use super::{Case, NODE_NAME, OUR_PROXY_NAME, Settings};
 use crate::policy::{Backend, Scope};
@@ -35,20 +35,29 @@ pub fn settings() -> impl Strategy<Value = Settings> {
 /// The policy's result, in the form of [`frontends`].
 pub fn found(case: &Case) -> Vec<String> {
     let mut lines = Vec::new();
-    let addresses = |of: Vec<&Backend>| {
+    let addresses = |of: Vec<&Backend>, weights_matter: bool| {
         let node = |b: &Backend| b.node.as_deref().unwrap_or_default().to_owned();
         let mut addresses: Vec<String> = of
             .iter()
-            .map(|b| format!("{}@{} x{}", b.address, node(b), b.weight))
+            .map(|b| match weights_matter {
+                true => format!("{}@{} x{}", b.address, node(b), b.weight),
+                false => format!("{}@{}", b.address, node(b)),
+            })
             .collect();
         addresses.sort();
         addresses
     };
     for port in case.policy.service_ports() {
+        // Then they are those that give both sides their shares.
+        let weights_matter = port.spill_over.is_none();
         let serving = port.backends.iter().filter(|b| b.serving).collect();
-        let serving = addresses(serving);
+        let serving = addresses(serving, weights_matter);
         for view in port.views() {
-            let chosen = addresses(view.backends);
+            let spill_over = view
+                .spill_over
+                .map(|of| (&of.to[..], u64::from(of.percent)));
+            let spill_over = format!("{spill_over:?}");
+            let chosen = addresses(view.backends, weights_matter);
             let place = place(view.scope == Scope::Outside);
             for frontend in view.frontends {
                 let ranges: Vec<String> = match port.has_source_ranges(frontend) {
@@ -56,7 +65,7 @@ pub fn found(case: &Case) -> Vec<String> {
                     false => Vec::new(),
                 };
                 lines.push(format!(
-                    "{}/{} {:?} {} {} {:?} {} from {place} in {ranges:?} affinity {:?} -> {chosen:?} serving {serving:?}",
+                    "{}/{} {:?} {} {} {:?} {} from {place} in {ranges:?} affinity {:?} -> {chosen:?} spill over {spill_over} serving {serving:?}",
                     port.key.namespace,
                     port.key.name,
                     (&port.key.port, port.key.protocol.to_string()),
@@ -105,8 +114,10 @@ pub fn frontends(settings: Settings, objects: &Objects) -> Vec<String> {
     let lines = gotten.flat_map(|want| {
         let is_local = want.service["spec"]["externalTrafficPolicy"] == "Local";
         let has_outside = settings.has_packet_path && is_local && want.kind != "ClusterIP";
-        let outside = has_outside.then(|| line(objects, want, true));
-        [line(objects, want, false)].into_iter().chain(outside)
+        let outside = has_outside.then(|| line(settings, objects, want, true));
+        [line(settings, objects, want, false)]
+            .into_iter()
+            .chain(outside)
     });
     let mut lines: Vec<String> = lines.collect();
     lines.sort();
@@ -179,16 +190,33 @@ fn rank<'a>(want: &Want<'a>) -> (bool, &'a str, &'a str, &'a str, (&'a str, &'a 
     )
 }
 
-fn line(objects: &Objects, want: &Want<'_>, is_outside: bool) -> String {
+fn line(settings: Settings, objects: &Objects, want: &Want<'_>, is_outside: bool) -> String {
     let (metadata, spec) = (&want.service["metadata"], &want.service["spec"]);
     let endpoints = endpoints(objects, want);
     let is_local =
         is_outside || want.kind == "ClusterIP" && spec["internalTrafficPolicy"] == "Local";
-    let chosen = if is_local {
+    let has_local_policy = spec["internalTrafficPolicy"] == "Local"
+        || settings.has_packet_path && spec["externalTrafficPolicy"] == "Local";
+    let factor = match text(&metadata["annotations"]["socklb.dev/spill-over"]) {
+        "1" => Some(1.0),
+        "1.4" => Some(1.4),
+        _ => None,
+    };
+    let zone = zone(objects);
+    let mut spilled = factor.and_then(|factor| spilled(&endpoints, zone, factor, has_local_policy));
+    let weights_matter = spilled.is_none();
+    let mut chosen = if is_local {
+        spilled = None;
         local_set(&endpoints)
     } else {
-        cluster_set(&endpoints, zone(objects))
+        cluster_set(&endpoints, zone)
     };
+    let spill_over = spilled.map(|(others, percent)| {
+        chosen.extend(others.iter().copied());
+        let mut to: Vec<SocketAddr> = others.iter().map(|e| e.address).collect();
+        to.sort();
+        (to, percent)
+    });
     let ranges = match want.kind {
         "LoadBalancer" => source_ranges(want.service, want.family),
         _ => Vec::new(),
@@ -200,14 +228,17 @@ fn line(objects: &Objects, want: &Want<'_>, is_outside: bool) -> String {
         _ => Some(10_800),
     };
     let addresses = |of: &[&Endpoint<'_>]| {
-        let of_node = |e: &&Endpoint<'_>| format!("{}@{} x{}", e.address, text(e.node), e.weight);
+        let of_node = |e: &&Endpoint<'_>| match weights_matter {
+            true => format!("{}@{} x{}", e.address, text(e.node), e.weight),
+            false => format!("{}@{}", e.address, text(e.node)),
+        };
         let mut addresses: Vec<String> = of.iter().map(of_node).collect();
         addresses.sort();
         addresses
     };
     let serving: Vec<&Endpoint<'_>> = endpoints.iter().filter(|e| e.serving).collect();
     format!(
-        "{}/{} {:?} {} {} {:?} {} from {} in {ranges:?} affinity {affinity:?} -> {:?} serving {:?}",
+        "{}/{} {:?} {} {} {:?} {} from {} in {ranges:?} affinity {affinity:?} -> {:?} spill over {spill_over:?} serving {:?}",
         text(&metadata["namespace"]),
         text(&metadata["name"]),
         want.port,
