@@ -1,4 +1,4 @@
-//! docs/figures/*.svg, from the files *.csv beside them.
+//! docs/figures/*.svg, from the files *.csv beside them: bars, or lines if the file has `# lines: ` with the name of the x axis.
 
 use std::fs;
 use std::path::Path;
@@ -16,8 +16,10 @@ const COLOURS: [RGBColor; 4] = [
     RGBColor(204, 121, 167),
 ];
 
-/// A table of numbers: each row is a group of bars, each column a series.
+/// A table of numbers: each column is a series, each row a group of bars, or a point of each line.
 struct Figure {
+    /// The name of the x axis; none: bars.
+    lines: Option<String>,
     title: String,
     axis: String,
     /// The page that contains the same numbers in a table.
@@ -51,7 +53,9 @@ impl Figure {
         for (name, cells) in &groups {
             assert_eq!(cells.len(), series.len(), "{name}");
         }
+        let lines = text.lines().find_map(|line| line.strip_prefix("# lines: "));
         Self {
+            lines: lines.map(str::to_owned),
             title: head("title"),
             axis: head("axis"),
             page: head("page"),
@@ -63,9 +67,62 @@ impl Figure {
     fn svg(&self) -> String {
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        self.draw(&area);
+        match &self.lines {
+            Some(axis) => self.draw_lines(&area, axis),
+            None => self.draw(&area),
+        }
         drop(area);
         svg
+    }
+
+    fn draw_lines(&self, area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, axis: &str) {
+        area.fill(&WHITE).expect("a string takes it");
+        let cells = self.groups.iter().flat_map(|(_, cells)| cells);
+        let most = cells.map(|cell| cell.value).fold(0.0, f64::max);
+        let x = |name: &str| -> f64 { name.parse().expect("a number") };
+        let last = self.groups.last().map_or(0.0, |(name, _)| x(name));
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(
+                0.0..last,
+                0.0..most * (1.1 + 0.08 * small(self.series.len())),
+            )
+            .expect("it fits");
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .y_labels(6)
+            .x_desc(axis)
+            .y_desc(&self.axis)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(BLACK.mix(0.15))
+            .axis_desc_style(("sans-serif", 14))
+            .label_style(("sans-serif", 13))
+            .draw()
+            .expect("a string takes it");
+        for (series, (name, colour)) in self.series.iter().zip(COLOURS).enumerate() {
+            let points = self.groups.iter();
+            let points: Vec<_> = points
+                .map(|(at, cells)| (x(at), cells[series].value))
+                .collect();
+            let style = colour.stroke_width(2);
+            chart
+                .draw_series([PathElement::new(points, style)])
+                .expect("a string takes it")
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .label_font(("sans-serif", 13))
+            .background_style(WHITE)
+            .border_style(BLACK.mix(0.15))
+            .draw()
+            .expect("a string takes it");
     }
 
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) {
@@ -200,11 +257,35 @@ fn plots_match_their_files() {
 }
 
 #[test]
+fn a_plot_of_lines_has_one_for_each_series() {
+    let figure = Figure::read(
+        "# title: Shares\n# axis: %\n# lines: seconds\n# page: -\n# command: -\n# machine: -\n# date: -\n\
+         ,random,least-conn\n0,10,12.5\n0.5,20,30\n1,5,0\n",
+    );
+    let svg = figure.svg();
+    for (colour, points) in [(COLOURS[0], 3), (COLOURS[1], 3)] {
+        let RGBColor(red, green, blue) = colour;
+        let stroke = format!("stroke=\"#{red:02X}{green:02X}{blue:02X}\"");
+        let lines: Vec<&str> = svg.lines().filter(|line| line.contains(&stroke)).collect();
+        // The other one is in the legend.
+        assert_eq!(lines.len(), 2, "{svg}");
+        assert!(
+            lines.iter().any(|line| line.matches(',').count() == points),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
 fn plot_files_match_the_tables_of_the_pages() {
     for (name, figure) in figures() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         let page = fs::read_to_string(path.join(&figure.page)).expect("the page can be read");
         assert!(page.contains(&format!("figures/{name}.svg")), "{name}");
+        // No page has a table of so many numbers.
+        if figure.lines.is_some() {
+            continue;
+        }
         let words: Vec<&str> = page
             .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ','))
             .map(|word| word.trim_end_matches([',', '.']))

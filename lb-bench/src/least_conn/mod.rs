@@ -1,23 +1,22 @@
-//! `bench least-conn`: how long requests take when some servers are slower than others, with each algorithm in turn.
+//! `bench least-conn`: how long requests take when some servers are slower than others, with each algorithm in turn, and how
+//! that changes with weights, slow start and spill-over.
 //!
-//! Requests arrive as a Poisson process, independent of the answers to earlier requests, at a rate at which an equal share nearly
-//! saturates the slow servers. A request's time is from its arrival to its answer.
+//! Requests come at a rate at which an equal share nearly saturates the slow servers. A request's time is from its arrival to its
+//! answer.
 
+mod load;
+mod over_time;
 mod servers;
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use fastrand::Rng;
-use lb_testbed::{Agent, Family, Pod, Sandbox, ServiceManifest, SliceManifest};
+use anyhow::Result;
+use lb_testbed::{Agent, Family, Sandbox, ServiceManifest, SliceManifest};
 use serde::Serialize;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
-use self::servers::{FAST, SLOW, Servers, TIMES, addresses};
+use self::load::Load;
+use self::over_time::Course;
+use self::servers::{Servers, Speed, address};
 use crate::Options;
 use crate::services::{self, BACKEND_PORT, PORT};
 use crate::statistics::percentile;
@@ -29,6 +28,10 @@ fn rounds(is_quick: bool) -> u64 {
 
 /// Values of the annotation `socklb.dev/algorithm`. Without maglev, which sends one client to one backend.
 const ALGORITHMS: [&str; 3] = ["random", "round-robin", "least-conn"];
+
+const FAST: Speed = Speed::of_millis(2);
+const SLOW: Speed = Speed::of_millis(8);
+const SERVERS: [Speed; 6] = [FAST, FAST, FAST, FAST, SLOW, SLOW];
 
 /// Requests a second. With a sixth of them a slow server is busy 80 % of the time.
 const RATE: f64 = 600.0;
@@ -50,38 +53,62 @@ struct AlgorithmRow {
 #[derive(Debug, Default)]
 struct RequestSamples {
     took: Vec<Duration>,
-    slow: u64,
+    slow: usize,
+}
+
+/// All figures of the bench.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures {
+    algorithms: Vec<AlgorithmRow>,
+    over_time: Vec<Course>,
 }
 
 pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
-    let servers = Servers::start(sandbox)?;
+    let algorithms = algorithms(options, sandbox)?;
+    report(&algorithms);
+    let over_time = over_time::run(options, sandbox)?;
+    options.write_json(&Figures {
+        algorithms,
+        over_time,
+    })
+}
+
+fn algorithms(options: &Options, sandbox: &Sandbox) -> Result<Vec<AlgorithmRow>> {
+    let _servers = Servers::start(sandbox, &SERVERS)?;
     let client = sandbox.pod("client")?;
     let manifests = sandbox.manifests()?;
     manifests.write("services.json", objects())?;
     let agent = Agent::new(&options.agent, sandbox, manifests.folder());
     let _process = agent.start()?;
+    let number = |of: Speed| SERVERS.iter().filter(|&&speed| speed == of).count();
     println!(
-        "{} servers that take {FAST:?} for an answer, {} that take {SLOW:?}; {RATE} requests a second",
-        TIMES.iter().filter(|&&time| time == FAST).count(),
-        TIMES.iter().filter(|&&time| time == SLOW).count(),
+        "{} servers that take {:?} for an answer, {} that take {:?}; {RATE} requests a second",
+        number(FAST),
+        FAST.takes,
+        number(SLOW),
+        SLOW.takes,
     );
     let mut samples = ALGORITHMS.map(|_| RequestSamples::default());
     for round in 0..rounds(options.quick) {
         eprintln!("bench: round {} of {}", round + 1, rounds(options.quick));
         for (number, samples) in samples.iter_mut().enumerate() {
-            let before = servers.slow_answers();
-            let to = services::frontend(number).into();
-            samples.took.extend(requests(&client, to, round)?);
-            samples.slow += servers.slow_answers() - before;
+            let load = Load {
+                to: services::frontend(number).into(),
+                rate: RATE,
+                length: ROUND,
+                seed: round,
+            };
+            let answers = load::send(&client, load, |_| Ok(()))?;
+            let slow = answers.iter().filter(|of| SERVERS[of.server] == SLOW);
+            samples.slow += slow.count();
+            samples.took.extend(answers.iter().map(|of| of.took));
         }
     }
-    let rows: Vec<AlgorithmRow> = ALGORITHMS
-        .into_iter()
-        .zip(samples)
+    let rows = ALGORITHMS.into_iter().zip(samples);
+    Ok(rows
         .map(|(algorithm, samples)| row(algorithm, samples))
-        .collect();
-    report(&rows);
-    options.write_json(&rows)
+        .collect())
 }
 
 /// A Service for each algorithm, with the same servers.
@@ -96,44 +123,9 @@ fn objects() -> impl Iterator<Item = serde_json::Value> {
                 .annotation("socklb.dev/algorithm", algorithm);
             let slice = SliceManifest::new(algorithm, Family::IPv4)
                 .port("main", BACKEND_PORT)
-                .addresses(addresses());
+                .addresses((0..SERVERS.len()).map(address));
             [service.to_json(), slice.to_json()]
         })
-}
-
-/// One round: the time of each request.
-fn requests(client: &Pod, to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
-    client.enter(|| {
-        let runtime = lb_testbed::runtime()?;
-        runtime.block_on(send_requests(to, seed))
-    })?
-}
-
-async fn send_requests(to: SocketAddr, seed: u64) -> Result<Vec<Duration>> {
-    let mut rng = Rng::with_seed(seed);
-    let mut under_way = JoinSet::new();
-    let start = Instant::now();
-    let mut next = start;
-    while next < start + ROUND {
-        sleep_until(next.into()).await;
-        let came = next;
-        under_way.spawn(async move { ask(to).await.map(|()| came.elapsed()) });
-        next += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / RATE);
-    }
-    let mut took = Vec::new();
-    while let Some(one) = under_way.join_next().await {
-        took.push(one??);
-    }
-    Ok(took)
-}
-
-async fn ask(to: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect(to).await.context("cannot connect")?;
-    stream
-        .read_exact(&mut [0])
-        .await
-        .context("the server did not answer")?;
-    Ok(())
 }
 
 fn row(algorithm: &'static str, mut samples: RequestSamples) -> AlgorithmRow {
