@@ -9,6 +9,7 @@
 
 pub mod affinity;
 pub mod backend;
+pub mod client;
 pub mod config;
 pub mod event;
 pub mod flow;

@@ -19,7 +19,7 @@ pub fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
     };
     let destination = Destination::new::<F>(ctx, protocol, F::bound);
     let Some(target) = frontend::find_for(ctx, &destination.lookup) else {
-        return match guard::refusal(&destination.lookup) {
+        return match guard::refusal_for(ctx, &destination.lookup) {
             Some(why) => verdict::refuse(ctx, &destination.lookup, why),
             None => pass(ctx),
         };

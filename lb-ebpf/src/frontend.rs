@@ -8,15 +8,15 @@ use lb_common::near::{FRONTENDS_PER_LINE, NearFrontend, NearLine};
 use lb_common::{FrontendKey, FrontendValue, Target};
 
 use crate::atomic::Word;
-use crate::{config, maps};
+use crate::{client, config, maps};
 
-/// The frontend with this key, for a socket. None on a miss, if this client may not use the frontend, and if the programs
-/// fail open.
+/// The frontend with this key, for a socket. None on a miss, if this client is not served or may not use the frontend, and if
+/// the programs fail open.
 #[inline(always)]
 pub fn find_for(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Target> {
     let target = find(key)?;
     let is_for_host = target.is_host_only && !config::is_host(ctx);
-    (!is_for_host && !target.has_source_ranges).then_some(target)
+    (!is_for_host && !target.has_source_ranges && client::is_served(ctx)).then_some(target)
 }
 
 /// The frontend with this key. None on a miss, and if the programs fail open.

@@ -3,13 +3,21 @@
 //! kube-proxy's nftables mode rejects the former and drops the latter (the chain `cluster-ips-check` in
 //! pkg/proxy/nftables/proxier.go).
 
+use aya_ebpf::programs::SockAddrContext;
 use lb_common::config::{GUARDED_IPV4, GUARDED_IPV6, SERVICE_CIDRS, first_half};
 use lb_common::frontend::guard;
 use lb_common::{Address, FrontendKey, is_mapped};
 
-use crate::config;
 use crate::frontend::Element;
 use crate::verdict::Refusal;
+use crate::{client, config};
+
+/// Why a socket's call to this key, which is no frontend's, is refused. None if it passes, as every call of a client that is not
+/// served.
+#[inline(always)]
+pub fn refusal_for(ctx: &SockAddrContext, key: &FrontendKey) -> Option<Refusal> {
+    refusal(key).filter(|_| client::is_served(ctx))
+}
 
 /// Why a call to this key, which is no frontend's, is refused. None if it passes.
 ///

@@ -6,6 +6,7 @@
 mod affinity;
 mod atomic;
 mod backend;
+mod client;
 mod config;
 mod connect;
 mod ctx;

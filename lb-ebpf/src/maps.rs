@@ -73,6 +73,10 @@ pub static REPLIES: LruHashMap<ReplyKey, Reply, 1024> = LruHashMap::new();
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, u64, 1024> = LruHashMap::new();
 
+/// The network namespaces that the hooks serve, if the agent selects pods: see [`lb_common::client`].
+#[btf_map]
+pub static CLIENTS: HashMap<u64, u64, 1024, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
 /// A key of SOURCE_RANGES with its number of bits.
 pub type SourceKey = Key<SourceRange>;
 
@@ -133,6 +137,15 @@ pub fn affinity(key: AffinityKey) -> Option<Word> {
     // SAFETY: the look-up gave a word.
     AFFINITY
         .get_ptr_mut(key)
+        .map(|word| unsafe { Word::new(word) })
+}
+
+/// The value of a network namespace in CLIENTS.
+#[inline(always)]
+pub fn client(cookie: u64) -> Option<Word> {
+    // SAFETY: the look-up gave a word.
+    CLIENTS
+        .get_ptr_mut(cookie)
         .map(|word| unsafe { Word::new(word) })
 }
 

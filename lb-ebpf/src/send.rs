@@ -26,7 +26,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     }
     let destination = Destination::new::<F>(ctx, UDP, F::source);
     let Some(target) = frontend::find_for(ctx, &destination.lookup) else {
-        if let Some(why) = guard::refusal(&destination.lookup) {
+        if let Some(why) = guard::refusal_for(ctx, &destination.lookup) {
             return verdict::refuse(ctx, &destination.lookup, why);
         }
         note_direct(ctx, &destination.requested);

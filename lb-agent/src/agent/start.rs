@@ -22,7 +22,7 @@ use super::state::{Agent, Running};
 use super::take_over::Prepared;
 use super::terminator::{Terminator, TerminatorSettings};
 use crate::catalog::Family;
-use crate::kernel::{self, DataPath, Keeper};
+use crate::kernel::{self, DataPath, Keeper, StartClients};
 use crate::policy::{Masquerading, NodePorts};
 use crate::serve::{HttpServer, Server, SyncStatus};
 use crate::sockets::Worker;
@@ -43,7 +43,7 @@ impl Agent {
             first,
             pins,
         } = prepared;
-        let opened = kernel::open(&settings.kernel, pins)?;
+        let opened = kernel::open(&settings.kernel, pins, &StartClients::Off)?;
         log_hooks(&opened);
         let DataPath {
             maps,
@@ -60,6 +60,7 @@ impl Agent {
             failure_hooks,
             syn_timeout,
             counters,
+            clients: _,
         } = opened;
         let termination = TerminatorSettings {
             tcp: settings.terminate_tcp,

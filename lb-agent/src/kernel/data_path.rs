@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Ebpf;
+use lb_common::client::SELECTION;
 
 use super::bpf::events::ProgramEvents;
 use super::bpf::failure_hooks::FailureHooks;
@@ -15,6 +16,7 @@ use super::bpf::log::{self, LogLevel, ProgramLog};
 use super::bpf::stats::Stats;
 use super::bpf::syn_timeout::{self, SynTimeout};
 use super::maps::backing::Maps;
+use super::maps::clients::{self, ClientMap, StartClients};
 use super::maps::footprint;
 use super::maps::service_counters::ServiceCounterMap;
 use super::maps::sizes::Sizes;
@@ -28,6 +30,7 @@ use super::packets::devices::{self, DevicePattern};
 use super::packets::hook::PacketHook;
 use super::pins::folder::Pins;
 use super::pins::keeper::PinnedMap;
+use super::pins::sets;
 use super::pins::unload::{self, Unloaded, UnloadedPackets};
 use crate::duties::sysctls::{Sysctl, SysctlFiles};
 use crate::tables::{ReadTables as _, Table};
@@ -96,6 +99,7 @@ pub struct DataPath {
     pub failure_hooks: FailureHooks,
     pub syn_timeout: Option<SynTimeout>,
     pub counters: ServiceCounterMap,
+    pub clients: ClientMap,
 }
 
 /// Locks the pin folder. Returns [`KernelError::Locked`] if another agent holds it, and reports an unsuitable node
@@ -106,15 +110,41 @@ pub fn lock(settings: &DataPathSettings) -> Result<Pins, KernelError> {
     Pins::open(&settings.pin_dir)
 }
 
+/// The path of the cgroup that the settings name.
+pub fn cgroup_path(settings: &DataPathSettings) -> Result<PathBuf, KernelError> {
+    Cgroup::open(settings.cgroup.as_deref()).map(|cgroup| cgroup.path)
+}
+
+/// The selection by which an earlier agent has filled CLIENTS ([`lb_common::client::SELECTION`]); 0: its programs serve all clients.
+/// None: there are no tables.
+pub fn pinned_selection(pins: &Pins) -> Result<Option<u64>, KernelError> {
+    let sets = sets::found(pins)?;
+    let Some(current) = sets.last() else {
+        return Ok(None);
+    };
+    let pin = current.folder.join(clients::NAME);
+    if !pin.exists() {
+        return Ok(Some(0));
+    }
+    let selection = ClientMap::at(&pin)?.get(SELECTION);
+    let selection = selection.map_err(KernelError::pin("read the pinned map", &pin))?;
+    Ok(Some(selection.unwrap_or_default()))
+}
+
 /// Takes over the pinned tables, or makes them; then loads the programs and attaches them.
 ///
 /// `pins`: made with the same settings.
-pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelError> {
+pub fn open(
+    settings: &DataPathSettings,
+    pins: Pins,
+    clients: &StartClients,
+) -> Result<DataPath, KernelError> {
     let cgroup = Cgroup::open(settings.cgroup.as_deref())?;
     let grace = Grace::new()?;
     let InPlace {
         mut object,
         mut maps,
+        clients: client_map,
         hooks,
         lengths,
     } = migrate::put_into_place(
@@ -124,9 +154,11 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
             log: settings.program_log,
             has_packets: settings.packets.is_some(),
             has_latency: settings.has_latency,
+            has_clients: !matches!(clients, StartClients::Off),
             syn_timeout: syn_timeout::jiffies(settings.syn_timeout)
                 .map_err(KernelError::system("read the length of a jiffy"))?,
         },
+        clients,
         &cgroup,
         &grace,
     )?;
@@ -159,6 +191,7 @@ pub fn open(settings: &DataPathSettings, pins: Pins) -> Result<DataPath, KernelE
         failure_hooks,
         syn_timeout,
         counters,
+        clients: client_map,
     })
 }
 

@@ -23,10 +23,11 @@ pub use self::bpf::stats::{Refusals, Stats};
 pub use self::bpf::syn_timeout::SynTimeout;
 pub use self::bpf::sys::give_memory_back;
 pub use self::data_path::{
-    DataPath, DataPathSettings, OpenedPackets, PacketProgramError, PacketSettings, Packets, lock,
-    open, open_ruleset, unload,
+    DataPath, DataPathSettings, OpenedPackets, PacketProgramError, PacketSettings, Packets,
+    cgroup_path, lock, open, open_ruleset, pinned_selection, unload,
 };
 pub use self::maps::backing::Maps;
+pub use self::maps::clients::{ClientMap, Clients, StartClients};
 pub use self::maps::entry_reader::EntryReader;
 pub use self::maps::pinned::PinnedMaps;
 pub use self::maps::service_counters::ServiceCounterMap;

@@ -66,7 +66,7 @@ pub(super) const HOUSES: &[House] = &[
             &["pick", "verdict"],
             &["outlier"],
             &["event", "service"],
-            &["backend", "config", "identity"],
+            &["backend", "client", "config", "identity"],
             &["maps"],
             &["ctx", "atomic", "header"],
         ],

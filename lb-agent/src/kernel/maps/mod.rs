@@ -2,6 +2,7 @@
 
 pub mod arrays;
 pub mod backing;
+pub mod clients;
 pub mod entries;
 pub mod entry_reader;
 pub mod filter;

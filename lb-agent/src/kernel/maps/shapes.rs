@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use super::sizes::{LEAST, Sizes};
-use super::{service_counters, source_ranges};
+use super::{clients, service_counters, source_ranges};
 
 /// The folder of a map's pin in the pin folder, and so the version of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ const AFFINITIES: u32 = 65_536;
 const SOURCE_RANGES: u32 = 65_536;
 /// Service ports with something to count. The same for all sizes, so that no other size moves the counters.
 const SERVICE_COUNTERS: u32 = 32_768;
+/// Network namespaces of pods on the node: far more than a node has. The kernel takes memory only for those that exist.
+const CLIENTS: u32 = 4096;
 /// Four sockets in a set; the number of sets is a power of two.
 const ORIGIN_SETS: u32 = 65_536;
 /// Sockets whose set was full.
@@ -135,6 +137,10 @@ pub fn all(sizes: Sizes) -> impl Iterator<Item = Shape> {
                 Subfolder::Tables,
                 SERVICE_COUNTERS,
             )
+        },
+        Shape {
+            kind: MapKind::SparseHash,
+            ..hash::<u64, u64>(clients::NAME, Subfolder::Tables, CLIENTS)
         },
     ]
     .into_iter()

@@ -10,6 +10,7 @@ use lb_common::{Backend, FrontendEntry};
 
 use super::layout::{COUNTERS, Layout};
 use crate::kernel::bpf::loader::chain;
+use crate::kernel::maps::clients;
 use crate::kernel::maps::hash::{hash_at, io_error};
 use crate::kernel::maps::mapped::Mapped;
 use crate::kernel::maps::source_ranges::{self, SourceRanges};
@@ -35,6 +36,7 @@ pub fn copy(
         "BACKENDS" => backends(layout, old, new),
         source_ranges::NAME => copy_source_ranges(old, new),
         "FRONTENDS" => hash::<[u32; 5], [u64; 2]>(old, new, |key| key),
+        clients::NAME => hash::<u64, u64>(old, new, |cookie| cookie),
         _ => again(name, layout, from, to),
     }
 }

@@ -13,6 +13,7 @@ use crate::kernel::bpf::grace::Grace;
 use crate::kernel::bpf::hooks::{self, HookState};
 use crate::kernel::bpf::loader::{self, Programs, chain};
 use crate::kernel::maps::backing::Maps;
+use crate::kernel::maps::clients::{self, ClientMap, Clients, StartClients};
 use crate::kernel::maps::footprint;
 use crate::kernel::maps::hash::io_error;
 use crate::kernel::maps::lengths::Lengths;
@@ -29,6 +30,7 @@ use crate::kernel::pins::table_set::TableSet;
 pub struct InPlace {
     pub object: Ebpf,
     pub maps: Maps,
+    pub clients: ClientMap,
     pub hooks: Vec<HookState>,
     /// The lengths of all maps.
     pub lengths: Lengths,
@@ -39,6 +41,7 @@ pub fn put_into_place(
     pins: &Pins,
     sizes: Sizes,
     programs: Programs,
+    clients: &StartClients,
     cgroup: &Cgroup,
     grace: &Grace,
 ) -> Result<InPlace, KernelError> {
@@ -46,6 +49,7 @@ pub fn put_into_place(
         pins,
         sizes,
         programs,
+        clients,
         cgroup,
         grace,
     };
@@ -92,6 +96,7 @@ struct Mover<'a> {
     pins: &'a Pins,
     sizes: Sizes,
     programs: Programs,
+    clients: &'a StartClients,
     cgroup: &'a Cgroup,
     grace: &'a Grace,
 }
@@ -219,10 +224,19 @@ impl Mover<'_> {
             set.pin_programs(&mut object)?;
         }
         let maps = Maps::take(&mut object)?;
+        let mut clients = ClientMap::take(&mut object)?;
+        let failed = KernelError::map("write", clients::NAME);
+        if let StartClients::Replaced(wanted) = self.clients {
+            clients.replace(wanted).map_err(&failed)?;
+        }
         let hooks = hooks::put_into_place(&mut object, &self.pins.links(), self.cgroup)?;
+        if let StartClients::Off = self.clients {
+            clients.replace(&Clients::new()).map_err(&failed)?;
+        }
         Ok(InPlace {
             object,
             maps,
+            clients,
             hooks,
             lengths,
         })

@@ -4,13 +4,15 @@ use std::os::fd::AsRawFd as _;
 use std::{io, thread};
 
 use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Socket, Type};
 
 use super::error::KernelError;
 
 /// linux/socket.h; since Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// The value that identifies the calling thread's network namespace to the programs (SO_NETNS_COOKIE).
+/// The value that identifies the calling thread's network namespace to the programs (SO_NETNS_COOKIE). Works in a namespace in which
+/// no device is up.
 ///
 /// `bpf_get_netns_cookie` without a socket is no substitute: it returns the cookie of the first namespace of the
 /// machine, which is another one if the node itself is a container.
@@ -37,7 +39,7 @@ pub fn in_new<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 }
 
 fn ask() -> io::Result<u64> {
-    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     let mut cookie = 0_u64;
     let mut length = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
     // SAFETY: both pointers are to values of the sizes that the option has.

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use aya::Ebpf;
 
-use super::programs::load_object;
+use super::programs::{Extent, load_object};
 use crate::kernel::bpf::hooks;
 use crate::kernel::maps::backing::Maps;
 use crate::kernel::node::cgroup::Cgroup;
@@ -24,7 +24,7 @@ impl OwnDataPath {
     /// # Errors
     /// The kernel refuses a program or a table, or does not let one be attached.
     pub fn attach(cgroup: &Cgroup) -> Result<(Self, Maps), KernelError> {
-        let (mut object, _) = load_object(false)?;
+        let (mut object, _) = load_object(Extent::Sockets)?;
         let maps = Maps::take(&mut object)?;
         let links = hooks::attach_for_now(&object, cgroup)?;
         let data_path = Self {

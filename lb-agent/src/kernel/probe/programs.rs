@@ -46,7 +46,7 @@ impl LoadedPrograms {
 /// # Errors
 /// The kernel refuses a program for sockets or a table.
 pub fn load() -> Result<LoadedPrograms, KernelError> {
-    let (mut object, fields) = load_object(true)?;
+    let (mut object, fields) = load_object(Extent::All)?;
     let packets = match packet_programs(&object) {
         Some(programs) => Ok(programs),
         None => Err(packet_refusal(&mut object)
@@ -59,8 +59,16 @@ pub fn load() -> Result<LoadedPrograms, KernelError> {
     })
 }
 
-/// `has_packets`: the programs for packets too.
-pub(super) fn load_object(has_packets: bool) -> Result<(Ebpf, SocketFields), KernelError> {
+/// Which programs a trial loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Those for packets too, and the look-up of clients.
+    All,
+    /// Those for sockets, which serve every client.
+    Sockets,
+}
+
+pub(super) fn load_object(extent: Extent) -> Result<(Ebpf, SocketFields), KernelError> {
     let maps: Vec<MapPin> = shapes::small()
         .map(|shape| MapPin {
             name: shape.name,
@@ -71,8 +79,9 @@ pub(super) fn load_object(has_packets: bool) -> Result<(Ebpf, SocketFields), Ker
     let memory = footprint::bytes(shapes::small(), footprint::Machine::this());
     let programs = Programs {
         log: LogLevel::Off,
-        has_packets,
+        has_packets: extent == Extent::All,
         has_latency: true,
+        has_clients: extent == Extent::All,
         syn_timeout: 0,
     };
     loader::load_and_tell(&maps, memory, programs)
