@@ -132,11 +132,13 @@ pub struct Annotations {
     pub last_change_trigger_time: TriggerTime,
 }
 
-fn default_namespace() -> Arc<str> {
+pub(super) fn default_namespace() -> Arc<str> {
     text::shared("default")
 }
 
-fn default_when_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+pub(super) fn default_when_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<str>, D::Error> {
     Ok(text::maybe(deserializer)?
         .filter(|namespace| !namespace.is_empty())
         .unwrap_or_else(default_namespace))

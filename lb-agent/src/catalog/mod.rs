@@ -4,12 +4,16 @@
 //! the Service is removed: the two arrive on different watches, in any order.
 
 mod endpoint_slice;
+mod label_map;
 mod metadata;
 mod metrics;
+mod namespace;
 mod node;
 mod node_names;
 mod object;
 mod object_id;
+mod pod;
+mod pods;
 mod problem;
 mod protocol;
 mod service;
@@ -31,11 +35,15 @@ use self::triggers::Triggers;
 pub use self::endpoint_slice::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
 };
+pub use self::label_map::LabelMap;
 pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
 pub use self::metrics::CatalogMetrics;
+pub use self::namespace::{Namespace, NamespaceMetadata};
 pub use self::node::{Node, NodeSpec, Taint};
 pub use self::object::{Change, Object};
 pub use self::object_id::{Kind, ObjectId, ObjectName};
+pub use self::pod::{Pod, PodAnnotations, PodMetadata, PodSpec, PodStatus};
+pub use self::pods::Pods;
 pub use self::problem::{Printable, Problem};
 pub use self::protocol::{Family, Protocol, is_name};
 pub use self::service::{
@@ -105,6 +113,8 @@ impl Catalog {
                 let name = Arc::clone(&cidr.metadata.name);
                 self.service_cidrs.insert(name, cidr);
             }
+            // `Pods` has these.
+            Change::Set(Object::Pod(_) | Object::Namespace(_)) => {}
             Change::Remove(id) => self.remove(&id),
             Change::Only(kind, names) => self.retain(kind, &names),
             Change::Unread(id) => {
@@ -264,6 +274,7 @@ impl Catalog {
             Kind::ServiceCidr => {
                 self.service_cidrs.remove(&id.name.name);
             }
+            Kind::Pod | Kind::Namespace => {}
         }
     }
 
@@ -290,6 +301,7 @@ impl Catalog {
                 });
                 known.filter(|name| !names.contains(name)).collect()
             }
+            Kind::Pod | Kind::Namespace => Vec::new(),
         };
         for name in gone {
             self.remove(&ObjectId { kind, name });

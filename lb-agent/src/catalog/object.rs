@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::endpoint_slice::EndpointSlice;
+use super::namespace::Namespace;
 use super::node::Node;
 use super::object_id::{Kind, ObjectId, ObjectName};
+use super::pod::Pod;
 use super::service::Service;
 use super::service_cidr::ServiceCidr;
 
@@ -22,6 +24,18 @@ pub enum Change {
     Only(Kind, HashSet<ObjectName>),
 }
 
+impl Change {
+    /// The kind of the object that it is about, or of the objects.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Set(object) => object.kind(),
+            Self::Remove(id) | Self::Unread(id) => id.kind,
+            Self::Only(kind, _) => *kind,
+        }
+    }
+}
+
 /// An object that the agent reads. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
@@ -29,17 +43,33 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Node(Arc<Node>),
     ServiceCidr(Arc<ServiceCidr>),
+    Pod(Arc<Pod>),
+    Namespace(Arc<Namespace>),
 }
 
 impl Object {
     #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Node(_) => Kind::Node,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
+            Self::Pod(_) => Kind::Pod,
+            Self::Namespace(_) => Kind::Namespace,
+        }
+    }
+
+    #[must_use]
     pub fn id(&self) -> ObjectId {
-        let (kind, metadata) = match self {
-            Self::Service(service) => (Kind::Service, &service.metadata),
-            Self::EndpointSlice(slice) => (Kind::EndpointSlice, &slice.metadata),
-            Self::Node(node) => (Kind::Node, &node.metadata),
-            Self::ServiceCidr(cidr) => (Kind::ServiceCidr, &cidr.metadata),
+        let name = match self {
+            Self::Service(service) => service.metadata.object_name(),
+            Self::EndpointSlice(slice) => slice.metadata.object_name(),
+            Self::Node(node) => node.metadata.object_name(),
+            Self::ServiceCidr(cidr) => cidr.metadata.object_name(),
+            Self::Pod(pod) => pod.metadata.object_name(),
+            Self::Namespace(namespace) => namespace.metadata.object_name(),
         };
-        ObjectId::new(kind, metadata.object_name())
+        ObjectId::new(self.kind(), name)
     }
 }

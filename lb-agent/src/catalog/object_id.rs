@@ -12,13 +12,15 @@ pub enum Kind {
     EndpointSlice,
     Node,
     ServiceCidr,
+    Pod,
+    Namespace,
 }
 
 impl Kind {
     /// Whether its objects have a namespace.
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        matches!(self, Self::Service | Self::EndpointSlice)
+        matches!(self, Self::Service | Self::EndpointSlice | Self::Pod)
     }
 }
 
@@ -29,11 +31,13 @@ impl fmt::Display for Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
+            Self::Pod => "Pod",
+            Self::Namespace => "Namespace",
         })
     }
 }
 
-/// An object's name within its kind. The namespace of a Node or a ServiceCIDR is empty.
+/// An object's name within its kind. The namespace of a Node, a ServiceCIDR or a Namespace is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     pub namespace: Arc<str>,

@@ -74,7 +74,8 @@ pub(super) fn list<'de, D: Deserializer<'de>>(
     Ok(texts.map(|text| text.0).collect())
 }
 
-struct SharedText(Arc<str>);
+/// A text that is shared when it is read.
+pub(super) struct SharedText(pub(super) Arc<str>);
 
 impl<'de> Deserialize<'de> for SharedText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

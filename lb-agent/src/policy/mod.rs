@@ -8,6 +8,7 @@ mod address;
 mod allocated;
 mod backends;
 mod claims;
+mod clients;
 mod context;
 mod drain;
 mod endpoints;
@@ -22,6 +23,7 @@ mod node_ports;
 mod options;
 mod own_node;
 mod report;
+mod selector;
 mod service;
 mod service_port;
 mod skip;
@@ -41,6 +43,7 @@ use ipnet::IpNet;
 
 use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
+pub use self::clients::{ClientSelection, NotServed, annotation_problem};
 use self::context::Context;
 pub use self::drain::parse as parse_drain;
 use self::entries::{ClaimedPort, Entries};
@@ -50,6 +53,7 @@ pub use self::masquerading::{Masquerade, Masquerading};
 pub use self::node_ports::NodePorts;
 pub use self::options::{Options, RefuseUnknown};
 pub use self::own_node::{no_primary_address, primary_addresses};
+pub use self::selector::Selector;
 pub use self::service_port::{
     Algorithm, Backend, FULL_WEIGHT, Frontend, FrontendKind, ServicePort, ServicePortKey, SpillOver,
 };

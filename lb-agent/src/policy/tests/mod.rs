@@ -1,6 +1,7 @@
 //! The rules as cases: manifests as input, a plan and its problems as output, all as text.
 
 mod claims;
+mod clients;
 mod endpoints;
 mod explain;
 mod frontends;

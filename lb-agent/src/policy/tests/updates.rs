@@ -190,7 +190,7 @@ fn take(step: Step, case: &mut Case, objects: &mut Objects) -> BTreeSet<ObjectNa
                 let services = objects.values().filter(|o| o["kind"] == "Service");
                 concerned.extend(services.map(|o| typed(o.clone()).id().name));
             }
-            Object::Node(_) | Object::ServiceCidr(_) => {}
+            Object::Node(_) | Object::ServiceCidr(_) | Object::Pod(_) | Object::Namespace(_) => {}
         }
     }
     concerned

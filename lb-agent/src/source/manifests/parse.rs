@@ -108,6 +108,8 @@ impl Parser<'_> {
             Kind::EndpointSlice => typed(value).map(|slice| Object::EndpointSlice(Arc::new(slice))),
             Kind::Node => typed(value).map(|node| Object::Node(Arc::new(node))),
             Kind::ServiceCidr => typed(value).map(|cidr| Object::ServiceCidr(Arc::new(cidr))),
+            Kind::Pod => typed(value).map(|pod| Object::Pod(Arc::new(pod))),
+            Kind::Namespace => typed(value).map(|of| Object::Namespace(Arc::new(of))),
         };
         let object = object.and_then(|object| check_name(&object.id().name).map(|()| object));
         match object {
