@@ -17,6 +17,8 @@ pub enum SocketsError {
         "cannot list the sockets: {0}; the kernel needs CONFIG_INET_TCP_DIAG and CONFIG_INET_UDP_DIAG"
     )]
     List(io::Error),
+    #[error("cannot list the cgroups of pods: {0}; --cgroup must be the root of the hierarchy")]
+    Cgroups(io::Error),
     #[error("cannot start the thread that lists and ends sockets: {0}")]
     Thread(io::Error),
 }

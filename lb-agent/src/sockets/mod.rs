@@ -7,7 +7,9 @@
 //! *Sockets to end*: those whose backend has stopped serving, so that their owners connect again, and
 //! connects that wait for an ejected backend (SOCK_DESTROY).
 //!
-//! Both of these run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
+//! *Pods* and their network namespaces ([`PodSearch`]), for an agent that selects pods.
+//!
+//! These run on one thread, [`Worker`]. No other thread of the agent needs its capabilities CAP_SYS_ADMIN and
 //! CAP_SYS_PTRACE, which it uses to enter other namespaces and to find them.
 //!
 //! It also names the network namespaces, for events.
@@ -28,6 +30,8 @@ mod metrics;
 mod namespaces;
 mod networks;
 mod owners;
+mod pod_cgroups;
+mod pods;
 mod tcp;
 mod worker;
 
@@ -38,5 +42,6 @@ pub use self::error::SocketsError;
 pub use self::live::{LiveSocket, Searched, find_live};
 pub use self::metrics::{EndedCounts, SocketMetrics};
 pub use self::owners::{Owners, namespace_names};
+pub use self::pods::PodSearch;
 pub use self::tcp::TcpFigures;
 pub use self::worker::{Answer, Worker};

@@ -39,6 +39,18 @@ impl Home {
         self.0.metadata().map(|of| of.ino())
     }
 
+    /// Calls `ask` in a namespace, which may be impossible to enter. The thread is here again afterwards.
+    pub fn ask_in<T>(
+        &self,
+        namespace: &File,
+        ask: impl FnOnce() -> io::Result<T>,
+    ) -> Result<io::Result<T>, SocketsError> {
+        let answer = enter(namespace).and_then(|()| ask());
+        // Return in every case, also after an error.
+        enter(&self.0).map_err(SocketsError::Enter)?;
+        Ok(answer)
+    }
+
     /// Calls `visit` here, then in each other namespace, until it ends the walk. Namespaces of processes come first,
     /// since they contain nearly all sockets; then come those that only a thread, a mount or an open file holds. The
     /// walk finds, enters and closes one after the other, so it keeps none alive. The thread is here again afterwards.

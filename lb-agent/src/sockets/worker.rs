@@ -1,7 +1,8 @@
-//! The thread that lists sockets and ends them.
+//! The thread that lists sockets and ends them, and finds pods.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use super::end::{Ended, IsStillStale, SocketTarget, end};
 use super::error::SocketsError;
 use super::namespaces::Home;
 use super::networks::{self, AskNumber};
+use super::pods::{PodSearch, find_pods};
 
 /// Receives the result, once. An error of the receiver itself means that the thread has ended.
 pub type Answer<T> = oneshot::Receiver<Result<T, SocketsError>>;
@@ -39,6 +41,10 @@ enum Job {
     NameNamespaces {
         ask: AskNumber,
         answer: oneshot::Sender<Result<HashMap<u64, String>, SocketsError>>,
+    },
+    FindPods {
+        search: PodSearch,
+        answer: oneshot::Sender<Result<HashMap<Arc<str>, u64>, SocketsError>>,
     },
 }
 
@@ -108,6 +114,13 @@ impl Worker {
         let _ = self.jobs.send(Job::NameNamespaces { ask, answer });
         answers
     }
+
+    /// Requests the cookies of pods' network namespaces, by UID. As urgent as [`Self::end`].
+    pub fn find_pods(&self, search: PodSearch) -> Answer<HashMap<Arc<str>, u64>> {
+        let (answer, answers) = oneshot::channel();
+        let _ = self.jobs.send(Job::FindPods { search, answer });
+        answers
+    }
 }
 
 struct Thread {
@@ -128,20 +141,30 @@ impl Thread {
                 },
             };
             // The receiver of the answer may have been dropped.
-            match job {
-                Job::FindClosed { of, answer } => {
+            match self.do_urgent(job) {
+                Some(Job::FindClosed { of, answer }) => {
                     let _ = answer.send(self.find_closed(of, &mut put_off));
                 }
-                Job::End {
-                    targets,
-                    is_still,
-                    answer,
-                } => drop(answer.send(self.end(&targets, &is_still))),
-                Job::NameNamespaces { ask, answer } => {
+                Some(Job::NameNamespaces { ask, answer }) => {
                     let _ = answer.send(self.name_namespaces(ask));
                 }
+                _ => {}
             }
         }
+    }
+
+    /// Does a job that waits for no other, and returns one that may wait.
+    fn do_urgent(&self, job: Job) -> Option<Job> {
+        match job {
+            Job::End {
+                targets,
+                is_still,
+                answer,
+            } => drop(answer.send(self.end(&targets, &is_still))),
+            Job::FindPods { search, answer } => drop(answer.send(self.find_pods(&search))),
+            other => return Some(other),
+        }
+        None
     }
 
     fn name_namespaces(&self, ask: AskNumber) -> Result<HashMap<u64, String>, SocketsError> {
@@ -149,6 +172,13 @@ impl Thread {
             return Err(SocketsError::NotAllowed(Limitation::clone(lack)));
         }
         networks::find(&self.home, ask)
+    }
+
+    fn find_pods(&self, search: &PodSearch) -> Result<HashMap<Arc<str>, u64>, SocketsError> {
+        if let Some(lack) = &self.ability.no_reach {
+            return Err(SocketsError::NotAllowed(Limitation::clone(lack)));
+        }
+        find_pods(&self.home, search)
     }
 
     fn find_closed(
@@ -161,14 +191,7 @@ impl Thread {
         }
         find_closed(&self.home, of, &mut || {
             while let Ok(job) = self.queue.try_recv() {
-                match job {
-                    Job::End {
-                        targets,
-                        is_still,
-                        answer,
-                    } => drop(answer.send(self.end(&targets, &is_still))),
-                    job => put_off.push_back(job),
-                }
+                put_off.extend(self.do_urgent(job));
             }
         })
     }
