@@ -28,6 +28,7 @@ async fn follow(script: Script) {
         access: Access::default(),
         node_name: "node-a".to_owned(),
         wants_foreign: false,
+        clients: lb_agent::source::ClientKinds::default(),
         wants_service_cidrs: true,
         silent_within: Duration::from_secs(30),
     };

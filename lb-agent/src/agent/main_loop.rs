@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
+use super::clients;
 use super::grace_wait::GraceWait;
 use super::packets::{self, PacketEvent};
 use super::program_events;
@@ -71,6 +72,9 @@ impl Agent {
                 }
                 () = self.feed.networks.found() => {}
                 events = program_events::next(&mut self.opened.events) => self.take_program_events(events),
+                event = clients::next(&mut self.clients) => if let Some(clients) = &mut self.clients {
+                    clients.take(event);
+                },
                 event = packets::next(&mut self.packets) => self.take_packet_event(event),
                 result = self.duties.cleaned() => self.duties.take_cleaned(result, &self.engine),
                 signal = ends.next() => return Ok(self.stop(signal)),

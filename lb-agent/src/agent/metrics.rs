@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::clients::ClientMetrics;
 use super::drains::DrainMetrics;
 use super::drift::DriftMetrics;
 use super::kube_proxy_metrics::KubeProxyMetrics;
@@ -41,6 +42,7 @@ pub struct AgentMetrics {
     pub drains: DrainMetrics,
     pub outliers: OutlierMetrics,
     pub drift: DriftMetrics,
+    pub clients: ClientMetrics,
     pub watches: WatchMetrics,
     pub services: ServiceMetrics,
     /// Those with kube-proxy's names, if they are wanted.
@@ -91,6 +93,7 @@ impl AgentMetrics {
         self.drains.register(registry);
         self.outliers.register(registry);
         self.drift.register(registry);
+        self.clients.register(registry);
         self.watches.register(registry);
         self.sync.register(registry);
         self.services.register(registry);

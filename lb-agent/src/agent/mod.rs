@@ -4,6 +4,7 @@ mod aborter;
 mod capacity;
 mod change_summary;
 mod client_networks;
+mod clients;
 mod clock;
 mod drains;
 mod drift;
@@ -45,6 +46,7 @@ mod take_over;
 mod tenure;
 mod terminator;
 
+pub use self::clients::PodCounts;
 pub use self::drift::DriftWatch;
 pub use self::explain::{Facts, explain_from};
 pub use self::kube_proxy_metrics::KubeProxyMetrics;

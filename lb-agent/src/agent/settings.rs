@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::service_metrics::MetricsPer;
 use crate::duties::DutySettings;
 use crate::kernel::DataPathSettings;
-use crate::policy::Options;
+use crate::policy::{ClientSelection, Options};
 use crate::serve::EventLog;
 use crate::source::Source;
 
@@ -19,6 +19,8 @@ pub struct AgentSettings {
     pub source: Source,
     pub policy: Options,
     pub kernel: DataPathSettings,
+    /// Which clients the hooks serve; none: all.
+    pub clients: Option<ClientSelection>,
     /// The addresses that answer NodePorts; empty: those of the node's interfaces.
     pub node_addresses: Vec<IpAddr>,
     /// First and last port.

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::Sender;
 
 use crate::serve::{SourceStatus, WatchStatus};
-use crate::source::kubernetes::{Health, KindHealth};
-use crate::source::{Batch, Kubernetes, Manifests, Source};
+use crate::source::kubernetes::{Health, KindHealth, KubernetesSettings};
+use crate::source::{Batch, ClientKinds, Kubernetes, Manifests, Source};
 
 /// An opened source.
 pub enum OpenedSource {
@@ -26,10 +26,12 @@ pub enum WatchedSource {
 }
 
 /// Opens a source, and returns the contents that are available already.
-pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
+///
+/// `clients`: the kinds of clients to read too.
+pub async fn open(source: &Source, clients: ClientKinds) -> anyhow::Result<(OpenedSource, Batch)> {
     match source {
         Source::Manifests(paths) => {
-            let (manifests, listing) = Manifests::open(paths.clone())?;
+            let (manifests, listing) = Manifests::open_with(paths.clone(), clients)?;
             tracing::info!(
                 event = "source.listed",
                 objects = listing.objects,
@@ -46,7 +48,11 @@ pub async fn open(source: &Source) -> anyhow::Result<(OpenedSource, Batch)> {
             Ok((OpenedSource::Manifests(Box::new(manifests)), batch))
         }
         Source::Kubernetes(settings) => {
-            let cluster = Kubernetes::open(settings.clone()).await?;
+            let cluster = Kubernetes::open(KubernetesSettings {
+                clients,
+                ..settings.clone()
+            })
+            .await?;
             tracing::info!(
                 event = "source.opened",
                 server = cluster.health().server(),

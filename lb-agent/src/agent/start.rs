@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::aborter::Aborter;
 use super::change_summary::Changes;
+use super::clients::{Clients, PodTracker};
 use super::drift::DriftWatch;
 use super::duties::Duties;
 use super::engine::Engine;
@@ -34,6 +35,7 @@ impl Agent {
     pub async fn start(
         settings: AgentSettings,
         prepared: Prepared,
+        (clients, pods): (StartClients, Option<PodTracker>),
         sockets: Arc<Worker>,
     ) -> anyhow::Result<Self> {
         let Prepared {
@@ -43,7 +45,7 @@ impl Agent {
             first,
             pins,
         } = prepared;
-        let opened = kernel::open(&settings.kernel, pins, &StartClients::Off)?;
+        let opened = kernel::open(&settings.kernel, pins, &clients)?;
         log_hooks(&opened);
         let DataPath {
             maps,
@@ -60,7 +62,7 @@ impl Agent {
             failure_hooks,
             syn_timeout,
             counters,
-            clients: _,
+            clients,
         } = opened;
         let termination = TerminatorSettings {
             tcp: settings.terminate_tcp,
@@ -139,6 +141,10 @@ impl Agent {
             &families,
             &metrics.duties,
         );
+        let clients = pods.map(|pods| {
+            let cgroup = cgroup.path.clone();
+            Clients::new(pods, clients, Arc::clone(&sockets), cgroup)
+        });
         let mut agent = Self {
             began,
             source,
@@ -149,6 +155,7 @@ impl Agent {
             terminator,
             aborter,
             outliers,
+            clients,
             batches,
             server,
             http,

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::aborter::Aborter;
 use super::change_summary::Changes;
+use super::clients::Clients;
 use super::drift::DriftWatch;
 use super::duties::Duties;
 use super::engine::Engine;
@@ -33,6 +34,8 @@ pub struct Agent {
     pub terminator: Terminator,
     pub aborter: Aborter,
     pub outliers: Outliers,
+    /// None: the hooks serve all clients.
+    pub clients: Option<Clients>,
     pub drift: DriftWatch,
     pub source: WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
@@ -80,6 +83,12 @@ impl Agent {
         let changes = batch.changes.len();
         if let Some(kube_proxy) = &self.metrics.kube_proxy {
             kube_proxy.queued(&batch.changes);
+        }
+        if let Some(clients) = &mut self.clients {
+            clients.learn(&mut batch.changes);
+            if batch.has_listed {
+                clients.apply();
+            }
         }
         self.engine.learn(batch.changes, batch.problems);
         if batch.has_listed {

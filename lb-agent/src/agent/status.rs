@@ -1,13 +1,14 @@
 //! What a running agent reports about itself.
 
-use super::explain;
+use super::clients::Clients;
+use super::explain::{self, ExplainedService};
 use super::lists;
 use super::packets::PacketPath;
 use super::source::WatchedSource;
 use super::state::Agent;
 use crate::catalog::Problem;
 use crate::metrics::{set_bool, set_number};
-use crate::serve::{HookStatus, Question, Readiness, Status, TableStatus};
+use crate::serve::{ExplainRequest, HookStatus, Question, Readiness, Status, TableStatus};
 use crate::tables::Usage;
 
 impl Agent {
@@ -42,7 +43,9 @@ impl Agent {
                 let _ = answer.send(());
             }
             Question::Explain(request, answer) => {
-                let _ = answer.send(explain::explain(&self.engine, self.is_ready, &request));
+                let client = self.explained_client(&request);
+                let explained = explain::explain(&self.engine, self.is_ready, client, &request);
+                let _ = answer.send(explained);
             }
             Question::HandOver(wanted, answer) => {
                 let is_ours = self.is_asked_for(&wanted);
@@ -51,6 +54,17 @@ impl Agent {
             }
         }
         false
+    }
+
+    /// Whether the client of a request is served.
+    fn explained_client(&self, request: &ExplainRequest) -> ExplainedService {
+        match (&self.clients, request.network) {
+            (None, _) => ExplainedService::Served,
+            (Some(_), None) => ExplainedService::Unknown,
+            (Some(clients), Some(network)) => clients
+                .why_not(network)
+                .map_or(ExplainedService::Served, ExplainedService::NotServed),
+        }
     }
 
     fn update_metrics(&self) {
@@ -73,6 +87,9 @@ impl Agent {
         self.outliers
             .update(&metrics.outliers, self.aborter.aborted());
         metrics.drift.update(&self.drift);
+        if let Some(clients) = &self.clients {
+            metrics.clients.update(clients.counts());
+        }
         if let WatchedSource::Kubernetes(health) = &self.source {
             metrics.watches.update(&health.kinds());
         }
@@ -82,6 +99,7 @@ impl Agent {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.engine.problems();
         problems.extend(self.duties.problems());
+        problems.extend(self.clients.iter().flat_map(Clients::problems));
         problems.sort();
         problems
     }
@@ -110,6 +128,7 @@ impl Agent {
             source: self.source.status(),
             syncs: self.syncs,
             hooks: hooks.collect(),
+            clients: self.clients.as_ref().map(Clients::status),
             packet_path: self.packets.as_ref().map(PacketPath::status),
             drift: self.drift.status(),
             services,

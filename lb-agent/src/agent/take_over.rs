@@ -17,8 +17,9 @@ use tokio::time::{interval, sleep, timeout};
 use super::settings::AgentSettings;
 use super::source;
 use crate::kernel::{self, KernelError, Pins};
+use crate::policy::ClientSelection;
 use crate::serve::{self, FetchError, HandOver, HandingOver, Probes, ProcessStage};
-use crate::source::Batch;
+use crate::source::{Batch, ClientKinds};
 
 /// How often an agent in standby tries the lock. The agent that asked for the lock is in the kernel's queue, and so
 /// gets it long before.
@@ -60,7 +61,8 @@ pub async fn prepare(
         probes.enter(ProcessStage::Starting);
     }
     let began = Instant::now();
-    let (source, mut first) = source::open(&settings.source).await?;
+    let kinds = client_kinds(settings.clients.as_ref());
+    let (source, mut first) = source::open(&settings.source, kinds).await?;
     let (sender, mut batches) = mpsc::channel(16);
     let source = source.watch(&settings.source, sender)?;
     let pins = match stood_by {
@@ -80,6 +82,14 @@ pub async fn prepare(
         first,
         pins,
     })
+}
+
+/// The kinds that an agent with this selection reads too.
+fn client_kinds(selection: Option<&ClientSelection>) -> ClientKinds {
+    ClientKinds {
+        pods: selection.is_some(),
+        namespaces: selection.is_some_and(ClientSelection::needs_namespaces),
+    }
 }
 
 /// Waits until the agent that took over has exited.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::clients;
 use super::main_loop::Ending;
 use super::settings::AgentSettings;
 use super::signals::EndSignals;
@@ -52,19 +53,24 @@ async fn hold(
         None => ends.insert(EndSignals::new()?),
     };
     probes.serve().context("cannot serve the probe socket")?;
-    let prepared = tokio::select! {
-        prepared = take_over::prepare(settings, probes, is_first) => prepared?,
+    let prepare = async {
+        let mut prepared = take_over::prepare(settings, probes, is_first).await?;
+        probes.enter(ProcessStage::Starting);
+        let clients = clients::prepare(settings, &mut prepared, sockets).await?;
+        anyhow::Ok((prepared, clients))
+    };
+    let (prepared, clients) = tokio::select! {
+        prepared = prepare => prepared?,
         name = ends.next() => {
             tracing::info!(
                 event = "agent.stopped_waiting",
                 signal = name,
-                "stopping: another agent holds the pin folder, and this one changes nothing",
+                "stopping before the start: this agent has changed nothing",
             );
             return Ok(Ending::Signal);
         }
     };
-    probes.enter(ProcessStage::Starting);
-    Agent::start(settings.clone(), prepared, Arc::clone(sockets))
+    Agent::start(settings.clone(), prepared, clients, Arc::clone(sockets))
         .await?
         .run(ends, probes)
         .await

@@ -1,6 +1,7 @@
 //! The command line: clap types with their help, and which command they call.
 
 mod check;
+mod clients;
 mod connections;
 mod duties;
 mod events;
@@ -24,6 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 pub use self::check::{CheckArgs, SelfTestArgs};
+pub use self::clients::ClientArgs;
 pub use self::connections::ConnectionArgs;
 pub use self::duties::DutyArgs;
 pub use self::events::EventsArgs;
@@ -145,6 +147,9 @@ pub struct RunArgs {
     /// Serve only NodePorts in this range.
     #[arg(long, value_name = "FIRST-LAST", default_value = "1-65535", value_parser = port_range)]
     pub nodeport_range: (u16, u16),
+
+    #[command(flatten)]
+    pub clients: ClientArgs,
 
     #[command(flatten)]
     pub packets: PacketRunArgs,
@@ -310,6 +315,7 @@ impl RunArgs {
                 syn_timeout: self.outliers.syn_timeout,
                 packets,
             },
+            clients: self.clients.selection(),
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,
             node_port_addresses,

@@ -9,13 +9,13 @@ use super::packets::PacketArgs;
 use super::values::{api_server, duration};
 use crate::commands;
 use crate::policy::{Algorithm, Options};
-use crate::source::{Source, kubernetes};
+use crate::source::{ClientKinds, Source, kubernetes};
 
 /// Where Services come from, and for which node.
 #[derive(Clone, Debug, Args)]
 pub struct SourceArgs {
     /// Manifest files, or folders whose *.yaml, *.yml and *.json files are read (not recursively). Kinds other than Service,
-    /// EndpointSlice, Node and ServiceCIDR are ignored [default: read from the Kubernetes API].
+    /// EndpointSlice, Node and ServiceCIDR are ignored, except Pod and Namespace if a selection of pods needs them [default: read from the Kubernetes API].
     #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "api_server"])]
     pub manifests: Vec<PathBuf>,
 
@@ -87,6 +87,7 @@ impl SourceArgs {
                 node_name: node_name.clone(),
                 wants_foreign: self.service_proxy_name.is_some(),
                 wants_service_cidrs: false,
+                clients: ClientKinds::default(),
                 silent_within: self.watch_timeout,
             })
         } else {

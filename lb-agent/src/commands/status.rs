@@ -31,6 +31,7 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         ("Node", status.node_name.clone()),
         ("Cgroup", status.cgroup.clone()),
         ("Hooks", hooks.join(", ")),
+        ("Pods", pods(status)),
         ("Packet path", packet_path(status)),
         ("Pinned in", status.pin_dir.clone()),
         (
@@ -70,7 +71,14 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         writeln!(to, "{:<17}{value}", format!("{name}:"))?;
     }
     let of_packets = status.packet_path.iter().flat_map(|of| &of.trouble);
-    for trouble in status.drift.trouble.iter().chain(of_packets) {
+    let of_clients = status.clients.iter().flat_map(|of| &of.trouble);
+    for trouble in status
+        .drift
+        .trouble
+        .iter()
+        .chain(of_packets)
+        .chain(of_clients)
+    {
         writeln!(to, "  {trouble}")?;
     }
     for problem in &status.problems {
@@ -84,6 +92,39 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         writeln!(to, "  {kind:<16}{}", watch_line(watch))?;
     }
     Ok(())
+}
+
+/// Which pods' sockets are balanced.
+fn pods(status: &Status) -> String {
+    let Some(clients) = &status.clients else {
+        return "all".to_owned();
+    };
+    let mut line = format!(
+        "{} served, {} not served",
+        clients.served, clients.not_served
+    );
+    if clients.not_found > 0 {
+        line.push_str(&format!(
+            ", {} not found yet ({}{})",
+            clients.not_found,
+            clients.missing.join(", "),
+            if clients.missing.len() < clients.not_found {
+                ", …"
+            } else {
+                ""
+            }
+        ));
+    }
+    let host = if clients.includes_host {
+        "served"
+    } else {
+        "not served"
+    };
+    line.push_str(&format!(
+        "; the host and {} pods in its network {host}; by {}",
+        clients.host_network, clients.selection
+    ));
+    line
 }
 
 /// The devices of the packet path.

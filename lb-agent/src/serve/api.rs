@@ -54,6 +54,9 @@ pub struct Status {
     pub source: SourceStatus,
     pub syncs: SyncStatus,
     pub hooks: Vec<HookStatus>,
+    /// None: the hooks serve all clients.
+    #[serde(default)]
+    pub clients: Option<ClientStatus>,
     /// None if the packet path is off.
     #[serde(default)]
     pub packet_path: Option<PacketPathStatus>,
@@ -80,6 +83,28 @@ pub struct Status {
     pub outlier_detection: OutlierStatus,
     /// The problems, one line each.
     pub problems: Vec<String>,
+}
+
+/// Which clients the hooks serve, if not all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientStatus {
+    /// The flags of the selection.
+    pub selection: String,
+    /// Pods whose sockets are balanced.
+    pub served: usize,
+    /// Pods whose sockets are left alone by the selection or by their annotation.
+    pub not_served: usize,
+    /// Pods whose sockets will be balanced when their network namespace is found.
+    pub not_found: usize,
+    /// Pods in the host's network.
+    pub host_network: usize,
+    /// Whether sockets in the host's network are balanced.
+    pub includes_host: bool,
+    /// Some of the pods that were not found, as `NAMESPACE/NAME`.
+    pub missing: Vec<String>,
+    /// What does not work, one line each.
+    pub trouble: Vec<String>,
 }
 
 /// Sockets that the agent ends because their backends have stopped serving.

@@ -28,9 +28,9 @@ mod target;
 mod text_format;
 
 pub use self::api::{
-    DriftStatus, EVENTS, FOLLOW_EVENTS, HAND_OVER, HandOver, HandingOver, HookStatus, LIVE,
-    OutlierStatus, PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus, TableStatus,
-    TerminationStatus, WatchStatus,
+    ClientStatus, DriftStatus, EVENTS, FOLLOW_EVENTS, HAND_OVER, HandOver, HandingOver, HookStatus,
+    LIVE, OutlierStatus, PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus,
+    TableStatus, TerminationStatus, WatchStatus,
 };
 pub use self::client::{FetchError, fetch, follow, post, probe};
 pub use self::connections::serve as serve_connections;

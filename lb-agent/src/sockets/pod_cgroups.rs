@@ -43,7 +43,8 @@ pub(super) fn folders(
             match uid(&name) {
                 Some(uid) => {
                     if let Some(uid) = uids.get(&*uid) {
-                        found.insert(Arc::clone(uid), path);
+                        // The first one is the highest. A user to whom systemd delegates a cgroup may make more, but lower ones.
+                        found.entry(Arc::clone(uid)).or_insert(path);
                     }
                 }
                 None if depth < DEEPEST => queue.push_back((path, depth + 1)),
@@ -161,6 +162,8 @@ mod tests {
         // A node within a pod has folders of the same form.
         let inner = format!("{slice}/a/kubepods/pod{UID}");
         folder(inner).expect("a folder");
+        let of_user = format!("a/b/c/kubepods-pod{}.slice", UID.replace('-', "_"));
+        folder(of_user).expect("a folder");
         let uids: HashSet<Arc<str>> = [UID, &other, "another"].map(Arc::from).into();
         let found = folders(root.path(), &uids).expect("it can be listed");
         let wanted = [

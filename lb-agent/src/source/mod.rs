@@ -1,6 +1,7 @@
 //! The sources of Services, EndpointSlices and Nodes: the Kubernetes API, or files with ordinary manifests.
 
 mod batch;
+mod client_kinds;
 pub mod kubernetes;
 pub mod manifests;
 pub mod node_addresses;
@@ -9,6 +10,7 @@ mod object_errors;
 use std::path::PathBuf;
 
 pub use self::batch::{Batch, Listing};
+pub use self::client_kinds::ClientKinds;
 pub use self::kubernetes::Kubernetes;
 pub use self::manifests::{Manifests, OpenError};
 

@@ -1,11 +1,12 @@
 //! Checks the manifests in deploy/, and that kustomize and Helm deploy the same objects.
 
 mod chart;
+mod pods;
 mod recipe;
 mod rendered;
+mod rights;
 mod waiting;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
@@ -15,9 +16,6 @@ use serde_json::{Value, json};
 
 use crate::chart::Chart;
 use crate::rendered::{Objects, kustomize};
-
-/// The kinds that the agent lists and watches, according to its code.
-const WATCHED: &str = include_str!("../../src/source/kubernetes/decode.rs");
 
 fn pod_spec(objects: &Objects) -> Value {
     objects.get("DaemonSet", "socklb")["spec"]["template"]["spec"].clone()
@@ -111,42 +109,6 @@ fn packets_are_balanced_only_in_place_of_kube_proxy() {
 #[should_panic = "kubeProxyReplacement: set apiServer"]
 fn the_chart_does_not_replace_kube_proxy_without_the_api_servers_address() {
     chart(json!({"kubeProxyReplacement": true}));
-}
-
-#[test]
-fn the_cluster_role_allows_listed_kinds_and_nothing_else() {
-    let base = kustomize("base");
-    let role = base.get("ClusterRole", "socklb");
-    let mut may = BTreeSet::new();
-    for rule in role["rules"].as_array().expect("rules") {
-        for group in words(&rule["apiGroups"]) {
-            for resource in words(&rule["resources"]) {
-                for verb in words(&rule["verbs"]) {
-                    may.insert(format!("{verb} {resource}.{group}"));
-                }
-            }
-        }
-    }
-    let constants = |name: &str| -> Vec<&str> {
-        let start = format!("const {name}: &'static str = \"");
-        let lines = WATCHED.lines().map(str::trim);
-        let values = lines.filter_map(|line| line.strip_prefix(&start)?.strip_suffix("\";"));
-        values.collect()
-    };
-    let (groups, plurals) = (constants("GROUP"), constants("PLURAL"));
-    assert!(groups.len() == plurals.len() && plurals.contains(&"services"));
-    let needed = groups
-        .iter()
-        .zip(plurals)
-        .flat_map(|(group, plural)| {
-            ["list", "watch"].map(|verb| format!("{verb} {plural}.{group}"))
-        })
-        .collect();
-    assert_eq!(may, needed);
-    let binding = base.get("ClusterRoleBinding", "socklb");
-    assert_eq!(binding["roleRef"]["name"], "socklb");
-    assert_eq!(binding["subjects"][0]["namespace"], "socklb-system");
-    assert_eq!(pod_spec(&base)["serviceAccountName"], "socklb");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod cgroups;
 mod check;
 mod choice;
 mod churn;
+mod clients;
 mod connect;
 mod container;
 mod counts;

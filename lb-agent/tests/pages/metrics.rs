@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lb_agent::agent::{
-    AgentMetrics, BackendSample, DriftWatch, KubeProxyMetrics, PortName, Samples, ServiceSample,
+    AgentMetrics, BackendSample, DriftWatch, KubeProxyMetrics, PodCounts, PortName, Samples,
+    ServiceSample,
 };
 use lb_agent::catalog::{Family, Kind, Protocol, Trigger};
 use lb_agent::kernel::{PacketCounters, Refusals};
@@ -75,6 +76,7 @@ fn text() -> String {
     metrics.sockets.update(&ability, EndedCounts::default());
     let every = Duration::from_secs(60);
     metrics.drift.update(&DriftWatch::new(every));
+    metrics.clients.update(PodCounts::default());
     let health = KindHealth {
         last_data: Some(Instant::now()),
         event: Some(Instant::now()),

@@ -15,7 +15,7 @@ their use in a cluster.";
 const ANNOTATIONS: &str = "
 ## Annotations
 
-A change takes effect on a live Service, and loses no connection. A value that is not allowed is reported with the object's name, and the default is used.
+A change takes effect on a live Service or pod, and loses no connection. A value that is not allowed is reported with the object's name, and the default is used.
 
 | annotation | on | values | default | meaning |
 | --- | --- | --- | --- | --- |
@@ -25,6 +25,7 @@ A change takes effect on a live Service, and loses no connection. A value that i
 | `socklb.dev/spill-over` | Service | `\"1\"` to `\"10\"`, like `\"1.4\"` | none: topology hints are followed | send a part of the connections elsewhere while too few of the zone's endpoints are ready: [below](#spill-over) |
 | `socklb.dev/drain` | Service | `\"none\"`, `\"0s\"`, `\"1s\"` to `\"24h\"`, like `\"30s\"` | `--drain`, else `\"none\"` | within this time, end TCP connections whose backend has stopped serving: [draining.md](draining.md) |
 | `socklb.dev/ignore` | Service | `\"true\"`, `\"false\"` | `\"false\"` | leave the Service to another program |
+| `socklb.dev/sockets` | Pod | `\"true\"`, `\"false\"` | `\"true\"` | leave the pod's sockets alone; counts only with `--pods`, `--namespaces`, `--except-pods`, `--except-namespaces` or `--host false` |
 | `socklb.dev/weight` | EndpointSlice | `\"0\"` to `\"1000\"` | `\"1\"` | the weight of each endpoint of the slice: [below](#weights) |
 | `service.cilium.io/weight` | EndpointSlice | `\"0\"` to `\"65535\"` | `\"100\"` | the same, for slices without `socklb.dev/weight` |
 

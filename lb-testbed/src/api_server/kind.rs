@@ -8,6 +8,7 @@ use serde_json::Value;
 pub enum Kind {
     Namespace,
     Node,
+    Pod,
     Service,
     EndpointSlice,
     ServiceCidr,
@@ -27,9 +28,10 @@ pub(super) struct ResourceFacts {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Namespace,
         Self::Node,
+        Self::Pod,
         Self::Service,
         Self::EndpointSlice,
         Self::ServiceCidr,
@@ -106,6 +108,15 @@ impl Kind {
                 singular: "servicecidr",
                 short_names: &[],
                 namespaced: false,
+            },
+            Self::Pod => &ResourceFacts {
+                group: "",
+                api_version: "v1",
+                name: "Pod",
+                plural: "pods",
+                singular: "pod",
+                short_names: &["po"],
+                namespaced: true,
             },
         }
     }

@@ -40,6 +40,7 @@ pub(super) struct Object {
     pub(super) revision: u64,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) cluster_ip: String,
+    pub(super) node_name: String,
     /// The JSON without the opening brace, `apiVersion` and `kind`: in lists, objects come without the two.
     json: Bytes,
 }
@@ -63,6 +64,7 @@ impl Object {
                 .map(|(label, value)| (label.clone(), text(value)))
                 .collect(),
             cluster_ip: text(&json["spec"]["clusterIP"]),
+            node_name: text(&json["spec"]["nodeName"]),
             json: Bytes::from(json.to_string()).slice(1..),
         }
     }

@@ -40,6 +40,7 @@ enum Field {
     Name,
     Namespace,
     ClusterIp,
+    NodeName,
 }
 
 impl Selector {
@@ -90,6 +91,7 @@ impl FieldRule {
             Field::Name => &object.key.name,
             Field::Namespace => &object.key.namespace,
             Field::ClusterIp => &object.cluster_ip,
+            Field::NodeName => &object.node_name,
         };
         (*value == self.value) == self.equal
     }
@@ -138,6 +140,7 @@ fn field_rule(kind: Kind, text: &str) -> Result<FieldRule, Refusal> {
         ("metadata.name", _) => Field::Name,
         ("metadata.namespace", _) if kind.facts().namespaced => Field::Namespace,
         ("spec.clusterIP", Kind::Service) => Field::ClusterIp,
+        ("spec.nodeName", Kind::Pod) => Field::NodeName,
         _ => {
             let message = format!("field label not supported: {field}");
             return Err(Refusal::bad_request(message));
@@ -190,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn pods_of_a_node_are_selected() {
+        let fields = Map::from_iter([("spec".to_owned(), json!({"nodeName": "a"}))]);
+        let pod = Object::new(Kind::Pod, Key::new("default", "web"), 1, fields);
+        for (fields, expected) in [("spec.nodeName=a", true), ("spec.nodeName=b", false)] {
+            let selector = Selector::parse(Kind::Pod, None, "", fields);
+            assert_eq!(selector.expect("it can be read").matches(&pod), expected);
+        }
+    }
+
+    #[test]
     fn unknown_selectors_are_refused() {
         for labels in ["=", "!", "app in (web)", "app notin (db,web)", "app>1"] {
             assert!(by_labels(labels).is_err(), "{labels}");
@@ -197,6 +210,7 @@ mod tests {
         for (kind, fields) in [
             (Kind::Node, "spec.clusterIP!=None"),
             (Kind::Node, "metadata.namespace=x"),
+            (Kind::Service, "spec.nodeName=a"),
             (Kind::Service, "metadata.name"),
             (Kind::Service, "spec.type=ClusterIP"),
         ] {

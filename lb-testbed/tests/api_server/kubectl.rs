@@ -197,6 +197,7 @@ fn kubectl_finds_the_kinds() -> Result<()> {
         [
             "namespaces",
             "nodes",
+            "pods",
             "services",
             "endpointslices.discovery.k8s.io",
             "servicecidrs.networking.k8s.io"

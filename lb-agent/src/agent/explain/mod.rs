@@ -14,7 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use self::asked::Asked;
-pub use self::facts::Facts;
+pub use self::facts::{ExplainedService, Facts};
 use self::frontends::{expanded, frontend, skipped_node_ports};
 use super::engine::Engine;
 use crate::catalog::{ObjectName, Protocol};
@@ -28,13 +28,14 @@ use crate::tables::Backing;
 
 /// The explanation of a running agent.
 ///
-/// `is_ready`: the contents of the source are in effect.
+/// `is_ready`: the contents of the source are in effect. `client`: whether the client is served.
 pub fn explain<B: Backing + fmt::Debug>(
     engine: &Engine<B>,
     is_ready: bool,
+    client: ExplainedService,
     request: &ExplainRequest,
 ) -> Explanation {
-    explain_from(&Facts::of_agent(engine, is_ready), request)
+    explain_from(&Facts::of_agent(engine, is_ready, client), request)
 }
 
 /// The explanation from these facts.

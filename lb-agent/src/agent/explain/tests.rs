@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Facts, explain, explain_from};
+use super::{ExplainedService, Facts, explain, explain_from};
 use crate::agent::engine::Engine;
 use crate::policy::{NodePorts, Options};
 use crate::serve::{ExplainRequest, Explanation, Outcome};
@@ -65,7 +65,7 @@ fn ask(engine: &Engine<Memory>, target: &str, from: Option<&str>) -> Explanation
         from: from.map(|ip| ip.parse().expect("an address")),
         network: None,
     };
-    explain(engine, true, &request)
+    explain(engine, true, ExplainedService::Served, &request)
 }
 
 /// The target's outcome, and the number of frontends and of backends in each view.

@@ -37,6 +37,14 @@ pub(super) fn lookup(target: SocketAddr) -> SocketAddr {
 ///
 /// `others`: the Services that have the address.
 pub(super) fn of_miss(facts: &Facts<'_>, address: IpAddr, others: &[Other]) -> Verdict {
+    let verdict = of_served_miss(facts, address, others);
+    match &facts.unserved {
+        Some(why) if verdict.outcome == Outcome::Refused => unchanged(why),
+        _ => verdict,
+    }
+}
+
+fn of_served_miss(facts: &Facts<'_>, address: IpAddr, others: &[Other]) -> Verdict {
     // A ClusterIP refuses no port while the tables lack one of its service ports.
     let is_unfit = || {
         let mut ports = others
@@ -63,6 +71,9 @@ pub(super) fn of_miss(facts: &Facts<'_>, address: IpAddr, others: &[Other]) -> V
 /// Of a connect of a process on this node to a frontend.
 pub(super) fn of_frontend(facts: &Facts<'_>, asked: &Asked<'_>, frontend: &Frontend) -> Verdict {
     let &Asked { port, refusal, .. } = asked;
+    if let Some(why) = &facts.unserved {
+        return unchanged(why);
+    }
     if let Some(refusal) = refusal {
         return unchanged(&format!(
             "the tables do not have it as it is now; {}",

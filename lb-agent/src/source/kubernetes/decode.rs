@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::catalog::{
-    EndpointSlice, Kind, Node, Object, ObjectId, ObjectName, Service, ServiceCidr,
+    EndpointSlice, Kind, Namespace, Node, Object, ObjectId, ObjectName, Pod, Service, ServiceCidr,
 };
 use crate::source::object_errors::{check_name, plain};
 
@@ -67,6 +67,27 @@ impl WatchedKind for ServiceCidr {
 
     fn into_object(self: Arc<Self>) -> Object {
         Object::ServiceCidr(self)
+    }
+}
+
+impl WatchedKind for Pod {
+    const KIND: Kind = Kind::Pod;
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "pods";
+
+    fn into_object(self: Arc<Self>) -> Object {
+        Object::Pod(self)
+    }
+}
+
+/// Its metadata is nearly all that it has, so nothing would be saved by asking for that alone.
+impl WatchedKind for Namespace {
+    const KIND: Kind = Kind::Namespace;
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "namespaces";
+
+    fn into_object(self: Arc<Self>) -> Object {
+        Object::Namespace(self)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The Kubernetes API as a source. It lists and watches Services, EndpointSlices, the own Node and, if needed, ServiceCIDRs for
-//! as long as the agent runs.
+//! The Kubernetes API as a source. It lists and watches Services, EndpointSlices, the own Node and, if needed, ServiceCIDRs, the
+//! node's Pods and the Namespaces for as long as the agent runs.
 //!
 //! `client` connects to the server, and `unreached` explains why a connect may fail. `version` determines the server's
 //! capabilities, and `monitor` observes its answers. `decode` decodes the objects. `kind_watch` follows one kind: `trouble`
@@ -39,7 +39,8 @@ use self::gather::Gatherer;
 use self::history::HistoryResets;
 use self::kind_watch::{KindWatch, WatchScope};
 use super::batch::Batch;
-use crate::catalog::{EndpointSlice, Kind, Node, Service, ServiceCidr};
+use super::client_kinds::ClientKinds;
+use crate::catalog::{EndpointSlice, Kind, Namespace, Node, Pod, Service, ServiceCidr};
 
 /// The objects to watch, and the API server.
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ pub struct KubernetesSettings {
     pub wants_foreign: bool,
     /// Also watch ServiceCIDRs.
     pub wants_service_cidrs: bool,
+    pub clients: ClientKinds,
     /// A watch is restarted when the server sends nothing for this long, bookmarks included.
     pub silent_within: Duration,
 }
@@ -115,6 +117,7 @@ impl Kubernetes {
         if self.settings.wants_service_cidrs {
             kinds.insert(Kind::ServiceCidr);
         }
+        kinds.extend(self.settings.clients.kinds());
         let gatherer = Gatherer::new(batches, kinds);
         let resets = history::follow(
             self.clients.clone(),
@@ -133,6 +136,14 @@ impl Kubernetes {
         self.start::<Node>(&gatherer, &resets, None, Some(own));
         if self.settings.wants_service_cidrs {
             self.start::<ServiceCidr>(&gatherer, &resets, None, None);
+        }
+        let ClientKinds { pods, namespaces } = self.settings.clients;
+        if pods {
+            let here = format!("spec.nodeName={}", self.settings.node_name);
+            self.start::<Pod>(&gatherer, &resets, None, Some(here));
+        }
+        if namespaces {
+            self.start::<Namespace>(&gatherer, &resets, None, None);
         }
     }
 

@@ -197,6 +197,8 @@ fn kind_of(path: &str) -> Option<Kind> {
         "endpointslices" => Some(Kind::EndpointSlice),
         "nodes" => Some(Kind::Node),
         "servicecidrs" => Some(Kind::ServiceCidr),
+        "pods" => Some(Kind::Pod),
+        "namespaces" => Some(Kind::Namespace),
         _ => None,
     }
 }

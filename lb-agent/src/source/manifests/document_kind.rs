@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::catalog::Kind;
+use crate::source::client_kinds::ClientKinds;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DocumentKind {
@@ -27,7 +28,7 @@ const SLICES: &str = "discovery.k8s.io/v1";
 const CIDRS: &str = "networking.k8s.io/v1";
 
 /// The kinds that the agent reads: `kind`, `apiVersion`.
-const READ: [(&str, &str, DocumentKind); 9] = [
+const READ: [(&str, &str, DocumentKind); 13] = [
     ("Service", "v1", DocumentKind::One(Kind::Service)),
     (
         "EndpointSlice",
@@ -49,13 +50,18 @@ const READ: [(&str, &str, DocumentKind); 9] = [
         CIDRS,
         DocumentKind::ListOf(Kind::ServiceCidr),
     ),
+    ("Pod", "v1", DocumentKind::One(Kind::Pod)),
+    ("Namespace", "v1", DocumentKind::One(Kind::Namespace)),
+    ("PodList", "v1", DocumentKind::ListOf(Kind::Pod)),
+    ("NamespaceList", "v1", DocumentKind::ListOf(Kind::Namespace)),
 ];
 
 impl DocumentKind {
-    pub(super) fn is(value: &Value) -> Self {
+    /// `clients`: the kinds of clients that are read.
+    pub(super) fn is(value: &Value, clients: ClientKinds) -> Self {
         match value {
             Value::Null => Self::Nothing,
-            Value::Object(_) => Self::of(word(value, "apiVersion"), word(value, "kind")),
+            Value::Object(_) => Self::of(word(value, "apiVersion"), word(value, "kind"), clients),
             Value::Array(_) => Self::wrong(
                 "this is a sequence: separate its objects with lines of ---, or make them the items of a kind: List",
             ),
@@ -65,7 +71,7 @@ impl DocumentKind {
         }
     }
 
-    fn of(version: &str, kind: &str) -> Self {
+    fn of(version: &str, kind: &str, clients: ClientKinds) -> Self {
         if kind.is_empty() && !version.is_empty() {
             return Self::wrong("kind is missing: write it");
         }
@@ -78,6 +84,11 @@ impl DocumentKind {
         let Some((name, wanted, what)) = alike else {
             return Self::Other;
         };
+        if let Self::One(kind) | Self::ListOf(kind) = what
+            && !clients.includes(*kind)
+        {
+            return Self::Other;
+        }
         if (kind, version) == (name, wanted) {
             return what.clone();
         }

@@ -14,6 +14,7 @@ use super::strict::Strict;
 use super::syntax_error::SyntaxError;
 use super::tree::{self, Tree};
 use crate::catalog::{Kind, Object, ObjectId, ObjectName, Problem};
+use crate::source::client_kinds::ClientKinds;
 use crate::source::object_errors::{check_name, plain};
 
 /// The contents of a file.
@@ -31,10 +32,17 @@ pub(super) struct Parsed {
 
 /// Parses a file's text, JSON or YAML.
 ///
-/// `known`: the file's previous objects. An object that is unreadable now keeps its previous version.
-pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) -> Parsed {
+/// `clients`: the kinds of clients that are read. `known`: the file's previous objects. An object that is unreadable now keeps its
+/// previous version.
+pub(super) fn text(
+    path: &Path,
+    text: &str,
+    clients: ClientKinds,
+    known: &BTreeMap<ObjectId, Object>,
+) -> Parsed {
     let mut parser = Parser {
         path,
+        clients,
         known,
         line: 0,
         endpoints: Vec::new(),
@@ -54,6 +62,7 @@ pub(super) fn text(path: &Path, text: &str, known: &BTreeMap<ObjectId, Object>) 
 /// The state of parsing a file.
 struct Parser<'a> {
     path: &'a Path,
+    clients: ClientKinds,
     known: &'a BTreeMap<ObjectId, Object>,
     /// The line of the current document.
     line: u64,
@@ -64,7 +73,7 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn add(&mut self, tree: Tree) {
-        match DocumentKind::is(&tree.value) {
+        match DocumentKind::is(&tree.value, self.clients) {
             DocumentKind::One(kind) => self.add_object(kind, tree),
             DocumentKind::ListOf(kind) => {
                 for item in self.items(tree) {

@@ -13,6 +13,7 @@ use super::parse::{self, Parsed};
 use super::paths::{self, FileKey, Stamp, display};
 use crate::catalog::{Change, Object, ObjectId, Problem};
 use crate::source::batch::{Batch, Listing};
+use crate::source::client_kinds::ClientKinds;
 
 /// A path that the user named is unreadable.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,7 @@ pub struct OpenError {
 pub struct Manifests {
     /// As given: files, and folders whose *.yaml, *.yml and *.json are read.
     pub(super) paths: Vec<PathBuf>,
+    clients: ClientKinds,
     files: BTreeMap<FileKey, File>,
     definitions: Definitions,
     /// Objects that exist but are unreadable, without an earlier version.
@@ -68,13 +70,24 @@ pub(super) struct ReadOptions {
 }
 
 impl Manifests {
+    /// Reads all files for the first time, without the kinds of clients.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(paths: Vec<PathBuf>) -> Result<(Self, Listing), OpenError> {
+        Self::open_with(paths, ClientKinds::default())
+    }
+
     /// Reads all files for the first time.
     ///
     /// Problems within a file, or with a file in a folder, are among the listing's problems.
     ///
     /// # Errors
     /// A path does not exist or cannot be opened.
-    pub fn open(paths: Vec<PathBuf>) -> Result<(Self, Listing), OpenError> {
+    pub fn open_with(
+        paths: Vec<PathBuf>,
+        clients: ClientKinds,
+    ) -> Result<(Self, Listing), OpenError> {
         for path in &paths {
             paths::probe(path).map_err(|error| OpenError {
                 path: path.clone(),
@@ -83,6 +96,7 @@ impl Manifests {
         }
         let mut manifests = Self {
             paths,
+            clients,
             files: BTreeMap::new(),
             definitions: Definitions::default(),
             unread: BTreeSet::new(),
@@ -186,7 +200,7 @@ impl Manifests {
         if file.hash == Some(hash) {
             return;
         }
-        let mut parsed = parse::text(&key.path, &text.text, &file.objects);
+        let mut parsed = parse::text(&key.path, &text.text, self.clients, &file.objects);
         let looks_half_written = parsed.is_broken || text.text.is_empty() || text.is_cut();
         if is_patient && looks_half_written && !file.objects.is_empty() {
             file.stamp = Stamp::default();

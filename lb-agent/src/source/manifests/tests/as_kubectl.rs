@@ -6,9 +6,15 @@ use std::path::Path;
 use super::super::parse::{self, Parsed};
 use super::{lines, parsed, service};
 use crate::catalog::Object;
+use crate::source::ClientKinds;
 
 fn parse(text: &str) -> Parsed {
-    parse::text(Path::new("web.yaml"), text, &BTreeMap::new())
+    parse::text(
+        Path::new("web.yaml"),
+        text,
+        ClientKinds::default(),
+        &BTreeMap::new(),
+    )
 }
 
 /// The file name does not matter: kubectl decides by the start of the text.

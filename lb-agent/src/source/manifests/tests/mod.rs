@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::parse;
 use crate::catalog::{Change, Object, Problem};
+use crate::source::ClientKinds;
 
 fn service(name: &str) -> String {
     format!(
@@ -52,7 +53,12 @@ fn cluster_ip(changes: &[Change], name: &str) -> String {
 
 /// Returns the objects, then the problems, of a text with that file name.
 fn parsed(name: &str, text: &str) -> (Vec<String>, Vec<String>) {
-    let parsed = parse::text(Path::new(name), text, &BTreeMap::new());
+    let parsed = parse::text(
+        Path::new(name),
+        text,
+        ClientKinds::default(),
+        &BTreeMap::new(),
+    );
     let objects = parsed.objects.keys().map(ToString::to_string).collect();
     (objects, lines(&parsed.problems))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::super::parse;
 use super::{parsed, service};
 use crate::catalog::Object;
+use crate::source::ClientKinds;
 
 #[test]
 fn documents_and_lists_are_read_and_other_kinds_skipped() {
@@ -29,7 +30,13 @@ fn documents_and_lists_are_read_and_other_kinds_skipped() {
     );
     assert_eq!(problems, [""; 0]);
     assert_eq!(
-        parse::text(Path::new("all.yaml"), &text, &BTreeMap::new()).skipped,
+        parse::text(
+            Path::new("all.yaml"),
+            &text,
+            ClientKinds::default(),
+            &BTreeMap::new()
+        )
+        .skipped,
         3
     );
 }
@@ -226,16 +233,26 @@ fn a_dump_of_a_large_cluster_is_read() {
         .collect();
     let text = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
     assert_eq!(
-        parse::text(Path::new("all.yaml"), &text, &BTreeMap::new())
-            .objects
-            .len(),
+        parse::text(
+            Path::new("all.yaml"),
+            &text,
+            ClientKinds::default(),
+            &BTreeMap::new()
+        )
+        .objects
+        .len(),
         20_000
     );
 }
 
 #[test]
 fn objects_keep_all_their_fields() {
-    let parsed = parse::text(Path::new("a.yaml"), &service("web"), &BTreeMap::new());
+    let parsed = parse::text(
+        Path::new("a.yaml"),
+        &service("web"),
+        ClientKinds::default(),
+        &BTreeMap::new(),
+    );
     let object = parsed.objects.into_values().next().expect("one object");
     let Object::Service(service) = &object else {
         panic!("a Service")
