@@ -62,6 +62,8 @@ enum Balancer {
     On,
     /// With `--syn-timeout 300ms`.
     SynTimeout,
+    /// With `--syn-timeout 300ms` and `--abort-hanging`.
+    BothFlags,
 }
 
 /// The figures of one run.
@@ -73,6 +75,8 @@ struct OutlierRow {
     connects: usize,
     /// Those that were refused, or not established within [`PATIENCE`].
     failed: usize,
+    /// How long the client of such a connect waited; the median.
+    failed_after_ms: Option<f64>,
     /// Those that took longer than [`SLOW`].
     slow: usize,
     /// From the first connect that failed or was slow to the beginning of the last such one before [`SETTLED`].
@@ -87,8 +91,16 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     let bench = OutlierBench::new(options, sandbox)?;
     let mut rows = Vec::new();
     println!(
-        "{:<11} {:<17} {:>8} {:>7} {:>6} {:>17} {:>6} {:>7}",
-        "backend", "balancer", "connects", "failed", "slow", "avoided after ms", "later", "trials"
+        "{:<11} {:<17} {:>8} {:>7} {:>15} {:>6} {:>17} {:>6} {:>7}",
+        "backend",
+        "balancer",
+        "connects",
+        "failed",
+        "failed after ms",
+        "slow",
+        "avoided after ms",
+        "later",
+        "trials"
     );
     for fault in [Fault::Silent, Fault::Refusing, Fault::Overloaded] {
         for balancer in [
@@ -96,17 +108,21 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
             Balancer::Off,
             Balancer::On,
             Balancer::SynTimeout,
+            Balancer::BothFlags,
         ] {
             let row = bench.measure(fault, balancer)?;
-            let avoided = row.avoided_after_ms;
+            let or = |ms: Option<f64>, none: &str| {
+                ms.map_or_else(|| none.to_owned(), |ms| format!("{ms:.0}"))
+            };
             println!(
-                "{:<11} {:<17} {:>8} {:>7} {:>6} {:>17} {:>6} {:>7}",
+                "{:<11} {:<17} {:>8} {:>7} {:>15} {:>6} {:>17} {:>6} {:>7}",
                 format!("{fault:?}").to_lowercase(),
                 name(balancer),
                 row.connects,
                 row.failed,
+                or(row.failed_after_ms, "-"),
                 row.slow,
-                avoided.map_or_else(|| "never".to_owned(), |ms| format!("{ms:.0}")),
+                or(row.avoided_after_ms, "never"),
                 row.later,
                 row.trials
             );
@@ -117,7 +133,7 @@ pub(crate) fn run(options: &Options, sandbox: &Sandbox) -> Result<()> {
     for row in &rows {
         let limit = match (row.fault, row.balancer) {
             (Fault::Silent, Balancer::On) => 1_200.0,
-            (Fault::Silent, Balancer::SynTimeout) => 400.0,
+            (Fault::Silent, Balancer::SynTimeout | Balancer::BothFlags) => 400.0,
             _ => continue,
         };
         let after = row.avoided_after_ms;
@@ -145,6 +161,7 @@ const fn name(of: Balancer) -> &'static str {
         Balancer::Off => "detection off",
         Balancer::On => "detection on",
         Balancer::SynTimeout => "and syn-timeout",
+        Balancer::BothFlags => "both flags",
     }
 }
 
@@ -236,8 +253,11 @@ impl<'a> OutlierBench<'a> {
         if balancer != Balancer::Off {
             agent = agent.arg("--outlier-detection");
         }
-        if balancer == Balancer::SynTimeout {
+        if matches!(balancer, Balancer::SynTimeout | Balancer::BothFlags) {
             agent = agent.arg("--syn-timeout").arg("300ms");
+        }
+        if balancer == Balancer::BothFlags {
+            agent = agent.arg("--abort-hanging");
         }
         let running = agent.start()?;
         Ok(Some((agent, running)))
@@ -294,8 +314,9 @@ fn end_fault(pod: &Pod) -> Result<()> {
 #[derive(Clone, Copy, Debug)]
 struct Connect {
     began: Instant,
-    /// None: it failed.
-    took: Option<Duration>,
+    /// Until it was established or failed.
+    took: Duration,
+    is_well: bool,
 }
 
 /// Connects at a steady rate, and returns all connects when the last one is over.
@@ -318,7 +339,8 @@ fn connect_steadily(length: Duration) -> Result<Vec<Connect>> {
                 }
                 result => done.push(Connect {
                     began,
-                    took: result.ok().map(|()| began.elapsed()),
+                    took: began.elapsed(),
+                    is_well: result.is_ok(),
                 }),
             }
         }
@@ -332,17 +354,18 @@ fn connect_steadily(length: Duration) -> Result<Vec<Connect>> {
         pending.retain(|(began, socket)| {
             let took = began.elapsed();
             if ready.next() == Some(true) {
-                let is_well = matches!(socket.take_error(), Ok(None));
                 done.push(Connect {
                     began: *began,
-                    took: is_well.then_some(took),
+                    took,
+                    is_well: matches!(socket.take_error(), Ok(None)),
                 });
                 return false;
             }
             if took >= PATIENCE {
                 done.push(Connect {
                     began: *began,
-                    took: None,
+                    took,
+                    is_well: false,
                 });
                 return false;
             }
@@ -361,8 +384,11 @@ fn judge(
     trials: usize,
 ) -> OutlierRow {
     let after: Vec<&Connect> = connects.iter().filter(|of| of.began >= fault_at).collect();
-    let is_slow = |of: &Connect| of.took.is_some_and(|took| took > SLOW);
-    let suffers = |of: &&&Connect| of.took.is_none() || is_slow(of);
+    let is_slow = |of: &Connect| of.is_well && of.took > SLOW;
+    let suffers = |of: &&&Connect| !of.is_well || is_slow(of);
+    let failed = after.iter().filter(|of| !of.is_well);
+    let mut failed: Vec<Duration> = failed.map(|of| of.took).collect();
+    failed.sort_unstable();
     let first = after.iter().find(suffers).map(|of| of.began);
     let settled = first.map(|first| first + SETTLED);
     let early = |of: &&&Connect| settled.is_some_and(|settled| of.began < settled);
@@ -374,7 +400,10 @@ fn judge(
         fault,
         balancer,
         connects: after.len(),
-        failed: after.iter().filter(|of| of.took.is_none()).count(),
+        failed: failed.len(),
+        failed_after_ms: failed
+            .get(failed.len() / 2)
+            .map(|median| median.as_secs_f64() * 1e3),
         slow: after.iter().filter(|of| is_slow(of)).count(),
         avoided_after_ms: between.map(|between| between.as_secs_f64() * 1e3),
         later: after.iter().filter(suffers).filter(|of| !early(of)).count(),

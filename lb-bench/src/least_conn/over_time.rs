@@ -76,6 +76,8 @@ pub(super) fn run(options: &Options, sandbox: &Sandbox) -> Result<Vec<Course>> {
                 eprintln!("bench: {}, {name}, round {}", scenario.name, round + 1);
                 number += 1;
                 let _servers = Servers::start(sandbox, &scenario.speeds)?;
+                // The servers of earlier rounds had the same addresses on other links.
+                client.namespace().ip("neigh flush all\n")?;
                 let objects = |phase: usize| {
                     let service = format!("service-{number}");
                     let manifest = annotations.iter().fold(
