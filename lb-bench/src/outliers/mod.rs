@@ -3,8 +3,9 @@
 //! A client connects 200 times a second, whatever becomes of earlier connects, and closes each connection at once. The Service stays as
 //! it is: the API knows nothing of the fault.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd as _;
+mod connects;
+
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,25 +14,18 @@ use anyhow::{Context as _, Result};
 use lb_testbed::{
     Agent, AgentProcess, Family, NamedServer, Pod, Sandbox, ServiceManifest, SliceManifest,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
-use socket2::{Domain, Socket, Type};
 
+use self::connects::{Connect, EVERY, connect_steadily};
 use crate::Options;
 use crate::services::{BACKEND_PORT, PORT, frontend};
 use crate::verdict::verdict;
-
-/// The time between two connects.
-const EVERY: Duration = Duration::from_millis(5);
 
 /// The fault begins this long after the first connect.
 const HEALTHY: Duration = Duration::from_secs(1);
 
 /// A connect that takes longer is slow.
 const SLOW: Duration = Duration::from_millis(1_200);
-
-/// The client gives up.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Later connects that are slow or fail are those of trials, or of a fault that is not avoided.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -73,7 +67,7 @@ struct OutlierRow {
     balancer: Balancer,
     /// Connects after the fault.
     connects: usize,
-    /// Those that were refused, or not established within [`PATIENCE`].
+    /// Those that were refused, or not established within [`connects::PATIENCE`].
     failed: usize,
     /// How long the client of such a connect waited; the median.
     failed_after_ms: Option<f64>,
@@ -308,72 +302,6 @@ fn begin_fault(pod: &Pod, fault: Fault) -> Result<()> {
 
 fn end_fault(pod: &Pod) -> Result<()> {
     pod.namespace().nft("delete table inet fault")
-}
-
-/// A connect of the client.
-#[derive(Clone, Copy, Debug)]
-struct Connect {
-    began: Instant,
-    /// Until it was established or failed.
-    took: Duration,
-    is_well: bool,
-}
-
-/// Connects at a steady rate, and returns all connects when the last one is over.
-fn connect_steadily(length: Duration) -> Result<Vec<Connect>> {
-    let to = SocketAddr::from(frontend(0));
-    let start = Instant::now();
-    let mut next = start;
-    let mut pending: Vec<(Instant, Socket)> = Vec::new();
-    let mut done = Vec::new();
-    while next < start + length || !pending.is_empty() {
-        if Instant::now() >= next && next < start + length {
-            next += EVERY;
-            let began = Instant::now();
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-            socket.set_nonblocking(true)?;
-            socket.set_linger(Some(Duration::ZERO))?;
-            match socket.connect(&to.into()) {
-                Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {
-                    pending.push((began, socket));
-                }
-                result => done.push(Connect {
-                    began,
-                    took: began.elapsed(),
-                    is_well: result.is_ok(),
-                }),
-            }
-        }
-        let mut polled: Vec<PollFd<'_>> = pending
-            .iter()
-            .map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLOUT))
-            .collect();
-        poll(&mut polled, PollTimeout::from(1_u8))?;
-        let ready: Vec<bool> = polled.iter().map(|fd| fd.any() == Some(true)).collect();
-        let mut ready = ready.into_iter();
-        pending.retain(|(began, socket)| {
-            let took = began.elapsed();
-            if ready.next() == Some(true) {
-                done.push(Connect {
-                    began: *began,
-                    took,
-                    is_well: matches!(socket.take_error(), Ok(None)),
-                });
-                return false;
-            }
-            if took >= PATIENCE {
-                done.push(Connect {
-                    began: *began,
-                    took,
-                    is_well: false,
-                });
-                return false;
-            }
-            true
-        });
-    }
-    done.sort_by_key(|connect| connect.began);
-    Ok(done)
 }
 
 fn judge(
