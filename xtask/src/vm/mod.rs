@@ -38,13 +38,14 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
 
 /// Parts of the names of the tests that run by default: those in which another kernel could behave differently. An emulated machine
 /// needs about ten seconds for each test, most of them for the verifier.
-const DEPEND_ON_THE_KERNEL: [&str; 58] = [
+const DEPEND_ON_THE_KERNEL: [&str; 60] = [
     "aside::the_data_path",
     "bound::a_socket_bound",
     "cgroups::a_program_that",
     "cgroups::only_processes",
     "choice::affinity_ends",
     "choice::round_robin",
+    "clients::only_selected",
     "connect::a_",
     "connect::an_",
     "connect::connected",
@@ -79,6 +80,7 @@ const DEPEND_ON_THE_KERNEL: [&str; 58] = [
     "packets::forged",
     "packets::hairpin::a_pod_reaches",
     "packets::headers",
+    "packets::icmp",
     "packets::links",
     "packets::matrix",
     "packets::refusals::a_cluster_ip",
