@@ -7,17 +7,18 @@ use netlink_bindings::conntrack::{
     IterableConntrackAttrs, IterableTupleAttrs, IterableTupleIpAttrs, Nfgenmsg, OpGetDump,
     PushConntrackAttrs, PushTupleAttrs, Request,
 };
-use netlink_bindings::traits::{NetlinkRequest, Protocol, Pusher};
+use netlink_bindings::traits::{self, NetlinkRequest, Pusher};
 use netlink_socket2::NetlinkSocket;
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{Flow, Tuple};
-use crate::catalog::Family;
+use crate::catalog::{Family, Protocol};
 
 /// linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h: NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE.
 const DELETE: u16 = 1 << 8 | 2;
 
+const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// CTA_FILTER_FLAG_CTA_PROTO_NUM: compare the protocol only (net/netfilter/nf_internals.h; since Linux 5.8).
@@ -30,7 +31,9 @@ pub enum ConntrackError {
     List(#[source] io::Error),
     #[error("cannot delete a UDP flow from conntrack: {0}; {remedy}", remedy = remedy(.0))]
     Delete(#[source] io::Error),
-    #[error("cannot start the thread that deletes UDP flows from conntrack: {0}")]
+    #[error("cannot listen to new conntrack entries: {0}; {remedy}", remedy = remedy(.0))]
+    Listen(#[source] io::Error),
+    #[error("cannot start the thread for conntrack: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -40,7 +43,7 @@ fn remedy(error: &io::Error) -> &'static str {
         Some(libc::EINVAL | libc::EPROTONOSUPPORT | libc::EOPNOTSUPP) => {
             "the kernel needs CONFIG_NF_CT_NETLINK: load the module nf_conntrack_netlink"
         }
-        _ => "the next change of an endpoint tries again",
+        _ => "the agent tries again",
     }
 }
 
@@ -150,8 +153,8 @@ impl Delete {
 }
 
 impl NetlinkRequest for Delete {
-    fn protocol(&self) -> Protocol {
-        Protocol::Raw {
+    fn protocol(&self) -> traits::Protocol {
+        traits::Protocol::Raw {
             protonum: u16::try_from(NETLINK_NETFILTER).unwrap_or_default(),
             request_type: DELETE,
         }
@@ -210,25 +213,34 @@ const fn to_ipv6(address: IpAddr) -> std::net::Ipv6Addr {
 
 /// None for another protocol.
 fn flow(entry: &IterableConntrackAttrs<'_>) -> Option<Flow> {
+    let (protocol, original) = tuple(&entry.get_tuple_orig().ok()?)?;
+    if protocol != Protocol::Udp {
+        return None;
+    }
+    let (_, reply) = tuple(&entry.get_tuple_reply().ok()?)?;
     Some(Flow {
-        original: tuple(&entry.get_tuple_orig().ok()?)?,
-        reply: tuple(&entry.get_tuple_reply().ok()?)?,
+        original,
+        reply,
         zone: entry.get_zone().ok(),
         id: entry.get_id().ok()?,
     })
 }
 
-fn tuple(attributes: &IterableTupleAttrs<'_>) -> Option<Tuple> {
-    let protocol = attributes.get_tuple_proto().ok()?;
-    if protocol.get_proto_num().ok()? != UDP {
-        return None;
-    }
+/// None for another protocol than TCP and UDP.
+pub(super) fn tuple(attributes: &IterableTupleAttrs<'_>) -> Option<(Protocol, Tuple)> {
+    let ports = attributes.get_tuple_proto().ok()?;
+    let protocol = match ports.get_proto_num().ok()? {
+        TCP => Protocol::Tcp,
+        UDP => Protocol::Udp,
+        _ => return None,
+    };
     let (source, destination) = addresses(&attributes.get_tuple_ip().ok()?)?;
-    Some(Tuple {
-        source: SocketAddr::new(source, protocol.get_proto_src_port().ok()?),
-        destination: SocketAddr::new(destination, protocol.get_proto_dst_port().ok()?),
+    let tuple = Tuple {
+        source: SocketAddr::new(source, ports.get_proto_src_port().ok()?),
+        destination: SocketAddr::new(destination, ports.get_proto_dst_port().ok()?),
         zone: attributes.get_tuple_zone().ok(),
-    })
+    };
+    Some((protocol, tuple))
 }
 
 fn addresses(attributes: &IterableTupleIpAttrs<'_>) -> Option<(IpAddr, IpAddr)> {

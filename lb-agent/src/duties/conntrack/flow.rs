@@ -1,6 +1,8 @@
-//! A UDP flow that the kernel tracks.
+//! Flows that the kernel tracks.
 
 use std::net::SocketAddr;
+
+use crate::catalog::Protocol;
 
 /// A conntrack entry of UDP: the addresses as the client sees them, and as the endpoint does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,4 +24,17 @@ pub struct Tuple {
     pub destination: SocketAddr,
     /// The zone of this direction only, if it is not 0.
     pub zone: Option<u16>,
+}
+
+/// A new conntrack entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NewFlow {
+    pub protocol: Protocol,
+    pub client: SocketAddr,
+    /// What the client sent to.
+    pub to: SocketAddr,
+    /// What answers: another address than `to` if the destination was translated.
+    pub answers: SocketAddr,
+    /// It is in another zone than 0, and thus not kube-proxy's.
+    pub is_in_a_zone: bool,
 }

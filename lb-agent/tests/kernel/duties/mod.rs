@@ -3,4 +3,5 @@
 mod conntrack;
 mod entries;
 mod health;
+mod new_flows;
 mod sysctls;
