@@ -4,6 +4,8 @@
 //! The first frontend that a socket sends to is in ORIGINS, as for a connected socket; `flow` stores further ones. A
 //! flow keeps its backend as long as the backend serves, even if the view no longer chooses it: kube-proxy removes
 //! conntrack entries by the same rule (pkg/proxy/conntrack/cleanup.go).
+//!
+//! In shadow mode every datagram passes unchanged, and FLOWS contains all flows, so that each is counted once.
 
 use aya_ebpf::programs::SockAddrContext;
 use lb_common::backend::state;
@@ -49,6 +51,7 @@ pub fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
         destination,
     };
     match datagram.backend() {
+        Some(_) if verdict::is_shadow() => PASS,
         Some(backend) => verdict::go_to::<F>(ctx, backend),
         None => {
             let why = Refusal::NoBackend {
@@ -106,7 +109,8 @@ impl Datagram<'_> {
     /// The backend that it goes to; none if the frontend has no backend.
     #[inline(always)]
     fn backend(&self) -> Option<BackendLine> {
-        if self.pair.frontend == 0 || self.pair.frontend == self.target.frontend {
+        let is_first = self.pair.frontend == 0 || self.pair.frontend == self.target.frontend;
+        if is_first && !verdict::is_shadow() {
             self.first()
         } else {
             self.further()
@@ -150,7 +154,7 @@ impl Datagram<'_> {
         Some(backend)
     }
 
-    /// The backend of a frontend that is not the socket's first one.
+    /// The backend of a frontend that is not the socket's first one, or of any in shadow mode.
     #[inline(always)]
     fn further(&self) -> Option<BackendLine> {
         let (cookie, frontend) = (self.cookie, self.target.frontend);
@@ -164,6 +168,9 @@ impl Datagram<'_> {
                 backend
             }
         };
+        if verdict::is_shadow() {
+            return Some(backend);
+        }
         flow::expect_reply(cookie, backend.peer(), &self.destination.requested);
         if !self.pair.has_flows {
             origin::mark_flows(cookie);

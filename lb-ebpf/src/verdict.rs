@@ -1,5 +1,6 @@
 //! How connect and send hooks end a call: it passes unchanged, goes to a backend, or is refused.
 
+use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::info;
@@ -44,7 +45,8 @@ pub fn go_to<F: Family>(ctx: &SockAddrContext, backend: BackendLine) -> i32 {
     PASS
 }
 
-/// Fails the call at once with ECONNREFUSED, like kube-proxy's REJECT for a client on the node.
+/// Fails the call at once with ECONNREFUSED, like kube-proxy's REJECT for a client on the node. In shadow mode only counts and
+/// reports it.
 ///
 /// `asked`: the destination of the call.
 #[inline(always)]
@@ -87,7 +89,20 @@ pub fn refuse(ctx: &SockAddrContext, asked: &FrontendKey, why: Refusal) -> i32 {
     };
     maps::count(counter);
     event::report(ctx, asked, what);
+    if is_shadow() {
+        return PASS;
+    }
     // SAFETY: the helper only stores the number.
     unsafe { bpf_set_retval(-ECONNREFUSED) };
     FAIL
 }
+
+/// Whether the hooks only choose and count, and let every call pass unchanged.
+#[inline(always)]
+pub fn is_shadow() -> bool {
+    HAS_SHADOW.load() != 0
+}
+
+/// 1 in shadow mode (`--shadow`), else 0. The verifier then removes what is only for it.
+#[unsafe(no_mangle)]
+pub static HAS_SHADOW: Global<u32> = Global::new(0);

@@ -312,6 +312,7 @@ impl RunArgs {
                     BpfLog::Debug => LogLevel::Debug,
                 },
                 has_latency: self.latency,
+                is_shadow: false,
                 syn_timeout: self.outliers.syn_timeout,
                 packets,
             },

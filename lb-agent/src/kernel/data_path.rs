@@ -47,6 +47,8 @@ pub struct DataPathSettings {
     pub program_log: LogLevel,
     /// The programs count the round-trip times of TCP connections.
     pub has_latency: bool,
+    /// The programs choose and count, and change nothing.
+    pub is_shadow: bool,
     /// When the kernel retransmits the SYN of a balanced connection; none: after its own time-out.
     pub syn_timeout: Option<Duration>,
     /// None: no packet path.
@@ -155,6 +157,7 @@ pub fn open(
             has_packets: settings.packets.is_some(),
             has_latency: settings.has_latency,
             has_clients: !matches!(clients, StartClients::Off),
+            is_shadow: settings.is_shadow,
             syn_timeout: syn_timeout::jiffies(settings.syn_timeout)
                 .map_err(KernelError::system("read the length of a jiffy"))?,
         },

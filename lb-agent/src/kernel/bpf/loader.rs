@@ -44,6 +44,8 @@ pub struct Programs {
     pub has_latency: bool,
     /// They serve only the network namespaces in CLIENTS.
     pub has_clients: bool,
+    /// They only choose and count, and let every call pass unchanged.
+    pub is_shadow: bool,
     /// The time after which the kernel retransmits the SYN of a balanced connection, in jiffies; 0: its own, without that program.
     pub syn_timeout: u32,
 }
@@ -101,6 +103,7 @@ fn load_with(
     let level = programs.log.number();
     let has_latency = u32::from(programs.has_latency);
     let has_clients = u32::from(programs.has_clients);
+    let is_shadow = u32::from(programs.is_shadow);
     loader.map_max_entries(event_ring::NAME, event_ring::length());
     let (has_context, cast, socket) = match fields.kernel_context {
         Some(context) => (1_u32, context.cast, context.socket),
@@ -117,6 +120,7 @@ fn load_with(
         .override_global("SMALLEST_RTT_OFFSET", &fields.smallest_rtt, true)
         .override_global("HAS_LATENCY", &has_latency, true)
         .override_global("HAS_CLIENTS", &has_clients, true)
+        .override_global("HAS_SHADOW", &is_shadow, true)
         .override_global("SYN_TIMEOUT", &programs.syn_timeout, true)
         .override_global("HAS_KERNEL_CONTEXT", &has_context, true)
         .override_global("CONTEXT_SOCKET_OFFSET", &socket, true)

@@ -82,6 +82,7 @@ pub(super) fn load_object(extent: Extent) -> Result<(Ebpf, SocketFields), Kernel
         has_packets: extent == Extent::All,
         has_latency: true,
         has_clients: extent == Extent::All,
+        is_shadow: false,
         syn_timeout: 0,
     };
     loader::load_and_tell(&maps, memory, programs)
