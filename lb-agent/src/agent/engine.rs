@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::capacity::Capacity;
+use super::changed_ports::ChangedPorts;
 use super::graces::{GraceRules, Graces};
 use super::problem_log::ProblemLog;
 use super::refused_ports::RefusedPorts;
@@ -38,6 +39,7 @@ pub struct Engine<B> {
     health_checks: HealthChecks,
     has_changed_checks: bool,
     changed_udp: Vec<ServicePortKey>,
+    pub changed_ports: ChangedPorts,
     graces: Graces,
 }
 
@@ -57,6 +59,7 @@ impl<B: Backing> Engine<B> {
             health_checks: HealthChecks::default(),
             has_changed_checks: false,
             changed_udp: Vec::new(),
+            changed_ports: ChangedPorts::default(),
         }
     }
 
@@ -188,6 +191,7 @@ impl<B: Backing> Engine<B> {
             .into_iter()
             .map(|port| self.node_ports.expand(port))
             .collect();
+        self.changed_ports.note(&update);
         let refused = self.tables.apply(update);
         self.refused.keep(refused, forgotten);
     }

@@ -114,6 +114,7 @@ impl Agent {
         self.keep_packet_path();
         self.duties.beat(self.packets.as_ref());
         self.feed_events();
+        self.keep_shadow();
         if std::mem::take(&mut self.has_spare_memory) {
             tokio::task::spawn_blocking(kernel::give_memory_back);
         }

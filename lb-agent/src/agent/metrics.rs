@@ -13,6 +13,7 @@ use super::drift::DriftMetrics;
 use super::kube_proxy_metrics::KubeProxyMetrics;
 use super::outliers::OutlierMetrics;
 use super::service_metrics::ServiceMetrics;
+use super::shadow::ShadowMetrics;
 use crate::catalog::CatalogMetrics;
 use crate::duties::DutyMetrics;
 use crate::kernel::{PacketMetrics, RefusalMetrics};
@@ -43,6 +44,7 @@ pub struct AgentMetrics {
     pub outliers: OutlierMetrics,
     pub drift: DriftMetrics,
     pub clients: ClientMetrics,
+    pub shadow: ShadowMetrics,
     pub watches: WatchMetrics,
     pub services: ServiceMetrics,
     /// Those with kube-proxy's names, if they are wanted.
@@ -94,6 +96,7 @@ impl AgentMetrics {
         self.outliers.register(registry);
         self.drift.register(registry);
         self.clients.register(registry);
+        self.shadow.register(registry);
         self.watches.register(registry);
         self.sync.register(registry);
         self.services.register(registry);

@@ -97,8 +97,12 @@ impl Agent {
         let mut fields: BTreeMap<String, Value> = BTreeMap::new();
         let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         let is_failed = event.kind == kind::FAILED;
+        let is_shadow = self.shadow.is_some();
         if !is_failed {
             add("reason", reason(event.kind).into());
+        }
+        if is_shadow && !is_failed {
+            add("shadow", true.into());
         }
         if let Some(port) = self.service_port(event.service_port) {
             add("namespace", (&*port.namespace).into());
@@ -134,6 +138,7 @@ impl Agent {
             .to_owned(),
             level: EventLevel::Warn,
             message: match event.kind {
+                _ if is_shadow && !is_failed => "let a call pass that would have been refused",
                 kind::NO_BACKEND => "refused a call: the Service has no backend",
                 kind::UNKNOWN_PORT => "refused a call: the ClusterIP has no such port",
                 kind::UNKNOWN_ADDRESS => "refused a call: no Service has this address",

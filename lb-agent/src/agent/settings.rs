@@ -21,6 +21,9 @@ pub struct AgentSettings {
     pub kernel: DataPathSettings,
     /// Which clients the hooks serve; none: all.
     pub clients: Option<ClientSelection>,
+    /// Shadow mode, and how much later endpoints may change on one side than on the other; none: not in shadow mode. As
+    /// `kernel.is_shadow`, and then there is no packet path.
+    pub shadow: Option<Duration>,
     /// The addresses that answer NodePorts; empty: those of the node's interfaces.
     pub node_addresses: Vec<IpAddr>,
     /// First and last port.

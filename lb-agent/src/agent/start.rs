@@ -19,6 +19,7 @@ use super::metrics::AgentMetrics;
 use super::outliers::Outliers;
 use super::packets::PacketPath;
 use super::settings::AgentSettings;
+use super::shadow::Shadow;
 use super::state::{Agent, Running};
 use super::take_over::Prepared;
 use super::terminator::{Terminator, TerminatorSettings};
@@ -145,6 +146,10 @@ impl Agent {
             let cgroup = cgroup.path.clone();
             Clients::new(pods, clients, Arc::clone(&sockets), cgroup)
         });
+        let shadow = settings.shadow.map(|tolerance| {
+            engine.changed_ports.collect();
+            Shadow::start(tolerance, settings.policy.packets.as_ref())
+        });
         let mut agent = Self {
             began,
             source,
@@ -156,6 +161,7 @@ impl Agent {
             aborter,
             outliers,
             clients,
+            shadow,
             batches,
             server,
             http,

@@ -17,6 +17,7 @@ use super::metrics::AgentMetrics;
 use super::outliers::Outliers;
 use super::packets::PacketPath;
 use super::settings::AgentSettings;
+use super::shadow::Shadow;
 use super::source::WatchedSource;
 use super::terminator::Terminator;
 use crate::kernel::{self, Grace, Keeper, Maps};
@@ -36,6 +37,8 @@ pub struct Agent {
     pub outliers: Outliers,
     /// None: the hooks serve all clients.
     pub clients: Option<Clients>,
+    /// None: not in shadow mode.
+    pub shadow: Option<Shadow>,
     pub drift: DriftWatch,
     pub source: WatchedSource,
     pub batches: mpsc::Receiver<Batch>,
@@ -100,6 +103,7 @@ impl Agent {
                 self.engine.settle();
             }
             self.duties.updated(&mut self.engine);
+            self.keep_shadow();
             self.synced(changes, began, batch.received.unwrap_or(began));
             if !self.is_ready {
                 self.syncs.first_tables_cpu_micros = cpu_micros() - learnt;
@@ -116,6 +120,13 @@ impl Agent {
             }
             self.log_ready();
             kernel::give_memory_back();
+        }
+    }
+
+    /// Brings the comparison of shadow mode up to date.
+    pub fn keep_shadow(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.update(&mut self.engine);
         }
     }
 

@@ -4,6 +4,7 @@ use super::clients::Clients;
 use super::explain::{self, ExplainedService};
 use super::lists;
 use super::packets::PacketPath;
+use super::shadow::Shadow;
 use super::source::WatchedSource;
 use super::state::Agent;
 use crate::catalog::Problem;
@@ -37,6 +38,9 @@ impl Agent {
                 let _ = answer.send(lists::frontends(&self.engine, &of));
             }
             Question::Backends(of, answer) => drop(answer.send(lists::backends(&self.engine, &of))),
+            Question::Shadow(answer) => {
+                let _ = answer.send(self.shadow.as_ref().map(Shadow::report));
+            }
             Question::Page(answer) => drop(answer.send(self.page())),
             Question::FollowEvents(answer) => {
                 self.feed_events();
@@ -90,6 +94,9 @@ impl Agent {
         if let Some(clients) = &self.clients {
             metrics.clients.update(clients.counts());
         }
+        if let Some(shadow) = &self.shadow {
+            shadow.update_metrics(&metrics.shadow);
+        }
         if let WatchedSource::Kubernetes(health) = &self.source {
             metrics.watches.update(&health.kinds());
         }
@@ -129,6 +136,7 @@ impl Agent {
             syncs: self.syncs,
             hooks: hooks.collect(),
             clients: self.clients.as_ref().map(Clients::status),
+            shadow: self.shadow.as_ref().map(Shadow::status),
             packet_path: self.packets.as_ref().map(PacketPath::status),
             drift: self.drift.status(),
             services,

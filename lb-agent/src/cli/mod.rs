@@ -10,6 +10,7 @@ mod listing;
 mod outliers;
 mod packets;
 mod pod;
+mod shadow;
 mod sizes;
 mod source;
 mod stopped;
@@ -34,6 +35,7 @@ pub use self::listing::{AskArgs, ListArgs, OutputArgs, PinArgs, ScopeArgs, Socke
 pub use self::outliers::OutlierArgs;
 pub use self::packets::{PacketArgs, PacketRunArgs};
 pub use self::pod::{ProbeArgs, WaitArgs};
+pub use self::shadow::{ShadowArgs, ShadowRunArgs};
 pub use self::sizes::SizeArgs;
 pub use self::source::{AccessArgs, SourceArgs};
 pub use self::stopped::StoppedArgs;
@@ -85,6 +87,8 @@ pub enum Command {
     Connections(ConnectionArgs),
     /// Show what a connect to an address or a Service gets, and why.
     Explain(Box<ExplainArgs>),
+    /// Show which Services would behave otherwise with this agent than with kube-proxy, as an agent in shadow mode has seen.
+    Shadow(ShadowArgs),
     /// Show the tables as the kernel has them, whether an agent runs or not.
     Dump(DumpArgs),
     /// Remove the programs and tables from the kernel.
@@ -150,6 +154,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub clients: ClientArgs,
+
+    #[command(flatten)]
+    pub shadow: ShadowRunArgs,
 
     #[command(flatten)]
     pub packets: PacketRunArgs,
@@ -278,6 +285,7 @@ impl Cli {
             Command::Events(args) => args.run(),
             Command::Connections(args) => args.run(),
             Command::Explain(args) => return args.run(),
+            Command::Shadow(args) => return args.run(),
             Command::Dump(args) => dump::dump(&args.pins.pin_dir),
             Command::Unload(args) => unload::unload(&args.pins.pin_dir, args.then_wait),
             Command::Probe(args) => probe::probe(args.what, &args.probe_socket),
@@ -290,6 +298,7 @@ impl Cli {
 
 impl RunArgs {
     fn settings(self) -> agent::AgentSettings {
+        let shadow = self.shadow.tolerance();
         let packets = self.packets.settings(&self.source.packets);
         let (node_port_addresses, has_primary_node_ports) = self.packets.node_port_addresses();
         let mut source = self.source.settings();
@@ -312,10 +321,11 @@ impl RunArgs {
                     BpfLog::Debug => LogLevel::Debug,
                 },
                 has_latency: self.latency,
-                is_shadow: false,
+                is_shadow: shadow.is_some(),
                 syn_timeout: self.outliers.syn_timeout,
-                packets,
+                packets: packets.filter(|_| shadow.is_none()),
             },
+            shadow,
             clients: self.clients.selection(),
             node_addresses: self.node_address,
             node_port_range: self.nodeport_range,

@@ -20,6 +20,7 @@ mod round_trips;
 pub mod run;
 mod runtime;
 pub mod services;
+pub mod shadow;
 mod source_settings;
 pub mod status;
 mod table;

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::output::{Output, write_json, write_yaml};
 use super::runtime::block_on;
 use crate::serve::{
-    self, DriftStatus, OutlierStatus, Status, TableStatus, TerminationStatus, WatchStatus,
+    self, DriftStatus, OutlierStatus, ShadowStatus, Status, TableStatus, TerminationStatus,
+    WatchStatus,
 };
 
 /// Asks the agent that listens on `socket`.
@@ -67,17 +68,22 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         ("Repaired", drift_line(&status.drift)),
         ("Problems", status.problems.len().to_string()),
     ];
+    if let Some(shadow) = &status.shadow {
+        writeln!(to, "{:<17}{}", "Shadow:", shadow_line(shadow))?;
+    }
     for (name, value) in lines {
         writeln!(to, "{:<17}{value}", format!("{name}:"))?;
     }
     let of_packets = status.packet_path.iter().flat_map(|of| &of.trouble);
     let of_clients = status.clients.iter().flat_map(|of| &of.trouble);
+    let of_shadow = status.shadow.iter().flat_map(|of| &of.trouble);
     for trouble in status
         .drift
         .trouble
         .iter()
         .chain(of_packets)
         .chain(of_clients)
+        .chain(of_shadow)
     {
         writeln!(to, "  {trouble}")?;
     }
@@ -92,6 +98,18 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         writeln!(to, "  {kind:<16}{}", watch_line(watch))?;
     }
     Ok(())
+}
+
+/// What shadow mode has compared.
+fn shadow_line(shadow: &ShadowStatus) -> String {
+    let mut line = format!(
+        "nothing is translated; {} of {} flows different, in {} Services",
+        shadow.different, shadow.flows, shadow.different_services
+    );
+    if shadow.overruns > 0 {
+        line.push_str(&format!("; {} overruns", shadow.overruns));
+    }
+    line
 }
 
 /// Which pods' sockets are balanced.

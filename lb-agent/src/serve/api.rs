@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::shadow::ShadowStatus;
+
 /// The path of [`Status`].
 pub const STATUS: &str = "/v1/status";
 
@@ -57,6 +59,9 @@ pub struct Status {
     /// None: the hooks serve all clients.
     #[serde(default)]
     pub clients: Option<ClientStatus>,
+    /// None: not in shadow mode. Else nothing is translated, and refused calls are those that would have been.
+    #[serde(default)]
+    pub shadow: Option<ShadowStatus>,
     /// None if the packet path is off.
     #[serde(default)]
     pub packet_path: Option<PacketPathStatus>,

@@ -2,7 +2,7 @@
 //!
 //! `GET /v1/status` returns a [`Status`]; `GET /v1/services`, `/v1/frontends` and `/v1/backends` a list of [`ServiceStatus`],
 //! [`FrontendStatus`] and [`BackendStatus`], of all Services or of a [`Selection`]; `/v1/explain` an [`Explanation`] for an
-//! [`ExplainRequest`]. `GET /v1/events` returns a list of [`EventRecord`]s, and `GET /v1/events/follow` goes on with a line for
+//! [`ExplainRequest`]; `/v1/shadow` a [`ShadowReport`]. `GET /v1/events` returns a list of [`EventRecord`]s, and `GET /v1/events/follow` goes on with a line for
 //! each that comes. `POST /v1/hand-over` with a [`HandOver`]
 //! asks the agent to hand over to another one. [`HttpServer`] serves metrics and health over TCP, if the settings ask for it.
 //! [`Probes`] answers the probes of a pod on the process's own socket.
@@ -24,6 +24,7 @@ mod readiness;
 mod selection;
 mod server;
 mod serving;
+mod shadow;
 mod target;
 mod text_format;
 
@@ -52,5 +53,6 @@ pub use self::question::{Question, Readiness};
 pub use self::selection::{Selection, ServiceName};
 pub use self::server::{Server, ServerError};
 pub use self::serving::Serving;
+pub use self::shadow::{FlowDifference, SHADOW, ShadowReport, ShadowStatus, ShadowedPort};
 pub use self::target::{ExplainRequest, Target};
 pub use self::text_format::TextFormat;

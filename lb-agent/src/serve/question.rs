@@ -7,6 +7,7 @@ use super::explanation::Explanation;
 use super::objects::{BackendStatus, FrontendStatus, ServiceStatus};
 use super::page_data::PageData;
 use super::selection::Selection;
+use super::shadow::ShadowReport;
 use super::target::ExplainRequest;
 
 /// A question to the task that owns the tables.
@@ -19,6 +20,8 @@ pub enum Question {
     Services(Selection, oneshot::Sender<Vec<ServiceStatus>>),
     Frontends(Selection, oneshot::Sender<Vec<FrontendStatus>>),
     Backends(Selection, oneshot::Sender<Vec<BackendStatus>>),
+    /// None: the agent does not run in shadow mode.
+    Shadow(oneshot::Sender<Option<ShadowReport>>),
     /// What the status page shows.
     Page(oneshot::Sender<PageData>),
     /// Somebody follows the events from now on.

@@ -24,6 +24,7 @@ use super::objects::{BACKENDS, FRONTENDS, SERVICES};
 use super::question::Question;
 use super::selection::Selection;
 use super::serving::Serving;
+use super::shadow::SHADOW;
 use super::target::ExplainRequest;
 
 /// Why the socket could not be bound.
@@ -123,6 +124,7 @@ impl Server {
             .route(FRONTENDS, get(frontends))
             .route(BACKENDS, get(backends))
             .route(EXPLAIN, get(explain))
+            .route(SHADOW, get(shadow))
             .route(HAND_OVER, post(hand_over))
             .with_state(questions.clone())
             .merge(event_routes::routes(questions, events));
@@ -170,6 +172,10 @@ async fn frontends(State(questions): Questions, RawQuery(query): RawQuery) -> Re
 
 async fn backends(State(questions): Questions, RawQuery(query): RawQuery) -> Response {
     list(&questions, query, Question::Backends).await
+}
+
+async fn shadow(State(questions): Questions) -> Response {
+    ask(&questions, Question::Shadow).await
 }
 
 async fn explain(State(questions): Questions, RawQuery(query): RawQuery) -> Response {

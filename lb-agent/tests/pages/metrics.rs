@@ -77,6 +77,7 @@ fn text() -> String {
     let every = Duration::from_secs(60);
     metrics.drift.update(&DriftWatch::new(every));
     metrics.clients.update(PodCounts::default());
+    metrics.shadow.update(0, 0, 0);
     let health = KindHealth {
         last_data: Some(Instant::now()),
         event: Some(Instant::now()),
