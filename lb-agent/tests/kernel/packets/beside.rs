@@ -12,7 +12,7 @@ use crate::netfilter::nft;
 use crate::support::TARGET;
 
 /// kube-proxy's table of one family, which sends the Service to this pod.
-fn table(scene: &Scene<'_>, service: &Service, family: Family, pod: &Pod) -> String {
+pub fn table(scene: &Scene<'_>, service: &Service, family: Family, pod: &Pod) -> String {
     let nowhere = IpAddr::from([0; 4]);
     let port = service.node_port();
     let address = |kind| service.at(kind, family, nowhere);

@@ -24,6 +24,7 @@ mod refusals;
 mod repair;
 mod rollout;
 pub mod scene;
+mod shadow;
 mod stage;
 mod unload;
 mod without_netfilter;
