@@ -1,7 +1,5 @@
-//! Installs missing Debian packages, or unpacks them, after a message.
+//! Installs missing Debian packages, after a message.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -37,23 +35,6 @@ pub(crate) fn install(packages: &[String], why: &str, time: &str) -> Result<()> 
     process::run(command.args(&missing)).with_context(|| format!("by hand: {by_hand}"))
 }
 
-/// Downloads packages and unpacks their files into `folder`/root. Nothing is installed, and no script of a package runs.
-pub(crate) fn unpack(packages: &[&str], folder: &Path) -> Result<()> {
-    let archives = folder.join("archives");
-    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
-    let mut download = Command::new("apt-get");
-    // As the current user: apt's own user may not write there.
-    download.args(["-o", "APT::Sandbox::User=", "--quiet", "download"]);
-    process::run(download.args(packages).current_dir(&archives))?;
-    let root = folder.join("root");
-    for archive in fs::read_dir(&archives)? {
-        let mut unpack = Command::new("dpkg-deb");
-        process::run(unpack.arg("--extract").arg(archive?.path()).arg(&root))?;
-    }
-    fs::remove_dir_all(&archives)?;
-    Ok(())
-}
-
 /// Updates apt's lists of packages.
 pub(crate) fn update() -> Result<()> {
     process::run(apt_get()?.arg("update"))
@@ -66,7 +47,8 @@ fn apt_get() -> Result<Command> {
     Ok(command)
 }
 
-fn missing(packages: &[String]) -> Result<Vec<String>> {
+/// Those of the packages that are not installed.
+pub(crate) fn missing(packages: &[String]) -> Result<Vec<String>> {
     if !is_available() {
         bail!("there is no apt-get on this machine");
     }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
+use crate::cross::Compiler;
 use crate::workspace::Workspace;
 use crate::{object, process, remap, setup};
 
@@ -84,12 +85,17 @@ fn programs(
 }
 
 /// Builds an lb-agent with other table layouts and another version of them, with which tests rehearse an upgrade. Needs
-/// [`next_bpf`] first. Only crates that depend on lb-common are built a second time.
-pub(crate) fn next_agent(workspace: &Workspace) -> Result<()> {
+/// [`next_bpf`] first. Only crates that depend on lb-common are built a second time. Returns its path, at which the tests for this
+/// compiler's architecture expect it.
+pub(crate) fn next_agent(workspace: &Workspace, compiler: &Compiler) -> Result<PathBuf> {
     let mut cargo = workspace_build(workspace);
+    compiler.configure_tests(&mut cargo);
     cargo.args(["--bin", "lb-agent"]);
     process::run(cargo.args(["--features", &format!("lb-agent/{NEXT_LAYOUT}")]))?;
-    copy(&workspace.debug("lb-agent"), &workspace.next_agent())
+    let folder = compiler.folder(workspace);
+    let agent = folder.join("next-layout/lb-agent");
+    copy(&folder.join("debug/lb-agent"), &agent)?;
+    Ok(agent)
 }
 
 /// Copies next to the destination first, since that may be running.

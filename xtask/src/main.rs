@@ -1,15 +1,18 @@
 //! `cargo xtask`: every task of this workspace.
 
 mod apt;
+mod arch;
 mod archive;
 mod bench;
 mod build;
 mod cargo_deny;
+mod cross;
 mod fuzz;
 mod image;
 mod kubectl;
 mod linker;
 mod object;
+mod packages;
 mod pip;
 mod process;
 mod promtool;
@@ -31,7 +34,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::arch::Arch;
 use crate::bench::{Bench, BenchOptions};
+use crate::image::Platform;
 use crate::test::Step;
 use crate::workspace::Workspace;
 
@@ -95,6 +100,9 @@ enum Task {
     },
     /// Run the kernel tests on another kernel, in a virtual machine
     Vm {
+        /// The machine's architecture; another one than this machine's is emulated [default: this machine's]
+        #[arg(long, value_enum, value_name = "ARCH")]
+        arch: Option<Arch>,
         /// The kernel's version, of which Debian's newest package is used
         #[arg(long, value_name = "VERSION", default_value_t = vm::OLDEST)]
         kernel: vm::Version,
@@ -110,6 +118,9 @@ enum Task {
     },
     /// Make a container image from scratch with a static lb-agent, as an OCI archive below target/image
     Image {
+        /// The architecture of the nodes
+        #[arg(long, value_enum, value_name = "ARCH", default_value_t = Platform::Host)]
+        arch: Platform,
         /// The image's name
         #[arg(long, value_name = "NAME:TAG", default_value = image::TAG)]
         tag: String,
@@ -168,10 +179,17 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
             fuzz::run(&workspace, target, until.unwrap_or(fuzz::MINUTE))?;
         }
         Task::Bench { bench, options } => bench::run(&workspace, bench, &options)?,
-        Task::Vm { kernel, words } => return vm::run(&workspace, kernel, &words),
+        Task::Vm {
+            arch,
+            kernel,
+            words,
+        } => {
+            let arch = arch.map_or_else(Arch::host, Ok)?;
+            return vm::run(&workspace, arch, kernel, &words);
+        }
         Task::Build { bpf_only: true } => print!("{}", build::bpf(&workspace)?),
         Task::Build { bpf_only: false } => print!("{}", build::release(&workspace)?),
-        Task::Image { tag } => image::release(&workspace, &tag)?,
+        Task::Image { arch, tag } => image::release(&workspace, arch, &tag)?,
         Task::Release {
             version: Some(version),
             ..

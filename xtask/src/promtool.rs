@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
+use crate::packages::Packages;
 use crate::{apt, linker, process};
 
 const PROGRAM: &str = "promtool";
@@ -31,7 +33,9 @@ pub(crate) fn find_or_unpack() -> Result<PathBuf> {
         folder.display()
     );
     apt::update()?;
-    apt::unpack(&[PACKAGE], &folder)
+    let packages = Packages::of(Arch::host()?)?;
+    packages
+        .unpack(&[PACKAGE], &folder)
         .with_context(|| format!("by hand: apt-get update && apt-get install {PACKAGE}"))?;
     if !works(&unpacked) {
         bail!(

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::toolchain::{self, Toolchain};
 use crate::{apt, cargo_deny, kubectl, linker, process, promtool, vm};
 
@@ -96,13 +97,15 @@ pub(crate) fn cpp_compiler() -> Result<()> {
     program("c++", "g++")
 }
 
-/// The programs for a virtual machine; returns qemu's path.
-pub(crate) fn vm_programs() -> Result<PathBuf> {
-    test_programs()?;
-    nft()?;
+/// The programs for a virtual machine of this architecture; returns qemu's path.
+pub(crate) fn vm_programs(arch: Arch) -> Result<PathBuf> {
+    if arch == Arch::host()? {
+        test_programs()?;
+        nft()?;
+    }
     program("depmod", "kmod")?;
     program("strip", "binutils")?;
-    vm::qemu()
+    vm::qemu(arch)
 }
 
 fn program(name: &str, package: &str) -> Result<()> {

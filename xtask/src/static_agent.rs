@@ -9,6 +9,8 @@ use object::LittleEndian;
 use object::elf::PT_INTERP;
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 
+use crate::arch::Arch;
+use crate::cross::Compiler;
 use crate::workspace::Workspace;
 use crate::{build, process, remap, setup};
 
@@ -28,39 +30,35 @@ pub(crate) struct Split {
     pub(crate) symbols: PathBuf,
 }
 
-/// The target of the compiler in use, like `x86_64-unknown-linux-gnu`.
-pub(crate) fn host() -> Result<String> {
-    let host = process::output(Command::new("rustc").args(["--print", "host-tuple"]))?;
-    Ok(host.trim().to_owned())
-}
-
-/// Builds with the profile of the tests.
+/// Builds for this machine, with the profile of the tests.
 pub(crate) fn dev(workspace: &Workspace) -> Result<PathBuf> {
-    compile(workspace, &host()?, Profile::Dev)
+    let compiler = Compiler::find_or_install(workspace, Arch::host()?)?;
+    compile(workspace, &compiler, Profile::Dev)
 }
 
 /// Builds a release: `folder`/`name` and `folder`/`name`.debug. The same sources give the same bytes, in whatever folder they are.
 pub(crate) fn release(
     workspace: &Workspace,
-    target: &str,
+    arch: Arch,
     folder: &Path,
     name: &str,
 ) -> Result<Split> {
     setup::binutils()?;
-    let built = compile(workspace, target, Profile::Release)?;
+    let compiler = Compiler::find_or_install(workspace, arch)?;
+    let built = compile(workspace, &compiler, Profile::Release)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let split = Split {
         binary: folder.join(name),
         symbols: folder.join(format!("{name}.debug")),
     };
-    let mut keep = Command::new("objcopy");
+    let mut keep = Command::new(compiler.tool("objcopy"));
     keep.args(["--only-keep-debug", "--compress-debug-sections"]);
     process::run(keep.arg(&built).arg(&split.symbols))?;
     // Otherwise it is as executable as the binary.
     let mut permissions = fs::metadata(&split.symbols)?.permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
     fs::set_permissions(&split.symbols, permissions)?;
-    let mut strip = Command::new("objcopy");
+    let mut strip = Command::new(compiler.tool("objcopy"));
     strip.arg("--strip-debug");
     strip
         .arg("--add-gnu-debuglink")
@@ -71,8 +69,10 @@ pub(crate) fn release(
 }
 
 /// With `--target`, the flags do not apply to build scripts and macros.
-fn compile(workspace: &Workspace, target: &str, profile: Profile) -> Result<PathBuf> {
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+fn compile(workspace: &Workspace, compiler: &Compiler, profile: Profile) -> Result<PathBuf> {
+    let target = compiler.arch.triple();
+    let mut flags = compiler.rustflags();
+    flags.push("-Ctarget-feature=+crt-static".to_owned());
     let mut cargo = process::cargo();
     cargo
         .args(["build", "-p", "lb-agent", "--bin", "lb-agent", "--locked"])
@@ -80,6 +80,7 @@ fn compile(workspace: &Workspace, target: &str, profile: Profile) -> Result<Path
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target)
         .env_remove("RUSTFLAGS");
+    compiler.configure(&mut cargo);
     let folder = match profile {
         Profile::Release => {
             flags.extend(remap::rustc(workspace)?);
@@ -97,16 +98,23 @@ fn compile(workspace: &Workspace, target: &str, profile: Profile) -> Result<Path
     process::run(&mut cargo)
         .context("building a static lb-agent needs the C library's static files")?;
     let binary = workspace.target.join(target).join(folder).join("lb-agent");
-    check_static(&binary)?;
+    check_static(&binary, compiler.arch)?;
     Ok(binary)
 }
 
 /// An image without a base image has no dynamic linker.
-fn check_static(binary: &Path) -> Result<()> {
+fn check_static(binary: &Path, arch: Arch) -> Result<()> {
     let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let file = ElfFile64::<LittleEndian>::parse(bytes.as_slice())
         .with_context(|| format!("{}: not an ELF file", binary.display()))?;
     let (endian, data) = (file.endian(), file.data());
+    let machine = file.elf_header().e_machine(endian);
+    if machine != arch.machine() {
+        bail!(
+            "{} is for another machine ({machine:?}) than {arch}",
+            binary.display()
+        );
+    }
     let headers = file.elf_header().program_headers(endian, data)?;
     if headers
         .iter()

@@ -12,6 +12,8 @@ use clap::ValueEnum;
 
 pub(crate) use self::step::Step;
 use self::times::{Times, readable};
+use crate::arch::Arch;
+use crate::cross::Compiler;
 use crate::workspace::Workspace;
 use crate::{
     build, cargo_deny, fuzz, image, kubectl, process, promtool, setup, tidy, versions, vm,
@@ -149,7 +151,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> 
         Step::Kernel => kernel(workspace, args),
         Step::Image => image(workspace, args),
         Step::StatusPage => status_page(workspace, args),
-        Step::Vm => vm::test_kernel(workspace, vm::OLDEST, args),
+        Step::Vm => vm::test_kernel(workspace, Arch::host()?, vm::OLDEST, args),
         Step::Tidy => tidy::check(&workspace.root),
     }
 }
@@ -200,7 +202,8 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     setup::test_programs()?;
     let promtool = promtool::find_or_unpack()?;
-    build::next_agent(workspace)?;
+    let compiler = Compiler::find_or_install(workspace, Arch::host()?)?;
+    build::next_agent(workspace, &compiler)?;
     let mut cargo = cargo_test(workspace);
     cargo.env(promtool::VARIABLE, promtool);
     test_as_root(

@@ -25,7 +25,7 @@ const PLACES: [(&str, &str); 11] = [
         "\n    newTag: {ours}\n",
     ),
     ("docs/install.md", "lb-agent:{ours}"),
-    ("docs/install.md", "lb-agent-{ours}-linux-amd64"),
+    ("docs/install.md", "lb-agent-{ours}.oci.tar"),
     ("docs/install.md", "socklb-deploy-{ours}"),
     ("docs/install.md", "\n    newTag: {ours}\n"),
     ("README.md", "stable Rust {rust} or later"),

@@ -58,11 +58,6 @@ impl Workspace {
     pub(crate) fn next_bpf_object(&self) -> PathBuf {
         self.target.join("bpf/lb-ebpf-next-layout.o")
     }
-
-    /// The lb-agent with the next layouts, where the kernel tests expect it.
-    pub(crate) fn next_agent(&self) -> PathBuf {
-        self.target.join("next-layout/lb-agent")
-    }
 }
 
 fn tests(metadata: &Value) -> Vec<String> {

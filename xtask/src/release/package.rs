@@ -2,31 +2,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::git::Repository;
 use super::{prepare, sbom};
-use crate::image::{self, Layer};
+use crate::arch::Arch;
+use crate::image::{self, Content, Layer};
 use crate::versions::OURS;
 use crate::workspace::Workspace;
 use crate::{archive, process, static_agent};
-
-/// What the agent is built for.
-#[derive(Debug)]
-struct Target {
-    /// The compiler's name of it.
-    triple: &'static str,
-    /// The name that images have for it.
-    platform: &'static str,
-}
-
-const TARGETS: [Target; 1] = [Target {
-    triple: "x86_64-unknown-linux-gnu",
-    platform: "linux-amd64",
-}];
 
 /// Files and folders for somebody without the source tree: the commands of docs/install.md work there.
 const DEPLOY: [&str; 6] = [
@@ -51,9 +38,18 @@ pub(super) fn build(workspace: &Workspace, folder: &Path) -> Result<String> {
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for target in &TARGETS {
-        agent(workspace, folder, target, time)?;
+    let mut binaries = Vec::new();
+    for arch in Arch::ALL {
+        binaries.push((arch, agent(workspace, folder, arch)?));
     }
+    let content = Content {
+        binaries: &binaries,
+        tag: image::TAG,
+        time,
+        layer: Layer::Gzip,
+    };
+    let archive = folder.join(format!("lb-agent-{OURS}.oci.tar"));
+    image::pack(&workspace.target.join("image"), &content, &archive)?;
     manifests(workspace, folder, time)?;
     fs::write(folder.join("release-notes.md"), prepare::notes(workspace)?)?;
     let names = names(folder)?;
@@ -63,31 +59,14 @@ pub(super) fn build(workspace: &Workspace, folder: &Path) -> Result<String> {
     table(folder)
 }
 
-/// The binary, its debug information, its image and its bill of materials.
-fn agent(workspace: &Workspace, folder: &Path, target: &Target, time: u64) -> Result<()> {
-    let host = static_agent::host()?;
-    if host != target.triple {
-        bail!(
-            "cannot build for {} on {host}: no cross compiler is set up",
-            target.triple
-        );
-    }
-    let name = format!("lb-agent-{OURS}-{}", target.platform);
-    let agent = static_agent::release(workspace, target.triple, folder, &name)?;
-    let archive = folder.join(format!("{name}.oci.tar"));
-    let temporary = workspace.target.join("image");
-    image::pack(
-        &temporary,
-        &agent.binary,
-        &archive,
-        image::TAG,
-        time,
-        Layer::Gzip,
-    )?;
-    let bill = sbom::of(workspace, target.triple)?;
+/// The binary of one architecture, its debug information, and its bill of materials; returns the path of the binary.
+fn agent(workspace: &Workspace, folder: &Path, arch: Arch) -> Result<PathBuf> {
+    let name = format!("lb-agent-{OURS}-linux-{}", arch.debian());
+    let agent = static_agent::release(workspace, arch, folder, &name)?;
+    let bill = sbom::of(workspace, arch.triple())?;
     let text = serde_json::to_string_pretty(&bill)?;
     fs::write(folder.join(format!("{name}.cdx.json")), text + "\n")?;
-    Ok(())
+    Ok(agent.binary)
 }
 
 /// The chart, named as Helm names its packages, and what a user needs of the source tree.

@@ -198,12 +198,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::arch::Arch;
 
     #[test]
     fn a_bill_lists_what_is_linked_and_what_only_builds() {
         let workspace = Workspace::find().expect("this workspace");
-        let target = crate::static_agent::host().expect("rustc runs");
-        let bill = super::components(&workspace, &target).expect("cargo runs");
+        let target = Arch::host().expect("a supported machine").triple();
+        let bill = super::components(&workspace, target).expect("cargo runs");
         let components = bill["components"].as_array().expect("a list");
         let scope = |name: &str| {
             let mut named = components.iter().filter(|it| it["name"] == name);

@@ -1,4 +1,4 @@
-//! The guest's initramfs, with the tests, the programs that they run, and this machine's libraries.
+//! The guest's initramfs, with the tests, the programs that they run, and the libraries of both.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,14 +11,10 @@ use anyhow::{Context as _, Result};
 use cpio::newc::{self, Builder};
 
 use super::kernel::KernelPackage;
+use super::programs::Programs;
 use super::test_binaries::TestBinaries;
+use crate::cross::Compiler;
 use crate::process;
-
-/// Programs that the tests and the guest's init run.
-const PROGRAMS: [&str; 15] = [
-    "sh", "mount", "umount", "mkdir", "ln", "sleep", "modprobe", "ip", "ss", "getent", "dnsmasq",
-    "adnshost", "cat", "nft", "tc",
-];
 
 /// Modules of Debian's kernels that the tests need, without the modules that these depend on.
 const MODULES: [&str; 23] = [
@@ -83,20 +79,33 @@ enum TreeEntry {
     Link(String),
 }
 
-/// Writes the archive; returns its path. The guest calls the test binary with `args`.
+/// What a guest is made of.
+pub(crate) struct Content<'a> {
+    pub(crate) image: &'a KernelPackage,
+    pub(crate) programs: &'a Programs,
+    pub(crate) binaries: &'a TestBinaries,
+    /// Of the test binary, which the guest calls.
+    pub(crate) args: &'a [OsString],
+}
+
+/// Writes the archive; returns its path.
 pub(crate) fn initramfs(
     folder: &Path,
-    image: &KernelPackage,
-    binaries: &TestBinaries,
-    args: &[OsString],
+    compiler: &Compiler,
+    content: &Content<'_>,
 ) -> Result<PathBuf> {
+    let Content {
+        image,
+        programs,
+        binaries,
+        args,
+    } = *content;
     let mut tree = Tree::default();
     for folder in ["proc", "sys", "dev", "tmp", "run", "root", "var/lib/misc"] {
         tree.add(&Path::new("/").join(folder), TreeEntry::Folder);
     }
-    for program in PROGRAMS {
-        let file = process::program(program)?;
-        tree.add_program(&Path::new("/bin").join(program), &file)?;
+    for (name, file) in programs.files()? {
+        tree.add_program(&Path::new("/bin").join(name), &file, programs)?;
     }
     // The kernel's own path, for modules that it loads by itself.
     tree.add(
@@ -104,8 +113,8 @@ pub(crate) fn initramfs(
         TreeEntry::Link("/bin/modprobe".to_owned()),
     );
     for binary in [&binaries.test, &binaries.agent, &binaries.next_agent] {
-        let stripped = strip(folder, binary)?;
-        tree.add_program(binary, &stripped)?;
+        let stripped = strip(folder, compiler, binary)?;
+        tree.add_program(binary, &stripped, programs)?;
     }
     let test = binaries.test.display().to_string();
     tree.add(Path::new(TEST_LINK), TreeEntry::Link(test));
@@ -136,11 +145,11 @@ pub(crate) fn initramfs(
 }
 
 /// Removes debugging information, which is most of a test binary.
-fn strip(folder: &Path, binary: &Path) -> Result<PathBuf> {
+fn strip(folder: &Path, compiler: &Compiler, binary: &Path) -> Result<PathBuf> {
     // Two binaries have the same name, in different folders.
     let parts = binary.iter().rev().take(2).collect::<Vec<_>>();
     let stripped = folder.join(parts.join(OsStr::new("-of-")));
-    let mut command = Command::new("strip");
+    let mut command = Command::new(compiler.tool("strip"));
     command
         .arg("--strip-debug")
         .arg("-o")
@@ -162,12 +171,11 @@ impl Tree {
     }
 
     /// A program with the shared libraries that it is linked with.
-    fn add_program(&mut self, path: &Path, file: &Path) -> Result<()> {
+    fn add_program(&mut self, path: &Path, file: &Path, programs: &Programs) -> Result<()> {
         self.add(path, TreeEntry::Copy(file.to_owned()));
-        let libraries = process::output(Command::new("ldd").arg(file))
-            .with_context(|| format!("cannot list the libraries of {}", file.display()))?;
-        for library in libraries.lines().filter_map(library) {
-            self.add(Path::new(library), TreeEntry::Copy(library.into()));
+        let libraries = programs.libraries(file)?;
+        for (path, file) in libraries {
+            self.add(&path, TreeEntry::Copy(file));
         }
         Ok(())
     }
@@ -234,11 +242,6 @@ fn append(
     Ok(())
 }
 
-/// The path in a line of `ldd`: `libc.so.6 => /lib/libc.so.6 (0x…)` or `/lib64/ld-linux.so.2 (0x…)`.
-fn library(line: &str) -> Option<&str> {
-    line.split_whitespace().find(|word| word.starts_with('/'))
-}
-
 /// The files in a line of modules.dep, `kernel/net/veth.ko: kernel/…`, if it is this module's.
 fn files_of<'a>(line: &'a str, module: &str) -> Option<Vec<&'a str>> {
     let (file, needs) = line.split_once(':')?;
@@ -253,19 +256,6 @@ fn files_of<'a>(line: &'a str, module: &str) -> Option<Vec<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn libraries_are_read_from_ldd() {
-        assert_eq!(
-            library("\tlibc.so.6 => /lib/x86_64/libc.so.6 (0x7f)"),
-            Some("/lib/x86_64/libc.so.6")
-        );
-        assert_eq!(
-            library("\t/lib64/ld-linux-x86-64.so.2 (0x7f)"),
-            Some("/lib64/ld-linux-x86-64.so.2")
-        );
-        assert_eq!(library("\tlinux-vdso.so.1 (0x7f)"), None);
-    }
 
     #[test]
     fn a_module_includes_its_dependencies() {

@@ -5,9 +5,11 @@ use std::process::Command;
 use std::str::FromStr;
 use std::{fmt, fs};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 
-use crate::{apt, process};
+use crate::arch::Arch;
+use crate::packages::Packages;
+use crate::process;
 
 /// A kernel version with two numbers, such as 6.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +61,17 @@ impl KernelPackage {
 }
 
 /// The newest package of this version that apt lists; downloaded unless it was before.
-pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<KernelPackage> {
-    if !apt::is_available() {
-        bail!("other kernels are Debian packages, and this machine has no apt-get");
-    }
-    let package = match newest(version)? {
+pub(crate) fn find_or_download(
+    folder: &Path,
+    arch: Arch,
+    version: Version,
+) -> Result<KernelPackage> {
+    let packages = Packages::of(arch)?;
+    let package = match newest(&packages, arch, version)? {
         Some(package) => package,
         None => {
-            apt::update()?;
-            newest(version)?.with_context(|| missing(version))?
+            packages.update()?;
+            newest(&packages, arch, version)?.with_context(|| missing(version))?
         }
     };
     let image = KernelPackage {
@@ -75,7 +79,7 @@ pub(crate) fn find_or_download(folder: &Path, version: Version) -> Result<Kernel
         root: folder.join(&package),
     };
     if !image.root.is_dir() {
-        download(folder, &package, &image)?;
+        download(&packages, folder, &package, &image)?;
     }
     Ok(image)
 }
@@ -87,21 +91,16 @@ fn missing(version: Version) -> String {
     )
 }
 
-fn download(folder: &Path, package: &str, image: &KernelPackage) -> Result<()> {
+fn download(
+    packages: &Packages,
+    folder: &Path,
+    package: &str,
+    image: &KernelPackage,
+) -> Result<()> {
     println!("vm: downloading {package} (not installed, only unpacked below the target folder)");
     let scratch = folder.join(format!("{package}.{}", std::process::id()));
-    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    let mut apt_get = Command::new("apt-get");
-    // apt's sandbox user cannot write to this folder, and prints long warnings.
-    apt_get.args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]);
-    process::run(apt_get.current_dir(&scratch))?;
+    packages.unpack(&[package], &scratch)?;
     let root = scratch.join("root");
-    process::run(
-        Command::new("dpkg-deb")
-            .arg("--extract")
-            .arg(only_file(&scratch)?)
-            .arg(&root),
-    )?;
     let mut depmod = Command::new(process::program("depmod")?);
     process::run(depmod.arg("--basedir").arg(&root).arg(&image.release))?;
     // The folder gets its name last, so that a folder with this name is complete.
@@ -114,24 +113,13 @@ fn download(folder: &Path, package: &str, image: &KernelPackage) -> Result<()> {
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
 }
 
-fn only_file(folder: &Path) -> Result<PathBuf> {
-    let mut files = fs::read_dir(folder)
-        .with_context(|| format!("cannot list {}", folder.display()))?
-        .flatten();
-    match files.next() {
-        Some(file) => Ok(file.path()),
-        None => bail!("apt-get download has not written a file"),
-    }
-}
-
 /// The newest package of Debian's smaller kernel for virtual machines.
-fn newest(version: Version) -> Result<Option<String>> {
-    let mut search = Command::new("apt-cache");
+fn newest(packages: &Packages, arch: Arch, version: Version) -> Result<Option<String>> {
     let Version { major, minor } = version;
-    let pattern = format!(r"^linux-image-{major}\.{minor}\.[^-]+(-[0-9]+)?-cloud-amd64$");
-    let found = process::output(search.args(["search", "--names-only", &pattern]))?;
-    let names = found.lines().filter_map(|line| line.split(' ').next());
-    Ok(names.max_by_key(|name| numbers(name)).map(str::to_owned))
+    let arch = arch.debian();
+    let pattern = format!(r"^linux-image-{major}\.{minor}\.[^-]+(-[0-9]+)?-cloud-{arch}$");
+    let names = packages.search(&pattern)?;
+    Ok(names.into_iter().max_by_key(|name| numbers(name)))
 }
 
 /// All numbers in a package's name, for comparing.

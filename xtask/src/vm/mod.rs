@@ -2,7 +2,9 @@
 
 mod guest;
 mod kernel;
+mod libraries;
 mod program;
+mod programs;
 mod qemu;
 mod test_binaries;
 
@@ -13,6 +15,9 @@ use anyhow::{Result, bail};
 
 pub(crate) use self::kernel::Version;
 pub(crate) use self::program::find_or_install as qemu;
+use self::programs::Programs;
+use crate::arch::Arch;
+use crate::cross::Compiler;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 
@@ -20,7 +25,12 @@ use crate::{build, setup};
 pub(crate) const OLDEST: Version = Version { major: 6, minor: 1 };
 
 /// Runs the tests of the command line after `--`.
-pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    arch: Arch,
+    version: Version,
+    words: &[OsString],
+) -> Result<ExitCode> {
     let args = match words {
         [] => &[],
         [test, kernel] if is(test, "test") && is(kernel, "kernel") => &[],
@@ -32,7 +42,8 @@ pub(crate) fn run(workspace: &Workspace, version: Version, words: &[OsString]) -
         _ => bail!("a virtual machine runs `test kernel`, or `test kernel -- ARGS`"),
     };
     print!("{}", build::bpf(workspace)?);
-    test_kernel(workspace, version, args)?;
+    build::next_bpf(workspace)?;
+    test_kernel(workspace, arch, version, args)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,23 +112,29 @@ const DEPEND_ON_THE_KERNEL: [&str; 60] = [
     "udp::",
 ];
 
-/// Runs the kernel tests on a kernel of this version. The test binary gets `args`.
+/// Runs the kernel tests on a kernel of this architecture and version. The test binary gets `args`.
 pub(crate) fn test_kernel(
     workspace: &Workspace,
+    arch: Arch,
     version: Version,
     args: &[OsString],
 ) -> Result<()> {
-    if !cfg!(target_arch = "x86_64") {
-        bail!("the virtual machine needs an x86-64 host");
-    }
-    let qemu = setup::vm_programs()?;
+    let qemu = setup::vm_programs(arch)?;
+    let compiler = Compiler::find_or_install(workspace, arch)?;
     let folder = workspace.target.join("vm");
-    let image = kernel::find_or_download(&folder, version)?;
-    let binaries = test_binaries::build(workspace)?;
+    let image = kernel::find_or_download(&folder, arch, version)?;
+    let programs = Programs::find_or_unpack(&folder, arch)?;
+    let binaries = test_binaries::build(workspace, &compiler)?;
     let chosen = DEPEND_ON_THE_KERNEL.map(OsString::from);
     let args = if args.is_empty() { &chosen[..] } else { args };
-    let initramfs = guest::initramfs(&folder, &image, &binaries, args)?;
-    qemu::test(&qemu, &image, &initramfs)
+    let content = guest::Content {
+        image: &image,
+        programs: &programs,
+        binaries: &binaries,
+        args,
+    };
+    let initramfs = guest::initramfs(&folder, &compiler, &content)?;
+    qemu::test(&qemu, arch, &image, &initramfs)
 }
 
 fn is(word: &OsString, wanted: &str) -> bool {

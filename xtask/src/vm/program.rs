@@ -1,5 +1,5 @@
-//! Finds qemu, or installs Debian's package. If that would remove other packages (as with a qemu-utils of another version), unpacks
-//! the package's files next to the other tools instead.
+//! Finds qemu, or installs Debian's package. If that is impossible beside installed packages (as with a qemu-utils of another version), or would
+//! remove some, unpacks the package's files next to the other tools instead.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,35 +8,38 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::arch::Arch;
+use crate::packages::Packages;
 use crate::{apt, linker, process};
 
-const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGE: &str = "qemu-system-x86";
-
-/// A qemu that runs.
-pub(crate) fn find_or_install() -> Result<PathBuf> {
-    if let Some(found) = process::find_program(PROGRAM) {
+/// A qemu that runs and emulates this architecture.
+pub(crate) fn find_or_install(arch: Arch) -> Result<PathBuf> {
+    let program = format!("qemu-system-{arch}");
+    if let Some(found) = process::find_program(&program) {
         return Ok(found);
     }
-    let folder = linker::tools()?.join(PACKAGE);
+    let package = match arch {
+        Arch::X86_64 => "qemu-system-x86",
+        Arch::Aarch64 => "qemu-system-arm",
+    };
+    let folder = linker::tools()?.join(package);
     let unpacked = folder.join("run");
     if works(&unpacked) {
         return Ok(unpacked);
     }
     if !apt::is_available() {
-        bail!("the program `{PROGRAM}` is missing: install qemu");
+        bail!("the program `{program}` is missing: install qemu");
     }
     apt::update()?;
-    let plan = plan()?;
-    if !plan.lines().any(|line| line.starts_with("Remv ")) {
-        apt::install(&[PACKAGE.to_owned()], "for virtual machines", "a minute")?;
-        return process::program(PROGRAM);
+    if can_install(package)? {
+        apt::install(&[package.to_owned()], "for virtual machines", "a minute")?;
+        return process::program(&program);
     }
     println!(
-        "setup: Debian's {PACKAGE} conflicts with installed packages: unpacking it into {} instead of installing it",
+        "setup: Debian's {package} conflicts with installed packages: unpacking it into {} instead of installing it",
         folder.display()
     );
-    unpack(&folder, &packages(&plan))?;
+    unpack(&folder, package, &program)?;
     if !works(&unpacked) {
         bail!(
             "{} was unpacked but does not run: install qemu",
@@ -51,49 +54,33 @@ fn works(program: &Path) -> bool {
     run.is_ok_and(|output| output.status.success())
 }
 
-/// apt's plan for the installation.
-fn plan() -> Result<String> {
+/// Whether apt has a plan for it that removes nothing.
+fn can_install(package: &str) -> Result<bool> {
     let mut apt = Command::new("apt-get");
-    apt.args(["install", "--simulate", "--no-install-recommends", PACKAGE]);
-    process::output(apt.env("LC_ALL", "C"))
+    apt.args(["install", "--simulate", "--no-install-recommends", package]);
+    let plan = process::output(apt.env("LC_ALL", "C"));
+    Ok(plan.is_ok_and(|plan| !plan.lines().any(|line| line.starts_with("Remv "))))
 }
 
-/// The names in its lines `Inst NAME (VERSION …)`.
-fn packages(plan: &str) -> Vec<&str> {
-    let names = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
-    names.filter_map(|rest| rest.split(' ').next()).collect()
-}
-
-fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
-    apt::unpack(packages, folder)?;
-    let root = folder.join("root");
+/// With what it depends on, except for what is installed.
+fn unpack(folder: &Path, package: &str, program: &str) -> Result<()> {
+    let host = Arch::host()?;
+    let packages = Packages::of(host)?;
+    let needed = apt::missing(&packages.with_dependencies(&[package])?)?;
+    packages.unpack(&needed, folder)?;
     let run = folder.join("run");
-    fs::write(&run, script(&root))?;
+    fs::write(&run, script(&folder.join("root"), host, program))?;
     fs::set_permissions(&run, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 
 /// A script that starts qemu with its own libraries and firmware.
-fn script(root: &Path) -> String {
+fn script(root: &Path, host: Arch, program: &str) -> String {
     let root = root.display();
+    let libraries = host.multiarch();
     format!(
         "#!/bin/sh\n\
-         export LD_LIBRARY_PATH='{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu'\n\
-         exec '{root}/usr/bin/{PROGRAM}' -L '{root}/usr/share/qemu' -L '{root}/usr/share/seabios' \"$@\"\n"
+         export LD_LIBRARY_PATH='{root}/usr/lib/{libraries}:{root}/lib/{libraries}'\n\
+         exec '{root}/usr/bin/{program}' -L '{root}/usr/share/qemu' -L '{root}/usr/share/seabios' \"$@\"\n"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::packages;
-
-    #[test]
-    fn a_plan_names_the_packages_to_install() {
-        let plan = "Reading package lists...\n\
-            Remv qemu-utils [1:10.0] [qemu-block-extra:amd64 ]\n\
-            Inst libfdt1 (1.6.1-4 Debian:12/oldstable [amd64])\n\
-            Inst qemu-system-x86 (1:7.2 Debian:12/oldstable [amd64])\n\
-            Conf libfdt1 (1.6.1-4 Debian:12/oldstable [amd64])\n";
-        assert_eq!(packages(plan), ["libfdt1", "qemu-system-x86"]);
-    }
 }

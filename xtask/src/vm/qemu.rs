@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::KernelPackage;
+use crate::arch::Arch;
 
 /// Longest time until the guest's first output: KVM may exist and still not run a guest.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
@@ -18,8 +19,22 @@ const READY_ON_KVM: Duration = Duration::from_secs(60);
 /// Longest time of a run, also emulated.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
-/// Without features that are slow in emulation: byte-wise copies, and five-level page tables.
-const EMULATED_CPU: &str = "max,-erms,-la57";
+/// Without features that are slow in emulation: byte-wise copies and five-level page tables; pointer authentication with a real cipher, and
+/// vectors of any length.
+fn emulated_cpu(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "max,-erms,-la57",
+        Arch::Aarch64 => "max,pauth-impdef=on,sve=off",
+    }
+}
+
+/// The kernel's names of the console and of the console during its start.
+fn consoles(arch: Arch) -> [&'static str; 2] {
+    match arch {
+        Arch::X86_64 => ["console=ttyS0", "earlyprintk=ttyS0"],
+        Arch::Aarch64 => ["console=ttyAMA0", "earlycon"],
+    }
+}
 
 /// How many times slower the tests are on an emulated machine.
 const EMULATED_PATIENCE: u32 = 20;
@@ -37,10 +52,13 @@ enum Accelerator {
 ///
 /// # Errors
 /// If they fail, or the guest does not end.
-pub(crate) fn test(qemu: &Path, image: &KernelPackage, initramfs: &Path) -> Result<()> {
-    println!("vm: booting Linux {}", image.release);
-    if Path::new("/dev/kvm").exists() {
-        match boot(qemu, image, initramfs, Accelerator::Kvm)?.follow()? {
+pub(crate) fn test(qemu: &Path, arch: Arch, image: &KernelPackage, initramfs: &Path) -> Result<()> {
+    println!("vm: booting Linux {} on {arch}", image.release);
+    let boot = |accelerator| boot(qemu, arch, image, initramfs, accelerator);
+    if arch != Arch::host()? {
+        println!("vm: emulating {arch}, which is about 20 times slower");
+    } else if Path::new("/dev/kvm").exists() {
+        match boot(Accelerator::Kvm)?.follow()? {
             Some(status) => return judge(status),
             None => println!(
                 "vm: KVM cannot run a guest on this machine; emulating, which is about 20 times slower"
@@ -49,7 +67,7 @@ pub(crate) fn test(qemu: &Path, image: &KernelPackage, initramfs: &Path) -> Resu
     } else {
         println!("vm: this machine has no /dev/kvm; emulating, which is about 20 times slower");
     }
-    match boot(qemu, image, initramfs, Accelerator::Emulation)?.follow()? {
+    match boot(Accelerator::Emulation)?.follow()? {
         Some(status) => judge(status),
         None => bail!("the guest has printed nothing for {SIGN_OF_LIFE:?}"),
     }
@@ -70,11 +88,15 @@ struct Guest {
 
 fn boot(
     program: &Path,
+    arch: Arch,
     image: &KernelPackage,
     initramfs: &Path,
     accelerator: Accelerator,
 ) -> Result<Guest> {
     let mut command = Command::new(program);
+    if arch == Arch::Aarch64 {
+        command.args(["-machine", "virt"]);
+    }
     command.args([
         "-nodefaults",
         "-display",
@@ -86,11 +108,11 @@ fn boot(
     command.args(["-smp", "2", "-m", "2G", "-serial", "stdio"]);
     command.args(match accelerator {
         Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
-        Accelerator::Emulation => ["-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU],
+        Accelerator::Emulation => ["-accel", "tcg,thread=multi", "-cpu", emulated_cpu(arch)],
     });
     command.arg("-kernel").arg(image.boot());
     command.arg("-initrd").arg(initramfs);
-    command.arg("-append").arg(command_line(accelerator));
+    command.arg("-append").arg(command_line(arch, accelerator));
     let mut qemu = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -105,8 +127,9 @@ fn boot(
 }
 
 /// Variables with a value become the init process's environment.
-fn command_line(accelerator: Accelerator) -> String {
-    let mut words = vec!["console=ttyS0", "earlyprintk=ttyS0", "panic=-1"];
+fn command_line(arch: Arch, accelerator: Accelerator) -> String {
+    let mut words = consoles(arch).to_vec();
+    words.push("panic=-1");
     let patience = format!("SOCKLB_TEST_PATIENCE={EMULATED_PATIENCE}");
     if accelerator == Accelerator::Emulation {
         words.push(&patience);

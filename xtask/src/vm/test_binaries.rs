@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::cross::Compiler;
 use crate::test::{KERNEL_TEST, cargo_test};
 use crate::workspace::Workspace;
 use crate::{build, process};
@@ -19,10 +20,11 @@ pub(crate) struct TestBinaries {
     pub(crate) next_agent: PathBuf,
 }
 
-/// Builds the binaries of `cargo xtask test kernel`.
-pub(crate) fn build(workspace: &Workspace) -> Result<TestBinaries> {
-    build::next_agent(workspace)?;
+/// Builds the binaries of `cargo xtask test kernel`, for the compiler's architecture.
+pub(crate) fn build(workspace: &Workspace, compiler: &Compiler) -> Result<TestBinaries> {
+    let next_agent = build::next_agent(workspace, compiler)?;
     let mut cargo = cargo_test(workspace);
+    compiler.configure_tests(&mut cargo);
     cargo.args(["--test", KERNEL_TEST, "--no-run"]);
     cargo.arg("--message-format=json-render-diagnostics");
     let messages = process::output(cargo.stderr(Stdio::inherit()))?;
@@ -39,6 +41,6 @@ pub(crate) fn build(workspace: &Workspace) -> Result<TestBinaries> {
     Ok(TestBinaries {
         test: executable("test", KERNEL_TEST)?,
         agent: executable("bin", "lb-agent")?,
-        next_agent: workspace.next_agent(),
+        next_agent,
     })
 }
