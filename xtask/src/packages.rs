@@ -48,7 +48,7 @@ impl Packages {
             return apt::update();
         }
         println!(
-            "setup: downloading the lists of Debian's packages for {} (30 MB)",
+            "setup: downloading the lists of Debian's packages for {} (14 MB)",
             self.arch
         );
         process::run(self.command("apt-get").args(["--quiet", "update"]))

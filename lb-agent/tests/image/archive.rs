@@ -1,5 +1,6 @@
 //! The image that `cargo xtask test image` builds: an OCI archive.
 
+use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -21,11 +22,28 @@ pub fn unpack(folder: &Path) -> Result<Value> {
         Ok(layout.join("blobs").join(digest))
     };
     let index = json_file(&layout.join("index.json"))?;
-    let manifest = json_file(&blob(&index["manifests"][0])?)?;
+    let mut manifest = json_file(&blob(&index["manifests"][0])?)?;
+    if manifest["manifests"].is_array() {
+        // A release's image: an index of one for each architecture.
+        let images = list(&manifest["manifests"]);
+        let is_ours = |image: &&Value| image["platform"]["architecture"] == architecture();
+        let ours = images.iter().find(is_ours);
+        let ours = ours.with_context(|| format!("the image is not for {}", architecture()))?;
+        manifest = json_file(&blob(ours)?)?;
+    }
     for layer in list(&manifest["layers"]) {
         untar(&blob(&layer)?, &folder.join("rootfs"))?;
     }
     json_file(&blob(&manifest["config"])?)
+}
+
+/// The name that images have for this machine's architecture.
+pub fn architecture() -> &'static str {
+    match ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 fn json_file(path: &Path) -> Result<Value> {

@@ -1,11 +1,11 @@
 //! `RuntimeDefault`: the seccomp profile of Podman, Buildah and CRI-O, reduced to the rules for these capabilities.
 
-use std::env::consts::ARCH;
 use std::fs;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value};
 
+use crate::archive::architecture;
 use crate::daemonset::{list, words};
 
 /// Installed with buildah.
@@ -37,11 +37,7 @@ pub fn runtime_default(capabilities: &[String]) -> Result<Value> {
 
 /// Whether a rule applies with these capabilities on this machine.
 fn is_for(rule: &Value, capabilities: &[String]) -> bool {
-    let arch = match ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let arch = architecture();
     let has = |name: &String| capabilities.contains(name);
     let (with, without) = (&rule["includes"], &rule["excludes"]);
     let arches = words(&with["arches"]);
