@@ -25,8 +25,8 @@ pub struct EventsArgs {
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "NAME")]
     pub event: Vec<String>,
 
-    /// Only events of this Service, such as default/web.
-    #[arg(long, value_name = "NAMESPACE/NAME")]
+    /// Only events of this Service, such as shop/web; without a namespace of `default`.
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = service)]
     pub service: Option<String>,
 
     /// Format: lines of text, or of JSON.
@@ -41,5 +41,24 @@ impl EventsArgs {
             service: self.service,
         };
         events::events(&self.socket.socket, self.follow, &filter, self.output)
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap's parsers return a result")]
+fn service(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(match text.contains('/') {
+        true => text.to_owned(),
+        false => format!("default/{text}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::service;
+
+    #[test]
+    fn a_service_without_a_namespace_is_of_default() {
+        assert_eq!(service("web"), Ok("default/web".to_owned()));
+        assert_eq!(service("shop/web"), Ok("shop/web".to_owned()));
     }
 }

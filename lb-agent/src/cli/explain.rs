@@ -16,7 +16,7 @@ use crate::serve::{ExplainRequest, Target};
 Asks the running agent. With --manifests, --kubeconfig or --api-server it reads the objects itself, and knows neither
 the node's addresses nor the tables.
 
-Exit status: 0; 1 if a connect would be refused; 2 for errors.
+Exit status: 0; 1 if a connect would be refused; 2 if there is no such Service or port, and for errors.
 
 Examples:
   lb-agent explain 10.96.0.10:80                 which backends, and why

@@ -1,5 +1,6 @@
 //! `lb-agent explain`: what a connect to a target gets, and why.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,8 +28,10 @@ pub enum From {
 
 /// Exit status if a connect would be refused.
 const REFUSED: u8 = 1;
+/// Exit status if the target does not exist.
+const UNKNOWN: u8 = 2;
 
-/// Prints an explanation, and returns the exit code: 0, or 1 if a connect would be refused.
+/// Prints an explanation, and returns the exit code: 0, 1 if a connect would be refused, or 2 if there is no such target.
 ///
 /// # Errors
 /// No agent listens there, the objects cannot be read, or stdout cannot be written.
@@ -49,6 +52,7 @@ pub fn explain(from: &From, request: &ExplainRequest, output: Output) -> anyhow:
     Ok(match explanation.verdict.outcome {
         Outcome::Refused => ExitCode::from(REFUSED),
         Outcome::Balanced | Outcome::Unchanged => ExitCode::SUCCESS,
+        Outcome::Unknown => ExitCode::from(UNKNOWN),
     })
 }
 
@@ -165,10 +169,23 @@ fn write_port(to: &mut impl Write, port: &ExplainedPort) -> io::Result<()> {
         );
         write_fields(to, &[("Client", line)])?;
     }
+    let ejected = ejected(port);
     port.views
         .iter()
-        .try_for_each(|view| write_view(to, view))?;
+        .try_for_each(|view| write_view(to, view, &ejected))?;
     write_tables(to, port)
+}
+
+/// The addresses of backends that get no new connections for a time, as the tables say.
+fn ejected(port: &ExplainedPort) -> BTreeSet<&str> {
+    let tables = port.frontends.iter().filter_map(|of| of.tables.as_ref());
+    let backends = tables
+        .flat_map(|of| &of.views)
+        .flat_map(|view| &view.backends);
+    backends
+        .filter(|of| of.state.split(',').any(|word| word.trim() == "ejected"))
+        .map(|of| &*of.address)
+        .collect()
 }
 
 /// What the tables contain for each frontend.
@@ -202,7 +219,11 @@ fn write_tables(to: &mut impl Write, port: &ExplainedPort) -> io::Result<()> {
     Table::new(["TABLES", "ID", "VIEW", "SLOTS", "BACKENDS", "STATE"]).write(to, rows.iter())
 }
 
-fn write_view(to: &mut impl Write, view: &ExplainedView) -> io::Result<()> {
+fn write_view(
+    to: &mut impl Write,
+    view: &ExplainedView,
+    ejected: &BTreeSet<&str>,
+) -> io::Result<()> {
     writeln!(to)?;
     let used_by = format!("{}, for {}", view.scope, view.used_by);
     let policy = format!("traffic policy {}", view.traffic_policy);
@@ -220,7 +241,11 @@ fn write_view(to: &mut impl Write, view: &ExplainedView) -> io::Result<()> {
                 table::or_none(of.zone.as_deref()),
                 state(of),
                 of.slice.clone(),
-                of.message.clone().unwrap_or_else(|| "chosen".to_owned()),
+                match &of.message {
+                    None if ejected.contains(&*of.address) => "chosen, and ejected".to_owned(),
+                    None => "chosen".to_owned(),
+                    Some(message) => message.clone(),
+                },
             ]
         })
         .collect();

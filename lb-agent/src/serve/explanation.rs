@@ -197,4 +197,6 @@ pub enum Outcome {
     Refused,
     /// It passes as it is.
     Unchanged,
+    /// There is no such Service, or it has no such port.
+    Unknown,
 }

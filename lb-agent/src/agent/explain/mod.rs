@@ -129,10 +129,10 @@ fn of_service(
         };
         skip(String::new(), reason, message.to_owned());
         explanation.problems.extend(problems(facts, name));
-        explanation.verdict = verdict::unchanged(match is_unread {
-            true => "the Service cannot be read",
-            false => "there is no such Service",
-        });
+        explanation.verdict = match is_unread {
+            true => verdict::unchanged("the Service cannot be read"),
+            false => verdict::unknown("There is no such Service.".to_owned()),
+        };
         return;
     }
     let skips = facts.explainer().skips(name);
@@ -174,13 +174,12 @@ fn of_service(
     if let Some(verdict) = verdict::of_all(&explanation.service_ports) {
         explanation.verdict = verdict;
     } else if skips.service.is_none() {
-        let what = port.map_or_else(
-            || "it has no frontend".to_owned(),
-            |port| format!("it has no frontend at port {port}"),
-        );
-        explanation.verdict = Verdict {
-            outcome: Outcome::Unchanged,
-            message: format!("There is nothing to connect to: {what}."),
+        explanation.verdict = match port {
+            Some(port) => verdict::unknown(format!("The Service has no frontend at port {port}.")),
+            None => Verdict {
+                outcome: Outcome::Unchanged,
+                message: "There is nothing to connect to: it has no frontend.".to_owned(),
+            },
         };
     }
 }

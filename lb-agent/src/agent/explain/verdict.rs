@@ -8,6 +8,14 @@ use crate::policy::explain::{Miss, Other, Selection};
 use crate::policy::{Backend, Frontend, FrontendKind, Scope};
 use crate::serve::{ExplainRequest, ExplainedClient, ExplainedPort, Outcome, Verdict};
 
+/// There is no such target.
+pub(super) const fn unknown(message: String) -> Verdict {
+    Verdict {
+        outcome: Outcome::Unknown,
+        message,
+    }
+}
+
 pub(super) fn unchanged(why: &str) -> Verdict {
     Verdict {
         outcome: Outcome::Unchanged,

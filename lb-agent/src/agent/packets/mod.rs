@@ -212,6 +212,9 @@ impl PacketPath {
                 placed.reading = Some(Reading::start(engine, reading.again + 1));
             }
             Ok(elements) => {
+                if is_current && let Some(netfilter) = engine.tables().backing().netfilter() {
+                    netfilter.borrow_mut().saw(&elements);
+                }
                 restored.elements = engine.repair_nat_from(&elements);
                 log_elements(restored.elements);
                 self.elements_error = None;

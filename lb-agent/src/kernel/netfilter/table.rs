@@ -259,6 +259,15 @@ impl Netfilter {
         Ok(elements)
     }
 
+    /// Takes over which elements there are from a reading of another thread ([`elements`]), since which nothing was written here: those
+    /// of other programs can then be removed.
+    pub fn saw(&mut self, elements: &[(u32, SocketAddr)]) {
+        self.present = Present::default();
+        for (id, address) in elements {
+            self.present.insert(Family::of(*address), *id);
+        }
+    }
+
     /// What the rules have counted.
     ///
     /// # Errors

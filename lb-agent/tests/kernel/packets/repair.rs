@@ -88,8 +88,13 @@ fn elements_that_another_program_changed_are_repaired() {
             let add = format!("add element inet socklb {map} {{ {key} : {elsewhere} }}\n");
             stage.damage_elements(&format!("{remove}{add}"), 1)?;
         }
+        // One with an id that no backend has.
+        let add = "add element inet socklb backends4 { 8000:55 : 10.244.0.250 . 9 }";
+        stage.damage_elements(add, 1)?;
+        let left = nft("list map inet socklb backends4")?;
+        ensure!(!left.contains("10.244.0.250"), "{left}");
         ensure!(!stage.running.log().has("packet_path.ruleset_repaired"));
-        ensure!(stage.repairs("NAT")? == 3 * ELEMENTS as u64 + 4);
+        ensure!(stage.repairs("NAT")? == 3 * ELEMENTS as u64 + 5);
         Ok(())
     });
 }
