@@ -233,10 +233,10 @@ fn slow_start() -> Scenario {
         counts: |server| server == 5,
         runs: vec![
             ("random", vec![]),
-            ("random, 4s", vec![("socklb.dev/slow-start", "4s")]),
+            ("random 4s", vec![("socklb.dev/slow-start", "4s")]),
             ("least-conn", vec![("socklb.dev/algorithm", "least-conn")]),
             (
-                "least-conn, 4s",
+                "least-conn 4s",
                 vec![
                     ("socklb.dev/algorithm", "least-conn"),
                     ("socklb.dev/slow-start", "4s"),
