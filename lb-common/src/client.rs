@@ -7,6 +7,6 @@ pub const SERVED: u64 = 1;
 /// The hooks leave sockets of this namespace alone, as those of a namespace that has no element.
 pub const NOT_SERVED: u64 = 0;
 
-/// The key of the element that describes the selection by which CLIENTS was filled. It is no namespace's cookie: those begin with 1
+/// The key of the element that records the selection for which CLIENTS was filled. No namespace has this cookie: the first one is 1
 /// (`gen_cookie_next` in include/linux/cookie.h).
 pub const SELECTION: u64 = 0;

@@ -151,7 +151,7 @@ impl Clients {
         }
     }
 
-    /// Makes CLIENTS contain what it should, whoever has changed it.
+    /// Writes to CLIENTS what it should contain, also if another program has changed it.
     fn write(&mut self) {
         let error = self.try_to_write().err().map(|error| error.to_string());
         if let Some(error) = &error

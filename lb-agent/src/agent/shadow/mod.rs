@@ -42,8 +42,8 @@ pub struct Shadow {
 impl Shadow {
     /// Begins to compare, in the network namespace of the caller.
     ///
-    /// `tolerance`: how long a change of endpoints may take effect later on one side than on the other. `packets`: the settings of
-    /// the packet path that there would be.
+    /// `tolerance`: the longest time between the moments at which the two sides see a change of endpoints. `packets`: the settings
+    /// that the packet path would have.
     pub fn start(tolerance: Duration, packets: Option<&Masquerading>) -> Self {
         let shared = Arc::new(Shared::new(Comparison::new(tolerance)));
         tracing::info!(
