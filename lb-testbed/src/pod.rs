@@ -146,6 +146,28 @@ impl Pod {
         self.ip(&lines)
     }
 
+    /// Reaches these addresses of another pod by way of its first address. That takes one neighbour entry instead of one for each
+    /// address. The kernel has 1,024 of a family for all network namespaces together (`gc_thresh3`), so tests that run at the
+    /// same time share them, and without one a packet is lost.
+    pub fn reach_through(
+        &self,
+        other: &Self,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<()> {
+        let mut lines = String::new();
+        for address in addresses {
+            let family = if address.is_ipv4() {
+                Family::IPv4
+            } else {
+                Family::IPv6
+            };
+            let first = other.address(family);
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "route add {address} via {first} dev {DEVICE}");
+        }
+        self.ip(&lines)
+    }
+
     /// Runs `work` on a thread inside this pod and hands back what it gives; a panic goes on in the caller.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let inside = || self.join_cgroup().map(|()| work());

@@ -55,6 +55,21 @@ fn the_sandbox_has_no_route_out() {
 }
 
 #[test]
+fn an_address_outside_the_pods_networks_is_reached_through_a_pod() {
+    sandboxed(|sandbox| {
+        let pods = sandbox.pods(2)?;
+        let far: [IpAddr; 2] = ["10.250.0.1".parse()?, "fd00:250::1".parse()?];
+        pods[0].add_addresses(far)?;
+        let _server = NamedServer::tcp(&pods[0], 80, "far")?;
+        let ask = || pods[1].enter(|| far.map(|address| connect_name((address, 80)).ok()));
+        assert_eq!(ask()?, [None, None]);
+        pods[1].reach_through(&pods[0], far)?;
+        assert_eq!(ask()?, ["far", "far"].map(|name| Some(name.to_owned())));
+        Ok(())
+    });
+}
+
+#[test]
 fn an_added_address_answers_from_itself() {
     sandboxed(|sandbox| {
         let pods = sandbox.pods(2)?;

@@ -73,6 +73,7 @@ impl Load {
         let pods = [sandbox.pod("servers")?, sandbox.pod("client")?];
         let services = Arc::new(Services::new());
         pods[0].add_addresses(services.servers())?;
+        pods[1].reach_through(&pods[0], services.servers())?;
         let servers = [
             NamedServer::tcp_by_address(&pods[0], TARGET)?,
             NamedServer::udp_by_address(&pods[0], TARGET)?,
