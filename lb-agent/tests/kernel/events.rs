@@ -194,7 +194,14 @@ fn a_client_has_its_network_namespace() {
             cluster_ip(11)
         );
         let mut process = client.command("bash").args(["-c", &refused]).spawn()?;
-        let seen = follower.next("connection.refused");
+        // The first ones may come before the agent has found the name.
+        let seen = loop {
+            let event = follower.next("connection.refused");
+            let is_nameless = |event: &Value| event["fields"]["network_namespace"].is_null();
+            if !event.as_ref().is_ok_and(is_nameless) {
+                break event;
+            }
+        };
         process.kill()?;
         process.wait()?;
         let inode = std::fs::metadata(client.namespace().path())?.ino();
