@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod cargo_deny;
 mod cross;
+mod failures;
 mod fuzz;
 mod image;
 mod kubectl;

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
@@ -38,8 +38,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot start {}", words(command)))?;
+    succeeded(status, || words(command))
+}
+
+/// # Errors
+/// If the command with these words failed.
+pub(crate) fn succeeded(status: ExitStatus, words: impl FnOnce() -> String) -> Result<()> {
     if !status.success() {
-        bail!("{} failed ({status})", words(command));
+        bail!("{} failed ({status})", words());
     }
     Ok(())
 }
@@ -111,7 +117,7 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// The command as typed in a shell.
-fn words(command: &Command) -> String {
+pub(crate) fn words(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());
     [program]

@@ -14,6 +14,7 @@ pub(crate) use self::step::Step;
 use self::times::{Times, readable};
 use crate::arch::Arch;
 use crate::cross::Compiler;
+use crate::failures::Failures;
 use crate::workspace::Workspace;
 use crate::{
     build, cargo_deny, fuzz, image, kubectl, process, promtool, setup, tidy, versions, vm,
@@ -22,9 +23,10 @@ use crate::{
 /// The integration test of lb-agent that needs root.
 pub(crate) const KERNEL_TEST: &str = "kernel";
 
-/// The integration test that also needs an image and crun. It is separate, so that a virtual machine does not need them.
 /// A part of the step `kernel` that no other kernel runs.
 const PLAYGROUND_TEST: &str = "playground";
+
+/// The integration test that also needs an image and crun. It is separate, so that a virtual machine does not need them.
 const IMAGE_TEST: &str = "image";
 
 /// The integration test that needs a browser.
@@ -40,6 +42,7 @@ struct Outcome {
     passed: bool,
     time: Duration,
     last_time: Option<Duration>,
+    failures: Failures,
 }
 
 /// Runs the given steps, or all. The test binaries get `args`.
@@ -53,7 +56,8 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
         println!("\n== {}: {}", step.name(), step.subject());
         let last_time = times.of(step);
         let start = Instant::now();
-        let result = run_step(workspace, step, args);
+        let mut failures = Failures::default();
+        let result = run_step(workspace, step, args, &mut failures);
         let time = start.elapsed();
         let word = match &result {
             Ok(()) => "ok".to_owned(),
@@ -73,6 +77,7 @@ pub(crate) fn run(workspace: &Workspace, asked: &[Step], args: &[OsString]) -> R
             passed,
             time,
             last_time,
+            failures,
         });
     }
     print!("\n{}", summary(&outcomes));
@@ -122,6 +127,12 @@ fn summary(outcomes: &[Outcome]) -> String {
     }
     let total = readable(outcomes.iter().map(|outcome| outcome.time).sum());
     text += &format!("{:20}{total:>12}\n", "total");
+    for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
+        let failures = outcome.failures.text();
+        if !failures.is_empty() {
+            text += &format!("\n== Failed tests of {}\n{failures}", outcome.step.name());
+        }
+    }
     text
 }
 
@@ -140,18 +151,23 @@ fn chosen(asked: &[Step]) -> Vec<Step> {
         .collect()
 }
 
-fn run_step(workspace: &Workspace, step: Step, args: &[OsString]) -> Result<()> {
+fn run_step(
+    workspace: &Workspace,
+    step: Step,
+    args: &[OsString],
+    failures: &mut Failures,
+) -> Result<()> {
     match step {
         Step::Fmt => fmt(workspace),
         Step::Deny => cargo_deny::check(workspace),
         Step::Bpf => bpf(workspace),
         Step::Clippy => clippy(workspace),
-        Step::Unit => unit(workspace, args),
+        Step::Unit => unit(workspace, args, failures),
         Step::Fuzz => fuzz::run(workspace, None, fuzz::MINUTE),
-        Step::Kernel => kernel(workspace, args),
-        Step::Image => image(workspace, args),
-        Step::StatusPage => status_page(workspace, args),
-        Step::Vm => vm::test_kernel(workspace, Arch::host()?, vm::OLDEST, args),
+        Step::Kernel => kernel(workspace, args, failures),
+        Step::Image => image(workspace, args, failures),
+        Step::StatusPage => status_page(workspace, args, failures),
+        Step::Vm => vm::test_kernel(workspace, Arch::host()?, vm::OLDEST, args, failures),
         Step::Tidy => tidy::check(&workspace.root),
     }
 }
@@ -181,7 +197,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     all.and(bpf)
 }
 
-fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+fn unit(workspace: &Workspace, args: &[OsString], failures: &mut Failures) -> Result<()> {
     // Tests run it against the testbed's API server, and render deploy/ with it.
     let kubectl = kubectl::find_or_install()?;
     let promtool = promtool::find_or_unpack()?;
@@ -196,10 +212,10 @@ fn unit(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     for test in workspace.tests.iter().filter(is_of_unit) {
         cargo.args(["--test", test]);
     }
-    process::run(cargo.arg("--").args(args))
+    failures.run(cargo.arg("--").args(args))
 }
 
-fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+fn kernel(workspace: &Workspace, args: &[OsString], failures: &mut Failures) -> Result<()> {
     setup::test_programs()?;
     let promtool = promtool::find_or_unpack()?;
     let compiler = Compiler::find_or_install(workspace, Arch::host()?)?;
@@ -209,27 +225,29 @@ fn kernel(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     test_as_root(
         cargo.args(["--test", KERNEL_TEST, "--test", PLAYGROUND_TEST]),
         args,
+        failures,
     )
 }
 
-fn image(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+fn image(workspace: &Workspace, args: &[OsString], failures: &mut Failures) -> Result<()> {
     setup::image_test_programs()?;
     let image = image::dev(workspace)?;
     let mut cargo = cargo_test(workspace);
     cargo.args(["--test", IMAGE_TEST]);
-    test_as_root(cargo.env(IMAGE_VARIABLE, image), args)
+    test_as_root(cargo.env(IMAGE_VARIABLE, image), args, failures)
 }
 
-fn status_page(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+fn status_page(workspace: &Workspace, args: &[OsString], failures: &mut Failures) -> Result<()> {
     setup::browser()?;
-    test_as_root(cargo_test(workspace).args(["--test", PAGE_TEST]), args)
+    let mut cargo = cargo_test(workspace);
+    test_as_root(cargo.args(["--test", PAGE_TEST]), args, failures)
 }
 
-fn test_as_root(cargo: &mut Command, args: &[OsString]) -> Result<()> {
+fn test_as_root(cargo: &mut Command, args: &[OsString], failures: &mut Failures) -> Result<()> {
     if !process::is_root()? {
         cargo.env(runner_variable()?, "sudo -E");
     }
-    process::run(cargo.arg("--").args(args))
+    failures.run(cargo.arg("--").args(args))
 }
 
 /// `cargo test` for the same packages in all steps, so that each dependency has one set of features and is built once.
@@ -293,6 +311,7 @@ mod tests {
             passed: false,
             time: Duration::from_secs(61),
             last_time: Some(Duration::from_secs(62)),
+            failures: Failures::default(),
         }]);
         let line = text.lines().nth(1).expect("a line for each step");
         let words = ["vm", "FAILED", "1 min 01 s", "1 min 02 s"];

@@ -18,6 +18,7 @@ pub(crate) use self::program::find_or_install as qemu;
 use self::programs::Programs;
 use crate::arch::Arch;
 use crate::cross::Compiler;
+use crate::failures::Failures;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 
@@ -43,7 +44,8 @@ pub(crate) fn run(
     };
     print!("{}", build::bpf(workspace)?);
     build::next_bpf(workspace)?;
-    test_kernel(workspace, arch, version, args)?;
+    // They are printed where they happen, and nothing comes after.
+    test_kernel(workspace, arch, version, args, &mut Failures::default())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn test_kernel(
     arch: Arch,
     version: Version,
     args: &[OsString],
+    failures: &mut Failures,
 ) -> Result<()> {
     let qemu = setup::vm_programs(arch)?;
     let compiler = Compiler::find_or_install(workspace, arch)?;
@@ -134,7 +137,7 @@ pub(crate) fn test_kernel(
         args,
     };
     let initramfs = guest::initramfs(&folder, &compiler, &content)?;
-    qemu::test(&qemu, arch, &image, &initramfs)
+    qemu::test(&qemu, arch, &image, &initramfs, failures)
 }
 
 fn is(word: &OsString, wanted: &str) -> bool {

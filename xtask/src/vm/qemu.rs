@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::kernel::KernelPackage;
 use crate::arch::Arch;
+use crate::failures::Failures;
 
 /// Longest time until the guest's first output: KVM may exist and still not run a guest.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
@@ -52,13 +53,19 @@ enum Accelerator {
 ///
 /// # Errors
 /// If they fail, or the guest does not end.
-pub(crate) fn test(qemu: &Path, arch: Arch, image: &KernelPackage, initramfs: &Path) -> Result<()> {
+pub(crate) fn test(
+    qemu: &Path,
+    arch: Arch,
+    image: &KernelPackage,
+    initramfs: &Path,
+    failures: &mut Failures,
+) -> Result<()> {
     println!("vm: booting Linux {} on {arch}", image.release);
     let boot = |accelerator| boot(qemu, arch, image, initramfs, accelerator);
     if arch != Arch::host()? {
         println!("vm: emulating {arch}, which is about 20 times slower");
     } else if Path::new("/dev/kvm").exists() {
-        match boot(Accelerator::Kvm)?.follow()? {
+        match boot(Accelerator::Kvm)?.follow(failures)? {
             Some(status) => return judge(status),
             None => println!(
                 "vm: KVM cannot run a guest on this machine; emulating, which is about 20 times slower"
@@ -67,7 +74,7 @@ pub(crate) fn test(qemu: &Path, arch: Arch, image: &KernelPackage, initramfs: &P
     } else {
         println!("vm: this machine has no /dev/kvm; emulating, which is about 20 times slower");
     }
-    match boot(Accelerator::Emulation)?.follow()? {
+    match boot(Accelerator::Emulation)?.follow(failures)? {
         Some(status) => judge(status),
         None => bail!("the guest has printed nothing for {SIGN_OF_LIFE:?}"),
     }
@@ -161,7 +168,7 @@ fn lines_of(console: ChildStdout) -> Receiver<String> {
 impl Guest {
     /// Prints the guest's output from the moment at which it is ready, or everything if it never is. Returns the tests' exit status, or
     /// none if the guest does not start.
-    fn follow(self) -> Result<Option<i32>> {
+    fn follow(self, failures: &mut Failures) -> Result<Option<i32>> {
         let start = Instant::now();
         let mut boot = Vec::new();
         let mut ready = false;
@@ -191,7 +198,7 @@ impl Guest {
                 ready = true;
                 println!("vm: ready after {:.0} s", start.elapsed().as_secs_f64());
             } else if ready {
-                println!("{line}");
+                failures.print(&line);
             } else {
                 boot.push(line);
             }
