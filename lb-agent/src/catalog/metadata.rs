@@ -1,4 +1,4 @@
-//! The used fields of `metadata`, including only the used labels and annotations.
+//! The used fields of `metadata`, including only the used labels.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::annotations::Annotations;
 use super::object_id::ObjectName;
 use super::text;
-use super::trigger_time::TriggerTime;
 
 /// `metadata` of a Service, an EndpointSlice or a Node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -100,36 +100,6 @@ pub struct Labels {
         deserialize_with = "text::present"
     )]
     pub zone: Option<Arc<str>>,
-}
-
-/// The annotations that are used: those of Services, the weights of slices, and one that the control plane writes on slices.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Annotations {
-    #[serde(rename = "socklb.dev/ignore", deserialize_with = "text::present")]
-    pub ignore: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/algorithm", deserialize_with = "text::present")]
-    pub algorithm: Option<Arc<str>>,
-    #[serde(
-        rename = "socklb.dev/outlier-detection",
-        deserialize_with = "text::present"
-    )]
-    pub outlier_detection: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/slow-start", deserialize_with = "text::present")]
-    pub slow_start: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/spill-over", deserialize_with = "text::present")]
-    pub spill_over: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/weight", deserialize_with = "text::present")]
-    pub weight: Option<Arc<str>>,
-    #[serde(
-        rename = "service.cilium.io/weight",
-        deserialize_with = "text::present"
-    )]
-    pub cilium_weight: Option<Arc<str>>,
-    #[serde(rename = "socklb.dev/drain", deserialize_with = "text::present")]
-    pub drain: Option<Arc<str>>,
-    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
-    pub last_change_trigger_time: TriggerTime,
 }
 
 pub(super) fn default_namespace() -> Arc<str> {

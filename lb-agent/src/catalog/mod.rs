@@ -3,6 +3,7 @@
 //! A source feeds the catalog with [`Change`]s, and the policy reads it. A slice may arrive before its Service, and stays when
 //! the Service is removed: the two arrive on different watches, in any order.
 
+mod annotations;
 mod endpoint_slice;
 mod label_map;
 mod metadata;
@@ -32,11 +33,12 @@ use jiff::Timestamp;
 use self::node_names::NodeNames;
 use self::triggers::Triggers;
 
+pub use self::annotations::Annotations;
 pub use self::endpoint_slice::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, NamedHint,
 };
 pub use self::label_map::LabelMap;
-pub use self::metadata::{Annotations, CreationTimestamp, Labels, Metadata};
+pub use self::metadata::{CreationTimestamp, Labels, Metadata};
 pub use self::metrics::CatalogMetrics;
 pub use self::namespace::{Namespace, NamespaceMetadata};
 pub use self::node::{Node, NodeSpec, Taint};

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::address;
+use super::annotations;
 use super::left_out::SliceSkip;
 use super::report::Report;
 use super::weight;
@@ -106,6 +107,7 @@ impl<'a> Endpoints<'a> {
             return;
         }
         let ports = self.ports(slice, report);
+        annotations::report_meaningless(&slice.metadata.annotations, Kind::EndpointSlice, report);
         let weight = weight::of(slice, weight, report);
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
             match address_of(family, endpoint) {

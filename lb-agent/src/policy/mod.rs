@@ -6,6 +6,7 @@
 
 mod address;
 mod allocated;
+mod annotations;
 mod backends;
 mod claims;
 mod clients;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
+use super::annotations;
 use super::backends;
 use super::context::Context;
 use super::drain;
@@ -57,6 +58,7 @@ pub(super) fn judge(
              the Service counts as the oldest"
         ));
     }
+    annotations::report_meaningless(&service.metadata.annotations, Kind::Service, &mut report);
     let addresses = Addresses::of(context, service, &mut report);
     let families: Vec<Family> = addresses.iter().map(|of| of.family).collect();
     let endpoints = Endpoints::merge(catalog.slices(name), &families, &mut problems);

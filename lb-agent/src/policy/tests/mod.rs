@@ -1,5 +1,6 @@
 //! The rules as cases: manifests as input, a plan and its problems as output, all as text.
 
+mod annotations;
 mod claims;
 mod clients;
 mod endpoints;
