@@ -1,7 +1,7 @@
 //! The node agent as a library: one module for each step from a Service to the kernel.
 //!
 //! Imports run only downwards: cli, commands, agent, connections and check, kernel, tables and duties, then source, policy, serve,
-//! sockets and privileges, then catalog, then metrics and route_changes. `cargo xtask test tidy` checks that.
+//! sockets and privileges, then catalog, then metrics, mountinfo and route_changes. `cargo xtask test tidy` checks that.
 
 pub mod agent;
 pub mod catalog;
@@ -12,6 +12,7 @@ pub mod connections;
 pub mod duties;
 pub mod kernel;
 pub mod metrics;
+pub mod mountinfo;
 pub mod policy;
 pub mod privileges;
 pub mod route_changes;

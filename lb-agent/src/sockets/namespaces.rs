@@ -15,6 +15,7 @@ use rustix::fs::fstatfs;
 
 use super::descriptors::{processes, see_targets};
 use super::error::SocketsError;
+use crate::mountinfo;
 
 /// linux/magic.h.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -156,7 +157,7 @@ fn namespace_files(process: u32, mounts: &mut HashSet<u64>) -> io::Result<Vec<Pa
         }
     });
     if_there(seen)?;
-    files.extend(mounted(&folder, mounts)?);
+    files.extend(mounted(process, mounts)?);
     Ok(files)
 }
 
@@ -165,26 +166,25 @@ fn folder(process: u32) -> PathBuf {
 }
 
 /// Named namespaces are mounted, as by `ip netns` and container runtimes.
-fn mounted(process: &Path, seen: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
-    let Some(metadata) = if_there(fs::metadata(process.join("ns/mnt")))? else {
+fn mounted(number: u32, seen: &mut HashSet<u64>) -> io::Result<Vec<PathBuf>> {
+    let Some(metadata) = if_there(fs::metadata(folder(number).join("ns/mnt")))? else {
         return Ok(Vec::new());
     };
     if !seen.insert(metadata.ino()) {
         return Ok(Vec::new());
     }
-    let mounts = if_there(fs::read_to_string(process.join("mountinfo")))?.unwrap_or_default();
-    let root = process.join("root");
-    Ok(net_mounts(&mounts).map(|point| root.join(point)).collect())
-}
-
-/// The mount points of network namespaces, without the leading `/`. proc_pid_mountinfo(5) describes the fields.
-fn net_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
-    mountinfo.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        root.starts_with("net:[")
-            .then_some(point.trim_start_matches('/'))
-    })
+    let mounts = match mountinfo::of_process(&number.to_string()) {
+        // It ended meanwhile.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => None,
+        read => if_there(read)?,
+    };
+    let mounts = mounts.unwrap_or_default();
+    let root = folder(number).join("root");
+    let points = mounts
+        .iter()
+        .filter(|mount| mount.network_namespace().is_some());
+    let points = points.map(|mount| mount.point.strip_prefix("/").unwrap_or(&mount.point));
+    Ok(points.map(|point| root.join(point)).collect())
 }
 
 /// The paths in a folder; none if it was removed meanwhile.
@@ -207,20 +207,5 @@ fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
             | (_, Some(libc::ESRCH | libc::ENOTDIR | libc::ELOOP)) => Ok(None),
             _ => Err(error),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::net_mounts;
-
-    #[test]
-    fn mounted_namespaces_are_found() {
-        let mounts = "\
-            24 1 0:22 / / rw - ext4 /dev/vda rw\n\
-            90 24 0:4 net:[4026532281] /run/netns/blue rw shared:1 - nsfs nsfs rw\n\
-            91 24 0:4 mnt:[4026532299] /run/snapd/ns/x.mnt rw - nsfs nsfs rw\n";
-        let found: Vec<_> = net_mounts(mounts).collect();
-        assert_eq!(found, ["run/netns/blue"]);
     }
 }

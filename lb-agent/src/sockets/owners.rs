@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::descriptors::{processes, see_sockets};
+use crate::mountinfo::{self, Mount};
 
 /// The processes of sockets.
 #[derive(Debug, Default)]
@@ -70,22 +71,17 @@ impl Owners {
 pub fn namespace_names() -> BTreeMap<u64, String> {
     let mut names = BTreeMap::new();
     for process in ["1", "self"] {
-        let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo"));
-        names.extend(names_in(&mounts.unwrap_or_default()));
+        let mounts = mountinfo::of_process(process).unwrap_or_default();
+        names.extend(mounts.iter().filter_map(name_of));
     }
     names
 }
 
-/// proc_pid_mountinfo(5) describes the fields.
-fn names_in(mountinfo: &str) -> impl Iterator<Item = (u64, String)> {
-    mountinfo.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        let number = root.strip_prefix("net:[")?.strip_suffix(']')?;
-        let (folder, name) = point.rsplit_once('/')?;
-        folder.ends_with("/netns").then_some(())?;
-        Some((number.parse().ok()?, name.to_owned()))
-    })
+fn name_of(mount: &Mount) -> Option<(u64, String)> {
+    let number = mount.network_namespace()?;
+    mount.point.parent()?.ends_with("netns").then_some(())?;
+    let name = mount.point.file_name()?.to_string_lossy();
+    Some((number, name.into_owned()))
 }
 
 #[cfg(test)]
@@ -117,12 +113,15 @@ mod tests {
 
     #[test]
     fn namespaces_have_the_names_of_their_mounts() {
-        let mounts = "\
+        let mounts = b"\
             24 1 0:22 / / rw - ext4 /dev/vda rw\n\
             90 24 0:4 net:[4026532281] /run/netns/cni-1 rw shared:1 - nsfs nsfs rw\n\
             92 24 0:4 net:[4026532300] /tmp/other rw - nsfs nsfs rw\n\
             91 24 0:4 mnt:[4026532299] /run/netns/x rw - nsfs nsfs rw\n";
-        let found: Vec<_> = names_in(mounts).collect();
+        let found: Vec<_> = mountinfo::parse(mounts)
+            .iter()
+            .filter_map(name_of)
+            .collect();
         assert_eq!(found, [(4_026_532_281, "cni-1".to_owned())]);
     }
 }

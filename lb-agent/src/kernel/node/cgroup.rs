@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::KernelError;
-use super::mountinfo;
+use crate::mountinfo::{self, Mount};
 
 /// linux/magic.h: CGROUP2_SUPER_MAGIC.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
@@ -30,7 +30,7 @@ impl Cgroup {
     /// root of the hierarchy if that is mounted, else the part that is mounted.
     pub fn open(path: Option<&Path>) -> Result<Self, KernelError> {
         let Some(given) = path else {
-            let path = best(mounted_at(&mountinfo()?)).ok_or(KernelError::NoCgroup2)?;
+            let path = best(mounted_at(mounts()?)).ok_or(KernelError::NoCgroup2)?;
             return Self::at(path.clone(), true)?.ok_or(KernelError::NotCgroup2 { path });
         };
         if let Some(cgroup) = Self::at(given.to_owned(), false)? {
@@ -39,7 +39,7 @@ impl Cgroup {
         let not_cgroup2 = || KernelError::NotCgroup2 {
             path: given.to_owned(),
         };
-        let below = best(below(given, mounted_at(&mountinfo()?))).ok_or_else(not_cgroup2)?;
+        let below = best(below(given, mounted_at(mounts()?))).ok_or_else(not_cgroup2)?;
         let found = Self::at(below, false)?.ok_or_else(not_cgroup2)?;
         tracing::debug!(
             event = "cgroup.found",
@@ -100,15 +100,18 @@ fn below(path: &Path, mut mounts: Vec<PathBuf>) -> Vec<PathBuf> {
     mounts
 }
 
-fn mountinfo() -> Result<String, KernelError> {
-    mountinfo::read("self").map_err(KernelError::system("find where cgroup2 is mounted"))
+fn mounts() -> Result<Vec<Mount>, KernelError> {
+    mountinfo::of_process("self").map_err(KernelError::system(
+        "read /proc/self/mountinfo, to find where cgroup2 is mounted",
+    ))
 }
 
 /// The mount points of cgroup2 hierarchies.
-fn mounted_at(mountinfo: &str) -> Vec<PathBuf> {
-    mountinfo::mounts(mountinfo)
+fn mounted_at(mounts: Vec<Mount>) -> Vec<PathBuf> {
+    mounts
+        .into_iter()
         .filter(|mount| mount.kind == "cgroup2")
-        .map(|mount| PathBuf::from(mount.point))
+        .map(|mount| mount.point)
         .collect()
 }
 
@@ -119,13 +122,13 @@ mod tests {
     #[test]
     fn cgroup2_is_found_in_a_hybrid_hierarchy() {
         // A container with the host's hierarchy at /host/cgroup.
-        let mountinfo = "\
+        let mountinfo = b"\
             30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
             31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
             32 30 0:36 /pod /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
             40 24 0:26 / /host/cgroup rw - tmpfs tmpfs rw\n\
             42 40 0:36 / /host/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        let all = mounted_at(mountinfo);
+        let all = mounted_at(mountinfo::parse(mountinfo));
         let of_host = Path::new("/host/cgroup/unified");
         assert_eq!(all, [Path::new("/sys/fs/cgroup/unified"), of_host]);
         assert_eq!(below(Path::new("/host/cgroup"), all.clone()), [of_host]);
@@ -134,6 +137,6 @@ mod tests {
 
     #[test]
     fn a_node_without_cgroup2_has_no_mount() {
-        assert!(mounted_at("30 24 0:26 / / rw - ext4 /dev/sda rw\n").is_empty());
+        assert!(mounted_at(mountinfo::parse(b"30 24 0:26 / / rw - ext4 /dev/sda rw\n")).is_empty());
     }
 }

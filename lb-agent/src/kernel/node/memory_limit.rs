@@ -1,10 +1,11 @@
 //! The memory limit of this process in its cgroups, of version 1 or 2.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::mountinfo;
+use crate::mountinfo::{self, Mount};
 
 /// A limit, and the file that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub const fn needed(tables: u64) -> u64 {
 /// readable.
 pub fn limit() -> Option<Limit> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mountinfo = mountinfo::read("self").ok()?;
-    let files = files(&cgroups, &mountinfo);
+    let mounts = mountinfo::of_process("self").ok()?;
+    let files = files(&cgroups, &mounts);
     let limits = files.into_iter().filter_map(|file| {
         // The value `max` means no limit.
         let bytes: u64 = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
@@ -46,7 +47,7 @@ pub fn limit() -> Option<Limit> {
 }
 
 /// The files that may contain a limit for a process with these cgroups (`/proc/PID/cgroup`, cgroups(7)) and mounts.
-fn files(cgroups: &str, mountinfo: &str) -> Vec<PathBuf> {
+fn files(cgroups: &str, mounts: &[Mount]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -60,15 +61,17 @@ fn files(cgroups: &str, mountinfo: &str) -> Vec<PathBuf> {
             }
             _ => continue,
         };
-        let is_of_memory =
-            |options: &str| kind == "cgroup2" || options.split(',').any(|of| of == "memory");
-        for mount in mountinfo::mounts(mountinfo) {
-            if mount.kind != kind || !is_of_memory(mount.options) {
+        let is_of_memory = |options: &OsStr| {
+            let options = options.to_string_lossy();
+            kind == "cgroup2" || options.split(',').any(|of| of == "memory")
+        };
+        for mount in mounts {
+            if mount.kind != kind || !is_of_memory(&mount.options) {
                 continue;
             }
             // A path above the root of the cgroup namespace begins with `/..`; it is not in this mount.
-            if let Ok(below) = Path::new(path).strip_prefix(mount.folder) {
-                let up_to = Path::new(mount.point);
+            if let Ok(below) = Path::new(path).strip_prefix(&mount.folder) {
+                let up_to = &mount.point;
                 let own = up_to.join(below);
                 let folders = own.ancestors().take_while(|at| at.starts_with(up_to));
                 files.extend(folders.map(|folder| folder.join(file)));
@@ -84,30 +87,30 @@ mod tests {
 
     #[test]
     fn a_container_sees_its_own_limit_not_the_hosts() {
-        let mountinfo = "\
+        let mountinfo = b"\
             40 24 0:36 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw\n\
             41 24 0:36 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
         let file = Path::new("/sys/fs/cgroup/memory.max");
-        assert_eq!(files("0::/\n", mountinfo), [file]);
+        assert_eq!(files("0::/\n", &mountinfo::parse(mountinfo)), [file]);
     }
 
     #[test]
     fn limits_of_ancestor_cgroups_count() {
-        let mountinfo = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let mountinfo = b"30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let wanted = [
             "/sys/fs/cgroup/pods/pod/memory.max",
             "/sys/fs/cgroup/pods/memory.max",
             "/sys/fs/cgroup/memory.max",
         ];
         assert_eq!(
-            files("0::/pods/pod\n", mountinfo),
+            files("0::/pods/pod\n", &mountinfo::parse(mountinfo)),
             wanted.map(PathBuf::from)
         );
     }
 
     #[test]
     fn cgroup_v1_limits_are_read_from_the_memory_hierarchy() {
-        let mountinfo = "\
+        let mountinfo = b"\
             31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
             32 30 0:28 /pods/pod /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
             33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
@@ -116,6 +119,9 @@ mod tests {
             "/sys/fs/cgroup/memory/memory.limit_in_bytes",
             "/sys/fs/cgroup/unified/memory.max",
         ];
-        assert_eq!(files(cgroups, mountinfo), wanted.map(PathBuf::from));
+        assert_eq!(
+            files(cgroups, &mountinfo::parse(mountinfo)),
+            wanted.map(PathBuf::from)
+        );
     }
 }

@@ -4,5 +4,4 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod error;
 pub mod memory_limit;
-pub mod mountinfo;
 pub mod netns;

@@ -1,9 +1,11 @@
 //! What a connection is listed with.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
@@ -200,6 +202,31 @@ fn a_namespace_has_the_name_of_its_mount() {
         let (rows, _) = scene.list(&[])?;
         assert_eq!(rows[0]["networkNamespace"]["name"], json!("cni-1"));
         nix::mount::umount(&point)?;
+        Ok(())
+    });
+}
+
+/// Any process may mount something at such a path.
+#[test]
+fn mount_points_may_have_any_name() {
+    sandboxed(|sandbox| {
+        let scene = Scene::start(sandbox, 1)?;
+        let _client = scene.client.enter(|| Client::tcp(&scene, IPV4))??;
+        let folder = sandbox.dir().join("netns");
+        std::fs::create_dir(&folder)?;
+        let points =
+            [OsStr::from_bytes(b"\xff"), OsStr::new("cni 1")].map(|name| folder.join(name));
+        for point in &points {
+            File::create(point)?;
+        }
+        bind(&sandbox.pod("other")?, &points[0])?;
+        bind(&scene.client, &points[1])?;
+        let (rows, error) = scene.list(&[])?;
+        ensure!(error.is_empty(), "{error}");
+        assert_eq!(rows[0]["networkNamespace"]["name"], json!("cni 1"));
+        for point in &points {
+            nix::mount::umount(point)?;
+        }
         Ok(())
     });
 }
