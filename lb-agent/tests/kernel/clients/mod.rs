@@ -120,9 +120,15 @@ fn a_pod_is_balanced_once_it_has_a_process_in_its_own_network() {
         let scene = Scene::new(sandbox)?;
         let pod = sandbox.pod("late")?;
         scene.write_pods([object("late", &uid(1), json!({}), json!({}))])?;
-        let _running = scene.agent.clone().arg("--pods=").start()?;
+        let agent = scene.agent.clone().arg("--pods=").arg("--http");
+        let _running = agent.arg(HTTP.to_string()).start()?;
         scene.wait_for(0, 0, 1)?;
         assert_eq!(clients(&scene.agent)?.missing, ["default/late"]);
+        let not_found = |number: u8| -> Result<bool> {
+            let sample = format!("\nsocklb_pods{{state=\"not_found\"}} {number}\n");
+            Ok(get("metrics")?.1.contains(&sample))
+        };
+        ensure!(not_found(1)?);
         let container = make_cgroup(sandbox.cgroup(), &uid(1), Driver::Systemd)?;
         // A runtime's process is in the cgroup before it is in the network.
         let mut runtime = Command::new("sleep").arg("infinity").spawn()?;
@@ -135,6 +141,7 @@ fn a_pod_is_balanced_once_it_has_a_process_in_its_own_network() {
         ensure!(!is_served(&pod)?);
         let first = Process::start(&pod, &container)?;
         scene.wait_for(1, 0, 0)?;
+        ensure!(not_found(0)?);
         ensure!(is_served(&pod)?);
         // A container that is started again has the same network.
         drop(first);

@@ -175,6 +175,9 @@ fn an_endpoint_that_is_none_of_ours_is_a_difference() {
         );
         assert!(last.client.starts_with(&client.ipv4().to_string()));
         assert_eq!(port(&report, "good", "tcp")?.flows, 0);
+        let metrics = get("metrics")?.1;
+        let line = "\nsocklb_shadow_flows_total{result=\"different\"} 1\n";
+        ensure!(metrics.contains(line), "{metrics}");
         running.wait_for_event_with("shadow.difference", |event| {
             event.text("service") == "odd" && event.text("kind") == "other-endpoint"
         })?;
