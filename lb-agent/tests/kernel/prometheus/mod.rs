@@ -52,10 +52,10 @@ fn ask(to: SocketAddr, path: &str, accept: Option<&str>) -> Result<(u16, String,
     Ok((code, head.to_owned(), body.to_owned()))
 }
 
-/// An agent with all groups of metrics, after traffic that gives each of them a sample.
+/// An agent with all groups of metrics but those of shadow mode and of selected pods, after traffic that gives each of them a sample.
 struct Measured {
-    _web: Web,
-    _running: AgentProcess,
+    web: Web,
+    running: AgentProcess,
 }
 
 impl Measured {
@@ -80,10 +80,15 @@ impl Measured {
             Ok(())
         })??;
         ask(HEALTHZ, "/healthz", None)?;
-        Ok(Self {
-            _web: web,
-            _running: running,
-        })
+        Ok(Self { web, running })
+    }
+
+    /// Ends the agent, and starts another one in shadow mode and with a selection of pods.
+    fn look_on(&mut self) -> Result<()> {
+        self.running.terminate()?;
+        let agent = self.web.cluster.agent_with_http();
+        self.running = agent.arg("--shadow").arg("--pods=").start()?;
+        eventually("the Services are known", || Ok(get("readyz")?.0 == 200))
     }
 }
 
@@ -114,8 +119,8 @@ fn promtool(arguments: &[&str], input: &str) -> Result<()> {
 #[test]
 fn promtool_has_no_complaint_about_the_metrics() {
     sandboxed(|sandbox| {
-        let _measured = Measured::start(sandbox)?;
-        let scrape = scrape(None)?;
+        let mut measured = Measured::start(sandbox)?;
+        let usual = scrape(None)?;
         for family in [
             "socklb_build_info gauge",
             "socklb_service_connections_total counter",
@@ -127,17 +132,29 @@ fn promtool_has_no_complaint_about_the_metrics() {
             "socklb_drift_repairs_total counter",
         ] {
             ensure!(
-                scrape.text.contains(&format!("\n# TYPE {family}\n")),
+                usual.text.contains(&format!("\n# TYPE {family}\n")),
                 "{family}"
             );
         }
         // promtool does not miss the last bucket.
         ensure!(
-            scrape
+            usual
                 .text
                 .contains("le=\"+Inf\",namespace=\"default\",service=\"web\"")
         );
-        promtool(&["check", "metrics"], &scrape.text)
+        promtool(&["check", "metrics"], &usual.text)?;
+
+        measured.look_on()?;
+        let looking_on = scrape(None)?;
+        for sample in [
+            "socklb_pods{state=\"not_found\"} 0",
+            "socklb_shadow_flows_total{result=\"different\"} 0",
+            "socklb_shadow_overruns_total 0",
+        ] {
+            let line = format!("\n{sample}\n");
+            ensure!(looking_on.text.contains(&line), "{}", looking_on.text);
+        }
+        promtool(&["check", "metrics"], &looking_on.text)
     });
 }
 
