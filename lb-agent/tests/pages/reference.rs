@@ -16,6 +16,7 @@ const ANNOTATIONS: &str = "
 ## Annotations
 
 A changed annotation takes effect on a live object, and no connection is lost. If a value is not allowed, the agent reports it with the object's name and uses the default.
+The agent also reports an annotation of a Service or an EndpointSlice whose name begins with `socklb.dev/`, but is not in the list or is for another kind. It has no effect.
 
 | annotation | on | values | default | meaning |
 | --- | --- | --- | --- | --- |

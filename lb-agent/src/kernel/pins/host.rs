@@ -84,8 +84,10 @@ fn remedy(host: Vec<&Path>) -> String {
 
 /// The file system at `/`: the last one of several mounts.
 fn root(mounts: &[Mount]) -> Option<(&OsStr, &Path)> {
-    let roots = mounts.iter().filter(|mount| mount.point == Path::new("/"));
-    roots.last().map(|mount| (&*mount.device, &*mount.folder))
+    let mut roots = mounts.iter().filter(|mount| mount.point == Path::new("/"));
+    roots
+        .next_back()
+        .map(|mount| (&*mount.device, &*mount.folder))
 }
 
 #[cfg(test)]
