@@ -161,14 +161,15 @@ fn skip(context: &Context<'_>, service: &Service) -> Option<ServiceSkip> {
 }
 
 /// The settings that all ports of a Service share.
-struct SharedFields {
+pub(super) struct SharedFields {
     algorithm: Algorithm,
     affinity_seconds: Option<u32>,
     slow_start: Option<Duration>,
     /// In thousandths.
-    spill_over: Option<u64>,
-    local: LocalPolicies,
-    detects_outliers: bool,
+    pub(super) spill_over: Option<u64>,
+    /// The traffic policies that are Local.
+    pub(super) local: LocalPolicies,
+    pub(super) detects_outliers: bool,
     drain: Option<Duration>,
 }
 
@@ -196,11 +197,11 @@ impl SharedFields {
     }
 }
 
-/// The traffic policies of a Service that are Local. Its problems were reported before.
-pub(super) fn local_policies(context: &Context<'_>, service: &Service) -> LocalPolicies {
+/// The settings that all ports of a Service share. Its problems were reported before.
+pub(super) fn shared_fields(context: &Context<'_>, service: &Service) -> SharedFields {
     let id = ObjectId::new(Kind::Service, service.metadata.object_name());
     let mut problems = Vec::new();
-    SharedFields::of(context, service, &mut Report::new(id, &mut problems)).local
+    SharedFields::of(context, service, &mut Report::new(id, &mut problems))
 }
 
 /// Whether a traffic policy is Local.

@@ -4,10 +4,12 @@
 
 mod address;
 mod selection;
+mod settings;
 mod step;
 
 pub use self::address::{AtAddress, Miss, NoFrontend, Other};
 pub use self::selection::{ExplainedEndpoint, Selection};
+pub use self::settings::ServiceSettings;
 pub use self::step::Step;
 pub use super::left_out::{LeftOut, SliceSkip};
 pub use super::node_ports::NodePortSkip;

@@ -69,7 +69,7 @@ impl<'a> Explainer<'a> {
             return Vec::new();
         };
         let location = context.location();
-        let local = service::local_policies(&context, service);
+        let local = service::shared_fields(&context, service).local;
         let slices = catalog.slices(&name);
         let merged = Endpoints::merge(slices.clone(), &[key.family], &mut Vec::new());
         let candidates = merged.of(key.family, &key.port, key.protocol);

@@ -1,5 +1,7 @@
 //! `lb-agent plan` as users call it.
 
+mod annotations;
+
 use std::fs;
 use std::process::{Command, Output};
 
@@ -98,10 +100,10 @@ fn the_table_has_kubectls_format() {
     assert_eq!(
         text(&output.stdout),
         "\
-NAMESPACE   NAME   PORT      PROTOCOL   SCOPE      FRONTENDS         BACKENDS
-default     db     <unset>   TCP        all        10.96.0.11:5432   <none>
-shop        web    http      TCP        external   *:30080           10.1.0.1:8080,10.1.0.2:8080,10.1.0.3:8080 + 1 more...
-shop        web    http      TCP        internal   10.96.0.10:80     10.1.0.1:8080
+NAMESPACE   NAME   PORT      PROTOCOL   SCOPE      AFFINITY   FRONTENDS         BACKENDS
+default     db     <unset>   TCP        all        <none>     10.96.0.11:5432   <none>
+shop        web    http      TCP        external   10800s     *:30080           10.1.0.1:8080,10.1.0.2:8080,10.1.0.3:8080 + 1 more...
+shop        web    http      TCP        internal   10800s     10.96.0.10:80     10.1.0.1:8080
 "
     );
 }
@@ -274,84 +276,4 @@ fn a_named_pipe_is_read() {
         .expect("the agent runs");
     assert_eq!(text(&output.stderr), "");
     assert_eq!(text(&output.stdout).lines().count(), 4);
-}
-
-#[test]
-fn weights_other_than_1_are_shown() {
-    const SLICE: &str = "\
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: NAME, labels: {kubernetes.io/service-name: web}, annotations: {socklb.dev/weight: 'WEIGHT'}}
-addressType: IPv4
-ports: [{port: 8080}]
-endpoints: [{addresses: [ADDRESS]}]
-";
-    let mut yaml = "\
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
-"
-    .to_owned();
-    for (name, weight, address) in [
-        ("a", "1", "10.1.0.1"),
-        ("b", "30", "10.1.0.2"),
-        ("c", "0", "10.1.0.3"),
-    ] {
-        let slice = SLICE.replace("NAME", name).replace("WEIGHT", weight);
-        yaml.push_str(&slice.replace("ADDRESS", address));
-    }
-    let folder = folder(&[("web.yaml", &yaml)]);
-    let said: Value = serde_json::from_slice(&plan(&folder, &["-o", "json"]).stdout).expect("JSON");
-    let backends = said["services"][0]["backends"].as_array().expect("a list");
-    let weights: Vec<&Value> = backends.iter().map(|backend| &backend["weight"]).collect();
-    assert_eq!(weights, [1, 30]);
-    let table = text(&plan(&folder, &[]).stdout);
-    assert!(
-        table.contains("10.1.0.1:8080,10.1.0.2:8080 x30\n"),
-        "{table}"
-    );
-}
-
-#[test]
-fn spill_over_is_shown() {
-    let yaml = "\
-apiVersion: v1
-kind: Node
-metadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, annotations: {socklb.dev/spill-over: '1.4'}}
-spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-ports: [{port: 8080}]
-endpoints:
-- {addresses: [10.1.0.1], zone: z1, hints: {forZones: [{name: z1}]}}
-- {addresses: [10.1.0.2], zone: z1, conditions: {ready: false}}
-- {addresses: [10.1.0.3], zone: z2, hints: {forZones: [{name: z2}]}}
-";
-    let folder = folder(&[("web.yaml", yaml)]);
-    let said: Value = serde_json::from_slice(&plan(&folder, &["-o", "json"]).stdout).expect("JSON");
-    let view = &said["services"][0];
-    assert_eq!(view["spillOverPercent"], 30);
-    let backends = view["backends"].as_array().expect("a list");
-    let shown: Vec<_> = backends
-        .iter()
-        .map(|backend| (&backend["weight"], &backend["spillOver"]))
-        .collect();
-    assert_eq!(
-        shown,
-        [(&json!(7), &Value::Null), (&json!(3), &Value::Bool(true))]
-    );
-    let table = text(&plan(&folder, &[]).stdout);
-    assert!(
-        table.contains("10.1.0.1:8080 x7,10.1.0.3:8080 x3 (30% spill over)\n"),
-        "{table}"
-    );
 }

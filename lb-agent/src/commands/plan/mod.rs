@@ -1,15 +1,18 @@
 //! `lb-agent plan`: what the agent would program, by the same source and rules as `run`, without the kernel.
 
+mod settings;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use self::settings::Settings;
 use super::objects::Objects;
 use super::output::{Output, write_json, write_yaml};
 use super::source_settings::SourceSettings;
 use super::table::{self, Table};
 use crate::catalog::Problem;
-use crate::policy::{Frontend, Masquerading, Policy, ServicePort, View};
+use crate::policy::{Explainer, Frontend, Masquerading, Policy, ServicePort, View};
 
 /// Writes the plan to stdout. Problems of objects are no errors.
 ///
@@ -17,15 +20,18 @@ use crate::policy::{Frontend, Masquerading, Policy, ServicePort, View};
 /// A path cannot be read, the API server does not answer, or stdout cannot be written.
 pub fn plan(settings: &SourceSettings, output: Output) -> anyhow::Result<()> {
     let Objects {
-        policy, problems, ..
+        catalog,
+        policy,
+        problems,
     } = Objects::read(settings)?;
 
+    let explainer = policy.explainer(&catalog);
     let stdout = io::stdout().lock();
     match output {
-        Output::Json => write_json(stdout, &document(&policy, &problems))?,
-        Output::Yaml => write_yaml(stdout, &document(&policy, &problems))?,
+        Output::Json => write_json(stdout, &document(&policy, &explainer, &problems))?,
+        Output::Yaml => write_yaml(stdout, &document(&policy, &explainer, &problems))?,
         Output::Table => {
-            write_table(stdout, &policy)?;
+            write_table(stdout, &policy, &explainer)?;
             for problem in &problems {
                 writeln!(io::stderr(), "warning: {problem}")?;
             }
@@ -50,7 +56,8 @@ struct ViewJson<'a> {
     family: String,
     scope: String,
     algorithm: String,
-    affinity_seconds: Option<u32>,
+    #[serde(flatten)]
+    settings: Settings,
     /// The percentage of connections that spill over.
     #[serde(skip_serializing_if = "Option::is_none")]
     spill_over_percent: Option<u8>,
@@ -85,10 +92,17 @@ struct BackendJson<'a> {
     spill_over: bool,
 }
 
-fn document<'a>(policy: &'a Policy, problems: &'a [Problem]) -> PlanJson<'a> {
+fn document<'a>(
+    policy: &'a Policy,
+    explainer: &Explainer<'_>,
+    problems: &'a [Problem],
+) -> PlanJson<'a> {
     let services = policy.service_ports().flat_map(|port| {
         let views = port.views().into_iter();
-        views.map(move |view| ViewJson::of(port, &view, policy.packets()))
+        views.map(move |view| {
+            let settings = Settings::of(port, explainer);
+            ViewJson::of(port, &view, settings, policy.packets())
+        })
     });
     PlanJson {
         services: services.collect(),
@@ -97,7 +111,12 @@ fn document<'a>(policy: &'a Policy, problems: &'a [Problem]) -> PlanJson<'a> {
 }
 
 impl<'a> ViewJson<'a> {
-    fn of(port: &'a ServicePort, view: &View<'a>, packets: Option<&Masquerading>) -> Self {
+    fn of(
+        port: &'a ServicePort,
+        view: &View<'a>,
+        settings: Settings,
+        packets: Option<&Masquerading>,
+    ) -> Self {
         let frontends = view.frontends.iter().map(|frontend| {
             let masquerade = packets.map(|packets| packets.of(port, frontend).to_string());
             frontend_json(port, frontend, masquerade)
@@ -118,7 +137,7 @@ impl<'a> ViewJson<'a> {
             family: port.key.family.to_string(),
             scope: view.scope.to_string(),
             algorithm: port.algorithm.to_string(),
-            affinity_seconds: port.affinity_seconds,
+            settings,
             spill_over_percent: view.spill_over.map(|of| of.percent),
             frontends: frontends.collect(),
             backends: backends.collect(),
@@ -146,22 +165,22 @@ fn frontend_json(
     }
 }
 
-fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
-    let mut head = vec![
-        "NAMESPACE",
-        "NAME",
-        "PORT",
-        "PROTOCOL",
-        "SCOPE",
-        "FRONTENDS",
-        "BACKENDS",
-    ];
+fn write_table(to: impl Write, policy: &Policy, explainer: &Explainer<'_>) -> io::Result<()> {
+    let ports = policy.service_ports();
+    let settings: Vec<Settings> = ports.map(|port| Settings::of(port, explainer)).collect();
+    let columns = settings::columns(&settings);
+    let mut head = vec!["NAMESPACE", "NAME", "PORT", "PROTOCOL", "SCOPE"];
+    head.extend(columns.iter().map(|(name, _)| *name));
+    head.extend(["FRONTENDS", "BACKENDS"]);
     let packets = policy.packets();
     if packets.is_some() {
         head.push("MASQUERADE");
     }
     let mut rows = Vec::new();
-    for port in policy.service_ports() {
+    for (port, settings) in policy.service_ports().zip(&settings) {
+        let cells = columns
+            .iter()
+            .map(|(_, cell)| table::or_none(cell(settings).as_deref()));
         for view in port.views() {
             let mut row = vec![
                 port.key.namespace.to_string(),
@@ -169,9 +188,9 @@ fn write_table(to: impl Write, policy: &Policy) -> io::Result<()> {
                 table::port_name(&port.key.port).to_owned(),
                 port.key.protocol.to_string(),
                 view.scope.to_string(),
-                frontends_cell(&view),
-                backends_cell(&view),
             ];
+            row.extend(cells.clone());
+            row.extend([frontends_cell(&view), backends_cell(&view)]);
             row.extend(packets.map(|packets| masquerade_cell(packets, port, &view)));
             rows.push(row);
         }
