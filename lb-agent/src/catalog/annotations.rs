@@ -1,4 +1,4 @@
-//! The used annotations of Services and EndpointSlices, and the names of those that look like ours and are not.
+//! The used annotations of Services, EndpointSlices and Pods, and the names of those that look like ours and are not.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ type Known = (&'static str, Kind, fn(&mut Annotations) -> &mut Text);
 /// None: the annotation is absent. Null means "".
 type Text = Option<Arc<str>>;
 
-const KNOWN: [Known; 8] = [
+const KNOWN: [Known; 10] = [
     ("socklb.dev/algorithm", Kind::Service, |of| {
         &mut of.algorithm
     }),
@@ -36,15 +36,20 @@ const KNOWN: [Known; 8] = [
     ("socklb.dev/spill-over", Kind::Service, |of| {
         &mut of.spill_over
     }),
+    ("socklb.dev/sockets", Kind::Pod, |of| &mut of.sockets),
     ("socklb.dev/weight", Kind::EndpointSlice, |of| {
         &mut of.weight
     }),
     ("service.cilium.io/weight", Kind::EndpointSlice, |of| {
         &mut of.cilium_weight
     }),
+    ("kubernetes.io/config.mirror", Kind::Pod, |of| {
+        &mut of.config_mirror
+    }),
 ];
 
-/// The annotations that are used: those of Services, the weights of slices, and one that the control plane writes on slices.
+/// The annotations that are used: those of Services, the weights of slices, those of pods, and one that the control plane writes on
+/// slices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Annotations {
     pub ignore: Text,
@@ -55,6 +60,10 @@ pub struct Annotations {
     pub weight: Text,
     pub cilium_weight: Text,
     pub drain: Text,
+    pub sockets: Text,
+    /// On the mirror of a static pod: the UID by which the kubelet knows the pod (`getPodHash` in pkg/kubelet/pod/mirror_client.go,
+    /// `applyDefaults` in pkg/kubelet/config/common.go).
+    pub(super) config_mirror: Text,
     /// `endpoints.kubernetes.io/last-change-trigger-time`.
     pub last_change_trigger_time: TriggerTime,
     /// The places in [`KNOWN`] of those that the object has, as bits.
@@ -164,18 +173,34 @@ mod tests {
     #[test]
     fn annotations_without_a_meaning_are_kept_by_name() {
         let text = r#"{"socklb.dev/algoritm": "maglev", "socklb.dev/drain": null, "socklb.dev/weight": "3",
-            "service.cilium.io/weight": "7", "example.com/other": {}}"#;
+            "service.cilium.io/weight": "7", "example.com/other": {}, "socklb.dev/sockets": "false"}"#;
         let read: Annotations = serde_json::from_str(text).expect("a map of strings");
         assert_eq!(read.drain.as_deref(), Some(""));
         assert_eq!(read.cilium_weight.as_deref(), Some("7"));
         let on = |kind| read.meaningless_on(kind).collect::<Vec<_>>();
         assert_eq!(
             on(Kind::Service),
-            ["socklb.dev/weight", "socklb.dev/algoritm"]
+            [
+                "socklb.dev/sockets",
+                "socklb.dev/weight",
+                "socklb.dev/algoritm"
+            ]
         );
         assert_eq!(
             on(Kind::EndpointSlice),
-            ["socklb.dev/drain", "socklb.dev/algoritm"]
+            [
+                "socklb.dev/drain",
+                "socklb.dev/sockets",
+                "socklb.dev/algoritm"
+            ]
+        );
+        assert_eq!(
+            on(Kind::Pod),
+            [
+                "socklb.dev/drain",
+                "socklb.dev/weight",
+                "socklb.dev/algoritm"
+            ]
         );
     }
 }

@@ -44,7 +44,7 @@ pub use self::namespace::{Namespace, NamespaceMetadata};
 pub use self::node::{Node, NodeSpec, Taint};
 pub use self::object::{Change, Object};
 pub use self::object_id::{Kind, ObjectId, ObjectName};
-pub use self::pod::{Pod, PodAnnotations, PodMetadata, PodSpec, PodStatus};
+pub use self::pod::{Pod, PodMetadata, PodSpec, PodStatus};
 pub use self::pods::Pods;
 pub use self::problem::{Printable, Problem};
 pub use self::protocol::{Family, Protocol, is_name};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::annotations::Annotations;
 use super::label_map::LabelMap;
 use super::metadata::{default_namespace, default_when_empty, null_is_default};
 use super::object_id::ObjectName;
 use super::text;
 
 /// A pod. Only those of the agent's node are used.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Pod {
     pub metadata: PodMetadata,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -20,7 +21,7 @@ pub struct Pod {
 }
 
 /// `metadata` of a Pod.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct PodMetadata {
     #[serde(deserialize_with = "text::text")]
     pub name: Arc<str>,
@@ -33,7 +34,7 @@ pub struct PodMetadata {
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: LabelMap,
     #[serde(default, deserialize_with = "null_is_default")]
-    pub annotations: PodAnnotations,
+    pub annotations: Annotations,
 }
 
 impl PodMetadata {
@@ -44,21 +45,6 @@ impl PodMetadata {
             name: Arc::clone(&self.name),
         }
     }
-}
-
-/// The annotations of pods that are used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct PodAnnotations {
-    #[serde(rename = "socklb.dev/sockets", deserialize_with = "text::present")]
-    pub sockets: Option<Arc<str>>,
-    /// On the mirror of a static pod: the UID by which the kubelet knows the pod (`getPodHash` in pkg/kubelet/pod/mirror_client.go,
-    /// `applyDefaults` in pkg/kubelet/config/common.go).
-    #[serde(
-        rename = "kubernetes.io/config.mirror",
-        deserialize_with = "text::present"
-    )]
-    config_mirror: Option<Arc<str>>,
 }
 
 /// `spec` of a Pod.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::annotations;
+use super::report::Report;
 use super::selector::Selector;
 use crate::catalog::{Kind, Namespace, ObjectId, Pod, Problem};
 
@@ -130,16 +132,20 @@ impl fmt::Display for NotServed {
     }
 }
 
-/// The problem of a pod's annotation, if its value is none that is known. It then counts as if there were no annotation.
+/// The problems of a pod's annotations. One that has a problem counts as if it were absent.
 #[must_use]
-pub fn annotation_problem(pod: &Pod) -> Option<Problem> {
-    let value = pod.metadata.annotations.sockets.as_deref()?;
-    if matches!(value, "true" | "false") {
-        return None;
-    }
+pub fn annotation_problems(pod: &Pod) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let id = ObjectId::new(Kind::Pod, pod.metadata.object_name());
-    let message = format!(
-        "annotation socklb.dev/sockets {value:?}: write \"false\", or \"true\" as without it; it is ignored"
-    );
-    Some(Problem::of(&id, message))
+    let mut report = Report::new(id, &mut problems);
+    let annotations = &pod.metadata.annotations;
+    if let Some(value) = annotations.sockets.as_deref()
+        && !matches!(value, "true" | "false")
+    {
+        report.add(format!(
+            "annotation socklb.dev/sockets {value:?}: write \"false\", or \"true\" as without it; it is ignored"
+        ));
+    }
+    annotations::report_meaningless(annotations, Kind::Pod, &mut report);
+    problems
 }

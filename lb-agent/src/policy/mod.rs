@@ -44,7 +44,7 @@ use ipnet::IpNet;
 
 use self::allocated::AllocatedAddresses;
 use self::claims::{Claimant, Claims, Site};
-pub use self::clients::{ClientSelection, NotServed, annotation_problem};
+pub use self::clients::{ClientSelection, NotServed, annotation_problems};
 use self::context::Context;
 pub use self::drain::parse as parse_drain;
 use self::entries::{ClaimedPort, Entries};

@@ -16,7 +16,8 @@ const ANNOTATIONS: &str = "
 ## Annotations
 
 A changed annotation takes effect on a live object, and no connection is lost. If a value is not allowed, the agent reports it with the object's name and uses the default.
-The agent also reports an annotation of a Service or an EndpointSlice whose name begins with `socklb.dev/`, but is not in the list or is for another kind. It has no effect.
+The agent also reports an annotation whose name begins with `socklb.dev/`, but is not in the list or is for another kind; it has no effect. The agent reads annotations of
+pods only with one of the flags at `socklb.dev/sockets`.
 
 | annotation | on | values | default | meaning |
 | --- | --- | --- | --- | --- |

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lb_common::client::{NOT_SERVED, SELECTION, SERVED};
 
 use crate::catalog::{Change, Kind, ObjectName, Pods, Problem};
-use crate::policy::{ClientSelection, NotServed, annotation_problem};
+use crate::policy::{ClientSelection, NotServed, annotation_problems};
 
 /// The node's pods, for an agent that selects them.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ struct KnownPod {
     cookie: Option<u64>,
     /// Its network namespace may be another one now.
     is_due: bool,
-    problem: Option<Problem>,
+    /// Of its annotations.
+    problems: Vec<Problem>,
     /// As last logged.
     logged: Option<PodState>,
 }
@@ -101,7 +102,7 @@ impl PodTracker {
                 is_in_host_network,
                 is_due: !is_in_host_network,
                 cookie: before.as_ref().and_then(|known| known.cookie),
-                problem: annotation_problem(pod),
+                problems: annotation_problems(pod),
                 logged: before.and_then(|known| known.logged),
             };
             self.known.insert(name.clone(), known);
@@ -201,7 +202,7 @@ impl PodTracker {
 
     /// Problems with annotations.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.known.values().filter_map(|pod| pod.problem.as_ref())
+        self.known.values().flat_map(|pod| &pod.problems)
     }
 
     /// Why the sockets in a network namespace are left alone, as the rest of a sentence; none: they are balanced.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::catalog::{LabelMap, Namespace, Pod};
-use crate::policy::{ClientSelection, NotServed, Selector, annotation_problem};
+use crate::policy::{ClientSelection, NotServed, Selector, annotation_problems};
 
 fn selector(text: &str) -> Selector {
     text.parse()
@@ -197,7 +197,10 @@ fn an_annotation_leaves_a_pod_out_and_selects_none() {
         let pod = pod(json!({}), json!({"socklb.dev/sockets": value}));
         (
             everybody().why_not(&pod, None),
-            annotation_problem(&pod).map(|of| of.object),
+            annotation_problems(&pod)
+                .into_iter()
+                .next()
+                .map(|of| of.object),
         )
     };
     assert_eq!(of("false"), (Some(NotServed::Annotation), None));
@@ -212,6 +215,30 @@ fn an_annotation_leaves_a_pod_out_and_selects_none() {
     };
     let pod = pod(json!({}), json!({"socklb.dev/sockets": "true"}));
     assert_eq!(selected.why_not(&pod, None), Some(NotServed::Pods));
+}
+
+#[test]
+fn an_annotation_without_a_meaning_on_a_pod_is_a_problem() {
+    let annotations = json!({
+        "socklb.dev/socket": "false", "socklb.dev/drain": "30s", "socklb.dev/sockets": "no", "example.com/socket": "false",
+        "kubernetes.io/config.mirror": "1",
+    });
+    let pod = pod(json!({}), annotations);
+    assert_eq!(everybody().why_not(&pod, None), None);
+    let problems = annotation_problems(&pod);
+    let names: Vec<&str> = problems
+        .iter()
+        .filter_map(|of| of.message.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "socklb.dev/sockets",
+            "socklb.dev/drain",
+            "socklb.dev/socket"
+        ]
+    );
+    assert!(problems.iter().all(|of| of.object == "Pod default/web"));
 }
 
 #[test]

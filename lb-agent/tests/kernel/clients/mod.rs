@@ -35,7 +35,10 @@ fn only_selected_pods_are_balanced() {
                 web.object(labels(), json!({})),
                 other.object(json!({"app": "db"}), json!({})),
                 annotated.object(labels(), json!({"socklb.dev/sockets": "false"})),
-                wrong.object(labels(), json!({"socklb.dev/sockets": "no"})),
+                wrong.object(
+                    labels(),
+                    json!({"socklb.dev/sockets": "no", "socklb.dev/socket": "false"}),
+                ),
             ])?;
             // No object, as before the watch has brought it.
             let unknown = start("unknown", 5)?;
@@ -64,7 +67,10 @@ fn only_selected_pods_are_balanced() {
             }
             let problems = status(&agent)?.problems;
             ensure!(
-                problems.len() == 1 && problems[0].starts_with("Pod default/wrong: annotation"),
+                problems.len() == 2
+                    && problems
+                        .iter()
+                        .all(|of| of.starts_with("Pod default/wrong: annotation")),
                 "{problems:?}"
             );
             let (_, metrics) = get("metrics")?;
