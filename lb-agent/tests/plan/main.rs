@@ -258,6 +258,8 @@ fn a_wrong_command_gets_a_hint() {
     assert!(agent(&both, 2).contains("cannot be used with"));
     let nothing = agent(&["plan"], 1);
     assert!(nothing.contains("name manifests with --manifests, or a cluster with --kubeconfig"));
+    let cause = std::env::VarError::NotPresent.to_string();
+    assert_eq!(nothing.matches(&cause).count(), 1, "{nothing}");
     let nowhere = ["plan", "--kubeconfig", "/nowhere/config"];
     assert!(agent(&nowhere, 1).contains("--kubeconfig /nowhere/config"));
     let mistyped = ["plan", "--api-server", "192.0.2.1:6443"];

@@ -38,9 +38,9 @@ pub struct Access {
 pub enum AccessError {
     #[error(
         "cannot find a source of Services: name manifests with --manifests, or a cluster with --kubeconfig; \
-         without either this must be a pod with a service account"
+         without either this must be a pod with a service account: {0}"
     )]
-    NotInCluster(#[source] InClusterError),
+    NotInCluster(InClusterError),
     #[error("cannot use --kubeconfig {}: {error}; correct it, or name another file or --context", path.display())]
     Kubeconfig {
         path: PathBuf,
