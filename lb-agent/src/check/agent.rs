@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::finding::Finding;
+use crate::counted::counted;
 use crate::kernel::holder_of;
 use crate::serve::{self, Status};
 
@@ -35,8 +36,10 @@ pub(super) async fn finding(pin_dir: &Path, socket: &Path) -> Finding {
 fn of_running(status: &Status, holder: Option<u32>) -> Finding {
     let process = holder.map_or_else(String::new, |process| format!("process {process}, "));
     let detail = format!(
-        "{process}version {}, {} Services, {} backends",
-        status.version, status.services, status.backends
+        "{process}version {}, {}, {}",
+        status.version,
+        counted(status.services, "Service"),
+        counted(status.backends, "backend")
     );
     match (status.ready, status.problems.len()) {
         (false, _) => Finding::warning(
@@ -47,7 +50,7 @@ fn of_running(status: &Status, holder: Option<u32>) -> Finding {
         (true, 0) => Finding::ok(CHECK, detail),
         (true, problems) => Finding::warning(
             CHECK,
-            format!("{detail}, {problems} problems"),
+            format!("{detail}, {}", counted(problems, "problem")),
             "`lb-agent status` lists them",
         ),
     }

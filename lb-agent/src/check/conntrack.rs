@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::finding::Finding;
+use crate::counted::counted;
 use crate::duties::sysctls::{Sysctl, SysctlFiles};
 
 const CONNTRACK: &str = "conntrack";
@@ -35,7 +36,10 @@ fn judge(max: u64, count: Option<u64>) -> Finding {
         return Finding::ok(CONNTRACK, format!("room for {max} connections"));
     };
     if max == 0 {
-        return Finding::ok(CONNTRACK, format!("{count} connections, without a limit"));
+        return Finding::ok(
+            CONNTRACK,
+            format!("{}, without a limit", counted(count, "connection")),
+        );
     }
     let detail = format!("{count} of {max} connections");
     match count > max / 100 * NEARLY_FULL {

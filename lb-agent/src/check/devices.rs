@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::finding::Finding;
+use crate::counted::counted;
 use crate::kernel::probe::{DevicePrograms, program_names, programs_on_devices};
 
 const CHECK: &str = "devices";
@@ -15,7 +16,7 @@ pub(super) fn finding(pin_dir: &Path) -> Finding {
     match programs_on_devices(pin_dir) {
         Ok((found, number)) if found.is_empty() => Finding::ok(
             CHECK,
-            format!("no other programs by tcx on {number} devices"),
+            format!("no other programs by tcx on {}", counted(number, "device")),
         ),
         Ok((found, number)) => {
             let names = program_names();
@@ -31,8 +32,9 @@ pub(super) fn finding(pin_dir: &Path) -> Finding {
             Finding::warning(
                 CHECK,
                 format!(
-                    "other programs on {} of {number} devices: {}{more}",
+                    "other programs on {} of {}: {}{more}",
                     found.len(),
+                    counted(number, "device"),
                     described.join("; ")
                 ),
                 "they run before socklb's and may take packets away: `bpftool net show` lists them, and --packet-devices selects devices",

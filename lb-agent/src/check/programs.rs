@@ -2,6 +2,7 @@
 
 use super::capabilities::Lack;
 use super::finding::{Finding, Outcome};
+use crate::counted::counted;
 use crate::kernel::KernelError;
 use crate::kernel::probe::{self, LoadedPrograms, SocketAccess};
 
@@ -43,7 +44,7 @@ pub(super) fn load(lack: Option<&Lack>) -> (Vec<Finding>, Option<LoadedPrograms>
                 ),
                 Finding::ok(
                     PROGRAMS,
-                    format!("the kernel accepts {} programs", loaded.count()),
+                    format!("the kernel accepts {}", counted(loaded.count(), "program")),
                 ),
                 function(loaded.access),
             ];

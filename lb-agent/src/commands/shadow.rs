@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::output::{Output, write_json, write_yaml};
 use super::runtime::block_on;
 use super::table::{self, Table};
+use crate::counted::counted;
 use crate::serve::{self, FlowDifference, ShadowReport};
 
 /// Exit status if a Service differs.
@@ -35,8 +36,8 @@ pub fn shadow(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
     }
     if report.status.overruns > 0 {
         eprintln!(
-            "warning: flows came faster than they could be read, {} times: some were not compared",
-            report.status.overruns
+            "warning: flows came faster than they could be read, {}: some were not compared",
+            counted(report.status.overruns, "time")
         );
     }
     if let Some(trouble) = &report.status.trouble {

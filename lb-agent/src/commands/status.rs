@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::output::{Output, write_json, write_yaml};
 use super::runtime::block_on;
+use crate::counted::counted;
 use crate::serve::{
     self, DriftStatus, OutlierStatus, ShadowStatus, Status, TableStatus, TerminationStatus,
     WatchStatus,
@@ -56,8 +57,8 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
         (
             "Refused",
             format!(
-                "{} calls without a backend, {} to an unknown port, {} to an unknown address",
-                status.refused_no_backend,
+                "{} without a backend, {} to an unknown port, {} to an unknown address",
+                counted(status.refused_no_backend, "call"),
                 status.refused_unknown_port,
                 status.refused_unknown_address
             ),
@@ -103,11 +104,13 @@ fn write_table(mut to: impl Write, status: &Status) -> io::Result<()> {
 /// What shadow mode has compared.
 fn shadow_line(shadow: &ShadowStatus) -> String {
     let mut line = format!(
-        "nothing is translated; {} of {} flows different, in {} Services",
-        shadow.different, shadow.flows, shadow.different_services
+        "nothing is translated; {} of {} different, in {}",
+        shadow.different,
+        counted(shadow.flows, "flow"),
+        counted(shadow.different_services, "Service")
     );
     if shadow.overruns > 0 {
-        line.push_str(&format!("; {} overruns", shadow.overruns));
+        line.push_str(&format!("; {}", counted(shadow.overruns, "overrun")));
     }
     line
 }
@@ -139,8 +142,9 @@ fn pods(status: &Status) -> String {
         "not served"
     };
     line.push_str(&format!(
-        "; the host and {} pods in its network {host}; by {}",
-        clients.host_network, clients.selection
+        "; the host and {} in its network {host}; by {}",
+        counted(clients.host_network, "pod"),
+        clients.selection
     ));
     line
 }
@@ -160,7 +164,11 @@ fn packet_path(status: &Status) -> String {
     if shown.is_empty() {
         return "on no device".to_owned();
     }
-    let mut line = format!("on {} devices: {}", packets.devices.len(), shown.join(", "));
+    let mut line = format!(
+        "on {}: {}",
+        counted(packets.devices.len(), "device"),
+        shown.join(", ")
+    );
     if packets.devices.len() > SHOWN {
         line.push_str(", …");
     }
@@ -175,12 +183,13 @@ fn ended(status: &TerminationStatus) -> String {
     }
     if status.draining_backends > 0 {
         line.push_str(&format!(
-            "; {} connections to {} backends drain",
-            status.draining_connections, status.draining_backends
+            "; draining: {} to {}",
+            counted(status.draining_connections, "connection"),
+            counted(status.draining_backends, "backend")
         ));
     }
     if status.failures > 0 {
-        line.push_str(&format!("; {} failures", status.failures));
+        line.push_str(&format!("; {}", counted(status.failures, "failure")));
     }
     if let Some(lack) = &status.lack {
         let whose = if status.own_namespace {
@@ -208,7 +217,11 @@ fn outliers(status: &OutlierStatus) -> String {
     } = status;
     match is_on {
         true => format!(
-            "{ejected} backends ejected; {ejections} ejections, {failed_trials} trials failed, {aborted} connects ended"
+            "{} ejected; {}, {} failed, {} ended",
+            counted(ejected, "backend"),
+            counted(ejections, "ejection"),
+            counted(failed_trials, "trial"),
+            counted(aborted, "connect")
         ),
         false => "off: no Service asks for it".to_owned(),
     }

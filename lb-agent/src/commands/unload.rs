@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::runtime::block_on;
+use crate::counted::counted;
 use crate::kernel::{self, Unloaded};
 
 /// Detaches the programs and removes the tables. Open connections of sockets stay open.
@@ -30,14 +31,16 @@ fn report(pin_dir: &Path, unloaded: Unloaded) {
     } = unloaded;
     if links + maps > 0 || packets.is_empty() {
         println!(
-            "detached {links} hooks and removed {maps} tables from {}; open connections of sockets stay open",
+            "detached {} and removed {} from {}; open connections of sockets stay open",
+            counted(links, "hook"),
+            counted(maps, "table"),
             pin_dir.display()
         );
     }
     if packets.devices > 0 {
         println!(
-            "detached the program `packet` from {} network devices",
-            packets.devices
+            "detached the program `packet` from {}",
+            counted(packets.devices, "network device")
         );
     }
     if packets.has_table {

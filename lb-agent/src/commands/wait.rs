@@ -6,6 +6,7 @@ use anyhow::bail;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::runtime::block_on;
+use crate::counted::counted;
 use crate::source::kubernetes::{Access, DaemonSetRollout, DaemonSets};
 
 /// The interval between two requests.
@@ -48,7 +49,7 @@ fn line(rollout: DaemonSetRollout) -> String {
     match rollout {
         DaemonSetRollout::NotObserved => "its controller has not seen it yet".to_owned(),
         DaemonSetRollout::Pods { available, wanted } => {
-            format!("{available} of {wanted} pods available")
+            format!("{available} of {} available", counted(wanted, "pod"))
         }
     }
 }

@@ -19,6 +19,7 @@ use super::cells::slots_of;
 use super::encode;
 use super::model::{self, Found, HeldBackend, HeldFrontend, HeldPort, HeldView, Item, Model};
 use super::role::Role;
+use crate::counted::counted;
 use crate::policy::{Algorithm, ServicePortKey};
 
 /// The NAT maps: addresses by backend id.
@@ -144,7 +145,8 @@ fn write_port(
         let connections = backing.load(Table::Backends, *id, word);
         let active = super::entries::active(backing, *id);
         if (connections, active) != (0, 0) {
-            write!(text, ", {connections} connections, {active} active")?;
+            let connections = counted(connections, "connection");
+            write!(text, ", {connections}, {active} active")?;
         }
         match nat.map(|nat| nat.get(id)) {
             None => {}

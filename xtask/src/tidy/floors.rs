@@ -31,7 +31,7 @@ pub(super) const HOUSES: &[House] = &[
             &["tables", "duties"],
             &["source", "policy", "serve", "sockets", "privileges"],
             &["catalog"],
-            &["metrics", "mountinfo", "route_changes"],
+            &["counted", "metrics", "mountinfo", "route_changes"],
         ],
     },
     House {

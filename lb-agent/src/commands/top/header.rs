@@ -9,6 +9,7 @@ use super::open_service::OpenService;
 use super::service_row::ServiceRow;
 use crate::commands::services::{addresses, ports};
 use crate::commands::table;
+use crate::counted::counted;
 use crate::serve::ServiceStatus;
 
 /// Most problems of a Service to show; `lb-agent services -o json` has all of them.
@@ -112,10 +113,4 @@ fn numbers(row: &ServiceRow) -> Vec<String> {
         )),
     ];
     numbers.into_iter().flatten().collect()
-}
-
-fn counted(number: impl ToString, noun: &str) -> String {
-    let number = number.to_string();
-    let plural = if number == "1" { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

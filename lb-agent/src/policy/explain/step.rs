@@ -5,6 +5,7 @@ use std::fmt;
 use super::super::endpoints::EndpointCandidate;
 use super::super::service_port::SpillOver;
 use super::super::topology::{self, HintUse, NodeLocation, Rule};
+use crate::counted::counted;
 
 /// One step of the selection of endpoints, in the order of kube-proxy's `CategorizeEndpoints`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +141,14 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Ready { of: 0, .. } => f.write_str("no endpoint has this port"),
-            Self::Ready { ready, of } => write!(f, "{ready} of {of} endpoints are ready"),
-            Self::Weight { left } => write!(f, "{left} of these have a weight above 0"),
+            Self::Ready { ready, of } => {
+                let are = if of == 1 { "is" } else { "are" };
+                write!(f, "{ready} of {} {are} ready", counted(of, "endpoint"))
+            }
+            Self::Weight { left } => {
+                let have = if left == 1 { "has" } else { "have" };
+                write!(f, "{left} of these {have} a weight above 0")
+            }
             Self::Terminating { left } => {
                 write!(f, "none is ready; {left} terminating and still serving")
             }
@@ -156,7 +163,8 @@ impl fmt::Display for Step {
                 percent, others, ..
             } => write!(
                 f,
-                "too few of these are ready: {percent} % of the connections spill over to {others} others"
+                "too few of these are ready: {percent} % of the connections spill over to {}",
+                counted(others, "other")
             ),
             Self::NodeHints { hints, left } => match hints {
                 HintUse::Used => write!(f, "hints for this node select {left}"),

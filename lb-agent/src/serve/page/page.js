@@ -12,6 +12,7 @@ let isPaused = false;
 
 const byId = (id) => document.getElementById(id);
 const plain = (number) => number.toLocaleString("en");
+const counted = (number, noun) => `${plain(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 function element(name, text, classes) {
   const made = document.createElement(name);
@@ -96,7 +97,7 @@ function showSummary(status) {
     card("backends", status.backends),
     card("refused calls", refused, refused ? "warn" : ""),
     card("repairs", repairs, repairs ? "warn" : ""),
-    card("packets", status.packetPath ? `${status.packetPath.devices.length} devices` : "off"),
+    card("packets", status.packetPath ? counted(status.packetPath.devices.length, "device") : "off"),
   );
   const problems = [...status.problems, ...status.drift.trouble, ...(status.packetPath ? status.packetPath.trouble : [])];
   byId("problems-section").hidden = problems.length === 0;

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::catalog::Problem;
+use crate::counted::counted;
 
 /// A file. The order is that in which kubectl would apply the files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,18 +183,14 @@ impl Others {
     }
 
     fn line(&self) -> Option<String> {
-        let many = |number: usize, what: &str| {
-            let s = if number == 1 { "" } else { "s" };
-            format!("{number} {what}{s}")
-        };
         let not_read = match (self.folders, self.files) {
             (0, 0) => return None,
-            (0, files) => format!("skipped: {}", many(files, "other file")),
-            (folders, 0) => format!("not searched: {}", many(folders, "subfolder")),
+            (0, files) => format!("skipped: {}", counted(files, "other file")),
+            (folders, 0) => format!("not searched: {}", counted(folders, "subfolder")),
             (folders, files) => format!(
                 "not searched: {}; skipped: {}",
-                many(folders, "subfolder"),
-                many(files, "other file")
+                counted(folders, "subfolder"),
+                counted(files, "other file")
             ),
         };
         Some(format!(

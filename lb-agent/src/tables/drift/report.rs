@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::super::model::Model;
+use crate::counted::counted;
 
 /// So many service ports are named. The others are counted.
 const MOST_NAMED: usize = 5;
@@ -90,9 +91,10 @@ impl fmt::Display for Drift {
             (names, 0) => write!(f, " of {names}"),
             ("", more) => write!(
                 f,
-                " of {more} service ports that no object has asked for yet"
+                " of {} that no object has asked for yet",
+                counted(more, "service port")
             ),
-            (names, more) => write!(f, " of {names} and {more} others"),
+            (names, more) => write!(f, " of {names} and {}", counted(more, "other")),
         }
     }
 }

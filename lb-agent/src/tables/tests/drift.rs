@@ -218,7 +218,7 @@ fn unknown_slots_are_filled_from_the_members() {
     assert_eq!(drift.repaired, BTreeMap::from([("SLOTS", 1)]));
     assert_eq!(
         drift.to_string(),
-        "SLOTS (1) of 1 service ports that no object has asked for yet"
+        "SLOTS (1) of 1 service port that no object has asked for yet"
     );
     let frontend = frontend(FrontendKind::ClusterIp, 1);
     let key = encode::frontend_key(&frontend, crate::catalog::Protocol::Tcp).expect("an address");

@@ -219,7 +219,10 @@ fn an_agents_own_programs_are_told_from_others() {
         checked.assert(
             "agent",
             "ok",
-            &[&format!("process {}", web.running.id()), "1 Services"],
+            &[
+                &format!("process {}", web.running.id()),
+                "1 Service, 1 backend",
+            ],
         )?;
         let _after = foreign::link(sandbox.cgroup(), &Verdict::GoTo(Web::ADDRESS))?;
         let checked = Checked::new(&mut command(sandbox))?;
