@@ -1,8 +1,11 @@
 //! The flags of `lb-agent events`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::listing::SocketArgs;
+use super::values;
 use crate::commands::{LogFormat, events};
 
 #[derive(Clone, Debug, Args)]
@@ -12,7 +15,8 @@ while somebody follows: up to 256 of a kind in a second on each CPU. An event `e
 
 Examples:
   lb-agent events
-  lb-agent events --follow --event connection. --service default/web")]
+  lb-agent events --since 10m
+  lb-agent events --follow --tail 0 --event connection. --service default/web")]
 pub struct EventsArgs {
     #[command(flatten)]
     pub socket: SocketArgs,
@@ -29,6 +33,14 @@ pub struct EventsArgs {
     #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = service)]
     pub service: Option<String>,
 
+    /// Number of remembered events to show, the latest of those that the other flags select; -1: all.
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    pub tail: i64,
+
+    /// Only remembered events newer than this, such as 10m or 90s.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub since: Option<Duration>,
+
     /// Format: lines of text, or of JSON.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub output: LogFormat,
@@ -39,6 +51,9 @@ impl EventsArgs {
         let filter = events::EventFilter {
             names: self.event,
             service: self.service,
+            // -1 is no number of events.
+            tail: usize::try_from(self.tail).ok(),
+            since: self.since,
         };
         events::events(&self.socket.socket, self.follow, &filter, self.output)
     }

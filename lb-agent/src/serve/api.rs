@@ -15,6 +15,9 @@ pub const EVENTS: &str = "/v1/events";
 /// The path of the remembered [`super::EventRecord`]s and those that come, one line of JSON each.
 pub const FOLLOW_EVENTS: &str = "/v1/events/follow";
 
+/// The header of an answer that goes on: how many of its lines are remembered. These come first.
+pub const REMEMBERED: &str = "socklb-remembered";
+
 /// The path that accepts [`HandOver`].
 pub const HAND_OVER: &str = "/v1/hand-over";
 

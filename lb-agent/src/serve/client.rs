@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::api::REMEMBERED;
+
 /// Why a request to an agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -49,16 +51,30 @@ pub async fn post<T: DeserializeOwned>(
     send(socket, Method::POST, document, body.into()).await
 }
 
-/// Requests lines of JSON, and passes each on to `take` until the agent ends or `take` fails.
+/// What an answer that goes on says.
+#[derive(Debug)]
+pub enum Told<T> {
+    /// All that is remembered, if anything is. Comes once, before everything else.
+    Remembered(Vec<T>),
+    New(T),
+}
+
+/// Requests lines of JSON, and passes each on to `take` until the agent ends or `take` fails. The remembered ones come together.
 ///
 /// # Errors
 /// As [`fetch`], or those of `take`.
 pub async fn follow<T: DeserializeOwned>(
     socket: &Path,
     document: &str,
-    mut take: impl FnMut(T) -> anyhow::Result<()>,
+    mut take: impl FnMut(Told<T>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut body = request(socket, Method::GET, document, Bytes::new()).await?;
+    let response = request(socket, Method::GET, document, Bytes::new()).await?;
+    // An agent of an earlier version does not say it: then all count as new.
+    let number = response.headers().get(REMEMBERED);
+    let number = number.and_then(|number| number.to_str().ok()?.parse().ok());
+    let mut left: usize = number.unwrap_or_default();
+    let mut remembered = Vec::new();
+    let mut body = response.into_body();
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| FetchError::Http {
@@ -68,7 +84,16 @@ pub async fn follow<T: DeserializeOwned>(
         rest.extend_from_slice(frame.data_ref().map_or(&[], |bytes| bytes));
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
-            take(decode(socket, &line)?)?;
+            let told = decode(socket, &line)?;
+            if left == 0 {
+                take(Told::New(told))?;
+                continue;
+            }
+            remembered.push(told);
+            left -= 1;
+            if left == 0 {
+                take(Told::Remembered(std::mem::take(&mut remembered)))?;
+            }
         }
     }
     Ok(())
@@ -93,11 +118,15 @@ async fn send<T: DeserializeOwned>(
     document: &str,
     body: Bytes,
 ) -> Result<T, FetchError> {
-    let body = request(socket, method, document, body).await?;
-    let body = body.collect().await.map_err(|error| FetchError::Http {
-        path: socket.to_owned(),
-        error,
-    })?;
+    let response = request(socket, method, document, body).await?;
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| FetchError::Http {
+            path: socket.to_owned(),
+            error,
+        })?;
     decode(socket, &body.to_bytes())
 }
 
@@ -108,13 +137,13 @@ fn decode<T: DeserializeOwned>(socket: &Path, text: &[u8]) -> Result<T, FetchErr
     })
 }
 
-/// Sends a request, and returns the body of the answer if the agent does what was asked.
+/// Sends a request, and returns the answer if the agent does what was asked.
 async fn request(
     socket: &Path,
     method: Method,
     document: &str,
     body: Bytes,
-) -> Result<Incoming, FetchError> {
+) -> Result<Response<Incoming>, FetchError> {
     let response = exchange(socket, method, document, body).await?;
     let status = response.status();
     if !status.is_success() {
@@ -123,7 +152,7 @@ async fn request(
             status,
         });
     }
-    Ok(response.into_body())
+    Ok(response)
 }
 
 /// Sends a request, and returns the answer.

@@ -2,13 +2,13 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::sync::{mpsc, oneshot};
 
-use super::api::{EVENTS, FOLLOW_EVENTS};
+use super::api::{EVENTS, FOLLOW_EVENTS, REMEMBERED};
 use super::events::{EventLog, EventRecord};
 use super::question::Question;
 
@@ -47,6 +47,7 @@ async fn follow(State(shared): State<Shared>) -> Response {
     {
         return (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending").into_response();
     }
+    let remembered = HeaderValue::from(follower.remembered());
     let lines = futures_util::stream::unfold(follower, async |mut follower| {
         let record = follower.next().await?;
         let line = serde_json::to_vec(&*record).map(|mut line| {
@@ -56,7 +57,13 @@ async fn follow(State(shared): State<Shared>) -> Response {
         Some((line, follower))
     });
     (
-        [(header::CONTENT_TYPE, LINES_OF_JSON)],
+        [
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static(LINES_OF_JSON),
+            ),
+            (HeaderName::from_static(REMEMBERED), remembered),
+        ],
         Body::from_stream(lines),
     )
         .into_response()

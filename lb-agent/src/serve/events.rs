@@ -107,6 +107,12 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// The number of remembered events that are still to come.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.recent.len()
+    }
+
     /// The next event; none after the last one of this process. A follower that was too slow gets an event that says how many
     /// it lost.
     pub async fn next(&mut self) -> Option<Arc<EventRecord>> {
@@ -169,7 +175,9 @@ mod tests {
         assert!(!log.has_followers());
         let mut follower = log.follow();
         assert!(log.has_followers());
+        assert_eq!(follower.remembered(), 1);
         log.add(event(1));
+        assert_eq!(follower.remembered(), 1);
         log.pass_on(event(2));
         for number in 0..3 {
             let next = follower.next().await.expect("the log exists");

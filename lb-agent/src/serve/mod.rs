@@ -33,7 +33,7 @@ pub use self::api::{
     LIVE, OutlierStatus, PacketPathStatus, READY, STATUS, SourceStatus, Status, SyncStatus,
     TableStatus, TerminationStatus, WatchStatus,
 };
-pub use self::client::{FetchError, fetch, follow, post, probe};
+pub use self::client::{FetchError, Told, fetch, follow, post, probe};
 pub use self::connections::serve as serve_connections;
 pub use self::events::{EventLevel, EventLog, EventRecord, dropped};
 pub use self::explanation::{

@@ -212,6 +212,51 @@ fn a_client_has_its_network_namespace() {
     });
 }
 
+/// Those that come are shown all the same.
+#[test]
+fn a_follower_skips_remembered_events() {
+    sandboxed(|sandbox| {
+        let (manifests, _deaf) = troubled(sandbox)?;
+        let client = sandbox.pod("client")?;
+        let agent = agent(sandbox, &manifests);
+        let _running = agent.start()?;
+        // No more of these come while the agent runs.
+        let of = |args: &[&'static str]| [&["--event", "hooks.,agent.,connection."], args].concat();
+        let all = events(&agent, &of(&[]))?;
+        ensure!(all.len() >= 2, "{all:?}");
+        let last = &all[all.len() - 1..];
+        assert_eq!(events(&agent, &of(&["--tail", "1"]))?, last);
+        assert_eq!(
+            events(&agent, &of(&["--tail", "-1", "--since", "1h"]))?,
+            all
+        );
+        assert_eq!(events(&agent, &of(&["--tail", "0"]))?, Vec::<Value>::new());
+
+        let mut one = Follower::start(&agent, &of(&["--tail", "1"]))?;
+        assert_eq!(one.any()?, last[0]);
+        let mut none = Follower::start(&agent, &of(&["--tail", "0"]))?;
+        let is_over = AtomicBool::new(false);
+        let next = std::thread::scope(|scope| {
+            // The programs may not report to the second one yet.
+            scope.spawn(|| {
+                client.enter(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        assert!(connect(to(12)).is_err());
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                })
+            });
+            let next = [none.any(), one.any()];
+            is_over.store(true, Ordering::Relaxed);
+            next
+        });
+        for event in next {
+            assert_eq!(event?["event"], "connection.failed");
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_filter_selects_a_service() {
     sandboxed(|sandbox| {
