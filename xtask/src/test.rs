@@ -254,6 +254,8 @@ fn test_as_root(cargo: &mut Command, args: &[OsString], failures: &mut Failures)
 pub(crate) fn cargo_test(workspace: &Workspace) -> Command {
     let mut cargo = cargo(workspace);
     cargo.args(["test", "--workspace", "--exclude", "lb-ebpf"]);
+    // One run shows every failure.
+    cargo.arg("--no-fail-fast");
     cargo
 }
 
