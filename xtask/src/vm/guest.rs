@@ -17,7 +17,7 @@ use crate::cross::Compiler;
 use crate::process;
 
 /// Modules of Debian's kernels that the tests need, without the modules that these depend on.
-const MODULES: [&str; 23] = [
+const MODULES: [&str; 24] = [
     "veth",
     "bridge",
     "br_netfilter",
@@ -41,6 +41,7 @@ const MODULES: [&str; 23] = [
     "nft_masq",
     "nft_nat",
     "nft_objref",
+    "nft_redir",
     "nft_reject_inet",
     "nf_conntrack_netlink",
 ];
