@@ -212,7 +212,7 @@ fn a_client_has_its_network_namespace() {
     });
 }
 
-/// Those that come are shown all the same.
+/// The flag limits remembered events only: new ones are always shown.
 #[test]
 fn a_follower_skips_remembered_events() {
     sandboxed(|sandbox| {
