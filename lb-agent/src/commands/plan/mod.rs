@@ -98,11 +98,9 @@ fn document<'a>(
     problems: &'a [Problem],
 ) -> PlanJson<'a> {
     let services = policy.service_ports().flat_map(|port| {
+        let settings = Settings::of(port, explainer);
         let views = port.views().into_iter();
-        views.map(move |view| {
-            let settings = Settings::of(port, explainer);
-            ViewJson::of(port, &view, settings, policy.packets())
-        })
+        views.map(move |view| ViewJson::of(port, &view, settings, policy.packets()))
     });
     PlanJson {
         services: services.collect(),

@@ -6,7 +6,7 @@ use crate::catalog::{ObjectName, Protocol};
 use crate::policy::{Explainer, ServicePort};
 
 /// The settings of a service port. JSON has the keys of those that it has, and always `affinitySeconds`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Settings {
     affinity_seconds: Option<u32>,
